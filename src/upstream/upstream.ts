@@ -1,0 +1,118 @@
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Reference, Repository } from "../oci/reference.ts";
+
+/** A manifest as the upstream sent it: the exact bytes, checked against the digest (`descriptor.digest`). */
+export interface UpstreamManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+/** A blob's body on its way from the upstream. */
+export interface UpstreamBlob {
+  /** The whole blob's size in bytes, where the upstream announced one. */
+  readonly sizeBytes: number | undefined;
+  /**
+   * The blob's bytes from the offset that was asked for: where the upstream ignored `Range`, the bytes before it were
+   * read and dropped. Not verified. It throws `UpstreamError` when the connection breaks, stalls or is short. Leaving
+   * the loop early closes the connection.
+   */
+  readonly body: AsyncIterable<Buffer>;
+  /** Gives the body up without reading it. */
+  cancel(): void;
+}
+
+/** A page of a listing, as the upstream sent it. */
+export interface UpstreamPage {
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+  /** The query string (without `?`) of the upstream's `Link: rel="next"`, where there is a next page. */
+  readonly nextQuery: string | undefined;
+  /** What the upstream said it filtered by (`OCI-Filters-Applied`). */
+  readonly filtersApplied: string | undefined;
+}
+
+/**
+ * One registry that we ask. It knows the registry's HTTP, credentials, redirects and quirks; it has no cache of
+ * content and never serves anything stale.
+ *
+ * Absent (404, and 401/403 after a completed token handshake: many registries say "absent" so) is `undefined`. All
+ * else that fails throws `UpstreamError`; an abort by `signal` rethrows the signal's reason. Methods retry on their
+ * own before the first byte, within the upstream's `retries`.
+ */
+export interface Upstream {
+  /** The descriptor that a reference stands for now, by HEAD (which Docker Hub does not count). */
+  resolve(repository: Repository, reference: Reference, signal: AbortSignal): Promise<Descriptor | undefined>;
+  /** A whole manifest by GET: at most 4 MiB, digest and media type checked. */
+  manifest(repository: Repository, reference: Reference, signal: AbortSignal): Promise<UpstreamManifest | undefined>;
+  /**
+   * A blob by GET, from byte `offset` on (by `Range` where it is not 0). Resolves when the response's headers are
+   * here. `sizeBytes`, where it is known from a response before, must be the same again.
+   */
+  blob(
+    repository: Repository,
+    digest: Digest,
+    from: { readonly offset: number; readonly sizeBytes?: number },
+    signal: AbortSignal,
+  ): Promise<UpstreamBlob | undefined>;
+  /**
+   * The size of a blob that this repository has, where the upstream says it: a GET of its first byte, as HEAD is refused by some registries and by signed URLs.
+   */
+  statBlob(
+    repository: Repository,
+    digest: Digest,
+    signal: AbortSignal,
+  ): Promise<{ readonly sizeBytes: number | undefined } | undefined>;
+  /** A page of tags (`tags/list`); `query` is sent on as it stands. */
+  tags(repository: Repository, query: string, signal: AbortSignal): Promise<UpstreamPage | undefined>;
+  /** A page of referrers; `undefined` also where the upstream has no referrers API. */
+  referrers(
+    repository: Repository,
+    subject: Digest,
+    query: string,
+    signal: AbortSignal,
+  ): Promise<UpstreamPage | undefined>;
+  /** Gives back connections; running requests may end. */
+  close(): Promise<void>;
+}
+
+/** Why an upstream could not answer; decides what the client is told and whether a stale answer may stand in. */
+export type UpstreamFailure =
+  /** No connection, a broken one, or a body that ended early. */
+  | "unreachable"
+  /** A connect, header or idle timeout. */
+  | "timeout"
+  /** A 5xx, or another status that makes no sense. */
+  | "status"
+  /** A 429. */
+  | "rate-limited"
+  /** The token server failed, or its answer was of no use. */
+  | "token"
+  /** An answer that breaks the protocol: wrong digest, wrong type, too large, compressed, a redirect loop. */
+  | "invalid"
+  /** The address is one that this namespace may not reach (a private network, for example). */
+  | "refused";
+
+/** An upstream failed. The message names the host, never a credential or a signed URL. */
+export class UpstreamError extends Error {
+  override readonly name = "UpstreamError";
+  readonly host: string;
+  readonly failure: UpstreamFailure;
+  /** The HTTP status, where one came. */
+  readonly status: number | undefined;
+  /** How long the upstream asked us to wait, in seconds (`Retry-After`). */
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    host: string,
+    failure: UpstreamFailure,
+    message: string,
+    options: { status?: number; retryAfterSeconds?: number; cause?: unknown } = {},
+  ) {
+    super(`${host}: ${message}`, options.cause === undefined ? undefined : { cause: options.cause });
+    this.host = host;
+    this.failure = failure;
+    this.status = options.status;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}

@@ -1,0 +1,50 @@
+import type { FileHandle } from "node:fs/promises";
+import type { BufferPool } from "./buffers.ts";
+import { type Span, StoreError } from "./object-store.ts";
+
+/**
+ * Reads `span` of a file that holds it already. While the consumer works on one chunk the next is read into a second
+ * buffer, so that disk and socket overlap. A chunk is valid until the next one is asked for.
+ *
+ * @throws {StoreError} where the file cannot be read or is shorter than `span` says.
+ */
+export async function* readSpan(file: FileHandle, span: Span, pool: BufferPool): AsyncGenerator<Uint8Array> {
+  let position = span.start;
+  if (position >= span.end) return;
+  const first = pool.acquire(span.end - position);
+  const second = span.end - position > first.length ? pool.acquire(span.end - position - first.length) : undefined;
+  let current = first;
+  let pending: Promise<number> | undefined = readInto(file, current, position, span.end);
+  try {
+    for (;;) {
+      const count = await pending;
+      pending = undefined;
+      position += count;
+      const filled = current.subarray(0, count);
+      if (position < span.end) {
+        current = current === first && second !== undefined ? second : first;
+        pending = readInto(file, current, position, span.end);
+        // The consumer may leave before it is awaited; a failure is then of no interest.
+        pending.catch(() => undefined);
+      }
+      yield filled;
+      if (pending === undefined) return;
+    }
+  } finally {
+    // A buffer may be lent to somebody else only when the kernel no longer writes into it.
+    await pending?.catch(() => undefined);
+    pool.release(first);
+    if (second !== undefined) pool.release(second);
+  }
+}
+
+async function readInto(file: FileHandle, buffer: Buffer, position: number, end: number): Promise<number> {
+  let bytesRead: number;
+  try {
+    ({ bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, end - position), position));
+  } catch (error) {
+    throw new StoreError("the file could not be read", error);
+  }
+  if (bytesRead === 0) throw new StoreError(`the file ends at ${position}, before ${end}`, undefined);
+  return bytesRead;
+}

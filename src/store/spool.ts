@@ -1,0 +1,270 @@
+import { randomUUID } from "node:crypto";
+import { type FileHandle, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { BufferPool } from "./buffers.ts";
+import { type Span, StoreError } from "./object-store.ts";
+import { Segments } from "./segments.ts";
+
+/** How a spool keeps to its bounds. */
+export interface SpoolOptions {
+  /** The newest bytes that are kept in memory for readers that keep pace. */
+  readonly windowBytes: number;
+  /** How long one reader may hold up the others once the file cannot take more, in milliseconds. */
+  readonly laggardMs: number;
+  readonly pool: BufferPool;
+}
+
+interface Reader {
+  position: number;
+}
+
+/**
+ * A staging file that is read while it grows, by any number of readers, each at its own speed.
+ *
+ * The newest bytes also stay in memory (the *window*): readers that keep pace share those buffers, readers that do not
+ * read the file. When the file fails (a full disk) the bytes go on through the window alone: the spool is *detached*,
+ * `write` waits for the readers, and one that lags for too long loses its place, so that the rest can go on.
+ *
+ * States: growing, then `end()` or `fail()`; `discard()` last, by the owner, once.
+ */
+export class Spool {
+  /** The file's path while it holds every byte from the start; `undefined` when it was never made. */
+  readonly path: string | undefined;
+  readonly #file: FileHandle | undefined;
+  readonly #options: SpoolOptions;
+  readonly #segments = new Segments();
+  readonly #readers = new Set<Reader>();
+  readonly #waiting = new Set<() => void>();
+  #window: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  #windowBytes = 0;
+  /** How far the file holds bytes without a gap. */
+  #filedBytes = 0;
+  /** The end of the newest byte that came in order. */
+  #arrivedBytes = 0;
+  #detached: StoreError | undefined;
+  #ended = false;
+  #failure: Error | undefined;
+  #discarded = false;
+
+  private constructor(file: FileHandle | undefined, path: string | undefined, options: SpoolOptions) {
+    this.#file = file;
+    this.path = path;
+    this.#options = options;
+  }
+
+  /** Makes a spool in `folder`. Where no file can be made there, the spool is detached from its first byte. */
+  static async create(folder: string, options: SpoolOptions): Promise<Spool> {
+    const path = join(folder, randomUUID());
+    try {
+      return new Spool(await open(path, "wx+"), path, options);
+    } catch (error) {
+      const spool = new Spool(undefined, undefined, options);
+      spool.#detached = new StoreError("the staging file could not be made", error);
+      return spool;
+    }
+  }
+
+  /** Why the file does not hold all bytes, where it does not: such a spool cannot be stored. */
+  get detached(): StoreError | undefined {
+    return this.#detached;
+  }
+
+  /** How many bytes the file holds from the start on without a gap. */
+  get filedBytes(): number {
+    return this.#filedBytes;
+  }
+
+  /** Whether somebody reads it. */
+  get hasReaders(): boolean {
+    return this.#readers.size > 0;
+  }
+
+  /** Whether a reader that begins at `position` can get every byte from there on. */
+  servesFrom(position: number): boolean {
+    return this.#detached === undefined || position >= this.#windowStart() || this.#windowStart() <= this.#filedBytes;
+  }
+
+  /**
+   * Adds bytes at `offset`; the spool keeps `bytes`, which must not change afterwards. Resolves when they may be read
+   * and there is room for more. Bytes out of order need the file: on a detached spool they throw.
+   *
+   * @throws the reason of `signal`, when a detached spool waits for its readers.
+   */
+  async write(offset: number, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    const inOrder = offset === this.#arrivedBytes;
+    if (inOrder) {
+      this.#window.push({ offset, bytes });
+      this.#windowBytes += bytes.length;
+      this.#arrivedBytes = this.#segments.endFrom(offset + bytes.length);
+      this.#wake();
+    }
+    if (this.#detached === undefined) await this.#writeToFile(offset, bytes);
+    if (this.#detached !== undefined) {
+      if (!inOrder) throw this.#detached;
+      await this.#makeRoom(signal);
+    }
+    this.#trim();
+    if (!inOrder) this.#wake();
+  }
+
+  /** Every byte is here. */
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  /** No more bytes will come; readers get `error` when they have read what is here. */
+  fail(error: Error): void {
+    this.#failure = error;
+    this.#wake();
+  }
+
+  /**
+   * The bytes of `span` as they arrive; `span.end` may lie beyond the end where the size is not known yet. A chunk is
+   * valid until the next one is asked for. When `signal` aborts, the iteration ends with its reason.
+   */
+  async *read(span: Span, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const reader: Reader = { position: span.start };
+    this.#readers.add(reader);
+    try {
+      while (reader.position < span.end) {
+        signal.throwIfAborted();
+        const chunk = this.#fromWindow(reader.position, span.end);
+        if (chunk !== undefined) {
+          yield chunk;
+          reader.position += chunk.length;
+          if (this.#detached !== undefined) this.#wake();
+        } else if (this.#segments.endFrom(reader.position) > reader.position) {
+          yield* this.#fromFile(reader, span.end);
+        } else if (this.#failure !== undefined) {
+          throw this.#failure;
+        } else if (this.#ended && reader.position >= this.#arrivedBytes) {
+          return;
+        } else if (reader.position < this.#windowStart()) {
+          throw new StoreError("the reader was too slow for a disk that is full", this.#detached);
+        } else {
+          await this.#change(signal);
+        }
+      }
+    } finally {
+      this.#readers.delete(reader);
+      if (this.#detached !== undefined) this.#wake();
+      if (this.#discarded && this.#readers.size === 0) await this.#closeFile();
+    }
+  }
+
+  /** Gives the file up and, unless `keepFile`, removes it. Readers that are there go on: the last one closes it. */
+  async discard(options: { keepFile: boolean }): Promise<void> {
+    this.#discarded = true;
+    if (this.#readers.size === 0) await this.#closeFile();
+    if (!options.keepFile && this.path !== undefined) await rm(this.path, { force: true }).catch(() => undefined);
+  }
+
+  async #writeToFile(offset: number, bytes: Uint8Array): Promise<void> {
+    if (this.#file === undefined) return;
+    try {
+      for (let done = 0; done < bytes.length;) {
+        done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+      }
+      this.#segments.add({ start: offset, end: offset + bytes.length });
+      this.#filedBytes = this.#segments.contiguousBytes;
+      this.#arrivedBytes = Math.max(this.#arrivedBytes, this.#filedBytes);
+    } catch (error) {
+      this.#detached = new StoreError("the staging file could not be written", error);
+    }
+  }
+
+  /** Waits until the window has room again: until its oldest bytes were read by all, or the laggard's time is up. */
+  async #makeRoom(signal: AbortSignal): Promise<void> {
+    const deadline = AbortSignal.timeout(this.#options.laggardMs);
+    const either = AbortSignal.any([signal, deadline]);
+    while (this.#windowBytes > this.#options.windowBytes) {
+      signal.throwIfAborted();
+      const oldest = this.#window[0];
+      if (oldest === undefined) return;
+      const needed = [...this.#readers].some((reader) => reader.position < oldest.offset + oldest.bytes.length);
+      if (!needed || deadline.aborted) {
+        this.#dropOldest();
+      } else {
+        await this.#change(either).catch((error: unknown) => {
+          if (signal.aborted) throw error;
+        });
+      }
+    }
+  }
+
+  /** Drops what is over the window's size and safe in the file. */
+  #trim(): void {
+    for (let oldest = this.#window[0]; oldest !== undefined; oldest = this.#window[0]) {
+      const filed = oldest.offset + oldest.bytes.length <= this.#filedBytes;
+      if (this.#windowBytes <= this.#options.windowBytes || !filed) return;
+      this.#dropOldest();
+    }
+  }
+
+  #dropOldest(): void {
+    const oldest = this.#window.shift();
+    if (oldest !== undefined) this.#windowBytes -= oldest.bytes.length;
+  }
+
+  #windowStart(): number {
+    return this.#window[0]?.offset ?? this.#arrivedBytes;
+  }
+
+  #fromWindow(position: number, end: number): Uint8Array | undefined {
+    if (position < this.#windowStart()) return undefined;
+    // Readers that keep pace want the newest chunk, so the search starts there.
+    for (let index = this.#window.length - 1; index >= 0; index--) {
+      const chunk = this.#window[index];
+      if (chunk === undefined || chunk.offset > position) continue;
+      if (position >= chunk.offset + chunk.bytes.length) return undefined;
+      return chunk.bytes.subarray(position - chunk.offset, Math.min(chunk.bytes.length, end - chunk.offset));
+    }
+    return undefined;
+  }
+
+  async *#fromFile(reader: Reader, end: number): AsyncGenerator<Uint8Array> {
+    const file = this.#file;
+    if (file === undefined) return;
+    const available = Math.min(end, this.#segments.endFrom(reader.position)) - reader.position;
+    const buffer = this.#options.pool.acquire(available);
+    try {
+      const wanted = Math.min(buffer.length, available);
+      const { bytesRead } = await file.read(buffer, 0, wanted, reader.position);
+      if (bytesRead === 0) throw new StoreError("the staging file is shorter than what was written to it", undefined);
+      yield buffer.subarray(0, bytesRead);
+      reader.position += bytesRead;
+    } catch (error) {
+      throw error instanceof StoreError ? error : new StoreError("the staging file could not be read", error);
+    } finally {
+      this.#options.pool.release(buffer);
+    }
+  }
+
+  async #closeFile(): Promise<void> {
+    // What matters was flushed by the store; a failing close of the staging file loses nothing.
+    await this.#file?.close().catch(() => undefined);
+  }
+
+  /** Resolves at the next change, rejects with the reason when `signal` aborts. */
+  #change(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        signal.removeEventListener("abort", abort);
+        resolve();
+      };
+      const abort = (): void => {
+        this.#waiting.delete(settle);
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener("abort", abort, { once: true });
+      this.#waiting.add(settle);
+    });
+  }
+
+  #wake(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const settle of waiting) settle();
+  }
+}

@@ -1,3 +1,4 @@
+import { isIPv4, isIPv6 } from "node:net";
 import { type Digest, isDigest, parseDigest } from "./digest.ts";
 import { OciError } from "./errors.ts";
 
@@ -7,12 +8,22 @@ export type Repository = string & { readonly __brand: "Repository" };
 /** A tag that passed `parseTag`. */
 export type Tag = string & { readonly __brand: "Tag" };
 
+/** A registry's host, with a port where it has one, that passed `parseNamespace`: `docker.io`, `localhost:5000`. */
+export type Namespace = string & { readonly __brand: "Namespace" };
+
 /** What a manifest is asked for by (distribution-spec, "Pulling manifests"). */
 export type Reference = Tag | Digest;
 
 const component = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
 const repositoryGrammar = new RegExp(`^${component}(?:/${component})*$`);
 const tagGrammar = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+
+const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const dnsNameGrammar = new RegExp(`^${label}(?:\\.${label})*$`);
+const numericLabel = /^(?:[0-9]+|0x[0-9a-f]*)$/;
+const portGrammar = /^[1-9][0-9]{0,4}$/;
+const printableAscii = /^[\x21-\x7e]+$/;
+const maxNamespaceLength = 255;
 
 /** Longest repository name that is accepted; clients stop at 255 for host and name together. */
 export const maxRepositoryLength = 255;
@@ -59,4 +70,44 @@ export function parseReference(text: string): Reference {
 /** Tells a digest from a tag. */
 export function isDigestReference(reference: Reference): reference is Digest {
   return reference.includes(":") && isDigest(reference);
+}
+
+/**
+ * Reads a registry's host with an optional port, as it stands before the repository in an image's name and in `?ns=`:
+ * a DNS name, an IPv4 address or a bracketed IPv6 address. The result is in lower case; nothing else is changed, so
+ * that other names of the same registry stay other names here.
+ *
+ * @throws {OciError} NAME_INVALID
+ */
+export function parseNamespace(text: string): Namespace {
+  // Letters outside ASCII are refused before lower-casing, which would turn the Kelvin sign into a k.
+  if (text.length > maxNamespaceLength || !printableAscii.test(text)) {
+    throw invalidNamespace();
+  }
+  const lower = text.toLowerCase();
+  const colon = lower.indexOf(":", lower.startsWith("[") ? lower.indexOf("]") : 0);
+  const host = colon < 0 ? lower : lower.slice(0, colon);
+  const port = colon < 0 ? undefined : lower.slice(colon + 1);
+  if (!isHost(host) || (port !== undefined && !isPort(port))) {
+    throw invalidNamespace();
+  }
+  return lower as Namespace;
+}
+
+function isPort(text: string): boolean {
+  return portGrammar.test(text) && Number(text) <= 65_535;
+}
+
+function isHost(text: string): boolean {
+  if (text.startsWith("[")) {
+    const address = text.slice(1, -1);
+    return text.endsWith("]") && !address.includes("%") && isIPv6(address);
+  }
+  // System resolvers read 127.1, 2130706433 and 0x7f.1 as IPv4 addresses, so a number at the end is a full address.
+  const last = text.slice(text.lastIndexOf(".") + 1);
+  return numericLabel.test(last) ? isIPv4(text) : dnsNameGrammar.test(text);
+}
+
+function invalidNamespace(): OciError {
+  return new OciError("NAME_INVALID", "a registry is named by its host, with a port if it has one, like docker.io");
 }

@@ -87,7 +87,10 @@ function step(id: number, job: Running): void {
     return;
   }
   // Bytes that are sent as messages follow those of the file: the file came first and takes no more.
-  for (const bytes of job.later) job.hash.update(bytes);
+  for (const bytes of job.later) {
+    job.hash.update(bytes);
+    reply({ id, taken: true });
+  }
   job.later = [];
   if (!job.digestWanted) return;
   reply({ id, hex: job.hash.digest("hex") });

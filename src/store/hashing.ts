@@ -9,8 +9,11 @@ export type HashRequest =
   | { readonly id: number; readonly kind: "digest" }
   | { readonly id: number; readonly kind: "drop" };
 
-/** What a worker answers: the hash in hex, or why there is none. */
-export type HashReply = { readonly id: number; readonly hex: string } | { readonly id: number; readonly error: string };
+/** What a worker answers: that it has taken the bytes of a message, the hash in hex, or why there is none. */
+export type HashReply =
+  | { readonly id: number; readonly taken: true }
+  | { readonly id: number; readonly hex: string }
+  | { readonly id: number; readonly error: string };
 
 /**
  * A hash over one object: a file from its start, then (where the file could not take the rest) bytes by message.
@@ -19,8 +22,8 @@ export type HashReply = { readonly id: number; readonly hex: string } | { readon
 export interface RunningHash {
   /** The file at `path` holds the object's first `end` bytes; called again as it grows. */
   file(path: string, end: number): void;
-  /** The bytes that follow; they are copied. */
-  bytes(bytes: Uint8Array): void;
+  /** The bytes that follow; they are copied. Resolves when they are hashed, so that who waits for it sends no flood. */
+  bytes(bytes: Uint8Array): Promise<void>;
   /** The digest of all bytes so far. Rejects when the file could not be read or the worker died. */
   digest(): Promise<Digest>;
   drop(): void;
@@ -31,6 +34,13 @@ interface Thread {
   jobs: number;
 }
 
+interface Job {
+  readonly thread: Thread;
+  readonly done: PromiseWithResolvers<string>;
+  /** Who waits until its bytes are hashed, in order. */
+  readonly sent: (() => void)[];
+}
+
 /**
  * Hashing off the event loop: a few worker threads that read what is on disk (mostly still in the page cache), so that
  * a large blob never stalls the other clients. Threads start with the first hash and are replaced when they die.
@@ -38,7 +48,7 @@ interface Thread {
 export class HashPool {
   readonly #size: number;
   readonly #threads: Thread[] = [];
-  readonly #waiting = new Map<number, { readonly thread: Thread; readonly done: PromiseWithResolvers<string> }>();
+  readonly #waiting = new Map<number, Job>();
   #nextId = 1;
   #closed = false;
 
@@ -53,7 +63,7 @@ export class HashPool {
     const done = Promise.withResolvers<string>();
     // A failure before `digest` is called is reported when it is called.
     done.promise.catch(() => undefined);
-    this.#waiting.set(id, { thread, done });
+    this.#waiting.set(id, { thread, done, sent: [] });
     thread.jobs++;
     const send = (request: HashRequest): void => {
       if (this.#waiting.has(id)) thread.worker.postMessage(request);
@@ -61,7 +71,15 @@ export class HashPool {
     send({ id, kind: "start", algorithm });
     return {
       file: (path, end) => send({ id, kind: "file", path, end }),
-      bytes: (bytes) => send({ id, kind: "bytes", bytes }),
+      bytes: async (bytes) => {
+        send({ id, kind: "bytes", bytes });
+        // A hash that has ended takes nothing: `digest` says why.
+        await new Promise<void>((resolve) => {
+          const job = this.#waiting.get(id);
+          if (job === undefined) resolve();
+          else job.sent.push(resolve);
+        });
+      },
       digest: async () => {
         send({ id, kind: "digest" });
         return formatDigest(algorithm, await done.promise);
@@ -76,7 +94,7 @@ export class HashPool {
   /** Hashes bytes that are in memory. */
   async digestOf(bytes: Uint8Array, algorithm: Algorithm): Promise<Digest> {
     const hash = this.start(algorithm);
-    hash.bytes(bytes);
+    await hash.bytes(bytes);
     return hash.digest();
   }
 
@@ -100,7 +118,8 @@ export class HashPool {
     const thread: Thread = { worker, jobs: 0 };
     worker.unref();
     worker.on("message", (reply: HashReply) => {
-      this.#settle(reply.id, "hex" in reply ? reply.hex : new Error(reply.error));
+      if ("taken" in reply) this.#waiting.get(reply.id)?.sent.shift()?.();
+      else this.#settle(reply.id, "hex" in reply ? reply.hex : new Error(reply.error));
     });
     let reason: Error | undefined;
     worker.on("error", (error: Error) => {
@@ -122,6 +141,7 @@ export class HashPool {
     if (job === undefined) return;
     this.#waiting.delete(id);
     job.thread.jobs--;
+    for (const taken of job.sent) taken();
     if (outcome instanceof Error) job.done.reject(outcome);
     else job.done.resolve(outcome);
   }

@@ -14,7 +14,8 @@ export interface SpoolOptions {
   readonly pool: BufferPool;
 }
 
-interface Reader {
+/** A reader's place in a spool; from `attach` to `detach`. */
+export interface SpoolReader {
   position: number;
 }
 
@@ -28,12 +29,12 @@ interface Reader {
  * States: growing, then `end()` or `fail()`; `discard()` last, by the owner, once.
  */
 export class Spool {
-  /** The file's path while it holds every byte from the start; `undefined` when it was never made. */
-  readonly path: string | undefined;
-  readonly #file: FileHandle | undefined;
+  /** The staging file's path; the file is made by the first `write`. */
+  readonly path: string;
+  #file: FileHandle | undefined;
   readonly #options: SpoolOptions;
   readonly #segments = new Segments();
-  readonly #readers = new Set<Reader>();
+  readonly #readers = new Set<SpoolReader>();
   readonly #waiting = new Set<() => void>();
   #window: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   #windowBytes = 0;
@@ -46,22 +47,10 @@ export class Spool {
   #failure: Error | undefined;
   #discarded = false;
 
-  private constructor(file: FileHandle | undefined, path: string | undefined, options: SpoolOptions) {
-    this.#file = file;
-    this.path = path;
+  /** A spool whose staging file lies in `folder`. */
+  constructor(folder: string, options: SpoolOptions) {
+    this.path = join(folder, randomUUID());
     this.#options = options;
-  }
-
-  /** Makes a spool in `folder`. Where no file can be made there, the spool is detached from its first byte. */
-  static async create(folder: string, options: SpoolOptions): Promise<Spool> {
-    const path = join(folder, randomUUID());
-    try {
-      return new Spool(await open(path, "wx+"), path, options);
-    } catch (error) {
-      const spool = new Spool(undefined, undefined, options);
-      spool.#detached = new StoreError("the staging file could not be made", error);
-      return spool;
-    }
   }
 
   /** Why the file does not hold all bytes, where it does not: such a spool cannot be stored. */
@@ -74,7 +63,7 @@ export class Spool {
     return this.#filedBytes;
   }
 
-  /** Whether somebody reads it. */
+  /** Whether somebody reads it, or is about to. */
   get hasReaders(): boolean {
     return this.#readers.size > 0;
   }
@@ -120,36 +109,46 @@ export class Spool {
   }
 
   /**
+   * Takes a place at the start, so that a detached spool keeps the bytes until this reader has begun. Who attaches must
+   * `detach`.
+   */
+  attach(): SpoolReader {
+    const reader: SpoolReader = { position: 0 };
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /** Gives the place up; the last reader of a discarded spool closes its file. */
+  async detach(reader: SpoolReader): Promise<void> {
+    this.#readers.delete(reader);
+    if (this.#detached !== undefined) this.#wake();
+    if (this.#discarded && this.#readers.size === 0) await this.#closeFile();
+  }
+
+  /**
    * The bytes of `span` as they arrive; `span.end` may lie beyond the end where the size is not known yet. A chunk is
    * valid until the next one is asked for. When `signal` aborts, the iteration ends with its reason.
    */
-  async *read(span: Span, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const reader: Reader = { position: span.start };
-    this.#readers.add(reader);
-    try {
-      while (reader.position < span.end) {
-        signal.throwIfAborted();
-        const chunk = this.#fromWindow(reader.position, span.end);
-        if (chunk !== undefined) {
-          yield chunk;
-          reader.position += chunk.length;
-          if (this.#detached !== undefined) this.#wake();
-        } else if (this.#segments.endFrom(reader.position) > reader.position) {
-          yield* this.#fromFile(reader, span.end);
-        } else if (this.#failure !== undefined) {
-          throw this.#failure;
-        } else if (this.#ended && reader.position >= this.#arrivedBytes) {
-          return;
-        } else if (reader.position < this.#windowStart()) {
-          throw new StoreError("the reader was too slow for a disk that is full", this.#detached);
-        } else {
-          await this.#change(signal);
-        }
+  async *read(reader: SpoolReader, span: Span, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    reader.position = span.start;
+    while (reader.position < span.end) {
+      signal.throwIfAborted();
+      const chunk = this.#fromWindow(reader.position, span.end);
+      if (chunk !== undefined) {
+        yield chunk;
+        reader.position += chunk.length;
+        if (this.#detached !== undefined) this.#wake();
+      } else if (this.#segments.endFrom(reader.position) > reader.position) {
+        yield* this.#fromFile(reader, span.end);
+      } else if (this.#failure !== undefined) {
+        throw this.#failure;
+      } else if (this.#ended && reader.position >= this.#arrivedBytes) {
+        return;
+      } else if (reader.position < this.#windowStart()) {
+        throw new StoreError("the reader was too slow for a disk that is full", this.#detached);
+      } else {
+        await this.#change(signal);
       }
-    } finally {
-      this.#readers.delete(reader);
-      if (this.#detached !== undefined) this.#wake();
-      if (this.#discarded && this.#readers.size === 0) await this.#closeFile();
     }
   }
 
@@ -157,12 +156,12 @@ export class Spool {
   async discard(options: { keepFile: boolean }): Promise<void> {
     this.#discarded = true;
     if (this.#readers.size === 0) await this.#closeFile();
-    if (!options.keepFile && this.path !== undefined) await rm(this.path, { force: true }).catch(() => undefined);
+    if (!options.keepFile) await rm(this.path, { force: true }).catch(() => undefined);
   }
 
   async #writeToFile(offset: number, bytes: Uint8Array): Promise<void> {
-    if (this.#file === undefined) return;
     try {
+      this.#file ??= await open(this.path, "wx+");
       for (let done = 0; done < bytes.length;) {
         done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
       }
@@ -223,7 +222,7 @@ export class Spool {
     return undefined;
   }
 
-  async *#fromFile(reader: Reader, end: number): AsyncGenerator<Uint8Array> {
+  async *#fromFile(reader: SpoolReader, end: number): AsyncGenerator<Uint8Array> {
     const file = this.#file;
     if (file === undefined) return;
     const available = Math.min(end, this.#segments.endFrom(reader.position)) - reader.position;
@@ -242,8 +241,10 @@ export class Spool {
   }
 
   async #closeFile(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
     // What matters was flushed by the store; a failing close of the staging file loses nothing.
-    await this.#file?.close().catch(() => undefined);
+    await file?.close().catch(() => undefined);
   }
 
   /** Resolves at the next change, rejects with the reason when `signal` aborts. */

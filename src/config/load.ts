@@ -1,0 +1,204 @@
+import { ConfigError } from "./config-error.ts";
+import { addCredentials, type CredentialMap, readCredentials } from "./credentials.ts";
+import { fileSchema } from "./file-schema.ts";
+import { check, formatPath } from "./messages.ts";
+import { flagOf, isSwitch, type Option, options } from "./options.ts";
+import type { Config } from "./schema.ts";
+import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
+
+/** Where settings come from: flags beat the environment, which beats the file. */
+export interface ConfigSources {
+  /** Values of flags that were given, by the option's name (`options`); a switch is `true`. */
+  readonly flags: Readonly<Record<string, string | boolean | undefined>>;
+  /** The environment. A variable that is empty counts as unset. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Reads a file whole, as UTF-8; its error's `code` goes into the message. */
+  readFile(path: string): string;
+}
+
+/** A flag's or a variable's value with the name that messages call it by. */
+interface Given {
+  readonly label: string;
+  readonly value: string | boolean;
+}
+
+type Plain = Record<string, unknown>;
+
+/**
+ * Puts the configuration together and checks it.
+ *
+ * @throws {ConfigError} With everything that is wrong.
+ */
+export function loadConfig(sources: ConfigSources): Config {
+  const given = new Map<string, Given>();
+  for (const option of options) {
+    const found = lookUp(option, sources);
+    if (found !== undefined) {
+      given.set(option.name, found);
+    }
+  }
+  const problems: string[] = [];
+  const main = attempt(problems, () => openFile(given.get("config"), sources));
+  const list = attempt(problems, () => openFile(given.get("upstreamConfigFile"), sources));
+  const credentials = attempt(problems, () => credentialsOf(given.get("upstreamCredentials")));
+  if (problems.length > 0) {
+    throw new ConfigError(problems);
+  }
+
+  const raw = asMapping(main?.value);
+  if (list !== undefined && isPlain(raw)) {
+    raw["upstreams"] = upstreamsOf(list, problems);
+  }
+  const labels = overlay(raw, given, problems);
+  const checked = check(fileSchema, raw);
+  if ("problems" in checked) {
+    const found = checked.problems.map(({ path, message }) => {
+      const label = labels.get(formatPath(path));
+      return label === undefined ? place(path, message, main, list) : { line: 0, text: `${label}: ${message}` };
+    });
+    problems.push(...found.sort((a, b) => a.line - b.line).map(({ text }) => text));
+  }
+  if (problems.length > 0 || "problems" in checked) {
+    throw new ConfigError(problems);
+  }
+  const config = addCredentials(checked.value, credentials ?? new Map());
+  checkDefaults(config, (path, message) => {
+    const label = labels.get(formatPath(path));
+    problems.push(label === undefined ? place(path, message, main, list).text : `${label}: ${message}`);
+  });
+  if (problems.length > 0) {
+    throw new ConfigError(problems);
+  }
+  return config;
+}
+
+function lookUp(option: Option, { flags, env }: ConfigSources): Given | undefined {
+  const flag = flags[option.name];
+  if (flag !== undefined) {
+    return { label: flagOf(option), value: flag };
+  }
+  const variable = env[option.env];
+  return variable === undefined || variable === "" ? undefined : { label: option.env, value: variable };
+}
+
+/** Runs one step; what it finds wrong is kept, so that the next step can still look. */
+function attempt<T>(problems: string[], step: () => T): T | undefined {
+  try {
+    return step();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) {
+      throw error;
+    }
+    problems.push(...error.problems);
+    return undefined;
+  }
+}
+
+function openFile(given: Given | undefined, sources: ConfigSources): YamlFile | undefined {
+  if (given === undefined) {
+    return undefined;
+  }
+  const path = String(given.value);
+  let content: string;
+  try {
+    content = sources.readFile(path);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+    const reason = { ENOENT: "there is no such file", EACCES: "permission denied", EISDIR: "it is a folder" }[code];
+    throw new ConfigError([`${given.label}: ${path} cannot be read: ${reason ?? code}`]);
+  }
+  return parseYamlFile(path, content);
+}
+
+function credentialsOf(given: Given | undefined): CredentialMap {
+  return given === undefined ? new Map() : readCredentials(given.label, String(given.value));
+}
+
+function isPlain(value: unknown): value is Plain {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The file's mapping; a bare list is the list of upstreams. Anything else is left for the schema to refuse. */
+function asMapping(value: unknown): unknown {
+  if (value === undefined) {
+    return {};
+  }
+  return Array.isArray(value) ? { upstreams: value } : isPlain(value) ? { ...value } : value;
+}
+
+function upstreamsOf(list: YamlFile, problems: string[]): unknown {
+  const value = list.value ?? [];
+  if (!isPlain(value)) {
+    return value;
+  }
+  for (const key of Object.keys(value).filter((name) => name !== "upstreams")) {
+    problems.push(
+      `${list.name}:${list.lineOf([key])}: ${formatPath([key])}: only \`upstreams\` is read from this file; use --config for the rest`,
+    );
+  }
+  return value["upstreams"] ?? [];
+}
+
+/** Lays flags and environment over the file's values, and says which keys now come from where. */
+function overlay(raw: unknown, given: ReadonlyMap<string, Given>, problems: string[]): Map<string, string> {
+  const labels = new Map<string, string>();
+  for (const option of options) {
+    const found = given.get(option.name);
+    if (found === undefined || option.key === undefined || !isPlain(raw)) {
+      continue;
+    }
+    const value = isSwitch(option) ? toBoolean(found.value) : found.value;
+    if (value === undefined) {
+      problems.push(`${found.label}: expected true, false, 1 or 0, got ${JSON.stringify(found.value)}`);
+      continue;
+    }
+    const [first = "", second] = option.key.map(String);
+    if (second === undefined) {
+      raw[first] = value;
+    } else {
+      const section = raw[first] ?? {};
+      // A section that is no mapping is the file's mistake, and must stay to be seen.
+      raw[first] = isPlain(section) ? { ...section, [second]: value } : section;
+    }
+    labels.set(formatPath(option.key), found.label);
+  }
+  return labels;
+}
+
+function toBoolean(value: string | boolean): boolean | undefined {
+  const known: Record<string, boolean> = { true: true, "1": true, false: false, "0": false };
+  return typeof value === "boolean" ? value : known[value];
+}
+
+/** Says where in which file a problem stands. */
+function place(
+  path: KeyPath,
+  message: string,
+  main: YamlFile | undefined,
+  list: YamlFile | undefined,
+): { line: number; text: string } {
+  const file = list !== undefined && path[0] === "upstreams" ? list : main;
+  const key = path.length === 0 ? "" : `${formatPath(path)}: `;
+  if (file === undefined) {
+    return { line: 0, text: `${key}${message}` };
+  }
+  const inFile = Array.isArray(file.value) && path[0] === "upstreams" ? path.slice(1) : path;
+  const line = file.lineOf(inFile);
+  return { line, text: `${file.name}:${line}: ${key}${message}` };
+}
+
+/** A default that could never be served is a mistake. */
+function checkDefaults(config: Config, report: (path: KeyPath, message: string) => void): void {
+  if (config.allowUnlisted !== false) {
+    return;
+  }
+  const listed = new Set(config.upstreams.map((upstream) => upstream.namespace));
+  for (const [key, namespace] of [
+    ["default_namespace", config.defaultNamespace],
+    ["default_upstream_namespace", config.defaultUpstreamNamespace],
+  ] as const) {
+    if (!listed.has(namespace)) {
+      report([key], `${namespace} is not among the upstreams, and allow_unlisted is false`);
+    }
+  }
+}

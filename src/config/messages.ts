@@ -1,0 +1,148 @@
+import leven from "leven";
+import * as z from "zod";
+import type { KeyPath } from "./yaml-file.ts";
+
+/** Something to put right: where it stands in the data, and what is wrong. */
+export interface Problem {
+  readonly path: KeyPath;
+  readonly message: string;
+}
+
+/** Reads `value` by `schema`: what it stands for, or everything that is wrong with it. */
+export function check<T>(schema: z.ZodType<T>, value: unknown): { value: T } | { problems: Problem[] } {
+  const result = schema.safeParse(value, { error: describe });
+  return result.success
+    ? { value: result.data }
+    : { problems: result.error.issues.flatMap((issue) => problemsOf(issue, value, () => keysOf(schema, issue.path))) };
+}
+
+/** Writes a path as it is read aloud: `upstreams[1].tls`. */
+export function formatPath(path: KeyPath): string {
+  let out = "";
+  for (const part of path) {
+    if (typeof part === "number") {
+      out += `[${part}]`;
+    } else if (/^[\w$-]+$/.test(part)) {
+      out += out === "" ? part : `.${part}`;
+    } else {
+      out += `[${JSON.stringify(part)}]`;
+    }
+  }
+  return out;
+}
+
+/** The candidate that `word` is most likely meant to be, where one is near. Case and separators do not count. */
+export function suggest(word: string, candidates: readonly string[]): string | undefined {
+  const plain = (text: string): string => text.toLowerCase().replaceAll(/[-_\s]/g, "");
+  const ranked = candidates
+    .map((candidate) => ({ candidate, distance: leven(plain(word), plain(candidate)) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best !== undefined && best.distance <= Math.max(1, Math.floor(best.candidate.length / 3))
+    ? best.candidate
+    : undefined;
+}
+
+/** What was written instead, in short. Text is shown only where `quote` allows it. */
+function show(value: unknown, quote: boolean): string {
+  if (value === undefined || value === null) {
+    return "nothing";
+  }
+  if (Array.isArray(value)) {
+    return "a list";
+  }
+  if (typeof value === "object") {
+    return "a mapping";
+  }
+  if (!quote) {
+    return typeof value === "string" ? "text" : `a ${typeof value}`;
+  }
+  return typeof value === "string"
+    ? JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
+    : JSON.stringify(value);
+}
+
+const expectations: Readonly<Record<string, string>> = {
+  array: "a list",
+  boolean: "true or false",
+  int: "a whole number",
+  number: "a whole number",
+  object: "a mapping",
+  record: "a mapping",
+  string: "text",
+};
+
+const secretKeys: readonly unknown[] = ["username", "password"];
+
+/** The message of one issue; it repeats no secret. */
+function describe(issue: z.core.$ZodRawIssue): string {
+  const { input } = issue;
+  const key = issue.path?.at(-1);
+  switch (issue.code) {
+    case "invalid_type": {
+      if (input === undefined) {
+        return "is required";
+      }
+      const expected = expectations[issue.expected] ?? issue.expected;
+      if (expected === "text" && secretKeys.includes(key) && typeof input !== "object") {
+        return "expected text; put it in quotes";
+      }
+      if (expected === "text" && typeof input === "number" && /_time(out)?$|^stale_if_error$/.test(String(key))) {
+        return `a duration needs a unit: write "${input}s" for seconds, or "10s", "15m", "14d"`;
+      }
+      // A text where a list or mapping belongs may be anything, credentials too.
+      return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;
+    }
+    case "invalid_value": {
+      const values = issue.values.map(String);
+      const near = typeof input === "string" ? suggest(input, values) : undefined;
+      const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+      return `expected one of ${values.join(", ")}, got ${show(input, true)}${hint}`;
+    }
+    case "too_small":
+      return `must be at least ${issue.minimum}, got ${show(input, true)}`;
+    case "too_big":
+      return `must be at most ${issue.maximum}, got ${show(input, true)}`;
+    default:
+      return issue.message ?? "is not valid";
+  }
+}
+
+function problemsOf(issue: z.core.$ZodIssue, root: unknown, known: () => readonly string[]): Problem[] {
+  const path = issue.path as KeyPath;
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => {
+      const near = suggest(key, known());
+      return { path: [...path, key], message: `unknown key${near === undefined ? "" : `; did you mean "${near}"?`}` };
+    });
+  }
+  if (issue.code === "invalid_union") {
+    const deep = issue.errors.filter((branch) => branch.some((inner) => inner.path.length > 0)).flat();
+    if (deep.length > 0) {
+      return deep.map((inner) => ({ path: [...path, ...(inner.path as KeyPath)], message: inner.message }));
+    }
+    return [{ path, message: `${issue.message}, got ${show(valueAt(root, path), true)}` }];
+  }
+  return [{ path, message: issue.message }];
+}
+
+function valueAt(root: unknown, path: KeyPath): unknown {
+  let value = root;
+  for (const part of path) {
+    value = typeof value === "object" && value !== null ? (value as Record<string | number, unknown>)[part] : undefined;
+  }
+  return value;
+}
+
+/** The keys that the schema has at a path. */
+function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): readonly string[] {
+  let node = z.toJSONSchema(schema, { io: "input" }) as z.core.JSONSchema.BaseSchema;
+  for (const part of path) {
+    const next = typeof part === "number" ? node.items : (node.properties?.[String(part)] ?? node.additionalProperties);
+    if (typeof next !== "object" || Array.isArray(next)) {
+      return [];
+    }
+    node = next;
+  }
+  return Object.keys(node.properties ?? {});
+}

@@ -1,0 +1,204 @@
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { OciError } from "../oci/errors.ts";
+import type { Logger } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { CacheStatus } from "../registry/registry.ts";
+import { UpstreamError } from "../upstream/upstream.ts";
+import type { Handler } from "./handler.ts";
+import { probe, type ProbeOptions } from "./probes.ts";
+import { errorReply, type Facts, type Reply } from "./reply.ts";
+import { ClientGone, sendBody } from "./send.ts";
+
+// Longer than clients (30 s) and the usual load balancer (60 s) keep an idle connection, so that they close it first.
+const keepAliveMs = 75_000;
+const clientIdleMs = 5 * 60_000;
+
+/** Where a server listens. */
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** What a server serves. */
+export interface ServerOptions {
+  /** The registry; none on a listener that is only for administration. */
+  readonly handler: Handler | undefined;
+  readonly probes: ProbeOptions;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** A listening server. */
+export interface RunningServer {
+  /** `http://host:port` or `unix:/path`. */
+  readonly address: string;
+  /** Takes no new connections; resolves when the running answers are complete, or have been cut at `deadline`. */
+  drain(deadline: AbortSignal): Promise<void>;
+}
+
+/** Listens at `address`. Rejects with the system's error where that is not possible. */
+export async function listen(address: Address, options: ServerOptions): Promise<RunningServer> {
+  const serving = new Serving(options);
+  const server = createServer({ keepAliveTimeout: keepAliveMs, noDelay: true }, (request, response) => {
+    void serving.serve(request, response);
+  });
+  server.on("clientError", refuseMalformed);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(address, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  return { address: formatAddress(server), drain: (deadline) => serving.drain(server, deadline) };
+}
+
+class Serving {
+  readonly #options: ServerOptions;
+  #draining = false;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+  }
+
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const started = performance.now();
+    const { metrics } = this.#options;
+    const facts: Facts = { endpoint: "other" };
+    // A write that fails is told to its callback; the event must not end the process.
+    response.on("error", () => undefined);
+    metrics.requestsInFlight.inc();
+    let sentBytes = 0;
+    try {
+      const reply = await this.#answer(request, facts);
+      sentBytes = await this.#send(request, response, reply);
+    } catch (error) {
+      facts.error = error;
+      response.destroy();
+    }
+    metrics.requestsInFlight.dec();
+    this.#record(request, response, facts, sentBytes, performance.now() - started);
+  }
+
+  async drain(server: Server, deadline: AbortSignal): Promise<void> {
+    this.#draining = true;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const cut = (): void => server.closeAllConnections();
+    if (deadline.aborted) cut();
+    deadline.addEventListener("abort", cut, { once: true });
+    await closed;
+    deadline.removeEventListener("abort", cut);
+  }
+
+  async #answer(request: IncomingMessage, facts: Facts): Promise<Reply> {
+    const { handler, probes } = this.#options;
+    const { method = "GET", url: target = "/", headers } = request;
+    if (method === "GET" || method === "HEAD") {
+      const found = await probe(target, probes);
+      if (found !== undefined) {
+        facts.endpoint = found.endpoint;
+        return found.reply;
+      }
+    }
+    if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
+    return handler({ method, target, headers }, facts);
+  }
+
+  /** Writes a reply; resolves to the body's bytes that were sent. */
+  async #send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<number> {
+    const { status, headers, body } = reply;
+    const stream = body !== undefined && "read" in body ? body : undefined;
+    if (response.destroyed) {
+      await stream?.close();
+      throw new ClientGone("the client left before its answer was ready");
+    }
+    response.writeHead(status, this.#draining ? { ...headers, Connection: "close" } : headers);
+    if (request.method === "HEAD" || body === undefined) {
+      await stream?.close();
+      response.end();
+      return 0;
+    }
+    if (stream !== undefined) {
+      response.flushHeaders();
+      return sendBody(response, stream, clientIdleMs);
+    }
+    const bytes = body as Uint8Array;
+    response.end(bytes);
+    return bytes.length;
+  }
+
+  #record(request: IncomingMessage, response: ServerResponse, facts: Facts, sentBytes: number, ms: number): void {
+    const { metrics, log } = this.#options;
+    const method = knownMethods.has(request.method ?? "") ? (request.method ?? "") : "other";
+    const status = response.headersSent ? response.statusCode : 0;
+    metrics.requests.inc({ endpoint: facts.endpoint, method, status });
+    metrics.requestSeconds.observe({ endpoint: facts.endpoint }, ms / 1000);
+    if (sentBytes > 0) metrics.responseBytes.inc({ endpoint: facts.endpoint }, sentBytes);
+    if (facts.cache !== undefined && facts.label !== undefined) {
+      metrics.cacheRequests.inc({ namespace: facts.label, kind: facts.endpoint, result: cacheResult(facts.cache) });
+    }
+    if (quietEndpoints.has(facts.endpoint) && status < 400) return;
+    const level = status >= 500 || isFault(facts.error) ? "warn" : "info";
+    if (!log.isLevelEnabled(level)) return;
+    log[level](
+      {
+        request: randomUUID(),
+        method: request.method,
+        endpoint: facts.endpoint,
+        namespace: facts.namespace,
+        repository: facts.repository,
+        reference: facts.reference,
+        status,
+        bytes: sentBytes,
+        ms: Math.round(ms * 10) / 10,
+        cache: facts.cache && cacheResult(facts.cache),
+        ...(facts.error !== undefined && { error: describeError(facts.error) }),
+      },
+      "request",
+    );
+  }
+}
+
+const knownMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const quietEndpoints: ReadonlySet<string> = new Set(["root", "healthz", "readyz", "metrics"]);
+
+/** One word for what the cache did. */
+function cacheResult(cache: CacheStatus): string {
+  if (cache.staleReason !== undefined) return "stale";
+  if (cache.hit) return "hit";
+  if (cache.forward === "bypass") return "bypass";
+  if (cache.collapsed === true) return "joined";
+  return cache.forward === "stale" ? "revalidated" : "miss";
+}
+
+function isFault(error: unknown): boolean {
+  return error !== undefined && !(error instanceof OciError) && !(error instanceof ClientGone);
+}
+
+/** An error for the log; an upstream's cause is logged where it happened, so that an outage is not told twice. */
+function describeError(error: unknown): unknown {
+  if (error instanceof OciError || error instanceof ClientGone || error instanceof UpstreamError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** What the HTTP parser refuses gets an answer in OCI form all the same. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const tooLarge = error.code === "HPE_HEADER_OVERFLOW";
+  const status = tooLarge ? "431 Request Header Fields Too Large" : "400 Bad Request";
+  const message = tooLarge ? "the request's header is too large" : "the request is not HTTP";
+  const body = JSON.stringify({ errors: [{ code: "UNSUPPORTED", message }] });
+  const fields = ["Content-Type: application/json", `Content-Length: ${Buffer.byteLength(body)}`, "Connection: close"];
+  socket.end(`HTTP/1.1 ${status}\r\n${fields.join("\r\n")}\r\n\r\n${body}`);
+}
+
+function formatAddress(server: Server): string {
+  const address = server.address();
+  if (address === null) return "closed";
+  if (typeof address === "string") return `unix:${address}`;
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return `http://${host}:${address.port}`;
+}

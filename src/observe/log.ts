@@ -1,0 +1,27 @@
+import { type DestinationStream, type Logger, pino } from "pino";
+
+export type { Logger } from "pino";
+
+/** How the log is written. */
+export interface LogOptions {
+  readonly level: string;
+  /** One JSON object a line, or lines for people. */
+  readonly format: "json" | "pretty";
+  /** Where to; standard output where it is not given. */
+  readonly destination?: DestinationStream;
+}
+
+/**
+ * Makes the process's log. JSON lines are buffered for up to a second, so that logging never waits for its reader;
+ * `logger.flush()` at the end writes what is left.
+ */
+export async function createLogger(options: LogOptions): Promise<Logger> {
+  const settings = { level: options.level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` };
+  if (options.destination !== undefined) return pino(settings, options.destination);
+  if (options.format === "pretty") {
+    const { default: pretty } = await import("pino-pretty");
+    return pino(settings, pretty({ sync: true, colorize: false, translateTime: false, ignore: "pid,hostname" }));
+  }
+  const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 1000 });
+  return pino(settings, destination);
+}

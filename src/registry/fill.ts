@@ -1,0 +1,280 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { algorithmOf, type Digest } from "../oci/digest.ts";
+import type { BufferPool } from "../store/buffers.ts";
+import type { HashPool, RunningHash } from "../store/hashing.ts";
+import type { Span, StoreError } from "../store/object-store.ts";
+import { Spool, type SpoolReader } from "../store/spool.ts";
+import { type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
+import type { Content } from "./content.ts";
+import { holdBack } from "./hold-back.ts";
+import type { RepositoryId } from "./layout.ts";
+import type { BlobContent } from "./registry.ts";
+
+const windowBytes = 1024 * 1024;
+const laggardMs = 10_000;
+const hashStepBytes = 1024 * 1024;
+const firstPauseMs = 100;
+const longestPauseMs = 5_000;
+
+/** What fills work with; the same for all of a process. */
+export interface FillTools {
+  readonly content: Content;
+  readonly hashes: HashPool;
+  readonly pool: BufferPool;
+  /** The folder of the staging files. */
+  readonly spoolFolder: string;
+  readonly observer: FillObserver;
+}
+
+/** Told how fills go; for metrics and the log. */
+export interface FillObserver {
+  started(namespace: string): void;
+  received(namespace: string, bytes: number): void;
+  /** The upstream's connection broke; the fill goes on from `offset`. */
+  resumed(id: RepositoryId, digest: Digest, offset: number, error: Error): void;
+  /** `error` says why it failed, or why it was verified but not stored. */
+  ended(id: RepositoryId, digest: Digest, outcome: FillOutcome, error: Error | undefined): void;
+}
+
+export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "failed";
+
+/** What to fetch, from whom. */
+export interface FillRequest {
+  readonly id: RepositoryId;
+  readonly digest: Digest;
+  readonly upstream: Upstream;
+  /** What the repository's manifests say of the blob; used where the upstream does not tell the size. */
+  readonly expectedBytes: number | undefined;
+  /** Whether content that is stored meanwhile may be used; false where only the bytes prove the right to them. */
+  readonly mayReuse: boolean;
+  /** How often in a row the upstream's connection may break without a byte of progress. */
+  readonly retries: number;
+}
+
+/**
+ * What a fill's readers may do:
+ * - `starting`: wait for `opened`.
+ * - `streaming`: read what has arrived, all but the last bytes of their answer.
+ * - `verified`: read everything; the digest is right. The store does not have it yet, and need never have it.
+ * - `committed`: the same; new readers find it in the store.
+ * - `failed`: nothing more; the bytes were wrong or did not come.
+ */
+export type FillState = "starting" | "streaming" | "verified" | "committed" | "failed";
+
+/**
+ * One transfer of one blob from an upstream, for any number of readers.
+ *
+ * It belongs to no client: it goes on when the one that caused it leaves, and when all have. It ends by itself.
+ */
+export class Fill {
+  /**
+   * Settles when the upstream's headers are here: `streaming`, or `absent`, or `stored` when the content store turned
+   * out to have it. Rejects when the upstream fails before.
+   */
+  readonly opened: Promise<"streaming" | "absent" | "stored">;
+  /** Resolves, never rejects, when nothing is left to do. */
+  readonly ended: Promise<void>;
+  readonly #request: FillRequest;
+  readonly #tools: FillTools;
+  readonly #spool: Spool;
+  readonly #abort = new AbortController();
+  readonly #opening = Promise.withResolvers<"streaming" | "absent" | "stored">();
+  readonly #verifying = Promise.withResolvers<void>();
+  #state: FillState = "starting";
+  #sizeBytes: number | undefined;
+
+  constructor(request: FillRequest, tools: FillTools) {
+    this.#request = request;
+    this.#tools = tools;
+    this.#spool = new Spool(tools.spoolFolder, { windowBytes, laggardMs, pool: tools.pool });
+    this.opened = this.#opening.promise;
+    // Whoever waits sees the rejection; where nobody does, nobody needs it.
+    this.opened.catch(() => undefined);
+    this.#verifying.promise.catch(() => undefined);
+    this.ended = this.#run();
+  }
+
+  get state(): FillState {
+    return this.#state;
+  }
+
+  /** The blob's size; known at `opened` at the latest, if at all before the end. */
+  get sizeBytes(): number | undefined {
+    return this.#sizeBytes;
+  }
+
+  /** Whether a new reader can still get every byte. */
+  get joinable(): boolean {
+    return this.#state !== "failed" && this.#spool.servesFrom(0);
+  }
+
+  /** A reader's view; to be closed. Taken before `opened` is awaited, so that no byte is dropped meanwhile. */
+  join(): BlobContent {
+    const seat = this.#spool.attach();
+    const sizeBytes = (): number | undefined => this.#sizeBytes;
+    return {
+      get sizeBytes() {
+        return sizeBytes();
+      },
+      read: (span, signal) => this.#read(seat, span, signal),
+      close: () => this.#spool.detach(seat),
+    };
+  }
+
+  /** Ends the fill; its readers fail with `reason`. */
+  abort(reason: Error): void {
+    this.#abort.abort(reason);
+  }
+
+  async *#read(seat: SpoolReader, span: Span | undefined, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const start = span?.start ?? 0;
+    const end = span?.end ?? this.#sizeBytes ?? Infinity;
+    const bytes = this.#spool.read(seat, { start, end }, signal);
+    if (this.#state === "verified") yield* bytes;
+    else yield* holdBack(bytes, end - start, this.#verifying.promise, signal);
+  }
+
+  async #run(): Promise<void> {
+    const { id, digest, mayReuse } = this.#request;
+    const { content, observer } = this.#tools;
+    observer.started(id.namespace);
+    let outcome: FillOutcome = "failed";
+    let failure: Error | undefined;
+    try {
+      // An earlier fill may have ended between the caller's look-up and this fill's start:
+      //   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
+      if (mayReuse && (await content.statBlob(digest)) !== undefined) {
+        outcome = "reused";
+        this.#state = "committed";
+        this.#opening.resolve("stored");
+      } else if (await this.#fetch()) {
+        failure = await this.#commit();
+        outcome = failure === undefined ? "committed" : "unstored";
+      } else {
+        outcome = "absent";
+        this.#state = "failed";
+        this.#opening.resolve("absent");
+      }
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error));
+      this.#state = "failed";
+      this.#spool.fail(failure);
+      this.#opening.reject(failure);
+      this.#verifying.reject(failure);
+    }
+    await this.#spool.discard({ keepFile: outcome === "committed" });
+    observer.ended(id, digest, outcome, failure);
+  }
+
+  /** Brings the blob into the spool and checks it; false where the upstream does not have it. */
+  async #fetch(): Promise<boolean> {
+    const { digest } = this.#request;
+    const hash = this.#tools.hashes.start(algorithmOf(digest));
+    try {
+      const blob = await this.#ask(0);
+      if (blob === undefined) return false;
+      await this.#receive(blob, hash);
+      this.#spool.end();
+      const actual = await hash.digest();
+      if (actual !== digest) throw this.#invalid(`the content's digest is ${actual}, not ${digest}`);
+      this.#state = "verified";
+      this.#verifying.resolve();
+      return true;
+    } finally {
+      hash.drop();
+    }
+  }
+
+  async #ask(offset: number): Promise<UpstreamBlob | undefined> {
+    const { id, digest, upstream } = this.#request;
+    const known = this.#sizeBytes;
+    const from = known === undefined ? { offset } : { offset, sizeBytes: known };
+    return upstream.blob(id.repository, digest, from, this.#abort.signal);
+  }
+
+  /** Takes the whole body, over as many connections as it needs. */
+  async #receive(first: UpstreamBlob, hash: RunningHash): Promise<void> {
+    const { id, digest, retries } = this.#request;
+    const progress = { offset: 0, hashed: 0 };
+    let blob: UpstreamBlob | undefined = first;
+    for (let failures = 0; ; ) {
+      if (blob === undefined) throw this.#invalid("the blob disappeared while it was being fetched");
+      if (this.#state === "starting") {
+        this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
+        this.#state = "streaming";
+        this.#opening.resolve("streaming");
+      }
+      const before = progress.offset;
+      try {
+        await this.#take(blob, hash, progress);
+        return;
+      } catch (error) {
+        if (!(error instanceof UpstreamError) || error.failure === "invalid") throw error;
+        failures = progress.offset > before ? 1 : failures + 1;
+        if (failures > retries) throw error;
+        this.#tools.observer.resumed(id, digest, progress.offset, error);
+        await this.#pause(failures);
+      }
+      blob = await this.#ask(progress.offset);
+    }
+  }
+
+  /** Takes one connection's bytes; throws where the body ends before the blob does. */
+  async #take(blob: UpstreamBlob, hash: RunningHash, progress: { offset: number; hashed: number }): Promise<void> {
+    const spool = this.#spool;
+    const signal = this.#abort.signal;
+    for await (const chunk of blob.body) {
+      const end = progress.offset + chunk.length;
+      if (this.#sizeBytes !== undefined && end > this.#sizeBytes) {
+        throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
+      }
+      await spool.write(progress.offset, chunk, signal);
+      this.#tools.observer.received(this.#request.id.namespace, chunk.length);
+      progress.offset = end;
+      if (spool.detached === undefined) {
+        if (end - progress.hashed >= hashStepBytes || end === this.#sizeBytes) {
+          hash.file(spool.path, spool.filedBytes);
+          progress.hashed = spool.filedBytes;
+        }
+      } else {
+        if (!spool.hasReaders) throw spool.detached;
+        if (progress.hashed < spool.filedBytes) hash.file(spool.path, spool.filedBytes);
+        progress.hashed = end;
+        await hash.bytes(chunk);
+      }
+    }
+    if (this.#sizeBytes !== undefined && progress.offset < this.#sizeBytes) {
+      throw new UpstreamError("upstream", "unreachable", `the body ended at ${progress.offset} of ${this.#sizeBytes} bytes`);
+    }
+    this.#sizeBytes ??= progress.offset;
+    if (spool.detached === undefined && progress.hashed < progress.offset) hash.file(spool.path, spool.filedBytes);
+  }
+
+  /** Stores what is verified; the reason where that fails. Clients never wait for it. */
+  async #commit(): Promise<Error | undefined> {
+    const { id, digest } = this.#request;
+    const { content } = this.#tools;
+    const size = this.#sizeBytes ?? 0;
+    if (this.#spool.detached !== undefined) return this.#spool.detached;
+    try {
+      if (size === 0) await this.#spool.write(0, new Uint8Array(0), this.#abort.signal);
+      await content.commitBlob(digest, { path: this.#spool.path, size });
+      const link = await content.link(id, digest);
+      const mediaType = link?.mediaType ?? "application/octet-stream";
+      if (link?.sizeBytes !== size) await content.addLink(id, digest, { mediaType, sizeBytes: size });
+      this.#state = "committed";
+      return undefined;
+    } catch (error) {
+      return error as StoreError;
+    }
+  }
+
+  async #pause(failures: number): Promise<void> {
+    const longest = Math.min(longestPauseMs, firstPauseMs * 2 ** (failures - 1));
+    await delay(longest * (0.5 + Math.random() / 2), undefined, { signal: this.#abort.signal });
+  }
+
+  #invalid(message: string): UpstreamError {
+    return new UpstreamError(this.#request.id.namespace, "invalid", message);
+  }
+}

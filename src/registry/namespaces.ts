@@ -1,0 +1,165 @@
+import { isIP } from "node:net";
+import { LRUCache } from "lru-cache";
+import { OciError } from "../oci/errors.ts";
+import { type Namespace, parseNamespace, parseRepository, type Repository } from "../oci/reference.ts";
+import type { Route } from "../oci/route.ts";
+import type { RepositoryId } from "./layout.ts";
+import type { PullRegistry } from "./registry.ts";
+
+const dockerHub = "docker.io" as Namespace;
+const dockerHubNames: ReadonlySet<string> = new Set([dockerHub, "index.docker.io", "registry-1.docker.io"]);
+const unlistedInMemory = 256;
+
+/** What decides which upstream a request means. */
+export interface NamespaceRules {
+  /** Whether a namespace is configured. */
+  readonly isListed: (namespace: Namespace) => boolean;
+  /** The namespace that a `Host` header (lower case, without port) stands for. */
+  readonly ofServerName: (host: string) => Namespace | undefined;
+  /** The namespace of a request that names none. */
+  readonly defaultNamespace: Namespace;
+  /** The namespace of `?ns=` with no value. */
+  readonly emptyNamespace: Namespace;
+}
+
+/** One name for each registry: Docker Hub has three, and port 443 is the one that is meant without a port. */
+export function canonicalNamespace(namespace: Namespace): Namespace {
+  const name = namespace.endsWith(":443") ? (namespace.slice(0, -":443".length) as Namespace) : namespace;
+  return dockerHubNames.has(name) ? dockerHub : name;
+}
+
+/**
+ * Which repository of which upstream a request means. In this order: `?ns=`, the `Host` header, the first segment of
+ * the path when it is a configured namespace or looks like a registry's host, the default.
+ *
+ * The segment that names the upstream is taken off once, with or before `/v2` and also when `ns` or `Host` say the
+ * same, and so is a `v2` behind it, which `override_path` settings produce. A prefix before `/v2` that names no
+ * upstream is a reverse proxy's, and is ignored. `library/` is added to Docker Hub's names of one segment.
+ *
+ * @throws {OciError} NAME_INVALID
+ */
+export function selectRepository(
+  route: Pick<Route, "prefix" | "ns"> & { readonly name: Repository },
+  host: string | undefined,
+  rules: NamespaceRules,
+): RepositoryId {
+  const name = route.name.split("/");
+  const named = prefixNamespace(route.prefix, rules);
+  const explicit = explicitNamespace(route.ns, host, rules);
+  if (explicit !== undefined) {
+    if (named?.namespace === explicit) return identify(explicit, [...named.rest, ...name]);
+    return identify(explicit, namedBy(name, rules) === explicit ? behind(name) : name);
+  }
+  if (named !== undefined) return identify(named.namespace, [...named.rest, ...name]);
+  const first = namedBy(name, rules);
+  return first === undefined ? identify(rules.defaultNamespace, name) : identify(first, behind(name));
+}
+
+/**
+ * Whether a namespace that is not configured may be asked at all: a public DNS name, on port 443. What its addresses
+ * are is checked when they are connected to.
+ */
+export function isPublicName(namespace: Namespace): boolean {
+  if (namespace.includes(":") || namespace.includes("[") || isIP(namespace) !== 0) return false;
+  const labels = namespace.split(".");
+  const top = labels.at(-1) ?? "";
+  // A top-level label of digits is an address in disguise (10.1, 0x7f.1); no real one begins with a digit.
+  return labels.length > 1 && /^[a-z]/.test(top) && top !== "localhost";
+}
+
+/** A namespace that can be pulled from, and what may be said of it in metrics. */
+export interface OpenNamespace extends RepositoryId {
+  readonly registry: PullRegistry;
+  /** The namespace where it is configured, `other` where not: so that clients cannot make up labels. */
+  readonly label: string;
+}
+
+/** How `Namespaces` gets at its registries. */
+export interface NamespacesOptions {
+  readonly rules: Omit<NamespaceRules, "isListed">;
+  readonly listed: ReadonlyMap<Namespace, PullRegistry>;
+  /** Whether a public name that is not configured may be mirrored. */
+  readonly allowsUnlisted: (namespace: Namespace) => boolean;
+  /** Makes the mirror of a namespace that is not configured. It holds nothing that would have to be closed. */
+  readonly openUnlisted: (namespace: Namespace) => PullRegistry;
+}
+
+/** All registries behind this mirror: the configured ones, and a bounded number of others, made when asked for. */
+export class Namespaces {
+  readonly #options: NamespacesOptions;
+  readonly #rules: NamespaceRules;
+  readonly #unlisted = new LRUCache<Namespace, PullRegistry>({ max: unlistedInMemory });
+
+  constructor(options: NamespacesOptions) {
+    this.#options = options;
+    this.#rules = { ...options.rules, isListed: (namespace) => options.listed.has(namespace) };
+  }
+
+  /**
+   * The registry and repository that a request means.
+   *
+   * @throws {OciError} NAME_INVALID; NAME_UNKNOWN for a namespace that is not mirrored.
+   */
+  open(
+    route: Pick<Route, "prefix" | "ns"> & { readonly name: Repository },
+    host: string | undefined,
+  ): OpenNamespace {
+    const id = selectRepository(route, host, this.#rules);
+    const listed = this.#options.listed.get(id.namespace);
+    if (listed !== undefined) return { ...id, registry: listed, label: id.namespace };
+    if (!isPublicName(id.namespace) || !this.#options.allowsUnlisted(id.namespace)) {
+      throw new OciError("NAME_UNKNOWN", `${id.namespace} is not mirrored here; add it to the upstreams to change that`);
+    }
+    let registry = this.#unlisted.get(id.namespace);
+    if (registry === undefined) {
+      registry = this.#options.openUnlisted(id.namespace);
+      this.#unlisted.set(id.namespace, registry);
+    }
+    return { ...id, registry, label: "other" };
+  }
+}
+
+function explicitNamespace(ns: string | undefined, host: string | undefined, rules: NamespaceRules): Namespace | undefined {
+  if (ns === "") return rules.emptyNamespace;
+  if (ns !== undefined) return canonicalNamespace(parseNamespace(ns));
+  return host === undefined ? undefined : rules.ofServerName(hostName(host));
+}
+
+/** The namespace that a segment names, if it names one. */
+function segmentNamespace(segment: string, rules: NamespaceRules): Namespace | undefined {
+  const namespace = canonicalNamespace(segment as Namespace);
+  if (!rules.isListed(namespace) && !segment.includes(".") && segment !== "localhost") return undefined;
+  return namespace;
+}
+
+/** The namespace that a name begins with; a name of one segment is a repository. */
+function namedBy(name: readonly string[], rules: NamespaceRules): Namespace | undefined {
+  const [first] = name;
+  return first === undefined || name.length < 2 ? undefined : segmentNamespace(first, rules);
+}
+
+function prefixNamespace(
+  prefix: readonly string[],
+  rules: NamespaceRules,
+): { readonly namespace: Namespace; readonly rest: readonly string[] } | undefined {
+  for (const [index, segment] of prefix.entries()) {
+    const namespace = segmentNamespace(segment, rules);
+    if (namespace !== undefined) return { namespace, rest: prefix.slice(index + 1) };
+  }
+  return undefined;
+}
+
+/** What follows the segment that names the upstream, without the `v2` that may stand between. */
+function behind(name: readonly string[]): readonly string[] {
+  return name.slice(name.length > 2 && name[1] === "v2" ? 2 : 1);
+}
+
+function identify(namespace: Namespace, segments: readonly string[]): RepositoryId {
+  const single = namespace === dockerHub && segments.length === 1;
+  return { namespace, repository: parseRepository(single ? `library/${segments[0]}` : segments.join("/")) };
+}
+
+/** A `Host` header's name, without the port, in lower case. */
+function hostName(host: string): string {
+  return host.replace(/:\d*$/, "").toLowerCase();
+}

@@ -1,0 +1,74 @@
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Reference, Repository } from "../oci/reference.ts";
+
+/** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
+export interface CacheStatus {
+  /** Answered from the cache without the upstream. */
+  readonly hit: boolean;
+  /** Why the upstream was asked: nothing cached, what was cached is stale, or the cache was passed by. */
+  readonly forward?: "uri-miss" | "stale" | "bypass";
+  /** The upstream's status, where it gave one. */
+  readonly forwardStatus?: number;
+  /** The answer goes into the cache. */
+  readonly stored?: boolean;
+  /** The answer came from a request to the upstream that another client had begun. */
+  readonly collapsed?: boolean;
+  /** Set when a stale answer stands in for an upstream that failed: why. */
+  readonly staleReason?: string;
+}
+
+/** A value and how the cache took part in it. */
+export interface Answer<T> {
+  readonly value: T;
+  readonly cache: CacheStatus;
+}
+
+/** A manifest's exact bytes. */
+export interface ManifestContent {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+/**
+ * A blob that is ready to be read. Who got it must `close` it, once.
+ */
+export interface BlobContent {
+  /** The whole blob's size; `undefined` when it comes from an upstream that does not say, and nothing else knows. */
+  readonly sizeBytes: number | undefined;
+  /**
+   * The bytes of `span` (`undefined`: all), as they arrive. A chunk is valid until the next one is asked for. The last
+   * bytes come only when the whole blob's digest is known to be right; otherwise the iteration throws before them.
+   */
+  read(span: { readonly start: number; readonly end: number } | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** A page of a listing. */
+export interface Page {
+  /** What the upstream's page holds, parsed: `{tags: […]}` or an index. */
+  readonly document: Record<string, unknown>;
+  /** The query of the next page, where there is one. */
+  readonly nextQuery: string | undefined;
+  /** The filters that were applied, for `OCI-Filters-Applied`. */
+  readonly filtersApplied: string | undefined;
+}
+
+/**
+ * What can be pulled from a namespace. `undefined` is "there is no such thing". What fails throws `UpstreamError`
+ * (nothing cached could stand in for it), `StoreError` or `OciError`.
+ */
+export interface PullRegistry {
+  /** A manifest's descriptor, without its bytes (HEAD). */
+  resolve(repository: Repository, reference: Reference): Promise<Answer<Descriptor> | undefined>;
+  /** A manifest (GET). */
+  manifest(repository: Repository, reference: Reference): Promise<Answer<ManifestContent> | undefined>;
+  /** A blob's size (HEAD); `undefined` inside where the upstream does not say. */
+  statBlob(repository: Repository, digest: Digest): Promise<Answer<number | undefined> | undefined>;
+  /** A blob (GET). The caller closes it. */
+  openBlob(repository: Repository, digest: Digest): Promise<Answer<BlobContent> | undefined>;
+  /** A page of tags. */
+  tags(repository: Repository, query: string): Promise<Answer<Page> | undefined>;
+  /** A page of referrers; `undefined` also where the upstream supports neither the API nor its tag schema. */
+  referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined>;
+}

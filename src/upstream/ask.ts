@@ -1,0 +1,70 @@
+import type { Repository } from "../oci/reference.ts";
+import { abandon, discard } from "./body.ts";
+import type { Clock } from "./clock.ts";
+import { formatPlace, toStatusError } from "./failures.ts";
+import type { Exchange, HttpRequest, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
+import { UpstreamError } from "./upstream.ts";
+
+/** A question to a repository of the registry. */
+export interface Question {
+  readonly kind: Exclude<RequestKind, "token">;
+  readonly method: "GET" | "HEAD";
+  readonly repository: Repository;
+  /** What follows the repository's name in the path: `manifests/latest`. */
+  readonly resource: string;
+  /** Without `?`. */
+  readonly query?: string;
+  readonly headers: RequestHeaders;
+  /** Answers, besides a 200, that the asker wants to see itself. */
+  readonly wants?: (response: HttpResponse) => boolean;
+}
+
+/**
+ * Asks the registry. `undefined`: it says, in one of the ways that registries have, that there is no such thing.
+ *
+ * @throws {UpstreamError} for all other answers but a 200 and those that the asker wants.
+ */
+export type Ask = (question: Question, signal: AbortSignal) => Promise<HttpResponse | undefined>;
+
+/** What the operations of the client share. */
+export interface Registry {
+  /** Host and port, for errors. */
+  readonly host: string;
+  readonly ask: Ask;
+}
+
+/**
+ * Absent is 404 and 410; 401 and 403, as authentication is over by now; and 400, ECR's answer to names that it does
+ * not like. A store that a blob was redirected to knows of no access rights: there 400, 401 and 403 mean that the
+ * signed URL was bad, and say nothing about the blob.
+ */
+export function createAsk(base: URL, exchange: Exchange, clock: Clock): Ask {
+  return async (question, signal) => {
+    const { kind, method, repository, headers } = question;
+    const url = new URL(`/v2/${repository}/${question.resource}`, base);
+    url.search = question.query ?? "";
+    const request: HttpRequest = { kind, method, repository, url, headers };
+    const response = await exchange(request, signal);
+    const { status } = response;
+    if (status === 200 || question.wants?.(response) === true) {
+      requireIdentity(base.host, response);
+      return response;
+    }
+    discard(response);
+    const isDenial = status === 400 || status === 401 || status === 403;
+    if (status === 404 || status === 410 || (isDenial && !(kind === "blob" && response.crossedOrigin))) {
+      return undefined;
+    }
+    throw toStatusError(base.host, response, clock.now());
+  };
+}
+
+/** We asked for `identity`: a body in any other coding cannot be the bytes that the digest stands for. */
+function requireIdentity(host: string, response: HttpResponse): void {
+  const coding = response.header("content-encoding")?.trim().toLowerCase() ?? "";
+  const isContent = response.status === 200 || response.status === 206;
+  if (isContent && coding !== "" && coding !== "identity") {
+    abandon(response);
+    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: compressed (${coding.slice(0, 32)})`);
+  }
+}

@@ -1,0 +1,89 @@
+import { formatPlace, toUpstreamError } from "./failures.ts";
+import type { HttpResponse } from "./transport.ts";
+import { UpstreamError } from "./upstream.ts";
+
+/** As much of a body that nobody wants is read to keep the connection; a longer one costs the connection. */
+const maxDiscardedBytes = 64 * 1024;
+
+/** Gets rid of a body in the background, so that its connection becomes free or closes. */
+export function discard(response: HttpResponse): void {
+  void response.body.dump({ limit: maxDiscardedBytes }).catch(() => {
+    // The body failed: then it is gone as well.
+  });
+}
+
+/** Gives a body up at once, with its connection unless it has ended already. */
+export function abandon(response: HttpResponse): void {
+  response.body.destroy();
+}
+
+/**
+ * Reads a whole body of at most `maxBytes`, counted while reading.
+ *
+ * @throws {UpstreamError} "invalid": it is longer, or has another length than announced; else why it broke.
+ */
+export async function readBody(
+  host: string,
+  response: HttpResponse,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of readCounted(host, response, announcedLength(response), signal)) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > maxBytes) {
+      throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the body is over ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, sizeBytes);
+}
+
+/**
+ * The chunks of a body.
+ *
+ * @param expectedBytes Where it is known: fewer bytes are "unreachable" (the connection was cut), more "invalid".
+ * @throws {UpstreamError} in the iteration; or the signal's reason.
+ */
+export async function* readCounted(
+  host: string,
+  response: HttpResponse,
+  expectedBytes: number | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  const place = formatPlace(response.url);
+  let readBytes = 0;
+  try {
+    for await (const chunk of response.body as AsyncIterable<Buffer>) {
+      readBytes += chunk.length;
+      if (expectedBytes !== undefined && readBytes > expectedBytes) {
+        throw new UpstreamError(
+          host,
+          "invalid",
+          `${place}: the body is longer than the ${expectedBytes} bytes expected`,
+        );
+      }
+      yield chunk;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw toUpstreamError(host, `body of ${place}`, error);
+  }
+  if (expectedBytes !== undefined && readBytes < expectedBytes) {
+    const message = `${place}: the body ended after ${readBytes} of ${expectedBytes} bytes`;
+    throw new UpstreamError(host, "unreachable", message);
+  }
+}
+
+/** The length that `Content-Length` announces; `undefined`: none, or unreadable. */
+export function announcedLength(response: HttpResponse): number | undefined {
+  const text = response.header("content-length") ?? "";
+  const length = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(length) ? length : undefined;
+}
+
+/** The media type of `Content-Type`, in lower case, without parameters; empty where there is none. */
+export function mediaTypeOf(response: HttpResponse): string {
+  return (response.header("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
+}

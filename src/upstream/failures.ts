@@ -1,0 +1,129 @@
+import { RefusedAddressError } from "./addresses.ts";
+import { UpstreamError, type UpstreamFailure } from "./upstream.ts";
+
+/** The part of a response that a failure is made from. */
+interface FailedResponse {
+  readonly status: number;
+  readonly url: URL;
+  header(name: string): string | undefined;
+}
+
+const timeouts: ReadonlySet<string> = new Set([
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+]);
+/** The connection ended inside of a message: not the other side's fault. */
+const cutOff: ReadonlySet<string> = new Set(["HPE_INVALID_EOF_STATE", "UND_ERR_RES_CONTENT_LENGTH_MISMATCH"]);
+const passingCodes: ReadonlySet<string> = new Set([
+  "EAI_AGAIN",
+  "ECONNABORTED",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EHOSTUNREACH",
+  "ENETDOWN",
+  "ENETUNREACH",
+  "EPIPE",
+  "HPE_INVALID_EOF_STATE",
+  "UND_ERR_SOCKET",
+]);
+const passingStatuses: ReadonlySet<number> = new Set([408, 500, 502, 503, 504]);
+
+/**
+ * Turns what the HTTP client threw into an `UpstreamError`; one that is an `UpstreamError` already stays as it is.
+ *
+ * @param doing What was tried, with host and path but never a query: queries of redirect targets hold signatures.
+ */
+export function toUpstreamError(host: string, doing: string, error: unknown): UpstreamError {
+  if (error instanceof UpstreamError) {
+    return error;
+  }
+  const refusal = causesOf(error).find((cause) => cause instanceof RefusedAddressError);
+  if (refusal !== undefined) {
+    return new UpstreamError(host, "refused", `${doing}: ${refusal.message}`, { cause: refusal });
+  }
+  const code = codeOf(error);
+  const reason = code ?? (error instanceof Error ? error.name : "failed");
+  return new UpstreamError(host, failureOf(code), `${doing}: ${reason}`, { cause: withoutData(error) });
+}
+
+/** The failure that an unwanted status stands for: a 429, or anything else that makes no sense here. */
+export function toStatusError(host: string, response: FailedResponse, now: number): UpstreamError {
+  const retryAfterSeconds = parseRetryAfter(response.header("retry-after"), now);
+  return new UpstreamError(
+    host,
+    response.status === 429 ? "rate-limited" : "status",
+    `${formatPlace(response.url)}: status ${response.status}`,
+    { status: response.status, ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }) },
+  );
+}
+
+/** Whether a connection failed in a way that may have passed at the next try. A time-out has cost enough as it is. */
+export function mayPass(error: unknown): boolean {
+  return (
+    error instanceof UpstreamError && error.failure === "unreachable" && passingCodes.has(codeOf(error.cause) ?? "")
+  );
+}
+
+/** Whether a status speaks of trouble that may have passed at the next try. */
+export function isPassingStatus(status: number): boolean {
+  return passingStatuses.has(status);
+}
+
+/** Reads `Retry-After` (RFC 9110 §10.2.3), seconds or a date, as seconds from now; `undefined`: none, or unreadable. */
+export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
+  const text = header?.trim() ?? "";
+  if (/^[0-9]{1,9}$/.test(text)) {
+    return Number(text);
+  }
+  const date = /[a-z]/i.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
+}
+
+/** A URL as it may stand in a message: host and path. */
+export function formatPlace(url: URL): string {
+  return `${url.host}${url.pathname}`;
+}
+
+function failureOf(code: string | undefined): UpstreamFailure {
+  if (code === undefined) {
+    return "unreachable";
+  }
+  if (timeouts.has(code)) {
+    return "timeout";
+  }
+  const broken = code.startsWith("HPE_") || code === "UND_ERR_HEADERS_OVERFLOW" || code === "UND_ERR_INVALID_ARG";
+  return broken && !cutOff.has(code) ? "invalid" : "unreachable";
+}
+
+function codeOf(error: unknown): string | undefined {
+  for (const cause of causesOf(error)) {
+    if ("code" in cause && typeof cause.code === "string") {
+      return cause.code;
+    }
+  }
+  return undefined;
+}
+
+/** An error with what it wraps; connecting to several addresses fails with one error for each. */
+function causesOf(error: unknown): Error[] {
+  const found: Error[] = [];
+  const pending = [error];
+  while (pending.length > 0 && found.length < 32) {
+    const next = pending.shift();
+    if (next instanceof Error) {
+      found.push(next);
+      pending.push(...(next instanceof AggregateError ? (next.errors as unknown[]) : []), next.cause);
+    }
+  }
+  return found;
+}
+
+/** The HTTP parser attaches the bytes that it choked on, and these may hold a token. */
+function withoutData(error: unknown): unknown {
+  if (!(error instanceof Error) || !("data" in error)) {
+    return error;
+  }
+  return Object.assign(new Error(error.message), { code: codeOf(error) });
+}

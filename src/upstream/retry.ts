@@ -1,0 +1,57 @@
+import { discard } from "./body.ts";
+import type { Clock } from "./clock.ts";
+import { isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
+import type { Exchange, HttpResponse } from "./transport.ts";
+
+/** A pause that the upstream asks for is made here up to this length; a longer one is for the caller to plan. */
+const maxPauseSeconds = 2;
+const firstPauseMs = 100;
+
+/**
+ * Tries again, up to `retries` times, what may pass: a connection that failed or was reset before the headers, 408,
+ * 500, 502, 503, 504, and a 429 that asks for a short pause. The last answer is given back as it is. The pauses double
+ * from about 100 ms, each between half and all of that.
+ *
+ * @param random Numbers from 0 up to 1, for the jitter.
+ */
+export function retrying(
+  exchange: Exchange,
+  options: { readonly retries: number; readonly clock: Clock; readonly random?: () => number },
+): Exchange {
+  const { retries, clock, random = Math.random } = options;
+  return async (request, signal) => {
+    for (let attempt = 0; ; attempt++) {
+      let pauseMs = firstPauseMs * 2 ** attempt * (0.5 + random() / 2);
+      try {
+        const response = await exchange(request, signal);
+        const ownPauseMs = pauseAfter(response, pauseMs, clock.now());
+        if (ownPauseMs === undefined || attempt >= retries) {
+          return response;
+        }
+        pauseMs = ownPauseMs;
+        discard(response);
+      } catch (error) {
+        if (signal.aborted || !mayPass(error) || attempt >= retries) {
+          throw error;
+        }
+      }
+      try {
+        await clock.wait(pauseMs, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
+    }
+  };
+}
+
+function pauseAfter(response: HttpResponse, pauseMs: number, now: number): number | undefined {
+  const askedSeconds = parseRetryAfter(response.header("retry-after"), now);
+  if (!isPassingStatus(response.status) && !(response.status === 429 && askedSeconds !== undefined)) {
+    return undefined;
+  }
+  if (askedSeconds === undefined) {
+    return pauseMs;
+  }
+  return askedSeconds <= maxPauseSeconds ? Math.max(pauseMs, askedSeconds * 1000) : undefined;
+}

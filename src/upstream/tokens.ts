@@ -1,0 +1,182 @@
+import { discard, readBody } from "./body.ts";
+import { type Credentials, formatBasic, isIdentityToken } from "./credentials.ts";
+import { formatPlace, toStatusError } from "./failures.ts";
+import type { Clock } from "./clock.ts";
+import { judgeRealm } from "./realm.ts";
+import { isRedirect, maxRedirects, redirectTarget } from "./redirects.ts";
+import type { Token } from "./token-cache.ts";
+import type { Exchange, HttpResponse } from "./transport.ts";
+import { UpstreamError } from "./upstream.ts";
+
+/** What a Bearer challenge asks us to get a token for. */
+export interface TokenRequest {
+  readonly realm: URL;
+  readonly service: string | undefined;
+  /** Each goes into a parameter of its own: some servers read only the first of a list. */
+  readonly scopes: readonly string[];
+  readonly credentials: Credentials | undefined;
+  /** For the account of requests only. */
+  readonly repository: string;
+}
+
+/** How token servers are reached. */
+export interface TokenClientOptions {
+  readonly upstream: URL;
+  readonly clock: Clock;
+  /** To the upstream's own site: without redirects, with retries. */
+  readonly exchange: Exchange;
+  /** To other sites: as `exchange`, but to public addresses only. */
+  readonly foreignExchange: Exchange;
+}
+
+const clientId = "entrepot";
+const maxTokenBodyBytes = 1024 * 1024;
+/** The lifetime of a token that does not state one (distribution, "Token Authentication Specification"). */
+const defaultLifetimeSeconds = 60;
+
+/**
+ * Fetches a token (protocol: distribution, docs/spec/auth): by GET, with Basic where there are credentials; by POST with an
+ * identity token, and where a server has no GET.
+ *
+ * @returns `undefined`: the server grants nothing. 401 and 403 are ghcr.io's answer for an absent repository, and 400
+ *   is quay.io's for a name that it does not like.
+ * @throws {UpstreamError} "token", whatever the reason: a realm that may not be asked, no answer, another status, or
+ *   an answer without a token. The signal's reason after an abort.
+ */
+export async function fetchToken(
+  request: TokenRequest,
+  options: TokenClientOptions,
+  signal: AbortSignal,
+): Promise<Token | undefined> {
+  const { host } = options.upstream;
+  try {
+    const trusted = judgeRealm(request.realm, options.upstream) === "trusted";
+    const credentials = trusted ? request.credentials : undefined;
+    const prefersPost = credentials !== undefined && isIdentityToken(credentials);
+    let response = await (prefersPost ? post(request, credentials, options, signal) : get(request, options, signal));
+    if (!prefersPost && credentials !== undefined && [404, 405].includes(response.status)) {
+      discard(response);
+      response = await post(request, credentials, options, signal);
+    }
+    if (response.status === 200) {
+      return parseToken(host, response.url, await readBody(host, response, maxTokenBodyBytes, signal));
+    }
+    discard(response);
+    if ([400, 401, 403].includes(response.status)) {
+      return undefined;
+    }
+    throw toStatusError(host, response, options.clock.now());
+  } catch (error) {
+    signal.throwIfAborted();
+    throw toTokenError(host, request.realm, error);
+  }
+}
+
+async function get(request: TokenRequest, options: TokenClientOptions, signal: AbortSignal): Promise<HttpResponse> {
+  const query = [
+    ...(request.service === undefined ? [] : [`service=${encodeURIComponent(request.service)}`]),
+    ...request.scopes.map((scope) => `scope=${encodeURIComponent(scope)}`),
+  ].join("&");
+  let url = new URL(request.realm);
+  url.hash = "";
+  // The realm's own query stays as it is, to the letter.
+  url.search = [url.search.slice(1), query].filter((part) => part !== "").join("&");
+  const { host } = options.upstream;
+  for (let hops = 0; hops <= maxRedirects; hops++) {
+    const trust = judgeRealm(url, options.upstream);
+    if (trust === "refused") {
+      throw new UpstreamError(host, "token", `the token server ${url.host} is not one that may be asked`);
+    }
+    const exchange = trust === "foreign" ? options.foreignExchange : options.exchange;
+    const { credentials } = request;
+    const response = await exchange(
+      {
+        kind: "token",
+        method: "GET",
+        repository: request.repository,
+        url,
+        headers: {
+          accept: "application/json",
+          authorization:
+            trust === "trusted" && credentials !== undefined && !isIdentityToken(credentials)
+              ? formatBasic(credentials)
+              : undefined,
+        },
+      },
+      signal,
+    );
+    if (!isRedirect(response.status)) {
+      return response;
+    }
+    discard(response);
+    url = redirectTarget(host, response);
+  }
+  throw new UpstreamError(host, "token", `${formatPlace(request.realm)}: the redirects do not end`);
+}
+
+/** The realm must be trusted: the body is the credentials. That is why no redirect is followed either. */
+async function post(
+  request: TokenRequest,
+  credentials: Credentials,
+  options: TokenClientOptions,
+  signal: AbortSignal,
+): Promise<HttpResponse> {
+  const { realm, repository, scopes, service } = request;
+  const form = new URLSearchParams(
+    isIdentityToken(credentials)
+      ? { grant_type: "refresh_token", refresh_token: credentials.password }
+      : { grant_type: "password", username: credentials.username, password: credentials.password },
+  );
+  form.set("client_id", clientId);
+  if (service !== undefined) {
+    form.set("service", service);
+  }
+  if (scopes.length > 0) {
+    form.set("scope", scopes.join(" "));
+  }
+  return options.exchange(
+    {
+      kind: "token",
+      method: "POST",
+      repository,
+      url: realm,
+      headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
+      body: form.toString(),
+    },
+    signal,
+  );
+}
+
+function parseToken(host: string, url: URL, bytes: Buffer): Token {
+  const unusable = new UpstreamError(host, "token", `${formatPlace(url)}: the answer holds no usable token`);
+  let answer: unknown;
+  try {
+    answer = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    // The parser's message would quote the answer, and with it perhaps the token.
+    throw unusable;
+  }
+  if (typeof answer !== "object" || answer === null) {
+    throw unusable;
+  }
+  const fields = answer as Readonly<Record<string, unknown>>;
+  const value = [fields.token, fields.access_token].find((field) => typeof field === "string" && field !== "");
+  // It becomes part of a header.
+  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
+    throw unusable;
+  }
+  const lifetimeSeconds = Number(fields.expires_in);
+  return { value, lifetimeSeconds: lifetimeSeconds > 0 ? lifetimeSeconds : defaultLifetimeSeconds };
+}
+
+function toTokenError(host: string, realm: URL, error: unknown): UpstreamError {
+  if (error instanceof UpstreamError && error.failure === "token") {
+    return error;
+  }
+  const { status, retryAfterSeconds } = error instanceof UpstreamError ? error : {};
+  return new UpstreamError(host, "token", `the token server ${realm.host} could not be asked`, {
+    cause: error,
+    ...(status === undefined ? {} : { status }),
+    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+  });
+}

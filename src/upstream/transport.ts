@@ -1,0 +1,116 @@
+import type { Dispatcher } from "undici";
+import { formatPlace, toUpstreamError } from "./failures.ts";
+
+/** What a request is for, as it is counted. `token`: all that belongs to authentication. */
+export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token";
+
+/** Learns of every HTTP exchange, redirect hops included. It must not throw. */
+export interface UpstreamObserver {
+  /**
+   * An exchange has its response's headers, or failed. `host` is the host that was spoken to: the registry's, a token
+   * server's, or that of a redirect's target, which the registry chooses, so their number is not bounded.
+   */
+  request(event: {
+    readonly host: string;
+    readonly kind: RequestKind;
+    readonly method: string;
+    /** `undefined`: there was no answer. */
+    readonly status: number | undefined;
+    /** Until the headers were there. */
+    readonly durationMs: number;
+  }): void;
+}
+
+/** The only headers that are ever sent, besides those that every request has. */
+export interface RequestHeaders {
+  readonly accept?: string | undefined;
+  readonly authorization?: string | undefined;
+  readonly "content-type"?: string | undefined;
+  readonly range?: string | undefined;
+}
+
+/** One HTTP request, as data. */
+export interface HttpRequest {
+  readonly kind: RequestKind;
+  readonly method: "GET" | "HEAD" | "POST";
+  /** What it is about; requests of one repository and kind queue up together. */
+  readonly repository: string;
+  readonly url: URL;
+  readonly headers: RequestHeaders;
+  readonly body?: string;
+}
+
+/** A response whose headers are here. Its body must be read to the end, discarded or destroyed. */
+export interface HttpResponse {
+  readonly status: number;
+  /** Where it came from: the last hop's URL. */
+  readonly url: URL;
+  /** Whether a redirect led to another scheme, host or port on the way. */
+  readonly crossedOrigin: boolean;
+  readonly body: Dispatcher.ResponseData["body"];
+  /** A header by its lower-case name; lines that were sent apart are joined with `, `. */
+  header(name: string): string | undefined;
+}
+
+/**
+ * Sends a request. It rejects with `UpstreamError`, or with the signal's reason. The signal stays bound to the body.
+ * Each layer above (redirects, limits, retries, authentication) takes and gives one.
+ */
+export type Exchange = (request: HttpRequest, signal: AbortSignal) => Promise<HttpResponse>;
+
+/** The lowest layer: one request, one response, no interpretation. */
+export function createExchange(options: {
+  readonly host: string;
+  readonly dispatcher: Dispatcher;
+  readonly userAgent: string;
+  readonly observer: UpstreamObserver;
+}): Exchange {
+  const { dispatcher, observer } = options;
+  return async (request, signal) => {
+    const { kind, method, url } = request;
+    signal.throwIfAborted();
+    const startedAt = performance.now();
+    const observe = (status: number | undefined): void =>
+      observer.request({ host: url.host, kind, method, status, durationMs: performance.now() - startedAt });
+    try {
+      const { statusCode, headers, body } = await dispatcher.request({
+        origin: url.origin,
+        path: `${url.pathname}${url.search}`,
+        method,
+        headers: sentHeaders(request.headers, options.userAgent),
+        body: request.body ?? null,
+        signal,
+        // Without it the connection is closed after every HEAD.
+        reset: false,
+      });
+      // An error that comes while nobody reads must not end the process; whoever reads gets it all the same.
+      body.on("error", () => {});
+      observe(statusCode);
+      return {
+        status: statusCode,
+        url,
+        crossedOrigin: false,
+        body,
+        header: (name) => {
+          const value = headers[name];
+          return Array.isArray(value) ? value.join(", ") : value;
+        },
+      };
+    } catch (error) {
+      observe(undefined);
+      signal.throwIfAborted();
+      throw toUpstreamError(options.host, `${method} ${formatPlace(url)}`, error);
+    }
+  };
+}
+
+function sentHeaders(headers: RequestHeaders, userAgent: string): Record<string, string> {
+  const sent: Record<string, string> = { "user-agent": userAgent, "accept-encoding": "identity" };
+  for (const name of ["accept", "authorization", "content-type", "range"] as const) {
+    const value = headers[name];
+    if (value !== undefined) {
+      sent[name] = value;
+    }
+  }
+  return sent;
+}

@@ -1,0 +1,358 @@
+/*
+ * Asserts how the source tree hangs together: folders are ranks, and a file imports only from a lower rank or from its
+ * own folder.
+ */
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { join, posix } from "node:path";
+import { before, describe, test } from "node:test";
+
+/** The folders and files at the top of `src/`. Those that are one unit may import each other. */
+const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number }> = new Map([
+  ["oci", { unit: "oci", rank: 0 }],
+  ["config", { unit: "config", rank: 0 }],
+  ["observe", { unit: "observe", rank: 0 }],
+  ["store", { unit: "store", rank: 1 }],
+  ["upstream", { unit: "upstream", rank: 1 }],
+  ["registry", { unit: "registry", rank: 2 }],
+  ["jobs", { unit: "jobs", rank: 3 }],
+  ["http", { unit: "http", rank: 3 }],
+  ["app.ts", { unit: "app", rank: 4 }],
+  ["cli", { unit: "program", rank: 5 }],
+  ["main.ts", { unit: "program", rank: 5 }],
+]);
+const mayImportConfig: ReadonlySet<string> = new Set(["config", "app", "program"]);
+const globalsOfProgram: ReadonlySet<string> = new Set(["process", "console"]);
+const vagueNames: ReadonlySet<string> = new Set(["util", "utils", "helper", "helpers", "types", "index"]);
+
+/** What is looked at in one file: its imports, and the global names that only the program itself may use. */
+interface Reading {
+  /** Static, type-only and dynamic imports and re-exports, as they are written. */
+  readonly imports: readonly string[];
+  /** Modules that are named by `new URL("./x.ts", import.meta.url)`, like a worker's: other threads, so no cycles. */
+  readonly workers: readonly string[];
+  readonly globals: readonly string[];
+}
+
+type Sources = ReadonlyMap<string, string>;
+
+interface Token {
+  readonly kind: "word" | "string" | "other";
+  /** A string's contents; otherwise the token itself. */
+  readonly text: string;
+}
+
+const blank = /(?:\s|\/\/[^\n]*|\/\*[^]*?\*\/)+/y;
+const word = /[\p{ID_Start}\p{Nd}$_#][\p{ID_Continue}$]*/uy;
+const quoted = /"((?:[^"\\\n]|\\[^])*)"|'((?:[^'\\\n]|\\[^])*)'/y;
+const templatePart = /(?:[^`\\$]|\\[^]|\$(?!\{))*/y;
+const regularExpression = /\/(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/y;
+// After these words a slash begins a regular expression; after others, and after a closing bracket, it divides.
+const beforeExpression = /^(?:return|typeof|case|in|of|await|yield|void|delete|else|do|instanceof|throw)$/;
+
+/** Splits a source into words, strings and single characters, without comments and what templates say. */
+function tokenize(source: string): Token[] {
+  const tokens: Token[] = [];
+  // For every open brace, whether it is a template's `${`.
+  const braces: boolean[] = [];
+  let position = 0;
+  const take = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = position;
+    const match = pattern.exec(source);
+    position += match?.[0].length ?? 0;
+    return match;
+  };
+  const takeTemplate = (): void => {
+    take(templatePart);
+    if (source.startsWith("${", position)) {
+      position += 2;
+      braces.push(true);
+      tokens.push({ kind: "other", text: "{" });
+    } else {
+      position += 1;
+      tokens.push({ kind: "string", text: "" });
+    }
+  };
+  for (;;) {
+    take(blank);
+    if (position >= source.length) {
+      return tokens;
+    }
+    const text = take(word)?.[0];
+    if (text !== undefined) {
+      tokens.push({ kind: "word", text });
+      continue;
+    }
+    const string = take(quoted);
+    if (string !== null) {
+      tokens.push({ kind: "string", text: string[1] ?? string[2] ?? "" });
+      continue;
+    }
+    const character = source.charAt(position);
+    if (character === "/" && !endsOperand(tokens.at(-1)) && take(regularExpression) !== null) {
+      tokens.push({ kind: "string", text: "" });
+      continue;
+    }
+    position += 1;
+    if (character === "`" || (character === "}" && braces.pop() === true)) {
+      takeTemplate();
+      continue;
+    }
+    if (character === "{") {
+      braces.push(false);
+    }
+    tokens.push({ kind: "other", text: character });
+  }
+}
+
+function endsOperand(token: Token | undefined): boolean {
+  if (token?.kind === "word") {
+    return !beforeExpression.test(token.text);
+  }
+  return token !== undefined && (token.kind === "string" || ")]}".includes(token.text));
+}
+
+function read(source: string): Reading {
+  const tokens = tokenize(source);
+  const imports: string[] = [];
+  const workers: string[] = [];
+  const globals: string[] = [];
+  const isText = (index: number, ...texts: string[]): boolean =>
+    texts.every((text, offset) => tokens[index + offset]?.kind !== "string" && tokens[index + offset]?.text === text);
+  // A member of something else; not `...process`, and not `globalThis.process` or `globalThis?.process`.
+  const isMember = (index: number): boolean =>
+    isText(index - 1, ".") &&
+    !isText(index - 2, ".") &&
+    !isText(index - 2, "globalThis") &&
+    !isText(index - 3, "globalThis", "?");
+  tokens.forEach(({ kind, text }, index) => {
+    if (kind === "string") {
+      if (isText(index - 1, "from") || isText(index - 1, "import") || isText(index - 2, "import", "(")) {
+        imports.push(text);
+      } else if (isText(index - 3, "new", "URL", "(") && isText(index + 1, ",", "import", ".", "meta")) {
+        workers.push(text);
+      }
+    } else if (globalsOfProgram.has(text) && !isMember(index)) {
+      globals.push(text);
+    }
+  });
+  return { imports, workers, globals };
+}
+
+/** The file in the tree that a relative import means; `undefined` for a package or a module of Node. */
+function resolve(from: string, specifier: string): string | undefined {
+  return specifier.startsWith(".") ? posix.join(posix.dirname(from), specifier) : undefined;
+}
+
+function unitOf(file: string): { readonly unit: string; readonly rank: number } | undefined {
+  return units.get(file.split("/")[1] ?? "");
+}
+
+function findRankProblems(sources: Sources): string[] {
+  const problems: string[] = [];
+  for (const [file, source] of sources) {
+    const own = unitOf(file);
+    if (own === undefined) {
+      problems.push(`${file} is in no folder that has a rank`);
+      continue;
+    }
+    const { imports, workers } = read(source);
+    for (const specifier of [...imports, ...workers]) {
+      const target = resolve(file, specifier);
+      if (target === undefined) {
+        continue;
+      }
+      const other = unitOf(target);
+      if (other === undefined || !sources.has(target)) {
+        problems.push(`${file} imports ${specifier}, which is no file of the tree`);
+      } else if (other.unit === "config" && !mayImportConfig.has(own.unit)) {
+        problems.push(`${file} imports ${target}: only app.ts, cli/ and main.ts know the configuration`);
+      } else if (other.unit !== own.unit && other.rank >= own.rank) {
+        problems.push(`${file} (rank ${own.rank}) imports ${target} (rank ${other.rank})`);
+      }
+    }
+  }
+  return problems;
+}
+
+function findCycles(sources: Sources): string[] {
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (file: string, path: readonly string[]): void => {
+    const start = path.indexOf(file);
+    if (start >= 0) {
+      cycles.push([...path.slice(start), file].join(" imports "));
+      return;
+    }
+    if (done.has(file)) {
+      return;
+    }
+    for (const specifier of read(sources.get(file) ?? "").imports) {
+      const target = resolve(file, specifier);
+      if (target !== undefined) {
+        visit(target, [...path, file]);
+      }
+    }
+    done.add(file);
+  };
+  for (const file of sources.keys()) {
+    visit(file, []);
+  }
+  return cycles;
+}
+
+function findGlobals(sources: Sources): string[] {
+  const problems: string[] = [];
+  for (const [file, source] of sources) {
+    if (unitOf(file)?.unit === "program") {
+      continue;
+    }
+    const { imports, globals } = read(source);
+    problems.push(...globals.map((name) => `${file} uses ${name}`));
+    problems.push(
+      ...imports
+        .filter((specifier) => globalsOfProgram.has(specifier.replace(/^node:/, "")))
+        .map((specifier) => `${file} imports ${specifier}`),
+    );
+  }
+  return problems;
+}
+
+function findVagueNames(sources: Sources): string[] {
+  return [...sources.keys()].filter((file) =>
+    file.split("/").some((part) => vagueNames.has(part.replace(/\..*$/, "").toLowerCase())),
+  );
+}
+
+async function readSources(): Promise<Sources> {
+  const root = join(import.meta.dirname, "..");
+  const entries = await readdir(join(root, "src"), { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => join(entry.parentPath, entry.name));
+  return new Map(
+    await Promise.all(
+      files.map(async (file): Promise<[string, string]> => [
+        file.slice(root.length + 1).replaceAll("\\", "/"),
+        await readFile(file, "utf8"),
+      ]),
+    ),
+  );
+}
+
+describe("the source tree", () => {
+  let sources: Sources = new Map();
+  before(async () => {
+    sources = await readSources();
+    assert.ok(sources.has("src/oci/digest.ts"));
+  });
+
+  test("imports point to a lower rank or stay in the folder", () => {
+    assert.deepEqual(findRankProblems(sources), []);
+  });
+
+  test("no file imports itself through others", () => {
+    assert.deepEqual(findCycles(sources), []);
+  });
+
+  test("only main.ts and cli/ know the process and the console", () => {
+    assert.deepEqual(findGlobals(sources), []);
+  });
+
+  test("every folder and file has a name that says something", () => {
+    assert.deepEqual(findVagueNames(sources), []);
+  });
+});
+
+describe("what the checks find", () => {
+  const tree = (files: Record<string, string>): Sources => new Map(Object.entries(files));
+
+  test("every form of import is seen, and text that looks like one is not", () => {
+    const source = `
+      import a, { type b } from "./a.ts";
+      import type { c } from './b.ts';
+      import "./c.ts";
+      export * from "./d.ts";
+      export { e } from "./e.ts";
+      const f = await import("./f.ts");
+      type G = import("./g.ts").G;
+      // import h from "./h.ts";
+      /* import i from "./i.ts"; */
+      const j = 'import j from "./j.ts"', k = /["'\`/]/.test(j) ? 4 / 2 : \`from "./k.ts" \${import("./l.ts")} from "./m.ts"\`;
+      new Worker(new URL("./n.ts", import.meta.url));
+      import { o } from "./o.ts";`;
+    assert.deepEqual(read(source), {
+      imports: ["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts", "./g.ts", "./l.ts", "./o.ts"],
+      workers: ["./n.ts"],
+      globals: [],
+    });
+  });
+
+  test("imports upwards, sideways, of the configuration and of nothing", () => {
+    const sources = tree({
+      "src/oci/a.ts": 'import type { S } from "../store/s.ts";',
+      "src/store/s.ts": 'import { u } from "../upstream/u.ts"; import "../oci/a.ts"; import "./deep/t.ts";',
+      "src/store/deep/t.ts": 'import "../s.ts"; new Worker(new URL("../../http/h.ts", import.meta.url));',
+      "src/upstream/u.ts": 'import { c } from "../config/c.ts"; import "../observe/gone.ts"; import "undici";',
+      "src/config/c.ts": 'export * from "../oci/a.ts";',
+      "src/http/h.ts": 'await import("../app.ts");',
+      "src/app.ts": 'import "./http/h.ts"; import "./config/c.ts";',
+      "src/main.ts": 'import "./cli/x.ts"; import "./app.ts";',
+      "src/cli/x.ts": 'import "../config/c.ts"; import "../../test/y.ts";',
+      "src/other/o.ts": "",
+    });
+    assert.deepEqual(findRankProblems(sources), [
+      "src/oci/a.ts (rank 0) imports src/store/s.ts (rank 1)",
+      "src/store/s.ts (rank 1) imports src/upstream/u.ts (rank 1)",
+      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 3)",
+      "src/upstream/u.ts imports src/config/c.ts: only app.ts, cli/ and main.ts know the configuration",
+      "src/upstream/u.ts imports ../observe/gone.ts, which is no file of the tree",
+      "src/config/c.ts (rank 0) imports src/oci/a.ts (rank 0)",
+      "src/http/h.ts (rank 3) imports src/app.ts (rank 4)",
+      "src/cli/x.ts imports ../../test/y.ts, which is no file of the tree",
+      "src/other/o.ts is in no folder that has a rank",
+    ]);
+  });
+
+  test("cycles, also of types", () => {
+    const sources = tree({
+      "src/oci/a.ts": 'import "./b.ts"; import "./d.ts";',
+      "src/oci/b.ts": 'import type { C } from "./c.ts";',
+      "src/oci/c.ts": 'import "./b.ts"; import "./d.ts";',
+      "src/oci/d.ts": 'new URL("./a.ts", import.meta.url);',
+    });
+    assert.deepEqual(findCycles(sources), ["src/oci/b.ts imports src/oci/c.ts imports src/oci/b.ts"]);
+  });
+
+  test("uses of the process and the console", () => {
+    const sources = tree({
+      "src/oci/a.ts": "const env = process.env; // process",
+      "src/oci/b.ts": 'import { exit } from "node:process"; child.process; const text = "process"; a.console;',
+      "src/oci/c.ts": "globalThis.process; `${console.log(1)} console`; globalThis?.console; [...process]; a?.process",
+      "src/oci/d.ts": 'import process from "process";',
+      "src/cli/e.ts": "console.log(process.argv);",
+      "src/main.ts": 'import process from "node:process";',
+    });
+    assert.deepEqual(findGlobals(sources), [
+      "src/oci/a.ts uses process",
+      "src/oci/b.ts imports node:process",
+      "src/oci/c.ts uses process",
+      "src/oci/c.ts uses console",
+      "src/oci/c.ts uses console",
+      "src/oci/c.ts uses process",
+      "src/oci/d.ts uses process",
+      "src/oci/d.ts imports process",
+    ]);
+  });
+
+  test("names that say nothing", () => {
+    const names = [
+      "src/oci/types.ts",
+      "src/store/utils/a.ts",
+      "src/http/index.ts",
+      "src/http/Helper.ts",
+      "src/http/reply.ts",
+    ];
+    assert.deepEqual(findVagueNames(new Map(names.map((name) => [name, ""]))), names.slice(0, 4));
+  });
+});

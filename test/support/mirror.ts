@@ -1,0 +1,115 @@
+import { Writable } from "node:stream";
+import { type App, type AppOptions, startApp } from "../../src/app.ts";
+import type { Config, UpstreamConfig, UpstreamDefaults } from "../../src/config/schema.ts";
+import { request, type RequestOptions, type WholeResponse } from "./http.ts";
+import { createTemporaryDirectory } from "./temporary.ts";
+
+/** Settings that make tests quick: short time-outs, no rest between tries that matters. */
+export const quickDefaults: UpstreamDefaults = {
+  userAgent: undefined,
+  manifestInvalidationMs: 600_000,
+  blobInvalidationMs: 14 * 24 * 3_600_000,
+  staleIfErrorMs: Infinity,
+  maxConnections: 32,
+  connectTimeoutMs: 2_000,
+  headerTimeoutMs: 2_000,
+  idleTimeoutMs: 2_000,
+  retries: 1,
+};
+
+/** How a mirror for a test differs from the usual one. */
+export interface MirrorOptions extends Partial<Omit<AppOptions, "version">> {
+  readonly config?: Partial<Config>;
+  /** Settings of the upstream docker.io. */
+  readonly upstream?: Partial<UpstreamConfig>;
+  /** More upstreams. */
+  readonly others?: readonly (Partial<UpstreamConfig> & { readonly namespace: string; readonly host: string })[];
+  /** The storage's folder, in place of a temporary one that is removed at the end. */
+  readonly root?: string;
+}
+
+/** A mirror that runs in the test's process, on a free port. */
+export interface Mirror extends AsyncDisposable {
+  readonly url: string;
+  readonly root: string;
+  readonly app: App;
+  /** The log's lines so far, parsed. */
+  log(): Record<string, unknown>[];
+  /** Asks the mirror. */
+  get(path: string, options?: RequestOptions): Promise<WholeResponse>;
+  /** A metric's value; 0 where it has none yet. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** Starts a mirror of `host` as docker.io. */
+export async function startMirror(host: string, options: MirrorOptions = {}): Promise<Mirror> {
+  const folder = options.root === undefined ? await createTemporaryDirectory() : undefined;
+  const root = options.root ?? `${folder?.path}/root`;
+  const lines: string[] = [];
+  const logDestination = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      lines.push(...chunk.toString("utf8").split("\n").filter(Boolean));
+      done();
+    },
+  });
+  const listed = (settings: Partial<UpstreamConfig> & { namespace: string; host: string }): UpstreamConfig => ({
+    ...quickDefaults,
+    tls: false,
+    acceptInvalidCerts: false,
+    credentials: undefined,
+    serverNames: [],
+    ...settings,
+  });
+  const config: Config = {
+    listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
+    adminListen: undefined,
+    defaultNamespace: "docker.io",
+    defaultUpstreamNamespace: "docker.io",
+    checkCacheDigest: false,
+    storage: { type: "filesystem", root },
+    upstreams: [listed({ namespace: "docker.io", host, ...options.upstream }), ...(options.others ?? []).map(listed)],
+    upstreamDefaults: quickDefaults,
+    allowUnlisted: true,
+    log: { level: "trace", format: "json" },
+    shutdownTimeoutMs: 5_000,
+    ...options.config,
+  };
+  const { now, lookup, ca, staleWaitMs } = options;
+  const app = await startApp(config, {
+    version: "0.0.0-test",
+    logDestination,
+    ...(now !== undefined && { now }),
+    ...(lookup !== undefined && { lookup }),
+    ...(ca !== undefined && { ca }),
+    ...(staleWaitMs !== undefined && { staleWaitMs }),
+  });
+  const [url = ""] = app.addresses;
+  let closed = false;
+  const close = async (): Promise<void> => {
+    if (closed) return;
+    closed = true;
+    await app.close();
+  };
+  return {
+    url,
+    root,
+    app,
+    log: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
+    get: (path, requestOptions) => request(`${url}${path}`, { target: path, ...requestOptions }),
+    async metric(name, labels = {}) {
+      const { body } = await request(`${url}/metrics`);
+      for (const line of body.toString("utf8").split("\n")) {
+        const matched = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
+        const wanted = Object.entries(labels).every(([label, value]) => matched?.[2]?.includes(`${label}="${value}"`));
+        if (matched?.[1] === name && wanted) return Number(matched[3]);
+      }
+      return 0;
+    },
+    close,
+    async [Symbol.asyncDispose]() {
+      await close();
+      await folder?.[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTokenCache, type FetchToken, type Token } from "../../../src/upstream/token-cache.ts";
+import { createClock, never } from "./scripted.ts";
+
+function fetching(): { fetch: FetchToken; calls: AbortSignal[]; settle: PromiseWithResolvers<Token | undefined>[] } {
+  const calls: AbortSignal[] = [];
+  const settle: PromiseWithResolvers<Token | undefined>[] = [];
+  const fetch: FetchToken = (signal) => {
+    calls.push(signal);
+    const deferred = Promise.withResolvers<Token | undefined>();
+    signal.addEventListener("abort", () => deferred.reject(signal.reason));
+    settle.push(deferred);
+    return deferred.promise;
+  };
+  return { fetch, calls, settle };
+}
+
+const give = (value: string, lifetimeSeconds = 100): FetchToken => () => Promise.resolve({ value, lifetimeSeconds });
+
+test("a token is good for nine tenths of its lifetime", async () => {
+  const clock = createClock();
+  const cache = createTokenCache(clock, 10);
+  assert.equal(cache.peek("a"), undefined);
+  assert.equal(await cache.get("a", give("one"), never()), "one");
+  clock.time += 89_999;
+  assert.equal(cache.peek("a"), "one");
+  assert.equal(await cache.get("a", give("two"), never()), "one");
+  clock.time += 1;
+  assert.equal(cache.peek("a"), undefined);
+  assert.equal(await cache.get("a", give("two"), never()), "two");
+});
+
+test("who asks at the same time shares a fetch; who asks for something else does not", async () => {
+  const cache = createTokenCache(createClock(), 10);
+  const { fetch, calls, settle } = fetching();
+  const both = Promise.all([cache.get("a", fetch, never()), cache.get("a", fetch, never())]);
+  const other = cache.get("b", fetch, never());
+  await Promise.resolve();
+  assert.equal(calls.length, 2);
+  settle[0]?.resolve({ value: "one", lifetimeSeconds: 60 });
+  settle[1]?.resolve({ value: "two", lifetimeSeconds: 60 });
+  assert.deepEqual([await both, await other], [["one", "one"], "two"]);
+});
+
+test("one who leaves does not hurt the others; the last one to leave ends the fetch", async () => {
+  const cache = createTokenCache(createClock(), 10);
+  const { fetch, calls, settle } = fetching();
+  const leaver = new AbortController();
+  const left = cache.get("a", fetch, leaver.signal);
+  const stayed = cache.get("a", fetch, never());
+  await Promise.resolve();
+  leaver.abort(new Error("gone"));
+  await assert.rejects(left, { message: "gone" });
+  assert.equal(calls[0]?.aborted, false);
+  settle[0]?.resolve({ value: "one", lifetimeSeconds: 60 });
+  assert.equal(await stayed, "one");
+
+  const last = new AbortController();
+  const alone = cache.get("b", fetch, last.signal);
+  await Promise.resolve();
+  last.abort(new Error("gone"));
+  await assert.rejects(alone, { message: "gone" });
+  assert.equal(calls[1]?.aborted, true);
+  assert.equal(await cache.get("b", give("new"), never()), "new", "a later one starts anew");
+});
+
+test("neither a failure nor a denial is remembered", async () => {
+  const cache = createTokenCache(createClock(), 10);
+  const failed = new Error("down");
+  await assert.rejects(
+    cache.get("a", () => Promise.reject(failed), never()),
+    (error) => error === failed,
+  );
+  assert.equal(await cache.get("a", () => Promise.resolve(undefined), never()), undefined);
+  assert.equal(await cache.get("a", give("one"), never()), "one");
+});
+
+test("a refused token is dropped, but not the one that took its place", async () => {
+  const cache = createTokenCache(createClock(), 10);
+  await cache.get("a", give("one"), never());
+  cache.drop("a", "zero");
+  assert.equal(cache.peek("a"), "one");
+  cache.drop("a", "one");
+  assert.equal(cache.peek("a"), undefined);
+});
+
+test("the number of tokens is bounded", async () => {
+  const cache = createTokenCache(createClock(), 2);
+  for (const key of ["a", "b", "c"]) {
+    await cache.get(key, give(key), never());
+  }
+  assert.deepEqual(["a", "b", "c"].map((key) => cache.peek(key)), [undefined, "b", "c"]);
+});

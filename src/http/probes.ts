@@ -18,7 +18,10 @@ export interface ProbeOptions {
 }
 
 /** Answers `/`, `/healthz`, `/readyz` and `/metrics`; `undefined` for every other path. */
-export async function probe(target: string, options: ProbeOptions): Promise<{ endpoint: string; reply: Reply } | undefined> {
+export async function probe(
+  target: string,
+  options: ProbeOptions,
+): Promise<{ endpoint: string; reply: Reply } | undefined> {
   const [path = "", query = ""] = target.split("?", 2);
   switch (path) {
     case "/":

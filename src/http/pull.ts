@@ -8,7 +8,16 @@ import type { Reference, Repository } from "../oci/reference.ts";
 import { formatRoute, type Route } from "../oci/route.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
 import type { Answer, BlobContent, Page } from "../registry/registry.ts";
-import { type BodyStream, cacheHeaders, errorReply, type Facts, type Headers, jsonReply, registryHeaders, type Reply } from "./reply.ts";
+import {
+  type BodyStream,
+  cacheHeaders,
+  errorReply,
+  type Facts,
+  type Headers,
+  jsonReply,
+  registryHeaders,
+  type Reply,
+} from "./reply.ts";
 
 const largestPage = 1000;
 
@@ -57,7 +66,9 @@ export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const span = resolveRange(honoursRange(pull.headers["if-range"], digest) ? range : undefined, size);
   if (span === "unsatisfiable") {
     await blob.close();
-    return errorReply(new OciError("RANGE_INVALID", `the blob has ${size} bytes`), { "Content-Range": `bytes */${size}` });
+    return errorReply(new OciError("RANGE_INVALID", `the blob has ${size} bytes`), {
+      "Content-Range": `bytes */${size}`,
+    });
   }
   if (span === "full") {
     return { status: 200, headers: { ...headers, "Content-Length": size }, body: stream(blob, undefined) };

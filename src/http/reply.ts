@@ -66,7 +66,8 @@ export function formatCacheStatus(cache: CacheStatus): string {
 export function cacheHeaders(namespace: string, cache: CacheStatus): Headers {
   const headers: Headers = { "OCI-Namespace": namespace, "Cache-Status": formatCacheStatus(cache) };
   if (cache.staleReason !== undefined) {
-    headers["Warning"] = `299 - "${namespace} failed (${cache.staleReason}); this answer is from the cache and may be old"`;
+    headers["Warning"] =
+      `299 - "${namespace} failed (${cache.staleReason}); this answer is from the cache and may be old"`;
   }
   return headers;
 }
@@ -107,11 +108,20 @@ function describeUpstream(error: UpstreamError): Description {
       // 503 and not 429: containerd repeats a 429 at once, several times, and makes the limit worse.
       const retryAfter = error.retryAfterSeconds;
       const headers = retryAfter === undefined ? {} : { "Retry-After": Math.ceil(retryAfter) };
-      return { status: 503, code: "TOOMANYREQUESTS", message: "the upstream registry limits the mirror's rate", headers };
+      return {
+        status: 503,
+        code: "TOOMANYREQUESTS",
+        message: "the upstream registry limits the mirror's rate",
+        headers,
+      };
     }
     case "invalid":
       if (error.cause instanceof OciError) {
-        return { status: 502, code: error.cause.code, message: `the upstream registry's answer: ${error.cause.message}` };
+        return {
+          status: 502,
+          code: error.cause.code,
+          message: `the upstream registry's answer: ${error.cause.message}`,
+        };
       }
       return { status: 502, code: "UNAVAILABLE", message: "the upstream registry sent something wrong" };
     case "unreachable":

@@ -27,7 +27,12 @@ export function createMetrics(version: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  new Gauge({ name: "entrepot_build_info", help: "The version that runs; always 1.", labelNames: ["version"], registers })
+  new Gauge({
+    name: "entrepot_build_info",
+    help: "The version that runs; always 1.",
+    labelNames: ["version"],
+    registers,
+  })
     .labels(version)
     .set(1);
   return {

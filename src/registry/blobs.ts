@@ -69,12 +69,7 @@ export class Blobs {
     return this.#read(id, digest, fill, joined);
   }
 
-  async #read(
-    id: RepositoryId,
-    digest: Digest,
-    fill: Fill,
-    joined: boolean,
-  ): Promise<Answer<BlobContent> | undefined> {
+  async #read(id: RepositoryId, digest: Digest, fill: Fill, joined: boolean): Promise<Answer<BlobContent> | undefined> {
     const reader = fill.join();
     try {
       const opened = await fill.opened;

@@ -197,7 +197,7 @@ export class Fill {
     const { id, digest, retries } = this.#request;
     const progress = { offset: 0, hashed: 0 };
     let blob: UpstreamBlob | undefined = first;
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       if (blob === undefined) throw this.#invalid("the blob disappeared while it was being fetched");
       if (this.#state === "starting") {
         this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
@@ -244,7 +244,11 @@ export class Fill {
       }
     }
     if (this.#sizeBytes !== undefined && progress.offset < this.#sizeBytes) {
-      throw new UpstreamError("upstream", "unreachable", `the body ended at ${progress.offset} of ${this.#sizeBytes} bytes`);
+      throw new UpstreamError(
+        "upstream",
+        "unreachable",
+        `the body ended at ${progress.offset} of ${this.#sizeBytes} bytes`,
+      );
     }
     this.#sizeBytes ??= progress.offset;
     if (spool.detached === undefined && progress.hashed < progress.offset) hash.file(spool.path, spool.filedBytes);

@@ -103,7 +103,8 @@ export class Listings {
     }
     if (typeof document !== "object" || document === null) throw this.#invalid("its listing is not an object");
     // It becomes part of a header field of ours.
-    if (!/^[\x21-\x7e]{0,2048}$/.test(page.nextQuery ?? "")) throw this.#invalid("its link to the next page is unusable");
+    if (!/^[\x21-\x7e]{0,2048}$/.test(page.nextQuery ?? ""))
+      throw this.#invalid("its link to the next page is unusable");
     return document as Record<string, unknown>;
   }
 

@@ -44,7 +44,8 @@ export class Manifests {
     if (isDigestReference(reference)) return this.#byDigest(id, reference);
     const record = await this.#tools.content.tag(id, reference);
     const stored = record && (await this.#tools.content.manifest(id, record.digest));
-    if (record !== undefined && stored !== undefined && this.#isFresh(record)) return { value: stored, cache: { hit: true } };
+    if (record !== undefined && stored !== undefined && this.#isFresh(record))
+      return { value: stored, cache: { hit: true } };
     const ask = (): { answer: Promise<ManifestContent | undefined>; joined: boolean } =>
       this.#tags.run(tagKey(id, reference), () => this.#refresh(id, reference, record));
     return this.#orStale(ask, record, stored, true);
@@ -61,7 +62,8 @@ export class Manifests {
       if (stored !== undefined) return { value: stored, cache: { hit: true } };
       return this.#orStale(() => this.#head(id, reference), undefined, undefined, false);
     }
-    if (record !== undefined && stored !== undefined && this.#isFresh(record)) return { value: stored, cache: { hit: true } };
+    if (record !== undefined && stored !== undefined && this.#isFresh(record))
+      return { value: stored, cache: { hit: true } };
     const seen = this.#recentlySeen(id, reference);
     if (seen !== undefined) return { value: seen, cache: { hit: true } };
     return this.#orStale(() => this.#headTag(id, reference, record), record, stored, false);

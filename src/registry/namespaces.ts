@@ -67,6 +67,19 @@ export function isPublicName(namespace: Namespace): boolean {
   return labels.length > 1 && /^[a-z]/.test(top) && top !== "localhost";
 }
 
+/**
+ * Which namespaces a setting means: all, none, or those that match one of its patterns, where `*` stands for any run of
+ * characters.
+ */
+export function matchNamespaces(setting: boolean | readonly string[]): (namespace: Namespace) => boolean {
+  if (typeof setting === "boolean") return () => setting;
+  const patterns = setting.map((pattern) => {
+    const source = pattern.toLowerCase().split("*").map(RegExp.escape).join(".*");
+    return new RegExp(`^${source}$`);
+  });
+  return (namespace) => patterns.some((pattern) => pattern.test(namespace));
+}
+
 /** A namespace that can be pulled from, and what may be said of it in metrics. */
 export interface OpenNamespace extends RepositoryId {
   readonly registry: PullRegistry;
@@ -100,15 +113,15 @@ export class Namespaces {
    *
    * @throws {OciError} NAME_INVALID; NAME_UNKNOWN for a namespace that is not mirrored.
    */
-  open(
-    route: Pick<Route, "prefix" | "ns"> & { readonly name: Repository },
-    host: string | undefined,
-  ): OpenNamespace {
+  open(route: Pick<Route, "prefix" | "ns"> & { readonly name: Repository }, host: string | undefined): OpenNamespace {
     const id = selectRepository(route, host, this.#rules);
     const listed = this.#options.listed.get(id.namespace);
     if (listed !== undefined) return { ...id, registry: listed, label: id.namespace };
     if (!isPublicName(id.namespace) || !this.#options.allowsUnlisted(id.namespace)) {
-      throw new OciError("NAME_UNKNOWN", `${id.namespace} is not mirrored here; add it to the upstreams to change that`);
+      throw new OciError(
+        "NAME_UNKNOWN",
+        `${id.namespace} is not mirrored here; add it to the upstreams to change that`,
+      );
     }
     let registry = this.#unlisted.get(id.namespace);
     if (registry === undefined) {
@@ -119,7 +132,11 @@ export class Namespaces {
   }
 }
 
-function explicitNamespace(ns: string | undefined, host: string | undefined, rules: NamespaceRules): Namespace | undefined {
+function explicitNamespace(
+  ns: string | undefined,
+  host: string | undefined,
+  rules: NamespaceRules,
+): Namespace | undefined {
   if (ns === "") return rules.emptyNamespace;
   if (ns !== undefined) return canonicalNamespace(parseNamespace(ns));
   return host === undefined ? undefined : rules.ofServerName(hostName(host));

@@ -40,7 +40,10 @@ export interface BlobContent {
    * The bytes of `span` (`undefined`: all), as they arrive. A chunk is valid until the next one is asked for. The last
    * bytes come only when the whole blob's digest is known to be right; otherwise the iteration throws before them.
    */
-  read(span: { readonly start: number; readonly end: number } | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  read(
+    span: { readonly start: number; readonly end: number } | undefined,
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
 }
 

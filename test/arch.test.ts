@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { before, describe, test } from "node:test";
+import { globalsOfProgram, readSource } from "./support/source-reading.ts";
 
 /** The folders and files at the top of `src/`. Those that are one unit may import each other. */
 const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number }> = new Map([
@@ -22,122 +23,9 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["main.ts", { unit: "program", rank: 5 }],
 ]);
 const mayImportConfig: ReadonlySet<string> = new Set(["config", "app", "program"]);
-const globalsOfProgram: ReadonlySet<string> = new Set(["process", "console"]);
 const vagueNames: ReadonlySet<string> = new Set(["util", "utils", "helper", "helpers", "types", "index"]);
 
-/** What is looked at in one file: its imports, and the global names that only the program itself may use. */
-interface Reading {
-  /** Static, type-only and dynamic imports and re-exports, as they are written. */
-  readonly imports: readonly string[];
-  /** Modules that are named by `new URL("./x.ts", import.meta.url)`, like a worker's: other threads, so no cycles. */
-  readonly workers: readonly string[];
-  readonly globals: readonly string[];
-}
-
 type Sources = ReadonlyMap<string, string>;
-
-interface Token {
-  readonly kind: "word" | "string" | "other";
-  /** A string's contents; otherwise the token itself. */
-  readonly text: string;
-}
-
-const blank = /(?:\s|\/\/[^\n]*|\/\*[^]*?\*\/)+/y;
-const word = /[\p{ID_Start}\p{Nd}$_#][\p{ID_Continue}$]*/uy;
-const quoted = /"((?:[^"\\\n]|\\[^])*)"|'((?:[^'\\\n]|\\[^])*)'/y;
-const templatePart = /(?:[^`\\$]|\\[^]|\$(?!\{))*/y;
-const regularExpression = /\/(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/y;
-// After these words a slash begins a regular expression; after others, and after a closing bracket, it divides.
-const beforeExpression = /^(?:return|typeof|case|in|of|await|yield|void|delete|else|do|instanceof|throw)$/;
-
-/** Splits a source into words, strings and single characters, without comments and what templates say. */
-function tokenize(source: string): Token[] {
-  const tokens: Token[] = [];
-  // For every open brace, whether it is a template's `${`.
-  const braces: boolean[] = [];
-  let position = 0;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    pattern.lastIndex = position;
-    const match = pattern.exec(source);
-    position += match?.[0].length ?? 0;
-    return match;
-  };
-  const takeTemplate = (): void => {
-    take(templatePart);
-    if (source.startsWith("${", position)) {
-      position += 2;
-      braces.push(true);
-      tokens.push({ kind: "other", text: "{" });
-    } else {
-      position += 1;
-      tokens.push({ kind: "string", text: "" });
-    }
-  };
-  for (;;) {
-    take(blank);
-    if (position >= source.length) {
-      return tokens;
-    }
-    const text = take(word)?.[0];
-    if (text !== undefined) {
-      tokens.push({ kind: "word", text });
-      continue;
-    }
-    const string = take(quoted);
-    if (string !== null) {
-      tokens.push({ kind: "string", text: string[1] ?? string[2] ?? "" });
-      continue;
-    }
-    const character = source.charAt(position);
-    if (character === "/" && !endsOperand(tokens.at(-1)) && take(regularExpression) !== null) {
-      tokens.push({ kind: "string", text: "" });
-      continue;
-    }
-    position += 1;
-    if (character === "`" || (character === "}" && braces.pop() === true)) {
-      takeTemplate();
-      continue;
-    }
-    if (character === "{") {
-      braces.push(false);
-    }
-    tokens.push({ kind: "other", text: character });
-  }
-}
-
-function endsOperand(token: Token | undefined): boolean {
-  if (token?.kind === "word") {
-    return !beforeExpression.test(token.text);
-  }
-  return token !== undefined && (token.kind === "string" || ")]}".includes(token.text));
-}
-
-function read(source: string): Reading {
-  const tokens = tokenize(source);
-  const imports: string[] = [];
-  const workers: string[] = [];
-  const globals: string[] = [];
-  const isText = (index: number, ...texts: string[]): boolean =>
-    texts.every((text, offset) => tokens[index + offset]?.kind !== "string" && tokens[index + offset]?.text === text);
-  // A member of something else; not `...process`, and not `globalThis.process` or `globalThis?.process`.
-  const isMember = (index: number): boolean =>
-    isText(index - 1, ".") &&
-    !isText(index - 2, ".") &&
-    !isText(index - 2, "globalThis") &&
-    !isText(index - 3, "globalThis", "?");
-  tokens.forEach(({ kind, text }, index) => {
-    if (kind === "string") {
-      if (isText(index - 1, "from") || isText(index - 1, "import") || isText(index - 2, "import", "(")) {
-        imports.push(text);
-      } else if (isText(index - 3, "new", "URL", "(") && isText(index + 1, ",", "import", ".", "meta")) {
-        workers.push(text);
-      }
-    } else if (globalsOfProgram.has(text) && !isMember(index)) {
-      globals.push(text);
-    }
-  });
-  return { imports, workers, globals };
-}
 
 /** The file in the tree that a relative import means; `undefined` for a package or a module of Node. */
 function resolve(from: string, specifier: string): string | undefined {
@@ -156,7 +44,7 @@ function findRankProblems(sources: Sources): string[] {
       problems.push(`${file} is in no folder that has a rank`);
       continue;
     }
-    const { imports, workers } = read(source);
+    const { imports, workers } = readSource(source);
     for (const specifier of [...imports, ...workers]) {
       const target = resolve(file, specifier);
       if (target === undefined) {
@@ -187,7 +75,7 @@ function findCycles(sources: Sources): string[] {
     if (done.has(file)) {
       return;
     }
-    for (const specifier of read(sources.get(file) ?? "").imports) {
+    for (const specifier of readSource(sources.get(file) ?? "").imports) {
       const target = resolve(file, specifier);
       if (target !== undefined) {
         visit(target, [...path, file]);
@@ -207,7 +95,7 @@ function findGlobals(sources: Sources): string[] {
     if (unitOf(file)?.unit === "program") {
       continue;
     }
-    const { imports, globals } = read(source);
+    const { imports, globals } = readSource(source);
     problems.push(...globals.map((name) => `${file} uses ${name}`));
     problems.push(
       ...imports
@@ -281,7 +169,7 @@ describe("what the checks find", () => {
       const j = 'import j from "./j.ts"', k = /["'\`/]/.test(j) ? 4 / 2 : \`from "./k.ts" \${import("./l.ts")} from "./m.ts"\`;
       new Worker(new URL("./n.ts", import.meta.url));
       import { o } from "./o.ts";`;
-    assert.deepEqual(read(source), {
+    assert.deepEqual(readSource(source), {
       imports: ["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts", "./g.ts", "./l.ts", "./o.ts"],
       workers: ["./n.ts"],
       globals: [],
@@ -297,7 +185,7 @@ describe("what the checks find", () => {
       "src/config/c.ts": 'export * from "../oci/a.ts";',
       "src/http/h.ts": 'await import("../app.ts");',
       "src/app.ts": 'import "./http/h.ts"; import "./config/c.ts";',
-      "src/main.ts": 'import "./cli/x.ts"; import "./app.ts";',
+      "src/main.ts": 'import "./cli/x.ts"; import "./app.ts"; new URL("../package.json", import.meta.url);',
       "src/cli/x.ts": 'import "../config/c.ts"; import "../../test/y.ts";',
       "src/other/o.ts": "",
     });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { OciError } from "../oci/errors.ts";
-import type { Logger } from "../observe/log.ts";
+import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
@@ -152,7 +152,7 @@ class Serving {
         bytes: sentBytes,
         ms: Math.round(ms * 10) / 10,
         cache: facts.cache && cacheResult(facts.cache),
-        ...(facts.error !== undefined && { error: describeError(facts.error) }),
+        ...(facts.error !== undefined && { error: explain(facts.error) }),
       },
       "request",
     );
@@ -175,10 +175,10 @@ function isFault(error: unknown): boolean {
   return error !== undefined && !(error instanceof OciError) && !(error instanceof ClientGone);
 }
 
-/** An error for the log; an upstream's cause is logged where it happened, so that an outage is not told twice. */
-function describeError(error: unknown): unknown {
+/** An error for the log line; an upstream's causes are told where they happened, once for all who waited. */
+function explain(error: unknown): unknown {
   if (error instanceof OciError || error instanceof ClientGone || error instanceof UpstreamError) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return describeError(error);
 }
 
 /** What the HTTP parser refuses gets an answer in OCI form all the same. */

@@ -16,7 +16,12 @@ export interface LogOptions {
  * `logger.flush()` at the end writes what is left.
  */
 export async function createLogger(options: LogOptions): Promise<Logger> {
-  const settings = { level: options.level, base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` };
+  const settings = {
+    level: options.level,
+    base: null,
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    serializers: { err: describeError },
+  };
   if (options.destination !== undefined) return pino(settings, options.destination);
   if (options.format === "pretty") {
     const { default: pretty } = await import("pino-pretty");
@@ -25,3 +30,28 @@ export async function createLogger(options: LogOptions): Promise<Logger> {
   const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 1000 });
   return pino(settings, destination);
 }
+
+/**
+ * An error as the log shows it: type, message and causes. The stack only where somebody has made a mistake: an error
+ * class of ours says all there is to say in its message.
+ */
+export function describeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { name, message, cause, stack } = error;
+  const unexpected = name === "Error" || builtIn.has(name);
+  return {
+    type: name,
+    message,
+    ...("code" in error && error.code !== undefined && { code: error.code }),
+    ...(cause !== undefined && { cause: describeError(cause) }),
+    ...(unexpected && !("code" in error) && { stack }),
+  };
+}
+
+const builtIn: ReadonlySet<string> = new Set([
+  "TypeError",
+  "RangeError",
+  "ReferenceError",
+  "SyntaxError",
+  "AssertionError",
+]);

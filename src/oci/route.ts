@@ -74,8 +74,8 @@ export function formatRoute(route: Route): string {
   const parts = [...route.prefix, root];
   const { endpoint } = route;
   if (endpoint.kind !== "base") {
-    // A name that begins with v2 would pass for the doubled root; doubling it for real keeps them apart.
-    if (endpoint.name === root || endpoint.name.startsWith(`${root}/`)) {
+    // A name that begins with v2/ would pass for the doubled root; doubling it for real keeps them apart.
+    if (endpoint.name.startsWith(`${root}/`)) {
       parts.push(root);
     }
     parts.push(endpoint.name);

@@ -294,8 +294,9 @@ test("the subject is read and is no child", () => {
   }
 });
 
-test("a digest that is repeated is one child", () => {
-  const read = parse({ ...imageDocument, layers: [layers[0], config, layers[0], layers[1]] });
+test("a digest that is repeated is one child, as it stands first", () => {
+  const again = descriptor(2, { size: 99, mediaType: "text/plain" });
+  const read = parse({ ...imageDocument, layers: [layers[0], config, again, layers[1]] });
   assert.deepEqual(read.children, [config, ...layers]);
 });
 

@@ -30,6 +30,7 @@ export interface Route {
 const maxTargetLength = 4096;
 
 const root = "v2";
+const base: Endpoint = { kind: "base" };
 const unsafeInQuery = /[^\x21-\x7e]/;
 
 /**
@@ -116,13 +117,16 @@ function splitPath(path: string): string[] {
 function parseEndpoint(segments: readonly string[]): Endpoint | undefined {
   const rest = segments[0] === root ? segments.slice(1) : segments;
   if (rest.length === 0 || (rest.length === 1 && rest[0] === "")) {
-    return { kind: "base" };
+    return base;
   }
   const endpoint = parseResource(rest) ?? (rest === segments ? undefined : parseResource(segments));
-  if (endpoint === undefined) {
-    segments.forEach(checkSegment);
+  if (endpoint !== undefined) {
+    return endpoint;
   }
-  return endpoint;
+  // The ping of a client whose setting has a path behind `/v2`, to which the client adds a `/v2/` of its own.
+  const path = rest.at(-2) === root && rest.at(-1) === "" ? rest.slice(0, -1) : rest;
+  path.forEach(checkSegment);
+  return path.at(-1) === root ? base : undefined;
 }
 
 /** Reads `<name>/<what>/<which>` from the right end; `undefined` where it has no such end or no name before it. */

@@ -6,7 +6,7 @@ import type { Link } from "./content.ts";
 import type { Fill } from "./fill.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "./layout.ts";
-import type { MirrorTools } from "./mirror.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
 

@@ -5,7 +5,7 @@ import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "./layout.ts";
 import type { Manifests } from "./manifests.ts";
-import type { MirrorTools } from "./mirror.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
 import { staleStatus, standsIn } from "./outage.ts";
 import type { Answer, Page } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";

@@ -7,7 +7,7 @@ import { UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { isFresh, mayServeStale } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "./layout.ts";
-import type { MirrorTools } from "./mirror.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
 import { staleStatus, standsIn } from "./outage.ts";
 import type { Answer, CacheStatus, ManifestContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";

@@ -1,41 +1,8 @@
-import type { Namespace } from "../oci/reference.ts";
-import type { HashPool } from "../store/hashing.ts";
-import type { Upstream } from "../upstream/upstream.ts";
-import type { Background } from "./background.ts";
 import { Blobs } from "./blobs.ts";
-import type { Content } from "./content.ts";
-import type { Fills } from "./fills.ts";
-import type { FreshnessPolicy } from "./freshness.ts";
 import { Listings } from "./listings.ts";
 import { Manifests } from "./manifests.ts";
-import type { Outage } from "./outage.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
 import type { PullRegistry } from "./registry.ts";
-
-/** What a mirror is made of, and how it behaves. */
-export interface MirrorTools {
-  readonly namespace: Namespace;
-  readonly upstream: Upstream;
-  readonly outage: Outage;
-  readonly content: Content;
-  readonly fills: Fills;
-  readonly hashes: HashPool;
-  readonly background: Background;
-  readonly policy: FreshnessPolicy;
-  /** How often in a row a blob's transfer may break without progress. */
-  readonly retries: number;
-  /** How long a client waits for an upstream while something stale could be served, in milliseconds. */
-  readonly staleWaitMs: number;
-  /**
-   * Whether the upstream's word counts as proof that a repository contains a digest. It does for a configured one; a
-   * stranger could name the digest of somebody's private blob, so it has to send the bytes.
-   */
-  readonly trusted: boolean;
-  /** Whether stored blobs are hashed each time they are served. */
-  readonly checkDigest: boolean;
-  readonly now: () => number;
-  /** Aborts questions to the upstream when the process ends. */
-  readonly signal: AbortSignal;
-}
 
 /** The registry of one namespace: the cache, topped up from its upstream. It holds nothing that must be closed. */
 export function createMirror(tools: MirrorTools): PullRegistry {

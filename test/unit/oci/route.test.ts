@@ -43,6 +43,8 @@ test("every endpoint is read", () => {
   assertEndpoints([
     ["/v2/", { kind: "base" }],
     ["/v2", { kind: "base" }],
+    ["/v2/docker.io/v2/", { kind: "base" }],
+    ["/v2/docker.io/v2", { kind: "base" }],
     ["/v2/library/alpine/manifests/latest", manifest("library/alpine")],
     ["/v2/alpine/manifests/latest", manifest("alpine")],
     [`/v2/alpine/manifests/${sha256}`, manifest("alpine", sha256)],

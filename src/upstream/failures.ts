@@ -44,7 +44,7 @@ export function toUpstreamError(host: string, doing: string, error: unknown): Up
     return new UpstreamError(host, "refused", `${doing}: ${refusal.message}`, { cause: refusal });
   }
   const code = codeOf(error);
-  const reason = code ?? (error instanceof Error ? error.name : "failed");
+  const reason = code ?? (error instanceof Error ? error.name : "it failed");
   return new UpstreamError(host, failureOf(code), `${doing}: ${reason}`, { cause: withoutData(error) });
 }
 
@@ -101,6 +101,10 @@ function codeOf(error: unknown): string | undefined {
   for (const cause of causesOf(error)) {
     if ("code" in cause && typeof cause.code === "string") {
       return cause.code;
+    }
+    // For what is no HTTP at all the parser has no code.
+    if (cause.name === "HTTPParserError") {
+      return "HPE_UNKNOWN";
     }
   }
   return undefined;

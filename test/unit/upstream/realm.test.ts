@@ -16,11 +16,11 @@ const rows: [realm: string, upstream: string, trust: ReturnType<typeof judgeReal
   ["https://docker.io.evil.example/token", "https://registry-1.docker.io", "foreign"],
   ["https://evildocker.io/token", "https://registry-1.docker.io", "foreign"],
   ["https://registry-1.docker.io@evil.example/token", "https://registry-1.docker.io", "refused"],
+  ["https://user:password@auth.docker.io/token", "https://registry-1.docker.io", "refused"],
   // Public suffixes, private ones included, join no site.
   ["https://other.github.io/token", "https://mine.github.io", "foreign"],
   ["https://other.co.uk/token", "https://mine.co.uk", "foreign"],
   ["https://b.s3.amazonaws.com/token", "https://a.s3.amazonaws.com", "foreign"],
-  ["https://other.azurecr.io/oauth2/token", "https://mine.azurecr.io", "foreign"],
   // Schemes.
   ["http://auth.docker.io/token", "https://registry-1.docker.io", "refused"],
   ["http://ghcr.io/token", "https://ghcr.io", "refused"],

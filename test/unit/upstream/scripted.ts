@@ -91,7 +91,8 @@ export function startUpstream(
   const observed: ObservedRequest[] = [];
   const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
   const dispatcher =
-    overrides.dispatcher ?? createDispatcher({ ...timeouts, ...overrides, acceptInvalidCerts: false, onlyPublic: false });
+    overrides.dispatcher ??
+    createDispatcher({ ...timeouts, ...overrides, acceptInvalidCerts: false, onlyPublic: false });
   context.after(() => dispatcher.destroy());
   const upstream = createUpstream({
     host,

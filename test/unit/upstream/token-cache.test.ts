@@ -16,7 +16,10 @@ function fetching(): { fetch: FetchToken; calls: AbortSignal[]; settle: PromiseW
   return { fetch, calls, settle };
 }
 
-const give = (value: string, lifetimeSeconds = 100): FetchToken => () => Promise.resolve({ value, lifetimeSeconds });
+const give =
+  (value: string, lifetimeSeconds = 100): FetchToken =>
+  () =>
+    Promise.resolve({ value, lifetimeSeconds });
 
 test("a token is good for nine tenths of its lifetime", async () => {
   const clock = createClock();
@@ -90,5 +93,8 @@ test("the number of tokens is bounded", async () => {
   for (const key of ["a", "b", "c"]) {
     await cache.get(key, give(key), never());
   }
-  assert.deepEqual(["a", "b", "c"].map((key) => cache.peek(key)), [undefined, "b", "c"]);
+  assert.deepEqual(
+    ["a", "b", "c"].map((key) => cache.peek(key)),
+    [undefined, "b", "c"],
+  );
 });

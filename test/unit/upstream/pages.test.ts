@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  answer,
+  answerIndex,
+  failure,
+  type Handler,
+  indexBytes,
+  indexType,
+  never,
+  repository,
+  someDigest,
+  startServer,
+  startUpstream,
+} from "./scripted.ts";
+
+const tags = '{"name":"library/alpine","tags":["a","b"]}';
+
+test("a page of tags: the query goes along as it stands, the next page's query comes back", async (context) => {
+  const server = await startServer(context, (_request, response) =>
+    answer(response, 200, tags, { link: '</v2/library/alpine/tags/list?n=2&last=b>; rel="next"' }),
+  );
+  const { upstream, observed } = startUpstream(context, server.host);
+  const page = await upstream.tags(repository, "n=2&last=%2B", never());
+  assert.deepEqual(page, {
+    mediaType: "application/json",
+    bytes: Buffer.from(tags),
+    nextQuery: "n=2&last=b",
+    filtersApplied: undefined,
+  });
+  assert.deepEqual(server.asked, ["GET /v2/library/alpine/tags/list?n=2&last=%2B"]);
+  assert.equal(observed[0]?.kind, "tags");
+});
+
+for (const [link, nextQuery] of [
+  ["<?last=b>; rel=next", "last=b"],
+  ['<https://evil.example/v2/other/tags/list?last=b#x>; rel="next"', "last=b"],
+  ['</v2/library/alpine/tags/list>; rel="next"', undefined],
+  ['</x?last=b>; rel="prev"', undefined],
+  ["nonsense", undefined],
+] as const) {
+  test(`of Link: ${link} only the query counts`, async (context) => {
+    const server = await startServer(context, (_request, response) => answer(response, 200, tags, { link }));
+    const { upstream } = startUpstream(context, server.host);
+    assert.equal((await upstream.tags(repository, "", never()))?.nextQuery, nextQuery);
+  });
+}
+
+for (const body of ["", "[]", "null", "<html>", '"tags"', "{", "[".repeat(100_000), "x".repeat(4 * 1024 * 1024 + 1)]) {
+  test(`a page of tags that is ${body.slice(0, 10)} (${body.length} bytes) is invalid`, async (context) => {
+    const server = await startServer(context, (_request, response) => answer(response, 200, body));
+    const { upstream } = startUpstream(context, server.host);
+    await assert.rejects(upstream.tags(repository, "", never()), failure("invalid"));
+  });
+}
+
+test("tags of an unknown repository are absent; a 503 is a failure", async (context) => {
+  const absent = await startServer(context, (_request, response) => answer(response, 404));
+  assert.equal(await startUpstream(context, absent.host).upstream.tags(repository, "", never()), undefined);
+  const broken = await startServer(context, (_request, response) => answer(response, 503));
+  await assert.rejects(startUpstream(context, broken.host).upstream.tags(repository, "", never()), failure("status"));
+});
+
+test("a page of referrers", async (context) => {
+  const headers = { "oci-filters-applied": "artifactType", link: '<?last=x>; rel="next"' };
+  const server = await startServer(context, (_request, response) => answerIndex(response, headers));
+  const { upstream } = startUpstream(context, server.host);
+  assert.deepEqual(await upstream.referrers(repository, someDigest, "artifactType=a%2Fb", never()), {
+    mediaType: indexType,
+    bytes: indexBytes,
+    nextQuery: "last=x",
+    filtersApplied: "artifactType",
+  });
+  assert.deepEqual(server.asked, [`GET /v2/library/alpine/referrers/${someDigest}?artifactType=a%2Fb`]);
+});
+
+const unsupported: [name: string, handler: Handler][] = [
+  ["404", (_request, response) => answer(response, 404)],
+  ["400", (_request, response) => answer(response, 400)],
+  ["405", (_request, response) => answer(response, 405)],
+  ["406", (_request, response) => answer(response, 406)],
+  ["204", (_request, response) => answer(response, 204)],
+  ["403", (_request, response) => answer(response, 403)],
+  ["HTML", (_request, response) => answer(response, 200, "<html>", { "content-type": "text/html" })],
+  ["JSON of another type", (_request, response) => answer(response, 200, "{}", { "content-type": "application/json" })],
+  ["303 to a web site", (_request, response) => answer(response, 303, "", { location: "https://github.example.com/" })],
+];
+
+for (const [name, handler] of unsupported) {
+  test(`referrers: ${name} means that there is no such API`, async (context) => {
+    const server = await startServer(context, handler);
+    const { upstream } = startUpstream(context, server.host);
+    assert.equal(await upstream.referrers(repository, someDigest, "", never()), undefined);
+    assert.equal(server.asked.length, 1);
+  });
+}
+
+test("referrers: 429, 5xx and an index that is none are failures", async (context) => {
+  for (const [handler, expected] of [
+    [(_request, response) => answer(response, 429), "rate-limited"],
+    [(_request, response) => answer(response, 502), "status"],
+    [(_request, response) => answer(response, 200, "x", { "content-type": indexType }), "invalid"],
+  ] as [Handler, "rate-limited" | "status" | "invalid"][]) {
+    const server = await startServer(context, handler);
+    const { upstream } = startUpstream(context, server.host);
+    await assert.rejects(upstream.referrers(repository, someDigest, "", never()), failure(expected));
+  }
+});

@@ -66,11 +66,12 @@ function createProgram(terminal: Terminal, version: string, run: Run): Command {
     .version(`entrepot ${version}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureHelp({ showGlobalOptions: true, helpWidth: 100, subcommandTerm: (command) => command.name() })
     .configureOutput({
       writeOut: (text) => terminal.out(text),
       writeErr: (text) => terminal.err(text),
-      outputError: (text, write) => write(text.replace(/^error: /, "entrepot: ")),
+      // What stands behind an unknown flag's = may be a secret.
+      outputError: (text, write) => write(text.replace(/^error: /, "entrepot: ").replace(/=[^']*'/, "'")),
     })
     .exitOverride()
     .usage("[options] [filesystem --root DIR]")
@@ -90,12 +91,13 @@ function createProgram(terminal: Terminal, version: string, run: Run): Command {
     .usage("[options] [filesystem --root DIR]")
     .action(() => run(check, "check"));
   addStorageCommands(check, "check", run);
-  program
+  const versionCommand = program
     .command("version")
     .description("print the version")
     .action(() => terminal.out(`entrepot ${version}\n`));
-  refuseStrangers(program);
-  refuseStrangers(check);
+  for (const command of [program, check, versionCommand]) {
+    refuseStrangers(command);
+  }
   return program;
 }
 
@@ -108,6 +110,7 @@ function addStorageCommands(parent: Command, task: "serve" | "check", run: Run):
   for (const option of options.filter(({ command }) => command === "filesystem")) {
     filesystem.addOption(toFlag(option));
   }
+  refuseStrangers(filesystem);
   parent
     .command("s3")
     .description("keep the content in S3: not in this version")
@@ -118,14 +121,22 @@ function addStorageCommands(parent: Command, task: "serve" | "check", run: Run):
     });
 }
 
-/** Makes a word that is no command an error of its own, with the commands there are. */
+/**
+ * Makes a word too many an error of ours. Commander's would repeat all of them, and they may be the pieces of
+ * credentials that a shell took apart for want of quotes.
+ */
 function refuseStrangers(command: Command): void {
   const names = command.commands.map((sub) => sub.name());
-  command.argument("[command...]").usage(command.usage());
+  command.argument("[command...]").usage(command.usage().replace(" [command...]", ""));
   command.hook("preAction", (_, acting) => {
     const stranger = acting === command ? acting.args[0] : undefined;
     if (stranger !== undefined) {
-      throw new ConfigError([`unknown command "${stranger}"; the commands are ${names.join(", ")}`]);
+      const word = /^[\w-]+$/.test(stranger) ? ` "${stranger}"` : "";
+      throw new ConfigError([
+        names.length === 0
+          ? `unexpected word${word} after ${command.name()}`
+          : `unknown command${word}; the commands are ${names.join(", ")}`,
+      ]);
     }
   });
 }

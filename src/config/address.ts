@@ -30,7 +30,9 @@ export function parseListen(text: string): ListenAddress {
   const expected = `expected host:port, [v6]:port or unix:/path, got ${JSON.stringify(text)}`;
   const bare = /^[:*]*(\d{1,5})$/.exec(text)?.[1];
   if (bare !== undefined) {
-    throw new ValueError(`${expected}; write 0.0.0.0:${bare} for all addresses, 127.0.0.1:${bare} for this machine only`);
+    throw new ValueError(
+      `${expected}; write 0.0.0.0:${bare} for all addresses, 127.0.0.1:${bare} for this machine only`,
+    );
   }
   const groups = hostPort.exec(text)?.groups;
   const host = groups?.["host"];

@@ -40,7 +40,9 @@ const logSchema = z.strictObject({
 /** The one description of the configuration file: its keys, their defaults, their meaning, and what is refused. */
 export const fileSchema: z.ZodType<Config> = z
   .strictObject({
-    listen: text(parseListen).prefault("127.0.0.1:8080").meta({ description: `Where clients connect: ${listenForm}.` }),
+    listen: text(parseListen)
+      .prefault("127.0.0.1:8080")
+      .meta({ description: `Where clients connect: ${listenForm}.` }),
     admin_listen: text(parseListen).optional().meta({
       description: `A second address, of the same form: when it is set, metrics and the probes' details are served there and not at \`listen\`.`,
     }),
@@ -52,7 +54,7 @@ export const fileSchema: z.ZodType<Config> = z
     }),
     check_cache_digest: z.boolean().prefault(false).meta({
       description:
-        "Whether a cached blob is hashed before each time it is served; one that has changed on disk is fetched again. It costs a second reading of each blob.",
+        "Whether a cached blob is hashed each time it is served. The last bytes of one that has changed on disk are never sent; it is removed, and fetched anew by the next request.",
     }),
     storage: storageSchema.prefault({}).meta({ description: "Where the content is kept." }),
     upstreams: z.array(upstreamSchema).prefault([]).meta({

@@ -38,9 +38,7 @@ export function suggest(word: string, candidates: readonly string[]): string | u
     .map((candidate) => ({ candidate, distance: leven(plain(word), plain(candidate)) }))
     .sort((a, b) => a.distance - b.distance);
   const best = ranked[0];
-  return best !== undefined && best.distance <= Math.max(1, Math.floor(best.candidate.length / 3))
-    ? best.candidate
-    : undefined;
+  return best !== undefined && best.distance <= Math.ceil(best.candidate.length / 3) ? best.candidate : undefined;
 }
 
 /** What was written instead, in short. Text is shown only where `quote` allows it. */
@@ -72,40 +70,41 @@ const expectations: Readonly<Record<string, string>> = {
   string: "text",
 };
 
-const secretKeys: readonly unknown[] = ["username", "password"];
+const secretKeys: readonly string[] = ["username", "password"];
 
 /** The message of one issue; it repeats no secret. */
 function describe(issue: z.core.$ZodRawIssue): string {
-  const { input } = issue;
-  const key = issue.path?.at(-1);
-  switch (issue.code) {
-    case "invalid_type": {
-      if (input === undefined) {
-        return "is required";
-      }
-      const expected = expectations[issue.expected] ?? issue.expected;
-      if (expected === "text" && secretKeys.includes(key) && typeof input !== "object") {
-        return "expected text; put it in quotes";
-      }
-      if (expected === "text" && typeof input === "number" && /_time(out)?$|^stale_if_error$/.test(String(key))) {
-        return `a duration needs a unit: write "${input}s" for seconds, or "10s", "15m", "14d"`;
-      }
-      // A text where a list or mapping belongs may be anything, credentials too.
-      return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;
-    }
-    case "invalid_value": {
-      const values = issue.values.map(String);
-      const near = typeof input === "string" ? suggest(input, values) : undefined;
-      const hint = near === undefined ? "" : `; did you mean "${near}"?`;
-      return `expected one of ${values.join(", ")}, got ${show(input, true)}${hint}`;
-    }
-    case "too_small":
-      return `must be at least ${issue.minimum}, got ${show(input, true)}`;
-    case "too_big":
-      return `must be at most ${issue.maximum}, got ${show(input, true)}`;
-    default:
-      return issue.message ?? "is not valid";
+  if (issue.code === "invalid_type") {
+    return describeType(issue.expected, issue.input, String(issue.path?.at(-1)));
   }
+  if (issue.code === "invalid_value") {
+    const values = issue.values.map(String);
+    const near = typeof issue.input === "string" ? suggest(issue.input, values) : undefined;
+    const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+    return `expected one of ${values.join(", ")}, got ${show(issue.input, true)}${hint}`;
+  }
+  if (issue.code === "too_small") {
+    return `must be at least ${issue.minimum}, got ${show(issue.input, true)}`;
+  }
+  if (issue.code === "too_big") {
+    return `must be at most ${issue.maximum}, got ${show(issue.input, true)}`;
+  }
+  return issue.message ?? "is not valid";
+}
+
+function describeType(type: string, input: unknown, key: string): string {
+  if (input === undefined) {
+    return "is required";
+  }
+  const expected = expectations[type] ?? type;
+  if (expected === "text" && secretKeys.includes(key)) {
+    return "expected text; put it in quotes";
+  }
+  if (expected === "text" && typeof input === "number" && /_time(out)?$|^stale_if_error$/.test(key)) {
+    return `a duration needs a unit: write "${input}s" for seconds (10s, 15m, 14d)`;
+  }
+  // A text where a list or mapping belongs may be anything, credentials too.
+  return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;
 }
 
 function problemsOf(issue: z.core.$ZodIssue, root: unknown, known: () => readonly string[]): Problem[] {

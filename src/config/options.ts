@@ -63,7 +63,7 @@ export const options: readonly Option[] = [
     flag: "--check-cache-digest",
     env: "CHECK_CACHE_DIGEST",
     key: ["check_cache_digest"],
-    description: "hash each cached blob before it is served",
+    description: "hash each cached blob while it is served",
     fallback: "false",
   },
   {

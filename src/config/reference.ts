@@ -88,10 +88,10 @@ function typeOf(schema: Schema): string {
     return code(String(schema.const));
   }
   if (schema.anyOf !== undefined) {
-    return schema.anyOf.map((branch) => (typeof branch === "object" ? typeOf(branch as Schema) : "")).join(" or ");
+    return schema.anyOf.map((branch) => (typeof branch === "object" ? typeOf(branch) : "")).join(" or ");
   }
   if (Array.isArray(schema.type)) {
-    return schema.type.map((type) => typeOf({ type } as Schema)).join(" or ");
+    return schema.type.map((type) => typeOf({ type })).join(" or ");
   }
   if (schema.type === "integer") {
     return `${schema.minimum} to ${schema.maximum}`;

@@ -81,19 +81,17 @@ export const upstreamDefaultsSchema: z.ZodType<UpstreamDefaults> = z
     idle_timeout: tunables.idle_timeout.prefault("30s"),
     retries: tunables.retries.prefault(3),
   })
-  .transform(
-    (keys): UpstreamDefaults => ({
-      userAgent: keys.user_agent ?? undefined,
-      manifestInvalidationMs: keys.manifest_invalidation_time,
-      blobInvalidationMs: keys.blob_invalidation_time,
-      staleIfErrorMs: keys.stale_if_error,
-      maxConnections: keys.max_connections,
-      connectTimeoutMs: keys.connect_timeout,
-      headerTimeoutMs: keys.header_timeout,
-      idleTimeoutMs: keys.idle_timeout,
-      retries: keys.retries,
-    }),
-  );
+  .transform((keys): UpstreamDefaults => ({
+    userAgent: keys.user_agent ?? undefined,
+    manifestInvalidationMs: keys.manifest_invalidation_time,
+    blobInvalidationMs: keys.blob_invalidation_time,
+    staleIfErrorMs: keys.stale_if_error,
+    maxConnections: keys.max_connections,
+    connectTimeoutMs: keys.connect_timeout,
+    headerTimeoutMs: keys.header_timeout,
+    idleTimeoutMs: keys.idle_timeout,
+    retries: keys.retries,
+  }));
 
 const username = text(parseUsername);
 const password = text(parsePassword);

@@ -1,4 +1,15 @@
-import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type YAMLError } from "yaml";
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type YAMLError,
+} from "yaml";
 import { ConfigError } from "./config-error.ts";
 
 /** A path into a document: `["upstreams", 1, "tls"]`. */
@@ -21,16 +32,19 @@ export interface YamlFile {
  */
 export function parseYamlFile(name: string, content: string): YamlFile {
   const lines = new LineCounter();
-  const document = parseDocument(content, { lineCounter: lines, prettyErrors: false, merge: true });
-  const faults = [...document.errors, ...document.warnings];
+  const document = parseDocument(content, { lineCounter: lines, prettyErrors: false, merge: true, stringKeys: true });
+  const faults = [...document.errors, ...document.warnings].map((fault) => [fault.pos[0], explain(fault)] as const);
+  if (faults.length === 0) {
+    faults.push(...findLooseAliases(document).map((offset) => [offset, looseAlias] as const));
+  }
   if (faults.length > 0) {
-    throw new ConfigError(faults.map((fault) => `${name}:${lineAt(lines, fault.pos[0])}: ${explain(fault)}`));
+    throw new ConfigError(faults.map(([offset, message]) => `${name}:${lineAt(lines, offset)}: ${message}`));
   }
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 100 });
   } catch {
-    throw new ConfigError([`${name}: an alias cannot be resolved, or aliases make the file too large`]);
+    throw new ConfigError([`${name}: not valid here: aliases that contain themselves, or make the file too large`]);
   }
   return {
     name,
@@ -39,26 +53,36 @@ export function parseYamlFile(name: string, content: string): YamlFile {
   };
 }
 
-/** The parser's own words, except where they quote the file. */
+const looseAlias = "not valid YAML: an alias (*name) without an anchor (&name) before it";
+
+/** What is said instead of the parser's own words, where these quote the file or do not help. */
+const explanations: Readonly<Partial<Record<YAMLError["code"], string>>> = {
+  BAD_ALIAS: looseAlias,
+  BAD_DIRECTIVE: "not valid YAML: an unknown directive (a line that begins with %)",
+  BAD_DQ_ESCAPE: "not valid YAML: an unknown escape sequence in a double-quoted text",
+  DUPLICATE_KEY: "the key is there twice",
+  NON_STRING_KEY: "not valid here: a key that is not text",
+  MULTIPLE_DOCS: "expected one YAML document, found several",
+  TAB_AS_INDENT: "not valid YAML: a tab in the indentation; use spaces",
+  TAG_RESOLVE_FAILED: "unknown YAML tag; put the text in quotes if it is meant to begin with !",
+  UNEXPECTED_TOKEN: "not valid YAML: unexpected text",
+};
+
 function explain(fault: YAMLError): string {
-  switch (fault.code) {
-    case "BAD_ALIAS":
-      return "not valid YAML: an alias (*name) without an anchor (&name) before it";
-    case "DUPLICATE_KEY":
-      return "the key is there twice";
-    case "MULTIPLE_DOCS":
-      return "expected one YAML document, found several";
-    case "TAG_RESOLVE_FAILED":
-      return "unknown YAML tag; put the text in quotes if it is meant to begin with !";
-    case "TAB_AS_INDENT":
-      return "not valid YAML: a tab in the indentation; use spaces";
-    case "BAD_DQ_ESCAPE":
-      return "not valid YAML: an unknown escape sequence in a double-quoted text";
-    case "UNEXPECTED_TOKEN":
-      return "not valid YAML: unexpected text";
-    default:
-      return `not valid YAML: ${fault.message.replaceAll(/\s+/g, " ").replaceAll(/"[^"]*"/g, '"…"')}`;
-  }
+  return explanations[fault.code] ?? `not valid YAML: ${fault.message.replaceAll(/\s+/g, " ")}`;
+}
+
+/** Where aliases stand that mean nothing. */
+function findLooseAliases(document: Document): number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Alias(_, alias) {
+      if (alias.resolve(document) === undefined) {
+        offsets.push(alias.range?.[0] ?? 0);
+      }
+    },
+  });
+  return offsets;
 }
 
 function lineAt(lines: LineCounter, offset: number): number {

@@ -178,6 +178,7 @@ export class Fill {
       const actual = await hash.digest();
       if (actual !== digest) throw this.#invalid(`the content's digest is ${actual}, not ${digest}`);
       this.#state = "verified";
+      this.#opening.resolve("streaming");
       this.#verifying.resolve();
       return true;
     } finally {
@@ -202,7 +203,8 @@ export class Fill {
       if (this.#state === "starting") {
         this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
         this.#state = "streaming";
-        this.#opening.resolve("streaming");
+        // An answer of no bytes is complete with its headers, so there these wait for the digest.
+        if (this.#sizeBytes !== 0) this.#opening.resolve("streaming");
       }
       const before = progress.offset;
       try {

@@ -32,6 +32,7 @@ export class Spool {
   /** The staging file's path; the file is made by the first `write`. */
   readonly path: string;
   #file: FileHandle | undefined;
+  #opening: Promise<FileHandle> | undefined;
   readonly #options: SpoolOptions;
   readonly #segments = new Segments();
   readonly #readers = new Set<SpoolReader>();
@@ -70,7 +71,10 @@ export class Spool {
 
   /** Whether a reader that begins at `position` can get every byte from there on. */
   servesFrom(position: number): boolean {
-    return this.#detached === undefined || position >= this.#windowStart() || this.#windowStart() <= this.#filedBytes;
+    if (position >= this.#windowStart()) return true;
+    // Once it is discarded, the last reader has closed the file; who comes then finds only what is in memory.
+    if (this.#discarded && this.#file === undefined) return false;
+    return this.#detached === undefined || this.#windowStart() <= this.#filedBytes;
   }
 
   /**
@@ -161,9 +165,11 @@ export class Spool {
 
   async #writeToFile(offset: number, bytes: Uint8Array): Promise<void> {
     try {
-      this.#file ??= await open(this.path, "wx+");
+      // Several first writes may be under way: the file is made once.
+      this.#opening ??= open(this.path, "wx+");
+      const file = (this.#file ??= await this.#opening);
       for (let done = 0; done < bytes.length;) {
-        done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+        done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
       }
       this.#segments.add({ start: offset, end: offset + bytes.length });
       this.#filedBytes = this.#segments.contiguousBytes;
@@ -175,13 +181,18 @@ export class Spool {
 
   /** Waits until the window has room again: until its oldest bytes were read by all, or the laggard's time is up. */
   async #makeRoom(signal: AbortSignal): Promise<void> {
+    if (this.#windowBytes <= this.#options.windowBytes) return;
     const deadline = AbortSignal.timeout(this.#options.laggardMs);
     const either = AbortSignal.any([signal, deadline]);
     while (this.#windowBytes > this.#options.windowBytes) {
       signal.throwIfAborted();
       const oldest = this.#window[0];
       if (oldest === undefined) return;
-      const needed = [...this.#readers].some((reader) => reader.position < oldest.offset + oldest.bytes.length);
+      const fromFile = oldest.offset <= this.#filedBytes;
+      // Who is behind what is left has lost its place: it is waited for once, not with every write.
+      const needed = [...this.#readers].some(
+        ({ position }) => position < oldest.offset + oldest.bytes.length && (fromFile || position >= oldest.offset),
+      );
       if (!needed || deadline.aborted) {
         this.#dropOldest();
       } else {
@@ -224,7 +235,7 @@ export class Spool {
 
   async *#fromFile(reader: SpoolReader, end: number): AsyncGenerator<Uint8Array> {
     const file = this.#file;
-    if (file === undefined) return;
+    if (file === undefined) throw new StoreError("the staging file is closed already", undefined);
     const available = Math.min(end, this.#segments.endFrom(reader.position)) - reader.position;
     const buffer = this.#options.pool.acquire(available);
     try {

@@ -90,6 +90,8 @@ export type UpstreamFailure =
   | "token"
   /** An answer that breaks the protocol: wrong digest, wrong type, too large, compressed, a redirect loop. */
   | "invalid"
+  /** The upstream is configured to be never asked. */
+  | "offline"
   /** The address is one that this namespace may not reach (a private network, for example). */
   | "refused";
 

@@ -35,6 +35,8 @@ export interface Mirror extends AsyncDisposable {
   readonly app: App;
   /** The log's lines so far, parsed. */
   log(): Record<string, unknown>[];
+  /** Resolves with the first line that has these fields, at once where it was written already. */
+  logged(fields: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>>;
   /** Asks the mirror. */
   get(path: string, options?: RequestOptions): Promise<WholeResponse>;
   /** A metric's value; 0 where it has none yet. */
@@ -46,10 +48,14 @@ export interface Mirror extends AsyncDisposable {
 export async function startMirror(host: string, options: MirrorOptions = {}): Promise<Mirror> {
   const folder = options.root === undefined ? await createTemporaryDirectory() : undefined;
   const root = options.root ?? `${folder?.path}/root`;
-  const lines: string[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const awaited = new Set<() => void>();
   const logDestination = new Writable({
     write(chunk: Buffer, _encoding, done) {
-      lines.push(...chunk.toString("utf8").split("\n").filter(Boolean));
+      for (const line of chunk.toString("utf8").split("\n").filter(Boolean)) {
+        lines.push(JSON.parse(line) as Record<string, unknown>);
+      }
+      for (const look of awaited) look();
       done();
     },
   });
@@ -95,7 +101,19 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     url,
     root,
     app,
-    log: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
+    log: () => [...lines],
+    logged(fields) {
+      const { promise, resolve } = Promise.withResolvers<Record<string, unknown>>();
+      const look = (): void => {
+        const found = lines.find((line) => Object.entries(fields).every(([field, value]) => line[field] === value));
+        if (found === undefined) return;
+        awaited.delete(look);
+        resolve(found);
+      };
+      awaited.add(look);
+      look();
+      return promise;
+    },
     get: (path, requestOptions) => request(`${url}${path}`, { target: path, ...requestOptions }),
     async metric(name, labels = {}) {
       const { body } = await request(`${url}/metrics`);

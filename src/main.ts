@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+import { enableCompileCache } from "node:module";
+import { fileURLToPath } from "node:url";
+
+// Halves the time to start. It must come before all other modules, so these are loaded below. It lies beside the
+// packages, not in the system's folder for temporary files, where others could plant code; where that cannot be
+// written it is simply not used.
+enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/entrepot", import.meta.url)));
+
+const { runProcess } = await import("./cli/process.ts");
+
+// Exits by itself rather than when nothing is left to do: a connection that a client keeps open must not delay it.
+process.exit(await runProcess());

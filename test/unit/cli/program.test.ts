@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { runCommandLine } from "../../../src/cli/program.ts";
+import { options } from "../../../src/config/options.ts";
+import type { Config } from "../../../src/config/schema.ts";
+
+interface Outcome {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly err: string;
+  /** The configuration that would have been served. */
+  readonly served: Config | undefined;
+}
+
+/** Runs a command line with nothing real behind it. */
+async function run(
+  args: string[],
+  env: Record<string, string> = {},
+  files: Record<string, string> = {},
+): Promise<Outcome> {
+  let out = "";
+  let err = "";
+  let served: Config | undefined;
+  const terminal = {
+    env,
+    readFile: (path: string): string => {
+      const content = files[path];
+      if (content === undefined) {
+        throw Object.assign(new Error("none"), { code: "ENOENT" });
+      }
+      return content;
+    },
+    out: (text: string) => {
+      out += text;
+    },
+    err: (text: string) => {
+      err += text;
+    },
+  };
+  const exitCode = await runCommandLine(args, terminal, "1.2.3", async (config) => {
+    served = config;
+    return 7;
+  });
+  return { exitCode, out, err, served };
+}
+
+describe("serving", () => {
+  const cases: [name: string, args: string[], root: string, port: number][] = [
+    ["without anything", [], "./data", 8080],
+    ["flags only", ["--listen", "a:1"], "./data", 1],
+    ["flag=value", ["--listen=a:1"], "./data", 1],
+    ["the predecessor's order", ["--listen", "a:1", "filesystem", "--root", "/d"], "/d", 1],
+    ["flags behind the command", ["filesystem", "--root", "/d", "--listen", "a:1"], "/d", 1],
+    ["filesystem without root", ["filesystem"], "./data", 8080],
+    ["a switch before the command", ["--check-cache-digest", "filesystem", "--root", "/d"], "/d", 8080],
+  ];
+  for (const [name, args, root, port] of cases) {
+    test(name, async () => {
+      const { exitCode, out, err, served } = await run(args);
+      assert.deepEqual([exitCode, out, err], [7, "", ""]);
+      assert.equal(served?.storage.root, root);
+      assert.equal(served?.listen.kind === "tcp" && served.listen.port, port);
+      assert.equal(served?.checkCacheDigest, args.includes("--check-cache-digest"));
+    });
+  }
+
+  test("every flag arrives, and beats its variable", async () => {
+    const flags: Record<string, [flag: string, env: string]> = {
+      config: ["c.yaml", "wrong"],
+      listen: ["a:1", "b:2"],
+      adminListen: ["a:11", "b:2"],
+      defaultNamespace: ["a.io", "b.io"],
+      defaultUpstreamNamespace: ["aa.io", "b.io"],
+      upstreamConfigFile: ["u.yaml", "wrong"],
+      upstreamCredentials: ['{"c.io": {"username": "u", "password": "p"}}', "wrong"],
+      logLevel: ["trace", "wrong"],
+      logFormat: ["pretty", "wrong"],
+      root: ["/a", "/b"],
+    };
+    const args: string[] = ["filesystem", "--check-cache-digest"];
+    const env: Record<string, string> = { CHECK_CACHE_DIGEST: "0" };
+    for (const option of options.filter(({ name }) => name !== "checkCacheDigest")) {
+      const [flag, variable] = flags[option.name] ?? assert.fail(option.name);
+      args.push(option.flag.replace(/ .*/, ""), flag);
+      env[option.env] = variable;
+    }
+    const files = { "c.yaml": "shutdown_timeout: 1s", "u.yaml": "- {namespace: x.io, host: x.io}" };
+    const { err, served } = await run(args, env, files);
+    assert.equal(err, "");
+    assert.ok(served !== undefined);
+    assert.deepEqual(served.listen, { kind: "tcp", host: "a", port: 1 });
+    assert.deepEqual(served.adminListen, { kind: "tcp", host: "a", port: 11 });
+    assert.equal(served.defaultNamespace, "a.io");
+    assert.equal(served.defaultUpstreamNamespace, "aa.io");
+    assert.equal(served.checkCacheDigest, true);
+    assert.equal(served.storage.root, "/a");
+    assert.equal(served.shutdownTimeoutMs, 1_000);
+    assert.deepEqual(served.log, { level: "trace", format: "pretty" });
+    assert.deepEqual(
+      served.upstreams.map(({ namespace, credentials }) => [namespace, credentials?.username]),
+      [
+        ["docker.io", undefined],
+        ["x.io", undefined],
+        ["c.io", "u"],
+      ],
+    );
+  });
+});
+
+describe("check", () => {
+  const orders: string[][] = [
+    ["--config", "c.yaml", "check", "filesystem", "--root", "/d"],
+    ["check", "--config", "c.yaml", "filesystem", "--root", "/d"],
+    ["check", "filesystem", "--root", "/d", "--config", "c.yaml"],
+  ];
+  for (const args of orders) {
+    test(`${args.join(" ")} prints and does not serve`, async () => {
+      const { exitCode, out, err, served } = await run(args, {}, { "c.yaml": "listen: 'a:1'" });
+      assert.deepEqual([exitCode, err, served], [0, "", undefined]);
+      assert.match(out, /^listen: a:1$/m);
+      assert.match(out, /^ {2}root: \/d$/m);
+    });
+  }
+});
+
+describe("version", () => {
+  for (const args of [["version"], ["--version"], ["-V"]]) {
+    test(args.join(" "), async () => {
+      assert.deepEqual(await run(args), { exitCode: 0, out: "entrepot 1.2.3\n", err: "", served: undefined });
+    });
+  }
+});
+
+describe("help", () => {
+  const commands = [[], ["filesystem"], ["check"], ["check", "filesystem"], ["s3"], ["version"]];
+  for (const command of commands) {
+    for (const flag of ["-h", "--help"]) {
+      test(`${[...command, flag].join(" ")} has every flag with variable and default`, async () => {
+        const { exitCode, out, err } = await run([...command, flag]);
+        assert.deepEqual([exitCode, err], [0, ""]);
+        const text = out.replaceAll(/\s+/g, " ");
+        for (const option of options) {
+          if (option.command === undefined || option.command === command.at(-1)) {
+            const fallback = option.fallback === undefined ? "" : ` [default: ${option.fallback}]`;
+            assert.ok(
+              text.includes(`${option.flag} ${option.description} [env: ${option.env}]${fallback}`),
+              option.flag,
+            );
+          }
+        }
+      });
+    }
+  }
+
+  test("names the commands", async () => {
+    const { out } = await run(["--help"]);
+    for (const name of ["filesystem", "s3", "check", "version", "help"]) {
+      assert.match(out, new RegExp(`^  ${name} `, "m"));
+    }
+  });
+});
+
+describe("what is asked for wrongly: one line, exit code 2, nothing on standard output", () => {
+  const cases: [args: string[], err: RegExp][] = [
+    [["--lisen", "a:1"], /^entrepot: unknown option '--lisen'\n\(Did you mean --listen\?\)\n$/],
+    [["--listen"], /^entrepot: option '--listen <address>' argument missing\n$/],
+    [["--listen", "x"], /^entrepot: --listen: expected host:port.*\n$/],
+    [["chek"], /^entrepot: unknown command "chek"; the commands are filesystem, s3, check, version\n$/],
+    [["check", "foo"], /^entrepot: unknown command "foo"; the commands are filesystem, s3\n$/],
+    [["filesystem", "foo"], /^entrepot: unexpected word "foo" after filesystem\n$/],
+    [["s3"], /^entrepot: S3 storage is not in this version; use `filesystem --root DIR`\n$/],
+    [["s3", "--bucket", "b", "--secret-key", "k"], /^entrepot: S3 storage is not in this version[^\n]*\n$/],
+    [["check", "s3", "--bucket", "b"], /^entrepot: S3 storage is not in this version[^\n]*\n$/],
+    [["check", "--config", "none.yaml"], /^entrepot: --config: none\.yaml cannot be read: there is no such file\n$/],
+    [["--config", "bad.yaml"], /^entrepot: bad\.yaml:1: a: unknown key\nentrepot: bad\.yaml:2: log\.b: unknown key\n$/],
+  ];
+  for (const [args, expected] of cases) {
+    test(args.join(" "), async () => {
+      const { exitCode, out, err, served } = await run(
+        args,
+        {},
+        { "bad.yaml": "aaaa: 1\nlog: {bbbb: 2}".replaceAll(/(.)\1+/g, "$1") },
+      );
+      assert.deepEqual([exitCode, out, served], [2, "", undefined]);
+      assert.match(err, expected);
+    });
+  }
+
+  test("credentials that a shell took apart are not repeated", async () => {
+    for (const args of [
+      ["--upstream-credentials", '{"docker.io":', '{"username":', '"u",', '"password":', "hunter2}}"],
+      ["--upstream-credentials", '{"docker.io":{"username":"u","password":', "hunter2}}"],
+      ["filesystem", "--upstream-credentials", "{", "hunter2}"],
+      ["--password=hunter2"],
+    ]) {
+      const { exitCode, out, err } = await run(args);
+      assert.equal(exitCode, 2);
+      assert.ok(!`${out}${err}`.includes("hunter2"), err);
+    }
+  });
+});

@@ -1,0 +1,324 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Config } from "../../../src/config/schema.ts";
+import { type Given, load, loadFile } from "./loading.ts";
+
+const day = 86_400_000;
+
+/** The upstream of a namespace in a configuration. */
+function upstream(config: Config, namespace: string): Config["upstreams"][number] {
+  const found = config.upstreams.find((entry) => entry.namespace === namespace);
+  assert.ok(found !== undefined, `${namespace} is missing`);
+  return found;
+}
+
+const tunables = {
+  userAgent: undefined,
+  manifestInvalidationMs: 600_000,
+  blobInvalidationMs: 14 * day,
+  staleIfErrorMs: Number.POSITIVE_INFINITY,
+  maxConnections: 32,
+  connectTimeoutMs: 10_000,
+  headerTimeoutMs: 20_000,
+  idleTimeoutMs: 30_000,
+  retries: 3,
+};
+
+const dockerHub = {
+  ...tunables,
+  namespace: "docker.io",
+  host: "registry-1.docker.io",
+  tls: true,
+  acceptInvalidCerts: false,
+  credentials: undefined,
+  serverNames: [],
+};
+
+test("without any setting, the defaults", () => {
+  assert.deepEqual(load(), {
+    listen: { kind: "tcp", host: "127.0.0.1", port: 8080 },
+    adminListen: undefined,
+    defaultNamespace: "docker.io",
+    defaultUpstreamNamespace: "docker.io",
+    checkCacheDigest: false,
+    storage: { type: "filesystem", root: "./data" },
+    upstreams: [dockerHub],
+    upstreamDefaults: tunables,
+    allowUnlisted: true,
+    log: { level: "info", format: "json" },
+    shutdownTimeoutMs: 30_000,
+  });
+});
+
+test("every key of a file has its effect", () => {
+  const config = loadFile(`
+listen: "[::]:80"
+admin_listen: unix:/run/admin.sock
+default_namespace: quay.io
+default_upstream_namespace: ghcr.io
+check_cache_digest: true
+storage: { type: filesystem, root: /srv }
+allow_unlisted: [Quay.io, "*.example.com"]
+log: { level: debug, format: pretty }
+shutdown_timeout: 0s
+upstream_defaults: { user_agent: shared/1, retries: 7, idle_timeout: 1m, stale_if_error: 2h }
+upstreams:
+  - namespace: quay.io
+    host: mirror.example.com:5000
+    tls: false
+    accept_invalid_certs: true
+    user_agent: own/2
+    username: bob
+    password: secret
+    manifest_invalidation_time: 0s
+    blob_invalidation_time: 1h
+    stale_if_error: 30m
+    max_connections: 4
+    connect_timeout: 1s
+    header_timeout: 2s
+    idle_timeout: 3s
+    retries: 0
+    server_names: [Quay.Mirror.example.com]
+`);
+  assert.deepEqual(config, {
+    listen: { kind: "tcp", host: "::", port: 80 },
+    adminListen: { kind: "unix", path: "/run/admin.sock" },
+    defaultNamespace: "quay.io",
+    defaultUpstreamNamespace: "ghcr.io",
+    checkCacheDigest: true,
+    storage: { type: "filesystem", root: "/srv" },
+    allowUnlisted: ["quay.io", "*.example.com"],
+    log: { level: "debug", format: "pretty" },
+    shutdownTimeoutMs: 0,
+    upstreamDefaults: {
+      ...tunables,
+      userAgent: "shared/1",
+      retries: 7,
+      idleTimeoutMs: 60_000,
+      staleIfErrorMs: 7_200_000,
+    },
+    upstreams: [
+      { ...dockerHub, userAgent: "shared/1", retries: 7, idleTimeoutMs: 60_000, staleIfErrorMs: 7_200_000 },
+      {
+        namespace: "quay.io",
+        host: "mirror.example.com:5000",
+        tls: false,
+        acceptInvalidCerts: true,
+        userAgent: "own/2",
+        credentials: { username: "bob", password: "secret" },
+        manifestInvalidationMs: 0,
+        blobInvalidationMs: 3_600_000,
+        staleIfErrorMs: 1_800_000,
+        maxConnections: 4,
+        connectTimeoutMs: 1_000,
+        headerTimeoutMs: 2_000,
+        idleTimeoutMs: 3_000,
+        retries: 0,
+        serverNames: ["quay.mirror.example.com"],
+      },
+    ],
+  });
+});
+
+describe("flags beat the environment, which beats the file", () => {
+  const files = {
+    "c.yaml": `{listen: "a:1", admin_listen: "a:11", default_namespace: a.io, default_upstream_namespace: a.io,
+                check_cache_digest: false, storage: {root: /a}, log: {level: trace, format: json}}`,
+    "none.yaml": "",
+  };
+  const env = {
+    LISTEN: "b:2",
+    ADMIN_LISTEN: "b:22",
+    DEFAULT_NAMESPACE: "b.io",
+    DEFAULT_UPSTREAM_NAMESPACE: "b.io",
+    CHECK_CACHE_DIGEST: "1",
+    FILESYSTEM_ROOT: "/b",
+    LOG_LEVEL: "warn",
+    LOG_FORMAT: "pretty",
+    CONFIG: "c.yaml",
+  };
+  const flags = {
+    listen: "c:3",
+    adminListen: "c:33",
+    defaultNamespace: "c.io",
+    defaultUpstreamNamespace: "c.io",
+    checkCacheDigest: true,
+    root: "/c",
+    logLevel: "error",
+    logFormat: "json",
+  };
+  const view = (config: Config): unknown => [
+    config.listen,
+    config.adminListen,
+    config.defaultNamespace,
+    config.defaultUpstreamNamespace,
+    config.checkCacheDigest,
+    config.storage.root,
+    config.log,
+  ];
+  const tcp = (host: string, port: number): unknown => ({ kind: "tcp", host, port });
+
+  test("file", () => {
+    const expected = [tcp("a", 1), tcp("a", 11), "a.io", "a.io", false, "/a", { level: "trace", format: "json" }];
+    assert.deepEqual(view(load({ flags: { config: "c.yaml" }, files })), expected);
+  });
+  test("environment", () => {
+    const expected = [tcp("b", 2), tcp("b", 22), "b.io", "b.io", true, "/b", { level: "warn", format: "pretty" }];
+    assert.deepEqual(view(load({ env, files })), expected);
+  });
+  test("flags", () => {
+    const expected = [tcp("c", 3), tcp("c", 33), "c.io", "c.io", true, "/c", { level: "error", format: "json" }];
+    assert.deepEqual(view(load({ flags, env, files })), expected);
+  });
+  test("--config beats CONFIG", () => {
+    assert.equal(load({ flags: { config: "none.yaml" }, env: { CONFIG: "c.yaml" }, files }).storage.root, "./data");
+  });
+  test("a variable that is empty counts as unset", () => {
+    const empty = Object.fromEntries(Object.keys(env).map((name) => [name, ""]));
+    assert.deepEqual(load({ env: empty }), load());
+  });
+  test("false in the environment turns off what the file turned on", () => {
+    for (const value of ["false", "0"]) {
+      const config = loadFile("check_cache_digest: true", { env: { CHECK_CACHE_DIGEST: value } });
+      assert.equal(config.checkCacheDigest, false);
+    }
+  });
+});
+
+describe("the list of upstreams", () => {
+  const entry = "{namespace: quay.io, host: quay.io}";
+  const forms: [string, Given][] = [
+    ["under upstreams: in --config", { flags: { config: "f" }, files: { f: `upstreams: [${entry}]` } }],
+    ["bare in --config", { flags: { config: "f" }, files: { f: `- ${entry}` } }],
+    ["bare in --upstream-config-file", { flags: { upstreamConfigFile: "f" }, files: { f: `- ${entry}` } }],
+    ["a mapping there", { flags: { upstreamConfigFile: "f" }, files: { f: `upstreams: [${entry}]` } }],
+    ["named by UPSTREAM_CONFIG_FILE", { env: { UPSTREAM_CONFIG_FILE: "f" }, files: { f: `- ${entry}` } }],
+    ["as JSON", { flags: { config: "f" }, files: { f: '{"upstreams":[{"namespace":"quay.io","host":"quay.io"}]}' } }],
+  ];
+  for (const [name, given] of forms) {
+    test(`${name}, with docker.io added`, () => {
+      const quay = { ...dockerHub, namespace: "quay.io", host: "quay.io" };
+      assert.deepEqual(load(given).upstreams, [dockerHub, quay]);
+    });
+  }
+
+  test("--upstream-config-file replaces the list of --config and nothing else", () => {
+    const config = loadFile("{default_namespace: gcr.io, upstreams: [{namespace: gcr.io, host: gcr.io}]}", {
+      flags: { upstreamConfigFile: "u.yaml" },
+      files: { "u.yaml": `- ${entry}` },
+    });
+    assert.deepEqual(
+      config.upstreams.map(({ namespace }) => namespace),
+      ["docker.io", "quay.io"],
+    );
+    assert.equal(config.defaultNamespace, "gcr.io");
+  });
+
+  for (const name of ["docker.io", "index.docker.io", "registry-1.docker.io"]) {
+    test(`${name} is docker.io, at the host that is configured`, () => {
+      const config = loadFile(`- {namespace: ${name}, host: hub.example.com}`);
+      assert.deepEqual(config.upstreams, [{ ...dockerHub, host: "hub.example.com" }]);
+      assert.equal(load({ flags: { defaultNamespace: name } }).defaultNamespace, "docker.io");
+    });
+  }
+
+  test("the host docker.io, which is no registry, is Docker Hub's registry", () => {
+    assert.deepEqual(loadFile("- {namespace: docker.io, host: docker.io}").upstreams, [dockerHub]);
+  });
+
+  test("anchors and merge keys work", () => {
+    const config = loadFile(`
+- &base { namespace: a.example.com, host: a.example.com, retries: 9 }
+- { <<: *base, namespace: b.example.com }
+`);
+    assert.equal(upstream(config, "b.example.com").retries, 9);
+  });
+});
+
+describe("what the predecessor took", () => {
+  const list = `---
+- namespace: docker.io
+  host: registry-1.docker.io
+  tls: true
+  accept_invalid_certs: false
+  user_agent: null
+  username: null
+  password: null
+  manifest_invalidation_time: 14d
+  blob_invalidation_time: 14d
+${["quay.io", "gcr.io", "ghcr.io", "k8s.gcr.io", "registry.k8s.io"].map((name) => `- namespace: ${name}\n  host: ${name}\n`).join("")}`;
+
+  test("its list of upstreams, values as they stand", () => {
+    const config = load({ flags: { upstreamConfigFile: "u.yaml" }, files: { "u.yaml": list } });
+    assert.deepEqual(config.upstreams, [
+      { ...dockerHub, manifestInvalidationMs: 14 * day },
+      ...["quay.io", "gcr.io", "ghcr.io", "k8s.gcr.io", "registry.k8s.io"].map((name) => {
+        return { ...dockerHub, namespace: name, host: name };
+      }),
+    ]);
+  });
+
+  test("its environment", () => {
+    const config = load({
+      env: {
+        LISTEN: "0.0.0.0:80",
+        DEFAULT_NAMESPACE: "docker.io",
+        DEFAULT_UPSTREAM_NAMESPACE: "docker.io",
+        CHECK_CACHE_DIGEST: "true",
+        UPSTREAM_CONFIG_FILE: "/upstream.yaml",
+        UPSTREAM_CREDENTIALS: '{"docker.io":{"username":"u","password":"p"}}',
+        FILESYSTEM_ROOT: "/data",
+        RUST_LOG: "info,actix-web=debug",
+        PORT: "80",
+      },
+      files: { "/upstream.yaml": "[]" },
+    });
+    assert.deepEqual(config.listen, { kind: "tcp", host: "0.0.0.0", port: 80 });
+    assert.equal(config.checkCacheDigest, true);
+    assert.equal(config.storage.root, "/data");
+    assert.deepEqual(config.upstreams, [{ ...dockerHub, credentials: { username: "u", password: "p" } }]);
+  });
+});
+
+describe("credentials", () => {
+  const file = `
+- { namespace: quay.io, host: quay.example.com, username: file, password: file }
+- { namespace: ghcr.io, host: ghcr.io, username: file, password: file }
+`;
+  const env = { UPSTREAM_CREDENTIALS: '{"quay.io": {"username": "env", "password": "env"}}' };
+
+  test("of the environment beat those of the file, namespace by namespace", () => {
+    const config = loadFile(file, { env });
+    assert.deepEqual(upstream(config, "quay.io").credentials, { username: "env", password: "env" });
+    assert.equal(upstream(config, "quay.io").host, "quay.example.com");
+    assert.deepEqual(upstream(config, "ghcr.io").credentials, { username: "file", password: "file" });
+    assert.equal(upstream(config, "docker.io").credentials, undefined);
+  });
+
+  test("of the flag beat those of the environment", () => {
+    const flags = { upstreamCredentials: '{"quay.io": {"username": "flag", "password": "flag"}}' };
+    assert.equal(upstream(loadFile(file, { env, flags }), "quay.io").credentials?.username, "flag");
+  });
+
+  test("for a namespace that is not listed add it", () => {
+    const config = loadFile("upstream_defaults: {retries: 5}", { env });
+    assert.deepEqual(upstream(config, "quay.io"), {
+      ...dockerHub,
+      namespace: "quay.io",
+      host: "quay.io",
+      retries: 5,
+      credentials: { username: "env", password: "env" },
+    });
+  });
+
+  test("for another name of Docker Hub are Docker Hub's", () => {
+    const config = load({ env: { UPSTREAM_CREDENTIALS: '{"index.docker.io": {"username": "u", "password": "p"}}' } });
+    assert.deepEqual(config.upstreams, [{ ...dockerHub, credentials: { username: "u", password: "p" } }]);
+  });
+});
+
+test("allow_unlisted: false goes with defaults that are listed, also by credentials", () => {
+  const env = { UPSTREAM_CREDENTIALS: '{"quay.io": {"username": "u", "password": "p"}}' };
+  const config = loadFile("{allow_unlisted: false, default_namespace: quay.io}", { env });
+  assert.equal(config.allowUnlisted, false);
+});

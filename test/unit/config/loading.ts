@@ -1,0 +1,43 @@
+import { ConfigError } from "../../../src/config/config-error.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import type { Config } from "../../../src/config/schema.ts";
+
+/** What a test gives to `loadConfig`: `files` by path. */
+export interface Given {
+  readonly flags?: Record<string, string | boolean>;
+  readonly env?: Record<string, string>;
+  readonly files?: Record<string, string>;
+}
+
+/** Loads a configuration from files that are only in memory. */
+export function load({ flags = {}, env = {}, files = {} }: Given = {}): Config {
+  return loadConfig({
+    flags,
+    env,
+    readFile(path) {
+      const content = files[path];
+      if (content === undefined) {
+        throw Object.assign(new Error(`no ${path}`), { code: "ENOENT" });
+      }
+      return content;
+    },
+  });
+}
+
+/** Loads one file as `--config c.yaml`. */
+export function loadFile(content: string, more: Given = {}): Config {
+  return load({ ...more, flags: { config: "c.yaml", ...more.flags }, files: { "c.yaml": content, ...more.files } });
+}
+
+/** The problems that loading finds; none where it succeeds. */
+export function problemsOf(task: () => unknown): readonly string[] {
+  try {
+    task();
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      return error.problems;
+    }
+    throw error;
+  }
+}

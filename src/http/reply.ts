@@ -102,6 +102,13 @@ function describeUpstream(error: UpstreamError): Description {
   switch (error.failure) {
     case "refused":
       return { status: 404, code: "NAME_UNKNOWN", message: "the registry is not one that this mirror may ask" };
+    case "denied":
+      // Not their 401 or 403: every client falls back after a 404, and none must go to the upstream's token server.
+      return {
+        status: 404,
+        code: "NAME_UNKNOWN",
+        message: "the repository does not exist or the mirror may not read it",
+      };
     case "timeout":
       return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
     case "rate-limited": {

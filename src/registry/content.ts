@@ -119,9 +119,11 @@ export class Content {
 
   /**
    * Stores a manifest whose digest was checked, its link, and links to `children`: what a manifest of this repository
-   * lists, this repository contains. Readers see it at once. A media type that is known for stored content stays.
+   * lists, this repository contains. Readers see it at once. The media type of a manifest that is held already stays
+   * (who fetched one asks `manifest` for it first, which sees the store too).
    */
-  async storeManifest(id: RepositoryId, manifest: ManifestContent, children: readonly Descriptor[]): Promise<void> {
+  async storeManifest(id: RepositoryId, fetched: ManifestContent, children: readonly Descriptor[]): Promise<void> {
+    const manifest = this.#manifests.get(linkKey(id, fetched.descriptor.digest)) ?? fetched;
     const { digest, mediaType, size } = manifest.descriptor;
     this.#manifests.set(linkKey(id, digest), manifest);
     this.#links.set(linkKey(id, digest), { mediaType, sizeBytes: size });

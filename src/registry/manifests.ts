@@ -157,6 +157,9 @@ export class Manifests {
     const { upstream, outage, content, background, signal } = this.#tools;
     const manifest = await outage.watch(upstream.manifest(id.repository, reference, signal));
     if (manifest === undefined) return undefined;
+    // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
+    const stored = await content.manifest(id, manifest.descriptor.digest);
+    if (stored !== undefined) return stored;
     const { children } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
     const trusted = this.#tools.trusted ? children : [];
     background.run(() => content.storeManifest(id, manifest, trusted));
@@ -173,9 +176,11 @@ export class Manifests {
       const checkedAt = now();
       const descriptor = await this.#head(id, tag).answer;
       if (descriptor === undefined) return undefined;
+      const stored = await content.manifest(id, descriptor.digest);
       if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
-      else this.#seen.set(tagKey(id, tag), { descriptor, checkedAt });
-      return descriptor;
+      else this.#seen.set(tagKey(id, tag), { descriptor: stored?.descriptor ?? descriptor, checkedAt });
+      // HEAD and GET tell one media type: the stored one.
+      return stored?.descriptor ?? descriptor;
     });
   }
 

@@ -12,7 +12,6 @@ import { Content } from "./registry/content.ts";
 import { Fills } from "./registry/fills.ts";
 import { createMirror } from "./registry/mirror.ts";
 import { canonicalNamespace, matchNamespaces, Namespaces } from "./registry/namespaces.ts";
-import { Outage } from "./registry/outage.ts";
 import type { PullRegistry } from "./registry/registry.ts";
 import { BufferPool } from "./store/buffers.ts";
 import { FilesystemStore } from "./store/filesystem.ts";
@@ -20,6 +19,8 @@ import { HashPool } from "./store/hashing.ts";
 import { meterStore } from "./store/metered.ts";
 import { StoreError } from "./store/object-store.ts";
 import type { Upstream } from "./upstream/upstream.ts";
+import { rememberAbsences } from "./upstream/absences.ts";
+import { Breaker } from "./upstream/breaker.ts";
 import { createObservers } from "./observers.ts";
 import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
 
@@ -30,6 +31,8 @@ export interface App {
   /** Where it listens, the main listener first: `http://127.0.0.1:8080`. */
   readonly addresses: readonly string[];
   readonly log: Logger;
+  /** Resolves when no blob is being fetched and nothing waits to be stored. */
+  idle(): Promise<void>;
   /**
    * Stops: not ready at once, no new connections; running answers and fills may end within the configured time, then
    * they are cut. Resolves when nothing is left open.
@@ -59,8 +62,9 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
   if (files.unwritable !== undefined) {
     log.error({ err: files.unwritable }, "the storage cannot be written: content is passed on but not cached");
   }
-  const labels = new Set(config.upstreams.map((upstream) => upstream.namespace));
-  const observers = createObservers(metrics, log, (namespace) => (labels.has(namespace) ? namespace : "other"));
+  const now = options.now ?? Date.now;
+  const reserves = new Map(config.upstreams.map(({ namespace, rateLimitReserve }) => [namespace, rateLimitReserve]));
+  const observers = createObservers({ metrics, log, now, reserves });
   const store = meterStore(files, observers.store);
   const content = new Content(store);
   const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
@@ -70,29 +74,33 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
   });
   const fills = new Fills({ content, hashes, pool, spoolFolder: files.temporaryPath, observer: observers.fills });
   const upstreams = new Upstreams(config, options, observers);
-  const now = options.now ?? Date.now;
+  const breakers = new Map<string, Breaker>();
   const mirror = (
     upstream: Upstream,
     settings: UpstreamDefaults,
     namespace: Namespace,
     trusted: boolean,
-  ): PullRegistry =>
-    createMirror({
+  ): PullRegistry => {
+    const breaker = new Breaker(now, observers.breaker(namespace));
+    if (trusted) breakers.set(namespace, breaker);
+    return createMirror({
       namespace,
-      upstream,
+      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, now),
+      breaker,
+      quota: observers.quota(namespace),
       trusted,
       content,
       fills,
       hashes,
       background,
-      outage: new Outage(now, observers.outage(namespace)),
-      policy: { ttlMs: settings.manifestInvalidationMs, staleIfErrorMs: settings.staleIfErrorMs },
+      policy: { ...settings, ttlMs: settings.manifestInvalidationMs },
       retries: settings.retries,
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,
       now,
       signal: stopping.signal,
     });
+  };
   const namespaces = new Namespaces({
     rules: {
       ofServerName: serverNames(config.upstreams),
@@ -118,15 +126,28 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
         return [error instanceof StoreError ? `${error.message} (${error.code ?? "unknown"})` : String(error)];
       }
     },
-    details: () => ({ version: options.version, fills: fills.size, namespaces: [...labels] }),
+    details: () => ({
+      version: options.version,
+      fills: fills.size,
+      upstreams: Object.fromEntries(
+        [...breakers].map(([namespace, { state }]) => [
+          namespace,
+          { state, rateLimit: observers.quota(namespace).state },
+        ]),
+      ),
+    }),
   };
   let draining = false;
   const servers: RunningServer[] = [];
+  const idle = async (): Promise<void> => {
+    await fills.idle();
+    await background.idle();
+  };
   const close = async (): Promise<void> => {
     draining = true;
     const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
     await Promise.all(servers.map((server) => server.drain(deadline)));
-    await Promise.race([fills.idle(), aborted(deadline)]);
+    await Promise.race([idle(), aborted(deadline)]);
     const reason = new Error("the process is stopping");
     await fills.close(reason);
     stopping.abort(reason);
@@ -146,7 +167,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     await close();
     throw error;
   }
-  return { addresses: servers.map((server) => server.address), log, close };
+  return { addresses: servers.map((server) => server.address), log, idle, close };
 }
 
 function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {

@@ -1,9 +1,12 @@
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { FillObserver } from "./registry/fill.ts";
+import type { QuotaState } from "./registry/quota.ts";
+import { Quota } from "./registry/quota.ts";
 import type { StoreFailureListener } from "./store/metered.ts";
+import type { BreakerObserver, BreakerState } from "./upstream/breaker.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
-import type { UpstreamError } from "./upstream/upstream.ts";
+import type { UpstreamFailure } from "./upstream/upstream.ts";
 
 /** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
 export interface Observers {
@@ -11,29 +14,82 @@ export interface Observers {
   readonly fills: FillObserver;
   /** The observer of one namespace's client. */
   upstream(namespace: string): UpstreamObserver;
-  /** Told of each question to a namespace's upstream that failed. */
-  outage(namespace: string): (error: UpstreamError) => void;
+  /** The observer of one namespace's breaker. */
+  breaker(namespace: string): BreakerObserver;
+  /** What is left of a namespace's rate limit; its client's observer feeds it. */
+  quota(namespace: string): Quota;
 }
 
-/** Makes the observers. `label` gives the name under which metrics count a namespace. */
-export function createObservers(metrics: Metrics, log: Logger, label: (namespace: string) => string): Observers {
+/** What the observers must know. */
+export interface ObserversOptions {
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly now: () => number;
+  /** The configured namespaces, each with the share of its rate limit that is kept in reserve. */
+  readonly reserves: ReadonlyMap<string, number>;
+}
+
+const stateNumbers: Record<BreakerState, number> = { closed: 0, "half-open": 1, open: 2 };
+/** What clients bring about every day by asking for what is not there. */
+const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline"]);
+
+/** Makes the observers. Namespaces that are not configured are counted together, as `other`. */
+export function createObservers({ metrics, log, now, reserves }: ObserversOptions): Observers {
+  const label = (namespace: string): string => (reserves.has(namespace) ? namespace : "other");
+  // An error that was told where it happened is not told again by who was waiting for it.
+  const told = new WeakSet<Error>();
+  const unlimited = new Quota(0, now, () => undefined);
+  const quotas = new Map(
+    [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, now, tellQuota(log, namespace))]),
+  );
+  const quota = (namespace: string): Quota => quotas.get(namespace) ?? unlimited;
   return {
     store: (operation, error) => metrics.storageErrors.inc({ operation, code: error.code ?? "other" }),
-    fills: observeFills(metrics, log, label),
+    fills: observeFills(metrics, log, label, told),
+    quota,
     upstream: (namespace) => ({
       request: ({ kind, status, durationMs }) => {
         const labels = { namespace: label(namespace), kind };
         metrics.upstreamRequests.inc({ ...labels, status: status ?? "error" });
         metrics.upstreamSeconds.observe(labels, durationMs / 1000);
       },
+      rateLimit: (report) => {
+        quota(namespace).note(report);
+        const state = quotas.get(namespace)?.state;
+        if (state === undefined) return;
+        metrics.rateLimit.set({ namespace }, state.limit);
+        metrics.rateLimitRemaining.set({ namespace }, state.remaining);
+      },
     }),
-    outage: (namespace) => (error) => {
-      log.warn({ namespace, failure: error.failure, status: error.status, err: error }, "the upstream failed");
-    },
+    breaker: (namespace) => ({
+      failed: (error) => {
+        told.add(error);
+        const level = everyday.has(error.failure) ? "debug" : "warn";
+        log[level]({ namespace, failure: error.failure, status: error.status, err: error }, "the upstream failed");
+      },
+      changed: (state) => {
+        if (reserves.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
+        if (state === "open") log.warn({ namespace }, "the upstream is given a rest: what is not cached fails at once");
+        if (state === "closed") log.info({ namespace }, "the upstream answers again");
+      },
+    }),
   };
 }
 
-function observeFills(metrics: Metrics, log: Logger, label: (namespace: string) => string): FillObserver {
+function tellQuota(log: Logger, namespace: string): (state: QuotaState) => void {
+  return (state) => {
+    const what = "the upstream's rate limit is nearly used up: tags are checked less often";
+    if (state.low) log.warn({ namespace, ...state }, what);
+    else log.info({ namespace, ...state }, "the upstream's rate limit has room again");
+  };
+}
+
+function observeFills(
+  metrics: Metrics,
+  log: Logger,
+  label: (namespace: string) => string,
+  told: WeakSet<Error>,
+): FillObserver {
   return {
     started: (namespace) => metrics.fillsActive.inc({ namespace: label(namespace) }),
     received: (namespace, bytes) => metrics.fillBytes.inc({ namespace: label(namespace) }, bytes),
@@ -45,7 +101,7 @@ function observeFills(metrics: Metrics, log: Logger, label: (namespace: string) 
       const namespace = label(id.namespace);
       metrics.fillsActive.dec({ namespace });
       metrics.fills.inc({ namespace, outcome });
-      if (error === undefined) return;
+      if (error === undefined || told.has(error)) return;
       const what = outcome === "unstored" ? "the blob was passed on but not stored" : "the fill failed";
       log.warn({ ...id, digest, outcome, err: error }, what);
     },

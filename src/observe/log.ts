@@ -19,7 +19,7 @@ export async function createLogger(options: LogOptions): Promise<Logger> {
   const settings = {
     level: options.level,
     base: null,
-    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    timestamp: createTimestamp(),
     serializers: { err: describeError },
   };
   if (options.destination !== undefined) return pino(settings, options.destination);
@@ -29,6 +29,20 @@ export async function createLogger(options: LogOptions): Promise<Logger> {
   }
   const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 1000 });
   return pino(settings, destination);
+}
+
+/** The time as pino wants it; busy servers write many lines in one millisecond. */
+function createTimestamp(): () => string {
+  let last = 0;
+  let text = "";
+  return () => {
+    const now = Date.now();
+    if (now !== last) {
+      last = now;
+      text = `,"time":"${new Date(now).toISOString()}"`;
+    }
+    return text;
+  };
 }
 
 /**

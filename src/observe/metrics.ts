@@ -11,6 +11,9 @@ export interface Metrics {
   readonly cacheRequests: Counter<"namespace" | "kind" | "result">;
   readonly upstreamRequests: Counter<"namespace" | "kind" | "status">;
   readonly upstreamSeconds: Histogram<"namespace" | "kind">;
+  readonly upstreamState: Gauge<"namespace">;
+  readonly rateLimit: Gauge<"namespace">;
+  readonly rateLimitRemaining: Gauge<"namespace">;
   readonly fillsActive: Gauge<"namespace">;
   readonly fills: Counter<"namespace" | "outcome">;
   readonly fillBytes: Counter<"namespace">;
@@ -77,6 +80,24 @@ export function createMetrics(version: string): Metrics {
       help: "Time to an upstream's response headers.",
       labelNames: ["namespace", "kind"],
       buckets: seconds,
+      registers,
+    }),
+    upstreamState: new Gauge({
+      name: "entrepot_upstream_state",
+      help: "Whether an upstream is asked: 0 it is, 1 it is being tried, 2 it has failed and is given a rest.",
+      labelNames: ["namespace"],
+      registers,
+    }),
+    rateLimit: new Gauge({
+      name: "entrepot_upstream_rate_limit",
+      help: "Requests that an upstream allows in its window, as it said last, for the account with most left.",
+      labelNames: ["namespace"],
+      registers,
+    }),
+    rateLimitRemaining: new Gauge({
+      name: "entrepot_upstream_rate_limit_remaining",
+      help: "Requests that are left of it.",
+      labelNames: ["namespace"],
       registers,
     }),
     fillsActive: new Gauge({

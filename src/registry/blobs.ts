@@ -114,9 +114,9 @@ export class Blobs {
     digest: Digest,
     link: Link | undefined,
   ): { answer: Promise<Confirmed | undefined>; joined: boolean } {
-    const { upstream, outage, content, background, signal, trusted } = this.#tools;
+    const { upstream, content, background, signal, trusted } = this.#tools;
     return this.#stats.run(`${id.repository}@${digest}`, async () => {
-      const found = await outage.watch(upstream.statBlob(id.repository, digest, signal));
+      const found = await upstream.statBlob(id.repository, digest, signal);
       if (found !== undefined && trusted && link === undefined) {
         const sizeBytes = found.sizeBytes ?? (await content.statBlob(digest))?.sizeBytes;
         if (sizeBytes !== undefined) {

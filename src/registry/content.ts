@@ -43,6 +43,8 @@ export class Content {
   readonly #tags: LRUCache<Key, TagRecord>;
   readonly #links: LRUCache<Key, Link>;
   readonly #storing = new Map<Digest, Promise<void>>();
+  /** The last write of each record that is being written. */
+  readonly #writing = new Map<Key, Promise<void>>();
 
   constructor(store: ObjectStore, limits: ContentLimits = defaultLimits) {
     this.#store = store;
@@ -73,6 +75,8 @@ export class Content {
     const before = this.#tags.get(key);
     this.#tags.set(key, record);
     await this.#storing.get(record.digest);
+    // Another record may have come while this one waited; it must not be written over.
+    if ((this.#tags.get(key) ?? record) !== record) return;
     // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
     await this.#put(key, record, before?.digest !== record.digest);
   }
@@ -186,8 +190,18 @@ export class Content {
     return isRecord(value) ? value : undefined;
   }
 
+  /** Writes a record. Of several to one key the last to come here is the last to be stored. */
   async #put(key: Key, record: object, durable: boolean): Promise<void> {
-    await this.#store.put(key, Buffer.from(JSON.stringify(record)), { durable });
+    const bytes = Buffer.from(JSON.stringify(record));
+    const before = this.#writing.get(key)?.catch(() => undefined);
+    const write = (): Promise<void> => this.#store.put(key, bytes, { durable });
+    const written = before === undefined ? write() : before.then(write);
+    this.#writing.set(key, written);
+    try {
+      await written;
+    } finally {
+      if (this.#writing.get(key) === written) this.#writing.delete(key);
+    }
   }
 
   async #small(key: Key, limitBytes: number): Promise<Buffer | undefined> {

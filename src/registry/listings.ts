@@ -4,11 +4,11 @@ import { parseTag, type Repository, type Tag } from "../oci/reference.ts";
 import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "./layout.ts";
-import type { Manifests } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
-import { staleStatus, standsIn } from "./outage.ts";
 import type { Answer, Page } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
+import { staleStatus, standsIn } from "./stale.ts";
+import type { Tags } from "./tags.ts";
 
 /**
  * A mirror's listings: tags and referrers. They are live whenever the upstream answers, and what it answered last
@@ -16,12 +16,12 @@ import { SingleFlight } from "./single-flight.ts";
  */
 export class Listings {
   readonly #tools: MirrorTools;
-  readonly #manifests: Manifests;
+  readonly #fallback: Tags;
   readonly #flights = new SingleFlight<Page | undefined>();
 
-  constructor(tools: MirrorTools, manifests: Manifests) {
+  constructor(tools: MirrorTools, tags: Tags) {
     this.#tools = tools;
-    this.#manifests = manifests;
+    this.#fallback = tags;
   }
 
   /** A page of tags; see `PullRegistry.tags`. */
@@ -38,13 +38,14 @@ export class Listings {
    * neither is not said to have none, since a client would stop looking (distribution-spec, "Listing Referrers").
    */
   async referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined> {
-    const { upstream, signal } = this.#tools;
+    const { upstream, signal, namespace } = this.#tools;
     const answer = await this.#live(repository, "referrers", `${subject}?${query}`, async () => {
-      const page = await upstream.referrers(repository, subject, query, signal);
+      // Some registries refuse what they do not know.
+      const page = await unlessDenied(upstream.referrers(repository, subject, query, signal));
       return page && this.#readIndex(page);
     });
     if (answer !== undefined) return answer;
-    const fallback = await this.#manifests.manifest(repository, referrersTag(subject));
+    const fallback = await this.#fallback.manifest({ namespace, repository }, referrersTag(subject));
     if (fallback === undefined) return undefined;
     const { manifests, kind } = parseManifest(fallback.value.bytes, fallback.value.descriptor.mediaType);
     return kind === "index" ? { value: filterReferrers(manifests, query), cache: fallback.cache } : undefined;
@@ -56,15 +57,15 @@ export class Listings {
     request: string,
     ask: () => Promise<Page | undefined>,
   ): Promise<Answer<Page> | undefined> {
-    const { content, outage, background, namespace } = this.#tools;
+    const { content, breaker, background, namespace } = this.#tools;
     const id: RepositoryId = { namespace, repository };
-    const resting = outage.current;
-    if (resting !== undefined) {
+    const failing = breaker.current;
+    if (failing !== undefined && breaker.state === "closed") {
       const stored = await content.page(id, kind, request);
-      if (stored !== undefined) return { value: stored, cache: staleStatus(resting) };
+      if (stored !== undefined) return { value: stored, cache: staleStatus(failing) };
     }
     const { answer, joined } = this.#flights.run(`${kind} ${repository} ${request}`, async () => {
-      const page = await outage.watch(ask());
+      const page = await ask();
       if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
       return page;
     });
@@ -110,6 +111,15 @@ export class Listings {
 
   #invalid(message: string, cause?: unknown): UpstreamError {
     return new UpstreamError(this.#tools.namespace, "invalid", message, { cause });
+  }
+}
+
+async function unlessDenied<T>(answer: Promise<T | undefined>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof UpstreamError && error.failure === "denied") return undefined;
+    throw error;
   }
 }
 

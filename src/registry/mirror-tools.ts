@@ -1,17 +1,20 @@
 import type { Namespace } from "../oci/reference.ts";
 import type { HashPool } from "../store/hashing.ts";
+import type { Breaker } from "../upstream/breaker.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Background } from "./background.ts";
 import type { Content } from "./content.ts";
 import type { Fills } from "./fills.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
-import type { Outage } from "./outage.ts";
+import type { Quota } from "./quota.ts";
 
 /** What a mirror is made of, and how it behaves. */
 export interface MirrorTools {
   readonly namespace: Namespace;
+  /** Guarded by `breaker`. */
   readonly upstream: Upstream;
-  readonly outage: Outage;
+  readonly breaker: Breaker;
+  readonly quota: Quota;
   readonly content: Content;
   readonly fills: Fills;
   readonly hashes: HashPool;

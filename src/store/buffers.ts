@@ -1,12 +1,12 @@
 const largest = 1024 * 1024;
-const smallest = 64 * 1024;
+const smallest = 32 * 1024;
 const spare = 16 * 1024 * 1024;
 
 /**
  * Read buffers that are used again and again, so that a gigabyte that is served makes no gigabyte of garbage.
  *
  * The more is lent, the smaller the next buffer: a few readers get 1 MiB each (fewer system calls), hundreds of slow
- * ones 64 KiB each. So what is lent stays near `budgetBytes`, whatever the number of clients.
+ * ones 32 KiB each. So what is lent stays near `budgetBytes`, whatever the number of clients.
  */
 export class BufferPool {
   readonly #budgetBytes: number;
@@ -14,7 +14,7 @@ export class BufferPool {
   #lentBytes = 0;
   #freeBytes = 0;
 
-  constructor(budgetBytes: number = 48 * 1024 * 1024) {
+  constructor(budgetBytes: number = 24 * 1024 * 1024) {
     this.#budgetBytes = budgetBytes;
   }
 

@@ -2,9 +2,12 @@ import type { FileHandle } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { type Span, StoreError } from "./object-store.ts";
 
+/** Buffers of this size and more are used in pairs. */
+const overlapBytes = 256 * 1024;
+
 /**
- * Reads `span` of a file that holds it already. While the consumer works on one chunk the next is read into a second
- * buffer, so that disk and socket overlap. A chunk is valid until the next one is asked for.
+ * Reads `span` of a file that holds it already. While the consumer works on a large chunk the next is read into a
+ * second buffer, so that disk and socket overlap. A chunk is valid until the next one is asked for.
  *
  * @throws {StoreError} where the file cannot be read or is shorter than `span` says.
  */
@@ -12,7 +15,9 @@ export async function* readSpan(file: FileHandle, span: Span, pool: BufferPool):
   let position = span.start;
   if (position >= span.end) return;
   const first = pool.acquire(span.end - position);
-  const second = span.end - position > first.length ? pool.acquire(span.end - position - first.length) : undefined;
+  const left = span.end - position - first.length;
+  // A small buffer says that there are many readers: then memory matters, and the disk is busy anyway.
+  const second = left > 0 && first.length >= overlapBytes ? pool.acquire(left) : undefined;
   let current = first;
   let pending: Promise<number> | undefined = readInto(file, current, position, span.end);
   try {

@@ -154,6 +154,9 @@ export class Spool {
         await this.#change(signal);
       }
     }
+    // It may keep its place for long (its answer's last bytes wait for the digest), but no byte is kept for it.
+    reader.position = Infinity;
+    if (this.#detached !== undefined) this.#wake();
   }
 
   /** Gives the file up and, unless `keepFile`, removes it. Readers that are there go on: the last one closes it. */

@@ -14,21 +14,56 @@ export class RefusedAddressError extends Error {
   override readonly name = "RefusedAddressError";
 }
 
+/**
+ * Where an address leads:
+ *
+ * - `public`: the internet.
+ * - `private`: a network behind the same border as we (RFC 1918, unique local, carrier NAT).
+ * - `loopback`: this machine.
+ * - `special`: all else, link-local and cloud metadata, multicast, documentation and reserved ranges, tunnels.
+ */
+export type AddressScope = "public" | "private" | "loopback" | "special";
+
 const globalUnicast = ipaddr.IPv6.parseCIDR("2000::/3");
+const privateRanges: ReadonlySet<string> = new Set(["private", "uniqueLocal", "carrierGradeNat"]);
+/** Metadata and management services of clouds that lie in ranges of other use: Alibaba, Azure, AWS, Google. */
+const metadataAddresses: ReadonlySet<string> = new Set([
+  "100.100.100.200",
+  "168.63.129.16",
+  "fd00:ec2::254",
+  "fd20:ce::254",
+]);
 
 /**
- * Whether an address belongs to the public internet: global unicast, and in none of the special ranges (private,
- * loopback, link-local and with it cloud metadata, carrier NAT, multicast, documentation, benchmarking, and the ranges
- * that carry an IPv4 address to a translator or tunnel: NAT64, 6to4, Teredo). An IPv4-mapped address counts as the
- * IPv4 address in it. What cannot be read as an address is not public.
+ * Judges an address. One that carries an IPv4 address to a translator (IPv4-mapped, NAT64 by the well-known prefix,
+ * RFC 6052) counts as that address; what cannot be read as an address is `special`.
  */
-export function isPublicAddress(address: string): boolean {
+export function scopeOf(address: string): AddressScope {
   if (isIP(address) === 0) {
-    return false;
+    return "special";
   }
-  const parsed = ipaddr.process(address);
+  let parsed = ipaddr.process(address);
+  if (parsed instanceof ipaddr.IPv6 && parsed.range() === "rfc6052") {
+    parsed = new ipaddr.IPv4(parsed.toByteArray().slice(12));
+  }
+  const range = parsed.range();
+  if (metadataAddresses.has(parsed.toString())) {
+    return "special";
+  }
+  if (range === "loopback") {
+    return "loopback";
+  }
+  if (privateRanges.has(range)) {
+    return "private";
+  }
   // The special ranges leave holes in IPv6 (::127.0.0.1, for one); all that is handed out lies in 2000::/3.
-  return parsed.range() === "unicast" && (parsed instanceof ipaddr.IPv4 || parsed.match(globalUnicast));
+  const isGlobal = parsed instanceof ipaddr.IPv4 || parsed.match(globalUnicast);
+  return range === "unicast" && isGlobal ? "public" : "special";
+}
+
+/** Whether an address belongs to the public internet (see `scopeOf`). */
+export function isPublicAddress(address: string): boolean {
+  return scopeOf(address) === "public";
 }
 
 /**
@@ -42,7 +77,7 @@ export function refusalOf(target: {
   readonly hostname: string;
   readonly port: string;
 }): RefusedAddressError | undefined {
-  const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
+  const hostname = bareHostname(target.hostname);
   if (target.protocol !== "https:") {
     return new RefusedAddressError(`${hostname} may be reached by https only`);
   }
@@ -55,17 +90,25 @@ export function refusalOf(target: {
   return undefined;
 }
 
+/** A URL's host name without the brackets of an IPv6 address. */
+export function bareHostname(hostname: string): string {
+  return hostname.replace(/^\[(.*)\]$/, "$1");
+}
+
 /**
- * A look-up for the connector that refuses a name when any of its addresses is not public. As the connector connects
- * to exactly these addresses, a name that changes its answer afterwards (DNS rebinding) gains nothing.
+ * A look-up for the connector that refuses a name when any of its addresses may not be reached. As the connector
+ * connects to exactly these addresses, a name that changes its answer afterwards (DNS rebinding) gains nothing.
  */
-export function guardLookup(lookup: Lookup = systemLookup): LookupFunction {
+export function guardLookup(
+  lookup: Lookup = systemLookup,
+  mayReach: (address: string) => boolean = isPublicAddress,
+): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, addresses) => {
       const [first] = addresses ?? [];
       if (error !== null) {
         callback(error, []);
-      } else if (first === undefined || !addresses.every(({ address }) => isPublicAddress(address))) {
+      } else if (first === undefined || !addresses.every(({ address }) => mayReach(address))) {
         callback(new RefusedAddressError(`${hostname} has an address that may not be reached`), []);
       } else if (options.all === true) {
         callback(null, addresses);

@@ -20,7 +20,7 @@ export interface Question {
 }
 
 /**
- * Asks the registry. `undefined`: it says, in one of the ways that registries have, that there is no such thing.
+ * Asks the registry. `undefined`: it says that there is no such thing, with 404 or 410.
  *
  * @throws {UpstreamError} for all other answers but a 200 and those that the asker wants.
  */
@@ -34,14 +34,21 @@ export interface Registry {
 }
 
 /**
- * Absent is 404 and 410; 401 and 403, as authentication is over by now; and 400, ECR's answer to names that it does
- * not like. A store that a blob was redirected to knows of no access rights: there 400, 401 and 403 mean that the
- * signed URL was bad, and say nothing about the blob.
+ * Denied is 401 and 403, as authentication is over by now; and 400, ECR's answer to names that it does not like. A
+ * store that a blob was redirected to knows of no access rights: there they mean that the signed URL was bad, and say
+ * nothing about the blob.
  */
-export function createAsk(base: URL, exchange: Exchange, clock: Clock): Ask {
+export function createAsk(options: {
+  readonly base: URL;
+  /** What the registry's names of repositories begin with: empty, or with a slash at its end. */
+  readonly prefix: string;
+  readonly exchange: Exchange;
+  readonly clock: Clock;
+}): Ask {
+  const { base, prefix, exchange, clock } = options;
   return async (question, signal) => {
     const { kind, method, repository, headers } = question;
-    const url = new URL(`/v2/${repository}/${question.resource}`, base);
+    const url = new URL(`/v2/${prefix}${repository}/${question.resource}`, base);
     url.search = question.query ?? "";
     const request: HttpRequest = { kind, method, repository, url, headers };
     const response = await exchange(request, signal);
@@ -51,11 +58,11 @@ export function createAsk(base: URL, exchange: Exchange, clock: Clock): Ask {
       return response;
     }
     discard(response);
-    const isDenial = status === 400 || status === 401 || status === 403;
-    if (status === 404 || status === 410 || (isDenial && !(kind === "blob" && response.crossedOrigin))) {
+    if (status === 404 || status === 410) {
       return undefined;
     }
-    throw toStatusError(base.host, response, clock.now());
+    const denies = (status === 400 || status === 401 || status === 403) && !(kind === "blob" && response.crossedOrigin);
+    throw toStatusError(base.host, response, clock.now(), denies);
   };
 }
 

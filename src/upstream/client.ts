@@ -1,69 +1,99 @@
 import type { Dispatcher } from "undici";
+import { OciError } from "../oci/errors.ts";
+import { parseRepository } from "../oci/reference.ts";
 import { createAsk, type Registry } from "./ask.ts";
 import { authenticating } from "./auth.ts";
+import { parseBase } from "./base-url.ts";
 import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import type { Credentials } from "./credentials.ts";
-import { createDispatcher } from "./dispatcher.ts";
+import type { CredentialSource } from "./credentials/source.ts";
 import { createLimiter, type Limiter } from "./limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
+import { createRateLimits, obeyingLimits, type RateLimits } from "./rate-limits.ts";
+import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
 import { retrying } from "./retry.ts";
+import { parseStaticHeaders } from "./static-headers.ts";
 import { createExchange, type Exchange, type UpstreamObserver } from "./transport.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
 
-/** One upstream's settings. All times are in milliseconds. */
+/** One upstream's settings. */
 export interface UpstreamOptions {
   /** `host` or `host:port`. */
   readonly host: string;
   /** False: plain http. */
   readonly tls: boolean;
-  readonly acceptInvalidCerts: boolean;
   readonly userAgent: string;
-  readonly credentials: Credentials | undefined;
+  /** `undefined`: anonymous. The upstream does not close it. */
+  readonly credentials: CredentialSource | undefined;
   /** How many requests to the registry run at once, each until its body has ended. */
   readonly maxConnections: number;
-  readonly connectTimeoutMs: number;
-  readonly headerTimeoutMs: number;
-  readonly idleTimeoutMs: number;
   /** Further tries before the first byte, for failures that may pass. */
   readonly retries: number;
   readonly observer: UpstreamObserver;
-  /** Made by `createDispatcher` with these certificates and time-outs. `close` closes it, unless it is shared. */
+  /** For the upstream itself, and for `realmHosts`. `close` closes it, unless it is shared. */
   readonly dispatcher: Dispatcher;
-  /** Whether others use the dispatcher as well. Default: false. */
-  readonly sharedDispatcher?: boolean;
-  /**
-   * For token servers of other sites, which are asked without credentials. Default: one that connects to public
-   * addresses only, made when it is needed and closed with the upstream. One that is given here is never closed.
-   */
-  readonly publicDispatcher?: Dispatcher;
-  readonly clock?: Clock;
+  /** For the targets of redirects, and for token servers of the upstream's own site; closed with `dispatcher`. */
+  readonly redirectDispatcher: Dispatcher;
+  /** Whether others use the two dispatchers as well. Default: false. */
+  readonly sharedDispatcher?: boolean | undefined;
+  /** For token servers of other sites, which are asked without credentials. It is never closed here. */
+  readonly publicDispatcher: Dispatcher;
+  /** Further headers for the upstream's own origin, as `parseStaticHeaders` reads them; never sent anywhere else. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** A project of the registry in which everything is looked for: `cache` makes `library/a` `cache/library/a` there. */
+  readonly pathPrefix?: string | undefined;
+  /** Hosts (`host` or `host:port`) of token servers of other sites that may be sent the credentials. */
+  readonly realmHosts?: readonly string[] | undefined;
+  /** What is known of limits, where others want to know it as well. */
+  readonly rateLimits?: RateLimits | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /**
  * A client of one registry. Nothing is sent before the first call.
  *
- * @throws {UpstreamError} "refused": `host` is not a host with an optional port.
+ * @throws {UpstreamError} "refused": `host` is not a host with an optional port, or `pathPrefix` no repository's name.
+ * @throws {RangeError} as `parseStaticHeaders`.
  */
 export function createUpstream(options: UpstreamOptions): Upstream {
-  const { clock = systemClock, dispatcher, observer, retries, userAgent } = options;
+  const { clock = systemClock, credentials, dispatcher, observer, redirectDispatcher, retries, userAgent } = options;
   const base = parseBase(options);
   const { host } = base;
-  const publicExchange = createPublicExchange(host, options);
-  const exchange = createExchange({ host, dispatcher, userAgent, observer });
+  const prefix = parsePrefix(options);
+  const realmHosts = options.realmHosts ?? [];
+  const own = { origin: base.origin, headers: parseStaticHeaders(options.headers ?? {}) };
+  const limits = options.rateLimits ?? createRateLimits(clock);
+
+  const connectBy = (by: Dispatcher): Exchange =>
+    obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, own }), {
+      upstream: base,
+      limits,
+      clock,
+      observer,
+    });
+  const direct = connectBy(dispatcher);
+  const elsewhere = connectBy(redirectDispatcher);
+  const exchange: Exchange = (request, signal) => {
+    const { url, kind } = request;
+    const isOwn = url.origin === base.origin || (kind === "token" && isListedRealm(url, realmHosts));
+    return (isOwn ? direct : elsewhere)(request, signal);
+  };
   const redirected = followRedirects(host, exchange);
+  const again = { retries, clock };
   const authenticated = authenticating({
     upstream: base,
+    prefix,
+    realmHosts,
     clock,
-    credentials: options.credentials,
-    exchange: retrying(exchange, { retries, clock }),
-    foreignExchange: retrying(publicExchange.exchange, { retries, clock }),
-    registry: retrying(limiting(redirected, createLimiter(options.maxConnections)), { retries, clock }),
-    unlimited: retrying(redirected, { retries, clock }),
+    credentials,
+    exchange: retrying(exchange, again),
+    foreignExchange: retrying(connectBy(options.publicDispatcher), again),
+    registry: retrying(limiting(redirected, createLimiter(options.maxConnections)), again),
+    unlimited: retrying(redirected, again),
   });
-  const registry: Registry = { host, ask: createAsk(base, authenticated, clock) };
+  const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
   return {
     resolve: (repository, reference, signal) => resolveManifest(registry, repository, reference, signal),
     manifest: (repository, reference, signal) => fetchManifest(registry, repository, reference, signal),
@@ -72,7 +102,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     tags: (repository, query, signal) => listTags(registry, repository, query, signal),
     referrers: (repository, subject, query, signal) => listReferrers(registry, repository, subject, query, signal),
     close: async () => {
-      await Promise.all([publicExchange.close(), options.sharedDispatcher === true ? undefined : dispatcher.close()]);
+      if (options.sharedDispatcher !== true) {
+        await Promise.all([dispatcher.close(), redirectDispatcher.close()]);
+      }
     },
   };
 }
@@ -97,29 +129,16 @@ export function limiting(exchange: Exchange, limiter: Limiter): Exchange {
   };
 }
 
-function parseBase({ host, tls }: UpstreamOptions): URL {
-  const base = URL.parse(`${tls ? "https" : "http"}://${host}/`);
-  if (base === null || /[/?#@\\\s]/.test(host)) {
-    throw new UpstreamError(host, "refused", "not a host name with an optional port");
+function parsePrefix({ host, pathPrefix = "" }: UpstreamOptions): string {
+  if (pathPrefix === "") {
+    return "";
   }
-  return base;
-}
-
-/** Most upstreams never need it, so its connections are set up at its first use. */
-function createPublicExchange(
-  host: string,
-  options: UpstreamOptions,
-): { readonly exchange: Exchange; close(): Promise<void> } {
-  const { observer, publicDispatcher, userAgent } = options;
-  let own: Dispatcher | undefined;
-  return {
-    exchange: (request, signal) => {
-      const dispatcher =
-        publicDispatcher ?? (own ??= createDispatcher({ ...options, acceptInvalidCerts: false, onlyPublic: true }));
-      return createExchange({ host, dispatcher, userAgent, observer })(request, signal);
-    },
-    close: async () => {
-      await own?.close();
-    },
-  };
+  try {
+    return `${parseRepository(pathPrefix)}/`;
+  } catch (error) {
+    if (!(error instanceof OciError)) {
+      throw error;
+    }
+    throw new UpstreamError(host, "refused", `the path's prefix: ${error.message}`, { cause: error });
+  }
 }

@@ -1,10 +1,20 @@
-import { Agent, buildConnector, type Dispatcher } from "undici";
-import { guardLookup, type Lookup, plainLookup, refusalOf } from "./addresses.ts";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool } from "undici";
+import { guardLookup, type Lookup, plainLookup } from "./addresses.ts";
+import type { ConnectionGuard, OwnPlace } from "./guard.ts";
+
+/** By which proxies requests go out (the meaning of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`); empty is none. */
+export interface ProxySettings {
+  /** For http URLs, and for https ones where `https` is empty. A URL; a user and password in it go to the proxy. */
+  readonly http?: string;
+  /** For https URLs, through a tunnel (CONNECT). */
+  readonly https?: string;
+  /** Hosts that are reached directly, separated by commas: `host`, `host:port`, `.suffix`, `*.suffix`, or `*`. */
+  readonly noProxy?: string;
+}
 
 /** How connections are made. All times are in milliseconds. */
 export interface DispatcherOptions {
-  /** For namespaces that nobody configured: https at port 443 of names whose addresses are all public, else refused. */
-  readonly onlyPublic: boolean;
   readonly acceptInvalidCerts: boolean;
   /** The time for the name look-up, the connection and the TLS handshake together. */
   readonly connectTimeoutMs: number;
@@ -13,43 +23,115 @@ export interface DispatcherOptions {
   /** The longest time without a byte of a body that somebody is waiting for. */
   readonly idleTimeoutMs: number;
   /** Resolves names; the system's own when it is left out. */
-  readonly lookup?: Lookup;
-  /** Certificates (PEM) to trust in place of the built-in ones. */
-  readonly ca?: string | Buffer;
+  readonly lookup?: Lookup | undefined;
+  /** Certificates (PEM) to trust besides the built-in ones. */
+  readonly ca?: string | Buffer | undefined;
+  /** A certificate (PEM) to show to the server, and its key. */
+  readonly clientCert?: string | Buffer | undefined;
+  readonly clientKey?: string | Buffer | undefined;
+  readonly proxy?: ProxySettings | undefined;
+  /** What may be reached; anything, where it is left out. */
+  readonly guard?: ConnectionGuard | undefined;
+  /** Told of the address of each connection that was made without a proxy. */
+  readonly own?: OwnPlace | undefined;
 }
 
 /** How long a connection without a request is kept. */
 const keepAliveMs = 30_000;
 
 /**
- * Makes the pool of connections for one configured upstream with whatever it redirects to, or, with `onlyPublic`, the
- * one that all unlisted namespaces share. It limits no number of connections: the limiter of each upstream does.
+ * Makes a pool of connections. It limits no number of connections: the limiter of each upstream does.
  *
  * HTTP/1.1 only: a blob gets a connection of its own, with the kernel's flow control, and a slot of the limiter is one
  * connection. Who makes a dispatcher closes it, or leaves that to the upstream that owns it.
+ *
+ * With a proxy, names are looked up there: of a guard only what it says of the name is left.
+ *
+ * @throws {Error} by OpenSSL: a certificate or key that cannot be read, or a key that is not the certificate's.
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { onlyPublic, lookup } = options;
-  const connect = buildConnector({
-    allowH2: false,
-    rejectUnauthorized: !options.acceptInvalidCerts,
-    timeout: options.connectTimeoutMs,
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
-    ...(onlyPublic ? { lookup: guardLookup(lookup) } : lookup === undefined ? {} : { lookup: plainLookup(lookup) }),
+  const { guard, proxy } = options;
+  const proxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
+  const pool = proxied ? createProxied(options, proxy) : createDirect(options);
+  return guard === undefined ? pool : pool.compose(refusing(guard, proxied));
+}
+
+function createDirect(options: DispatcherOptions): Dispatcher {
+  return new Agent({ ...poolOptions(options), connect: createConnector(options) });
+}
+
+function createProxied(options: DispatcherOptions, proxy: ProxySettings): Dispatcher {
+  const pool = poolOptions(options);
+  // The proxy's own pools have neither our time-outs nor our keep-alive where these do not say so.
+  const makePool = (origin: string | URL, own: object): Dispatcher => new Pool(origin, { ...own, ...pool });
+  return new EnvHttpProxyAgent({
+    ...pool,
+    connect: createConnector(options),
+    requestTls: tlsOptions(options),
+    proxyTls: { timeout: options.connectTimeoutMs, allowH2: false },
+    factory: makePool,
+    clientFactory: makePool,
+    // What is undefined would be read from the process's environment.
+    httpProxy: proxy.http ?? "",
+    httpsProxy: proxy.https ?? "",
+    noProxy: proxy.noProxy ?? "",
   });
-  return new Agent({
+}
+
+function poolOptions(options: DispatcherOptions): Pool.Options {
+  return {
     allowH2: false,
-    connect: (target, callback) => {
-      const refusal = onlyPublic ? refusalOf(target) : undefined;
-      if (refusal === undefined) {
-        connect(target, callback);
-      } else {
-        callback(refusal, null);
-      }
-    },
     headersTimeout: options.headerTimeoutMs,
     bodyTimeout: options.idleTimeoutMs,
     keepAliveTimeout: keepAliveMs,
     keepAliveMaxTimeout: keepAliveMs,
+  };
+}
+
+function createConnector(options: DispatcherOptions): buildConnector.connector {
+  const { guard, lookup, own } = options;
+  const guarded =
+    guard === undefined ? lookup && plainLookup(lookup) : guardLookup(lookup, (address) => guard.mayReach(address));
+  const connect = buildConnector({ ...tlsOptions(options), ...(guarded !== undefined && { lookup: guarded }) });
+  return (target, callback) =>
+    connect(target, (...result) => {
+      const [, socket] = result;
+      if (socket?.remoteAddress !== undefined) {
+        own?.note(socket.remoteAddress);
+      }
+      callback(...result);
+    });
+}
+
+function tlsOptions(options: DispatcherOptions): buildConnector.BuildOptions {
+  const secureContext = createContext(options);
+  return {
+    allowH2: false,
+    rejectUnauthorized: !options.acceptInvalidCerts,
+    timeout: options.connectTimeoutMs,
+    ...(secureContext !== undefined && { secureContext }),
+  };
+}
+
+/** Made once: to read the built-in certificates anew costs milliseconds, and would be done for each connection. */
+function createContext({ ca, clientCert, clientKey }: DispatcherOptions): SecureContext | undefined {
+  if (ca === undefined && clientCert === undefined && clientKey === undefined) {
+    return undefined;
+  }
+  return createSecureContext({
+    ...(ca !== undefined && ca.length > 0 && { ca: [...getCACertificates("default"), ca] }),
+    ...(clientCert !== undefined && { cert: clientCert }),
+    ...(clientKey !== undefined && { key: clientKey }),
   });
+}
+
+/** Asked for each request, so that it holds for a proxy's connections as well. */
+function refusing(guard: ConnectionGuard, proxied: boolean): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (request, handler) => {
+    const refusal = guard.refusalOf(new URL(request.origin ?? ""), proxied);
+    if (refusal !== undefined) {
+      throw refusal;
+    }
+    return dispatch(request, handler);
+  };
 }

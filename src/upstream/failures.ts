@@ -48,12 +48,16 @@ export function toUpstreamError(host: string, doing: string, error: unknown): Up
   return new UpstreamError(host, failureOf(code), `${doing}: ${reason}`, { cause: withoutData(error) });
 }
 
-/** The failure that an unwanted status stands for: a 429, or anything else that makes no sense here. */
-export function toStatusError(host: string, response: FailedResponse, now: number): UpstreamError {
+/**
+ * The failure that an unwanted status stands for: a 429, or anything else that makes no sense here.
+ *
+ * @param denies Whether the status says that there is no right to read.
+ */
+export function toStatusError(host: string, response: FailedResponse, now: number, denies = false): UpstreamError {
   const retryAfterSeconds = parseRetryAfter(response.header("retry-after"), now);
   return new UpstreamError(
     host,
-    response.status === 429 ? "rate-limited" : "status",
+    denies ? "denied" : response.status === 429 ? "rate-limited" : "status",
     `${formatPlace(response.url)}: status ${response.status}`,
     { status: response.status, ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }) },
   );

@@ -34,7 +34,7 @@ export async function listTags(
 
 /**
  * `Upstream.referrers`. Only a 200 with an index is an answer of this API; a web page, a redirect to one (ghcr.io), or
- * any 4xx but a 429 means that the registry does not have it.
+ * any 4xx but 401, 403 and 429 means that the registry does not have it.
  */
 export async function listReferrers(
   registry: Registry,
@@ -51,7 +51,7 @@ export async function listReferrers(
       resource: `referrers/${subject}`,
       query,
       headers: { accept: indexMediaType },
-      wants: ({ status }) => status < 500 && status !== 429,
+      wants: ({ status }) => status < 500 && ![401, 403, 429].includes(status),
     },
     signal,
   );

@@ -41,7 +41,7 @@ export function followRedirects(host: string, exchange: Exchange): Exchange {
       }
       crossedOrigin ||= target.origin !== request.url.origin;
       const headers = crossedOrigin ? { accept: first.headers.accept, range: first.headers.range } : first.headers;
-      request = { ...first, url: target, headers };
+      request = { ...first, url: target, headers, crossedOrigin };
     }
   };
 }

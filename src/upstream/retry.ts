@@ -2,6 +2,7 @@ import { discard } from "./body.ts";
 import type { Clock } from "./clock.ts";
 import { isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
 import type { Exchange, HttpResponse } from "./transport.ts";
+import { UpstreamError } from "./upstream.ts";
 
 /** A pause that the upstream asks for is made here up to this length; a longer one is for the caller to plan. */
 const maxPauseSeconds = 2;
@@ -9,7 +10,8 @@ const firstPauseMs = 100;
 
 /**
  * Tries again, up to `retries` times, what may pass: a connection that failed or was reset before the headers, 408,
- * 500, 502, 503, 504, and a 429 that asks for a short pause. The last answer is given back as it is. The pauses double
+ * 500, 502, 503, 504, and a 429 that asks for a short pause, whether it is this request's answer or
+ * still holds from another's. The last answer is given back as it is. The pauses double
  * from about 100 ms, each between half and all of that.
  *
  * @param random Numbers from 0 up to 1, for the jitter.
@@ -31,9 +33,11 @@ export function retrying(
         pauseMs = ownPauseMs;
         discard(response);
       } catch (error) {
-        if (signal.aborted || !mayPass(error) || attempt >= retries) {
+        const heldSeconds = shortHold(error);
+        if (signal.aborted || !(mayPass(error) || heldSeconds !== undefined) || attempt >= retries) {
           throw error;
         }
+        pauseMs = Math.max(pauseMs, (heldSeconds ?? 0) * 1000);
       }
       try {
         await clock.wait(pauseMs, signal);
@@ -54,4 +58,11 @@ function pauseAfter(response: HttpResponse, pauseMs: number, now: number): numbe
     return pauseMs;
   }
   return askedSeconds <= maxPauseSeconds ? Math.max(pauseMs, askedSeconds * 1000) : undefined;
+}
+
+/** The seconds that are left of a short pause that somebody else's answer asked for. */
+function shortHold(error: unknown): number | undefined {
+  const seconds =
+    error instanceof UpstreamError && error.failure === "rate-limited" ? error.retryAfterSeconds : undefined;
+  return seconds !== undefined && seconds <= maxPauseSeconds ? seconds : undefined;
 }

@@ -5,7 +5,7 @@ import type { Clock } from "./clock.ts";
 import { judgeRealm } from "./realm.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirects.ts";
 import type { Token } from "./token-cache.ts";
-import type { Exchange, HttpResponse } from "./transport.ts";
+import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
 /** What a Bearer challenge asks us to get a token for. */
@@ -15,6 +15,8 @@ export interface TokenRequest {
   /** Each goes into a parameter of its own: some servers read only the first of a list. */
   readonly scopes: readonly string[];
   readonly credentials: Credentials | undefined;
+  /** As of `HttpRequest`. */
+  readonly identity: string | undefined;
   /** For the account of requests only. */
   readonly repository: string;
 }
@@ -22,8 +24,10 @@ export interface TokenRequest {
 /** How token servers are reached. */
 export interface TokenClientOptions {
   readonly upstream: URL;
+  /** Hosts of token servers that are configured for this upstream. */
+  readonly realmHosts: readonly string[];
   readonly clock: Clock;
-  /** To the upstream's own site: without redirects, with retries. */
+  /** To the upstream's own site, and to configured token servers: without redirects, with retries. */
   readonly exchange: Exchange;
   /** To other sites: as `exchange`, but to public addresses only. */
   readonly foreignExchange: Exchange;
@@ -50,7 +54,7 @@ export async function fetchToken(
 ): Promise<Token | undefined> {
   const { host } = options.upstream;
   try {
-    const trusted = judgeRealm(request.realm, options.upstream) === "trusted";
+    const trusted = judgeRealm(request.realm, options.upstream, options.realmHosts) === "trusted";
     const credentials = trusted ? request.credentials : undefined;
     const prefersPost = credentials !== undefined && isIdentityToken(credentials);
     let response = await (prefersPost ? post(request, credentials, options, signal) : get(request, options, signal));
@@ -83,7 +87,7 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
   url.search = [url.search.slice(1), query].filter((part) => part !== "").join("&");
   const { host } = options.upstream;
   for (let hops = 0; hops <= maxRedirects; hops++) {
-    const trust = judgeRealm(url, options.upstream);
+    const trust = judgeRealm(url, options.upstream, options.realmHosts);
     if (trust === "refused") {
       throw new UpstreamError(host, "token", `the token server ${url.host} is not one that may be asked`);
     }
@@ -91,9 +95,8 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
     const { credentials } = request;
     const response = await exchange(
       {
-        kind: "token",
+        ...about(request),
         method: "GET",
-        repository: request.repository,
         url,
         headers: {
           accept: "application/json",
@@ -121,7 +124,7 @@ async function post(
   options: TokenClientOptions,
   signal: AbortSignal,
 ): Promise<HttpResponse> {
-  const { realm, repository, scopes, service } = request;
+  const { realm, scopes, service } = request;
   const form = new URLSearchParams(
     isIdentityToken(credentials)
       ? { grant_type: "refresh_token", refresh_token: credentials.password }
@@ -136,15 +139,18 @@ async function post(
   }
   return options.exchange(
     {
-      kind: "token",
+      ...about(request),
       method: "POST",
-      repository,
       url: realm,
       headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
       body: form.toString(),
     },
     signal,
   );
+}
+
+function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind" | "repository" | "identity"> {
+  return { kind: "token", repository, ...(identity === undefined ? {} : { identity }) };
 }
 
 function parseToken(host: string, url: URL, bytes: Buffer): Token {

@@ -1,5 +1,6 @@
 import type { Dispatcher } from "undici";
 import { formatPlace, toUpstreamError } from "./failures.ts";
+import type { RateLimit } from "./rate-limit.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token";
@@ -19,9 +20,16 @@ export interface UpstreamObserver {
     /** Until the headers were there. */
     readonly durationMs: number;
   }): void;
+  /** The registry said how many requests are left (see `parseRateLimit`). */
+  rateLimit?(
+    event: RateLimit & {
+      /** For whom it counts: the `fingerprint` of the credentials; `anonymous` without any. */
+      readonly fingerprint: string;
+    },
+  ): void;
 }
 
-/** The only headers that are ever sent, besides those that every request has. */
+/** The only headers that are ever sent, besides those that every request has and those that are configured. */
 export interface RequestHeaders {
   readonly accept?: string | undefined;
   readonly authorization?: string | undefined;
@@ -38,6 +46,10 @@ export interface HttpRequest {
   readonly url: URL;
   readonly headers: RequestHeaders;
   readonly body?: string;
+  /** The `fingerprint` of the credentials on whose behalf it is sent, also where they do not go along. */
+  readonly identity?: string;
+  /** Whether a redirect has led to another origin on the way here, even if it has led back since. */
+  readonly crossedOrigin?: boolean;
 }
 
 /** A response whose headers are here. Its body must be read to the end, discarded or destroyed. */
@@ -64,8 +76,10 @@ export function createExchange(options: {
   readonly dispatcher: Dispatcher;
   readonly userAgent: string;
   readonly observer: UpstreamObserver;
+  /** Sent to their origin alone, and not when a redirect has led there from another one. */
+  readonly own?: { readonly origin: string; readonly headers: Readonly<Record<string, string>> };
 }): Exchange {
-  const { dispatcher, observer } = options;
+  const { dispatcher, observer, own, userAgent } = options;
   return async (request, signal) => {
     const { kind, method, url } = request;
     signal.throwIfAborted();
@@ -77,7 +91,10 @@ export function createExchange(options: {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        headers: sentHeaders(request.headers, options.userAgent),
+        headers: {
+          ...(own?.origin === url.origin && request.crossedOrigin !== true ? own.headers : {}),
+          ...sentHeaders(request.headers, userAgent),
+        },
         body: request.body ?? null,
         signal,
         // Without it the connection is closed after every HEAD.

@@ -36,9 +36,9 @@ export interface UpstreamPage {
  * One registry that we ask. It knows the registry's HTTP, credentials, redirects and quirks; it has no cache of
  * content and never serves anything stale.
  *
- * Absent (404, and 401/403 after a completed token handshake: many registries say "absent" so) is `undefined`. All
- * else that fails throws `UpstreamError`; an abort by `signal` rethrows the signal's reason. Methods retry on their
- * own before the first byte, within the upstream's `retries`.
+ * Absent (404 and 410) is `undefined`, and nothing else is: only that may be remembered. All else that fails throws
+ * `UpstreamError`, "denied" among it; an abort by `signal` rethrows the signal's reason. Methods retry on their own
+ * before the first byte, within the upstream's `retries`.
  */
 export interface Upstream {
   /** The descriptor that a reference stands for now, by HEAD (which Docker Hub does not count). */
@@ -56,7 +56,8 @@ export interface Upstream {
     signal: AbortSignal,
   ): Promise<UpstreamBlob | undefined>;
   /**
-   * The size of a blob that this repository has, where the upstream says it: a GET of its first byte, as HEAD is refused by some registries and by signed URLs.
+   * The size of a blob that this repository has, where the upstream says it: a GET of its first byte, as HEAD is
+   * refused by some registries and by signed URLs.
    */
   statBlob(
     repository: Repository,
@@ -65,7 +66,7 @@ export interface Upstream {
   ): Promise<{ readonly sizeBytes: number | undefined } | undefined>;
   /** A page of tags (`tags/list`); `query` is sent on as it stands. */
   tags(repository: Repository, query: string, signal: AbortSignal): Promise<UpstreamPage | undefined>;
-  /** A page of referrers; `undefined` also where the upstream has no referrers API. */
+  /** A page of referrers; `undefined` also where the upstream has no referrers API, which 400 says as well here. */
   referrers(
     repository: Repository,
     subject: Digest,
@@ -84,9 +85,14 @@ export type UpstreamFailure =
   | "timeout"
   /** A 5xx, or another status that makes no sense. */
   | "status"
-  /** A 429. */
+  /**
+   * No right to read, or no such thing: a 401 or 403 after authentication or of the token server, or a 400. Registries
+   * use these for "absent", for "private" and for expired rights alike, so this is no absence to be remembered.
+   */
+  | "denied"
+  /** A 429; also without a request, while the time lasts that the registry asked to be left alone for. */
   | "rate-limited"
-  /** The token server failed, or its answer was of no use. */
+  /** The token server failed, or its answer was of no use; or there are no credentials to be had. */
   | "token"
   /** An answer that breaks the protocol: wrong digest, wrong type, too large, compressed, a redirect loop. */
   | "invalid"

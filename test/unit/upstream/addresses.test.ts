@@ -1,9 +1,23 @@
 import assert from "node:assert/strict";
 import type { LookupAddress } from "node:dns";
 import { test } from "node:test";
-import { guardLookup, isPublicAddress, RefusedAddressError, refusalOf } from "../../../src/upstream/addresses.ts";
+import {
+  guardLookup,
+  isPublicAddress,
+  RefusedAddressError,
+  refusalOf,
+  scopeOf,
+} from "../../../src/upstream/addresses.ts";
 
-const publicAddresses = ["8.8.8.8", "104.18.121.25", "::ffff:8.8.8.8", "2606:4700::6812:7919", "2a00:1450:4001::1"];
+const publicAddresses = [
+  // NAT64: what it translates to is public.
+  "64:ff9b::808:808",
+  "8.8.8.8",
+  "104.18.121.25",
+  "::ffff:8.8.8.8",
+  "2606:4700::6812:7919",
+  "2a00:1450:4001::1",
+];
 const otherAddresses = {
   loopback: ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"],
   "this network": ["0.0.0.0", "0.1.2.3", "::"],
@@ -14,7 +28,7 @@ const otherAddresses = {
   "documentation, benchmarking, reserved": ["192.0.2.1", "198.18.0.1", "203.0.113.9", "240.0.0.1", "2001:db8::1"],
   "translators and tunnels": ["64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001::1", "::ffff:0:127.0.0.1"],
   "IPv4-compatible": ["::127.0.0.1", "::a00:1"],
-  "metadata over IPv6": ["fd00:ec2::254"],
+  metadata: ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "::ffff:168.63.129.16"],
   "not an address": ["", "localhost", "127.1", "0x7f000001", "2130706433", "256.1.1.1"],
 };
 
@@ -25,6 +39,29 @@ for (const [why, addresses] of Object.entries(otherAddresses)) {
   for (const address of addresses) {
     test(`${address} is not public: ${why}`, () => assert.equal(isPublicAddress(address), false));
   }
+}
+
+const scopes: [address: string, scope: ReturnType<typeof scopeOf>][] = [
+  ["8.8.8.8", "public"],
+  ["10.0.0.1", "private"],
+  ["100.64.0.1", "private"],
+  ["fd12::1", "private"],
+  ["::ffff:192.168.0.1", "private"],
+  ["64:ff9b::a00:1", "private"],
+  ["127.0.0.2", "loopback"],
+  ["::1", "loopback"],
+  ["64:ff9b::7f00:1", "loopback"],
+  ["169.254.169.254", "special"],
+  ["64:ff9b::a9fe:a9fe", "special"],
+  ["fd00:ec2::254", "special"],
+  ["100.100.100.200", "special"],
+  ["224.0.0.1", "special"],
+  ["0.0.0.0", "special"],
+  ["registry.example.com", "special"],
+];
+
+for (const [address, scope] of scopes) {
+  test(`${address} is ${scope}`, () => assert.equal(scopeOf(address), scope));
 }
 
 const targets: [url: string, refused: boolean][] = [

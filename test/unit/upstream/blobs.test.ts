@@ -12,16 +12,16 @@ import {
   type ScriptedServer,
   someDigest,
   startServer,
+  type StartOptions,
   startUpstream,
 } from "./scripted.ts";
-import type { UpstreamOptions } from "../../../src/upstream/client.ts";
 
 const content = "0123456789";
 
 async function start(
   context: TestContext,
   handler: Handler,
-  options: Partial<UpstreamOptions> = {},
+  options: StartOptions = {},
 ): Promise<{ server: ScriptedServer; upstream: Upstream }> {
   const server = await startServer(context, handler);
   return { server, upstream: startUpstream(context, server.host, options).upstream };

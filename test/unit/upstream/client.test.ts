@@ -56,7 +56,6 @@ test("connections are used again, after HEAD and after errors too, and closed wi
 test("a shared dispatcher outlives its upstreams", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response));
   const dispatcher = createDispatcher({
-    onlyPublic: false,
     acceptInvalidCerts: false,
     connectTimeoutMs: 5000,
     headerTimeoutMs: 5000,

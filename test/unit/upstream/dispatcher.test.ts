@@ -3,8 +3,8 @@ import type { LookupAddress } from "node:dns";
 import { test, type TestContext } from "node:test";
 import type { Dispatcher } from "undici";
 import type { Lookup } from "../../../src/upstream/addresses.ts";
-import type { UpstreamOptions } from "../../../src/upstream/client.ts";
 import { createDispatcher, type DispatcherOptions } from "../../../src/upstream/dispatcher.ts";
+import { publicGuard } from "../../../src/upstream/guard.ts";
 import { certificate } from "./certificate.ts";
 import {
   answer,
@@ -15,6 +15,7 @@ import {
   repository,
   type ScriptedServer,
   startServer,
+  type StartOptions,
   startUpstream,
   tag,
 } from "./scripted.ts";
@@ -23,7 +24,6 @@ const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ 
 
 function dispatcherWith(options: Partial<DispatcherOptions>): Dispatcher {
   return createDispatcher({
-    onlyPublic: false,
     acceptInvalidCerts: false,
     connectTimeoutMs: 5000,
     headerTimeoutMs: 5000,
@@ -32,10 +32,10 @@ function dispatcherWith(options: Partial<DispatcherOptions>): Dispatcher {
   });
 }
 
-function publicOnly(answers: LookupAddress[][]): { options: Partial<UpstreamOptions>; looked: string[] } {
+function publicOnly(answers: LookupAddress[][]): { options: StartOptions; looked: string[] } {
   const looked: string[] = [];
   const dispatcher = dispatcherWith({
-    onlyPublic: true,
+    guard: publicGuard,
     lookup: (hostname, _options, callback) => {
       looked.push(hostname);
       callback(null, answers.shift() ?? []);

@@ -108,7 +108,26 @@ test("what a HEAD announces is checked: another digest, or too large a manifest"
   await assert.rejects(upstream.resolve(repository, tag, never()), failure("invalid", /over/));
 });
 
-for (const status of [400, 401, 403, 404, 410]) {
+for (const status of [400, 401, 403]) {
+  test(`${status} is denied, for tags, listings and blobs too`, async (context) => {
+    const server = await startServer(context, (_request, response) => answer(response, status));
+    const { upstream } = startUpstream(context, server.host);
+    for (const ask of [
+      () => upstream.resolve(repository, tag, never()),
+      () => upstream.manifest(repository, digest, never()),
+      () => upstream.blob(repository, someDigest, { offset: 0 }, never()),
+      () => upstream.blob(repository, someDigest, { offset: 5 }, never()),
+      () => upstream.statBlob(repository, someDigest, never()),
+      () => upstream.tags(repository, "", never()),
+    ]) {
+      const error = await ask().catch((reason: unknown) => reason);
+      assert.ok(error instanceof UpstreamError);
+      assert.deepEqual([error.failure, error.status], ["denied", status]);
+    }
+  });
+}
+
+for (const status of [404, 410]) {
   test(`${status} is absent`, async (context) => {
     const server = await startServer(context, (_request, response) => answer(response, status));
     const { upstream } = startUpstream(context, server.host);

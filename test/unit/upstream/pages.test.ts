@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import {
   answer,
   answerIndex,
@@ -80,7 +81,6 @@ const unsupported: [name: string, handler: Handler][] = [
   ["405", (_request, response) => answer(response, 405)],
   ["406", (_request, response) => answer(response, 406)],
   ["204", (_request, response) => answer(response, 204)],
-  ["403", (_request, response) => answer(response, 403)],
   ["HTML", (_request, response) => answer(response, 200, "<html>", { "content-type": "text/html" })],
   ["JSON of another type", (_request, response) => answer(response, 200, "{}", { "content-type": "application/json" })],
   ["303 to a web site", (_request, response) => answer(response, 303, "", { location: "https://github.example.com/" })],
@@ -95,12 +95,14 @@ for (const [name, handler] of unsupported) {
   });
 }
 
-test("referrers: 429, 5xx and an index that is none are failures", async (context) => {
+test("referrers: 401, 403, 429, 5xx and an index that is none are failures", async (context) => {
   for (const [handler, expected] of [
+    [(_request, response) => answer(response, 401), "denied"],
+    [(_request, response) => answer(response, 403), "denied"],
     [(_request, response) => answer(response, 429), "rate-limited"],
     [(_request, response) => answer(response, 502), "status"],
     [(_request, response) => answer(response, 200, "x", { "content-type": indexType }), "invalid"],
-  ] as [Handler, "rate-limited" | "status" | "invalid"][]) {
+  ] as [Handler, UpstreamFailure][]) {
     const server = await startServer(context, handler);
     const { upstream } = startUpstream(context, server.host);
     await assert.rejects(upstream.referrers(repository, someDigest, "", never()), failure(expected));

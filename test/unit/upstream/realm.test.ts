@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { judgeRealm, mayReceiveCredentials } from "../../../src/upstream/realm.ts";
+import { isListedRealm, judgeRealm, mayReceiveCredentials } from "../../../src/upstream/realm.ts";
 
 const rows: [realm: string, upstream: string, trust: ReturnType<typeof judgeRealm>][] = [
   // The registries of protocol.md §2.2.
@@ -21,6 +21,17 @@ const rows: [realm: string, upstream: string, trust: ReturnType<typeof judgeReal
   ["https://other.github.io/token", "https://mine.github.io", "foreign"],
   ["https://other.co.uk/token", "https://mine.co.uk", "foreign"],
   ["https://b.s3.amazonaws.com/token", "https://a.s3.amazonaws.com", "foreign"],
+  // Nor do names that providers give to customers.
+  ["https://mallory.azurecr.io/oauth2/token", "https://acme.azurecr.io", "foreign"],
+  ["https://acme.azurecr.io/oauth2/token", "https://acme.azurecr.io", "trusted"],
+  ["https://acme.azurecr.io/oauth2/token", "https://acme.geo.azurecr.io", "foreign"],
+  ["https://mallory.azurecr.cn/token", "https://acme.azurecr.cn", "foreign"],
+  ["https://mallory.jfrog.io/token", "https://acme.jfrog.io", "foreign"],
+  ["https://2.dkr.ecr.eu-west-1.amazonaws.com/", "https://1.dkr.ecr.eu-west-1.amazonaws.com", "foreign"],
+  ["https://x.vpce.amazonaws.com/", "https://1.dkr.ecr.eu-west-1.amazonaws.com", "foreign"],
+  ["https://1.dkr.ecr.eu-west-1.amazonaws.com/", "https://1.dkr.ecr.eu-west-1.amazonaws.com", "trusted"],
+  ["https://2.dkr-ecr.eu-west-1.on.aws/", "https://1.dkr-ecr.eu-west-1.on.aws", "foreign"],
+  ["https://azurecr.io/token", "https://acme.azurecr.io", "foreign"],
   // Schemes.
   ["http://auth.docker.io/token", "https://registry-1.docker.io", "refused"],
   ["http://ghcr.io/token", "https://ghcr.io", "refused"],
@@ -50,5 +61,27 @@ for (const [realm, upstream, trust] of rows) {
   test(`${realm} for ${upstream} is ${trust}`, () => {
     assert.equal(judgeRealm(new URL(realm), new URL(upstream)), trust);
     assert.equal(mayReceiveCredentials(new URL(realm), new URL(upstream)), trust === "trusted");
+  });
+}
+
+const listed: [realm: string, upstream: string, realmHosts: string[], trust: ReturnType<typeof judgeRealm>][] = [
+  ["https://authn.nvidia.com/token", "https://nvcr.io", ["authn.nvidia.com"], "trusted"],
+  ["https://AUTHN.nvidia.com:443/token", "https://nvcr.io", ["x.example", "Authn.NVIDIA.com"], "trusted"],
+  ["https://authn.nvidia.com:8443/token", "https://nvcr.io", ["authn.nvidia.com:8443"], "trusted"],
+  ["https://authn.nvidia.com:8443/token", "https://nvcr.io", ["authn.nvidia.com"], "foreign"],
+  ["https://sub.authn.nvidia.com/token", "https://nvcr.io", ["authn.nvidia.com"], "foreign"],
+  ["https://10.0.0.2/token", "https://10.0.0.1", ["10.0.0.2"], "trusted"],
+  ["https://[fd00::2]:5000/token", "https://10.0.0.1", ["[fd00::2]:5000"], "trusted"],
+  // Never down from https, whatever is listed.
+  ["http://authn.nvidia.com/token", "https://nvcr.io", ["authn.nvidia.com"], "refused"],
+  ["https://u:p@authn.nvidia.com/token", "https://nvcr.io", ["authn.nvidia.com"], "refused"],
+  ["http://auth:5001/token", "http://registry:5000", ["auth:5001"], "trusted"],
+  ["https://evil.example/token", "https://nvcr.io", ["", "*", "/", "evil.example/x@"], "foreign"],
+];
+
+for (const [realm, upstream, realmHosts, trust] of listed) {
+  test(`${realm} for ${upstream}, with ${realmHosts.join(" and ")} configured, is ${trust}`, () => {
+    assert.equal(judgeRealm(new URL(realm), new URL(upstream), realmHosts), trust);
+    assert.equal(isListedRealm(new URL("https://registry.example.com/"), realmHosts), false);
   });
 }

@@ -3,11 +3,18 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TestContext } from "node:test";
+import type { TlsOptions } from "node:tls";
 import { parseDigest, type Digest } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "../../../src/oci/reference.ts";
 import type { Clock } from "../../../src/upstream/clock.ts";
 import { createUpstream, type UpstreamOptions } from "../../../src/upstream/client.ts";
+import { type ConnectionOptions, createConnections } from "../../../src/upstream/connections.ts";
+import { createFixed } from "../../../src/upstream/credentials/fixed.ts";
+import type { Credentials } from "../../../src/upstream/credentials.ts";
+import type { CredentialSource } from "../../../src/upstream/credentials/source.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
+import { publicGuard } from "../../../src/upstream/guard.ts";
+import type { RateLimit } from "../../../src/upstream/rate-limit.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/upstream/transport.ts";
 import { UpstreamError, type Upstream, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 
@@ -28,6 +35,8 @@ export interface ScriptedServer {
   /** The Authorization headers that came, in order; `undefined` for a request without. */
   readonly authorizations: (string | undefined)[];
   readonly requests: IncomingMessage[];
+  /** Answers in another way from now on. */
+  handle(handler: Handler): void;
   /** Resolves when no connection is open. */
   idle(): Promise<void>;
 }
@@ -38,17 +47,18 @@ export type Handler = (request: IncomingMessage, response: ServerResponse, path:
 export async function startServer(
   context: TestContext,
   handler: Handler,
-  tls?: { readonly key: string; readonly cert: string },
+  tls?: Readonly<TlsOptions>,
 ): Promise<ScriptedServer> {
   const asked: string[] = [];
   const authorizations: (string | undefined)[] = [];
   const requests: IncomingMessage[] = [];
   const sockets = new Set<Socket>();
+  let handling = handler;
   const listener: RequestListener = (request, response) => {
     asked.push(`${request.method} ${request.url}`);
     authorizations.push(request.headers.authorization);
     requests.push(request);
-    handler(request, response, request.url ?? "");
+    handling(request, response, request.url ?? "");
   };
   const server: Server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
   server.on("connection", (socket: Socket) => {
@@ -68,8 +78,12 @@ export async function startServer(
     asked,
     authorizations,
     requests,
+    handle: (next) => {
+      handling = next;
+    },
     idle: async () => {
-      await Promise.all([...sockets].map((socket) => once(socket, "close")));
+      // `once` of node:events would reject when a connection is reset.
+      await Promise.all([...sockets].map((socket) => new Promise((resolve) => socket.once("close", resolve))));
     },
   };
 }
@@ -82,33 +96,45 @@ export interface ObservedRequest {
   readonly durationMs: number;
 }
 
+export type ObservedLimit = RateLimit & { readonly fingerprint: string };
+
+/** How a client of a scripted server differs from the usual one. */
+export interface StartOptions
+  extends Partial<Omit<UpstreamOptions, "credentials" | "host">>, Partial<Omit<ConnectionOptions, "host" | "tls">> {
+  readonly credentials?: Credentials | CredentialSource;
+}
+
 /** A client of a scripted server. Its connections are cut after the test. */
 export function startUpstream(
   context: TestContext,
   host: string,
-  overrides: Partial<UpstreamOptions> = {},
-): { readonly upstream: Upstream; readonly observed: ObservedRequest[] } {
+  overrides: StartOptions = {},
+): { readonly upstream: Upstream; readonly observed: ObservedRequest[]; readonly limits: ObservedLimit[] } {
   const observed: ObservedRequest[] = [];
+  const limits: ObservedLimit[] = [];
+  const { credentials, ...rest } = overrides;
   const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
-  const dispatcher =
-    overrides.dispatcher ??
-    createDispatcher({ ...timeouts, ...overrides, acceptInvalidCerts: false, onlyPublic: false });
-  context.after(() => dispatcher.destroy());
+  const options = { host, tls: false, acceptInvalidCerts: false, ...timeouts, ...rest };
+  // One that is given stands for both, as it does for unlisted namespaces.
+  const { dispatcher, redirectDispatcher } =
+    rest.dispatcher === undefined
+      ? createConnections(options)
+      : { dispatcher: rest.dispatcher, redirectDispatcher: rest.redirectDispatcher ?? rest.dispatcher };
+  const publicDispatcher = rest.publicDispatcher ?? createDispatcher({ ...options, guard: publicGuard });
+  context.after(() => Promise.all([dispatcher, redirectDispatcher, publicDispatcher].map((made) => made.destroy())));
   const upstream = createUpstream({
-    host,
-    tls: false,
-    acceptInvalidCerts: false,
     userAgent: "entrepot/test",
-    credentials: undefined,
     maxConnections: 4,
-    ...timeouts,
     retries: 0,
-    observer: { request: (event) => observed.push(event) },
+    observer: { request: (event) => observed.push(event), rateLimit: (event) => limits.push(event) },
     clock: createClock(),
-    ...overrides,
+    ...options,
+    credentials: credentials === undefined || "get" in credentials ? credentials : createFixed(credentials),
     dispatcher,
+    redirectDispatcher,
+    publicDispatcher,
   });
-  return { upstream, observed };
+  return { upstream, observed, limits };
 }
 
 /** A clock that stands still; waiting moves it on at once and is written down. */

@@ -1,0 +1,132 @@
+/*
+ * `npm run bench`: Entrepot side by side with nginx and docker-registry, on loopback. docs/benchmarks.md says what is
+ * measured and how to read it.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { ContentTree } from "./content.ts";
+import { checkPrograms } from "./programs.ts";
+import { formatAim, formatSection, type Section } from "./report.ts";
+import type { Bench, Scenario } from "./scenario.ts";
+import { coldPull } from "./scenarios/cold-pull.ts";
+import { firstByte } from "./scenarios/first-byte.ts";
+import { herd } from "./scenarios/herd.ts";
+import { manifests } from "./scenarios/manifests.ts";
+import { memory } from "./scenarios/memory.ts";
+import { startUp } from "./scenarios/start-up.ts";
+import { warmBlobs } from "./scenarios/warm-blobs.ts";
+import { fullSettings, quickSettings, type Settings } from "./settings.ts";
+import { UpstreamRegistry } from "./upstream.ts";
+
+const scenarios: readonly Scenario[] = [startUp, warmBlobs, manifests, firstByte, coldPull, herd, memory];
+
+const usage = `Usage: npm run bench -- [options]
+
+Measures Entrepot, nginx (sendfile) and docker-registry (proxy mode) in turn, on this machine.
+
+  --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")}
+  --quick       small blobs and few rounds: shows that everything works, says little about speed
+  --json FILE   writes every sample to FILE
+  --folder DIR  where the temporary files go (about 4 GB; with --quick 1 GB); default: ${tmpdir()}
+  --install     installs missing programs with apt-get
+  --help        prints this
+`;
+
+/** Prints to standard output. */
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+async function measure({ name, title, run }: Scenario, settings: Settings, parent: string): Promise<Section> {
+  await using stack = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(parent, "entrepot-bench-"));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  stack.defer(remove);
+  process.on("exit", remove);
+  stack.defer(() => void process.off("exit", remove));
+  const content = new ContentTree(join(folder, "content"));
+  const upstream = await UpstreamRegistry.start(content.root);
+  stack.defer(() => upstream.stop());
+  const warmUp = content.addImage("latest", [1024 * 1024]);
+  const bench: Bench = {
+    settings,
+    upstream,
+    content,
+    warmUp,
+    place: (images = []) => ({ folder, content, upstream, images: [warmUp, ...images] }),
+    progress: (text) => void process.stderr.write(`  ${name}: ${text}\n`),
+  };
+  return { scenario: name, title, ...(await run(bench)) };
+}
+
+function describeMachine(): Record<string, unknown> {
+  return {
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    kernel: release(),
+    node: process.version,
+    loadBefore: loadavg()[0],
+  };
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string", multiple: true },
+      quick: { type: "boolean", default: false },
+      json: { type: "string" },
+      folder: { type: "string", default: tmpdir() },
+      install: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    print(usage);
+    return 0;
+  }
+  const only = values.only?.flatMap((names) => names.split(","));
+  const stranger = only?.find((name) => scenarios.every((scenario) => scenario.name !== name));
+  if (stranger !== undefined) throw new Error(`no scenario ${stranger}; see --help`);
+  checkPrograms(values.install);
+  const machine = describeMachine();
+  print(`${String(machine["cpu"])}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}`);
+  const load = loadavg()[0] ?? 0;
+  if (load > 0.5) print(`The machine is busy (load ${load.toFixed(2)}): the results will be noisy.`);
+  if (values.quick) print("--quick: these numbers say little.");
+  const selected = scenarios.filter(({ name }) => only === undefined || only.includes(name));
+  const began = performance.now();
+  const sections: Section[] = [];
+  const failed: string[] = [];
+  for (const scenario of selected) {
+    try {
+      const section = await measure(scenario, values.quick ? quickSettings : fullSettings, values.folder);
+      print(`\n${formatSection(section)}`);
+      sections.push(section);
+    } catch (error) {
+      // The others are worth having all the same.
+      failed.push(scenario.name);
+      print(`\n${scenario.name}: could not be measured: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const aims = sections.flatMap((section) => section.aims.map((aim) => ({ scenario: section.scenario, ...aim })));
+  const met = aims.filter((aim) => aim.met).length;
+  print(`\nAims: ${met} of ${aims.length} met, in ${Math.round((performance.now() - began) / 1000)} s`);
+  for (const name of failed) print(`  FAIL  ${name} could not be measured`);
+  for (const aim of aims) print(`  ${formatAim({ ...aim, name: `${aim.scenario}: ${aim.name}` })}`);
+  if (values.json !== undefined) {
+    writeFileSync(values.json, `${JSON.stringify({ machine, quick: values.quick, failed, sections }, undefined, 2)}\n`);
+  }
+  return failed.length === 0 ? 0 : 1;
+}
+
+process.once("SIGINT", () => process.exit(130));
+process.once("SIGTERM", () => process.exit(143));
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,193 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Child, freePort } from "./child.ts";
+import { type Blob, type ContentTree, type Image, manifestMediaType } from "./content.ts";
+import { programPath } from "./programs.ts";
+import type { UpstreamRegistry } from "./upstream.ts";
+
+/**
+ * The servers that are compared. `entrepot` is what `npm start` runs; `entrepot-uncached` is the same as at its very
+ * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package.
+ */
+export type ServerName = "entrepot" | "entrepot-uncached" | "entrepot-dist" | "nginx" | "docker-registry";
+
+/** What servers are started with. */
+export interface Place {
+  /** A folder for their data. */
+  readonly folder: string;
+  readonly content: ContentTree;
+  readonly images: readonly Image[];
+  readonly upstream: UpstreamRegistry;
+}
+
+/** A running server, ready to be asked. */
+export interface Server {
+  readonly name: ServerName;
+  readonly origin: string;
+  readonly child: Child;
+  /** From before its process was started to the first answer 200, in milliseconds. */
+  readonly readyMs: number;
+  /** Waits until a blob that was pulled lies in the server's own storage. */
+  stored(blob: Blob): Promise<void>;
+  /** Ends the process and removes its data. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+interface Recipe {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly readyPath: string;
+  /** Where a blob lies when it is stored. */
+  readonly blobPath: (hex: string) => string;
+}
+
+const projectFolder = fileURLToPath(new URL("..", import.meta.url));
+let started = 0;
+
+/** Whether `npm run build` has been run. */
+export function hasDist(): boolean {
+  return existsSync(join(projectFolder, "dist", "main.js"));
+}
+
+/** Starts a server with empty storage. */
+export async function startServer(name: ServerName, place: Place): Promise<Server> {
+  started += 1;
+  const folder = join(place.folder, `${name}-${started}`);
+  mkdirSync(join(folder, "data"), { recursive: true });
+  const port = await freePort();
+  const recipe = recipes[name](folder, port, place);
+  const origin = `http://127.0.0.1:${port}`;
+  const began = performance.now();
+  const child = new Child(recipe.command, recipe.args, join(folder, "output.log"), recipe.env);
+  const dispose = async (): Promise<void> => {
+    await child.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    await child.ready(`${origin}${recipe.readyPath}`);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return {
+    name,
+    origin,
+    child,
+    readyMs: performance.now() - began,
+    stored: (blob) => waitForFile(recipe.blobPath(blob.digest.replace(/^sha256:/, "")), blob.sizeBytes),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+const recipes: Record<ServerName, (folder: string, port: number, place: Place) => Recipe> = {
+  entrepot: (folder, port, place) => entrepot(join(projectFolder, "src", "main.ts"), folder, port, place),
+  "entrepot-uncached": (folder, port, place) => ({
+    ...recipes.entrepot(folder, port, place),
+    env: { NODE_DISABLE_COMPILE_CACHE: "1" },
+  }),
+  "entrepot-dist": (folder, port, place) => entrepot(join(projectFolder, "dist", "main.js"), folder, port, place),
+  nginx(folder, port, { content, images }) {
+    const digests = images.map(({ manifestPath, manifestDigest }) => `    "${manifestPath}" ${manifestDigest};`);
+    writeFileSync(join(folder, "nginx.conf"), nginxConfig(folder, port, content.root, digests));
+    return {
+      command: programPath("nginx"),
+      args: ["-e", join(folder, "error.log"), "-p", folder, "-c", join(folder, "nginx.conf")],
+      readyPath: "/v2/",
+      blobPath: () => join(content.root, "v2"),
+    };
+  },
+  "docker-registry"(folder, port, { upstream }) {
+    const root = join(folder, "data");
+    // JSON is YAML.
+    const config = {
+      version: "0.1",
+      log: { level: "info" },
+      storage: {
+        filesystem: { rootdirectory: root },
+        cache: { blobdescriptor: "inmemory" },
+        delete: { enabled: true },
+      },
+      http: { addr: `127.0.0.1:${port}` },
+      proxy: { remoteurl: upstream.origin },
+    };
+    writeFileSync(join(folder, "config.yml"), JSON.stringify(config));
+    return {
+      command: programPath("docker-registry"),
+      args: ["serve", join(folder, "config.yml")],
+      readyPath: "/v2/",
+      blobPath: (hex) => join(root, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data"),
+    };
+  },
+};
+
+function entrepot(program: string, folder: string, port: number, { upstream }: Place): Recipe {
+  const root = join(folder, "data");
+  const config = { upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false }] };
+  writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
+  const flags = ["--listen", `127.0.0.1:${port}`, "--config", join(folder, "config.yaml")];
+  return {
+    command: process.execPath,
+    args: [...nodeFlags(program), program, ...flags, "filesystem", "--root", root],
+    readyPath: "/readyz",
+    blobPath: (hex) => join(root, "blobs/sha256", hex.slice(0, 2), hex.slice(2)),
+  };
+}
+
+/**
+ * The flags that Node is started with: those of `npm start`, or of the compiled program's first line, and what
+ * `ENTREPOT_NODE_FLAGS` adds, such as `--cpu-prof`.
+ */
+function nodeFlags(program: string): string[] {
+  const [path, line] = program.endsWith(".js")
+    ? [program, /^#!.*/]
+    : [join(projectFolder, "package.json"), /"start": ".*"/];
+  const command = line.exec(readFileSync(path, "utf8"))?.[0] ?? "";
+  const flags = /\bnode((?: --[^\s"]+)*)/.exec(command)?.[1] ?? "";
+  return `${flags} ${process.env["ENTREPOT_NODE_FLAGS"] ?? ""}`.split(" ").filter((flag) => flag !== "");
+}
+
+/** As Debian sets it up (sendfile, tcp_nopush, an access log, a worker per core), with the headers of a registry. */
+function nginxConfig(folder: string, port: number, root: string, digests: readonly string[]): string {
+  return `
+daemon off;
+${process.getuid?.() === 0 ? "user root;" : ""}
+worker_processes auto;
+pid ${folder}/nginx.pid;
+error_log ${folder}/error.log;
+events { worker_connections 4096; }
+http {
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 10000000;
+  access_log ${folder}/access.log;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  map $uri $tag_digest {
+    default $uri_digest;
+${digests.join("\n")}
+  }
+  map $uri $uri_digest { "~(?<found>sha256:[0-9a-f]+)$" $found; default ""; }
+  server {
+    listen 127.0.0.1:${port} backlog=1024;
+    root ${root};
+    add_header Docker-Distribution-Api-Version registry/2.0;
+    add_header Docker-Content-Digest $tag_digest;
+    location = /v2/ { default_type application/json; return 200 "{}"; }
+    location ~ /manifests/ { types {} default_type ${manifestMediaType}; }
+    location ~ /blobs/ { types {} default_type application/octet-stream; }
+  }
+}
+`;
+}
+
+async function waitForFile(path: string, sizeBytes: number): Promise<void> {
+  for (let waited = 0; waited < 120_000; waited += 50) {
+    const info = statSync(path, { throwIfNoEntry: false });
+    if (info !== undefined && (info.isDirectory() || info.size === sizeBytes)) return;
+    await delay(50);
+  }
+  throw new Error(`${path} was not stored in 120 s`);
+}

@@ -1,0 +1,74 @@
+const MiB = 1024 * 1024;
+
+/** How much is measured, and how often. */
+export interface Settings {
+  /** The blob of the warm throughput, and the larger one of the memory scenario. */
+  readonly largeBytes: number;
+  /** The smaller blob of the memory scenario. */
+  readonly smallBytes: number;
+  readonly throughputRounds: number;
+  readonly streams: number;
+  readonly manifestRounds: number;
+  readonly manifestSeconds: number;
+  readonly manifestConnections: number;
+  /** The layers of the image that is pulled cold. */
+  readonly layerBytes: readonly number[];
+  readonly pullRounds: number;
+  readonly firstByteBlobs: number;
+  readonly firstByteBytes: number;
+  readonly herdClients: number;
+  readonly herdBytes: number;
+  readonly herdRounds: number;
+  /** docker-registry fetches the blob once per client, which takes long. */
+  readonly registryHerdRounds: number;
+  readonly slowClients: number;
+  readonly slowBytesPerSecond: number;
+  readonly slowSeconds: number;
+  readonly startRounds: number;
+  /** What the upstream sends on one connection, in bytes per second, in the scenarios that are cold. */
+  readonly upstreamBytesPerSecond: number;
+}
+
+/** What a result is published from. */
+export const fullSettings: Settings = {
+  largeBytes: 1024 * MiB,
+  smallBytes: 256 * MiB,
+  throughputRounds: 9,
+  streams: 8,
+  manifestRounds: 5,
+  manifestSeconds: 5,
+  manifestConnections: 16,
+  layerBytes: [128 * MiB, 64 * MiB, 32 * MiB, 8 * MiB, MiB],
+  pullRounds: 5,
+  firstByteBlobs: 21,
+  firstByteBytes: 4 * MiB,
+  herdClients: 40,
+  herdBytes: 64 * MiB,
+  herdRounds: 5,
+  registryHerdRounds: 2,
+  slowClients: 500,
+  slowBytesPerSecond: 100_000,
+  slowSeconds: 8,
+  startRounds: 11,
+  upstreamBytesPerSecond: 50_000_000,
+};
+
+/** Shows that every scenario works; its numbers say little. */
+export const quickSettings: Settings = {
+  ...fullSettings,
+  largeBytes: 128 * MiB,
+  smallBytes: 32 * MiB,
+  throughputRounds: 2,
+  manifestRounds: 1,
+  manifestSeconds: 1,
+  layerBytes: [16 * MiB, 8 * MiB, MiB],
+  pullRounds: 1,
+  firstByteBlobs: 3,
+  firstByteBytes: MiB,
+  herdBytes: 8 * MiB,
+  herdRounds: 1,
+  registryHerdRounds: 1,
+  slowClients: 100,
+  slowSeconds: 2,
+  startRounds: 3,
+};

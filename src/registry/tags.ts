@@ -1,0 +1,225 @@
+import { LRUCache } from "lru-cache";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Tag } from "../oci/reference.ts";
+import { UpstreamError } from "../upstream/upstream.ts";
+import type { TagRecord } from "./content.ts";
+import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
+import { type RepositoryId, tagKey } from "./layout.ts";
+import type { Manifests } from "./manifests.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
+import type { Answer, ManifestContent } from "./registry.ts";
+import { SingleFlight } from "./single-flight.ts";
+import { deletedStatus, staleStatus, standsIn } from "./stale.ts";
+
+const seenTags = 4_096;
+const tagsOfOneDigest = 64;
+
+/** A question to the upstream, perhaps one that somebody else has begun. */
+interface Flight<T> {
+  readonly answer: Promise<T | undefined>;
+  readonly joined: boolean;
+}
+
+/** What is known of a tag when a client asks for it. */
+interface Known<T> {
+  readonly id: RepositoryId;
+  readonly tag: Tag;
+  readonly record: TagRecord | undefined;
+  /** What the record stands for, where it is stored and can be served. */
+  readonly stored: T | undefined;
+}
+
+interface Seen {
+  readonly descriptor: Descriptor;
+  readonly checkedAt: number;
+}
+
+/**
+ * A mirror's tags. A tag is *fresh* for a while and then costs no request at all; when it is stale it is resolved by
+ * HEAD, and only what changed is fetched, by digest. When the upstream fails, the stale one is served, within policy.
+ */
+export class Tags {
+  readonly #tools: MirrorTools;
+  readonly #manifests: Manifests;
+  readonly #contents = new SingleFlight<ManifestContent | undefined>();
+  readonly #heads = new SingleFlight<Descriptor | undefined>();
+  /** What a HEAD has told lately of tags whose manifest nobody has fetched. */
+  readonly #seen = new LRUCache<string, Seen>({ max: seenTags });
+  /** The same by repository and digest: the tags that are recorded when the manifest comes. */
+  readonly #awaited = new LRUCache<string, Map<Tag, Seen>>({ max: seenTags });
+
+  constructor(tools: MirrorTools, manifests: Manifests) {
+    this.#tools = tools;
+    this.#manifests = manifests;
+  }
+
+  /** The manifest that a tag stands for, with its bytes. */
+  async manifest(id: RepositoryId, tag: Tag): Promise<Answer<ManifestContent> | undefined> {
+    const record = await this.#tools.content.tag(id, tag);
+    const stored = record && (await this.#manifests.stored(id, record.digest));
+    if (record !== undefined && stored !== undefined && this.#isFresh(record))
+      return { value: stored, cache: { hit: true } };
+    return this.#answer({ id, tag, record, stored }, true, () =>
+      this.#contents.run(tagKey(id, tag), () => this.#refresh(id, tag, record)),
+    );
+  }
+
+  /** The descriptor that a tag stands for; a HEAD where it is not known. */
+  async resolve(id: RepositoryId, tag: Tag): Promise<Answer<Descriptor> | undefined> {
+    const record = await this.#tools.content.tag(id, tag);
+    const stored = record && (await this.#manifests.stored(id, record.digest))?.descriptor;
+    if (record !== undefined && stored !== undefined && this.#isFresh(record))
+      return { value: stored, cache: { hit: true } };
+    const seen = this.#recentlySeen(id, tag);
+    if (seen !== undefined) return { value: seen, cache: { hit: true } };
+    return this.#answer({ id, tag, record, stored }, false, () => this.#head(id, tag, record));
+  }
+
+  /**
+   * Notes that a manifest is stored, or will be. Docker and containerd ask for a tag by HEAD and then for the manifest by
+   * digest: only now may the tag be recorded, as one that points at nothing would hide the one before it.
+   */
+  noteManifest(id: RepositoryId, digest: Digest): void {
+    const { content, background } = this.#tools;
+    const key = digestKey(id, digest);
+    const tags = this.#awaited.get(key);
+    if (tags === undefined) return;
+    this.#awaited.delete(key);
+    for (const [tag, { descriptor, checkedAt }] of tags) {
+      this.#seen.delete(tagKey(id, tag));
+      background.run(() => content.setTag(id, tag, { ...descriptor, checkedAt }));
+    }
+  }
+
+  /**
+   * What the upstream answers, or else what is stored and may stand in for it: while it is revalidated, when the
+   * upstream fails or is spared after a failure, when it takes longer than a client should wait (the question then goes
+   * on by itself), or when the upstream has deleted what is to be kept.
+   */
+  async #answer<T extends object>(
+    { record, stored }: Known<T>,
+    storing: boolean,
+    ask: () => Flight<T>,
+  ): Promise<Answer<T> | undefined> {
+    const { breaker, background, now } = this.#tools;
+    const policy = this.#policy();
+    if (record !== undefined && stored !== undefined && mayServeWhileRevalidating(record.checkedAt, now(), policy)) {
+      // Its failure was told where it happened, and the stored answer has been given already.
+      background.run(() =>
+        ask().answer.then(
+          () => undefined,
+          () => undefined,
+        ),
+      );
+      return { value: stored, cache: { hit: true } };
+    }
+    const spare = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
+    const failing = breaker.current;
+    if (spare !== undefined && failing !== undefined && breaker.state === "closed") {
+      return { value: spare, cache: staleStatus(failing) };
+    }
+    try {
+      const { answer, joined } = ask();
+      const value = await (spare === undefined ? answer : this.#within(answer));
+      if (value === undefined)
+        return spare !== undefined && policy.keepDeleted ? { value: spare, cache: deletedStatus } : undefined;
+      const forward = record === undefined ? "uri-miss" : "stale";
+      return { value, cache: { hit: false, forward, forwardStatus: 200, stored: storing, collapsed: joined } };
+    } catch (error) {
+      if (spare === undefined || !standsIn(error)) throw error;
+      return { value: spare, cache: staleStatus(error) };
+    }
+  }
+
+  async #within<T>(answer: Promise<T>): Promise<T> {
+    const { staleWaitMs, namespace, breaker } = this.#tools;
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      const error = new UpstreamError(namespace, "timeout", `no answer in ${staleWaitMs} ms`);
+      breaker.late(error);
+      late.reject(error);
+    }, staleWaitMs);
+    try {
+      return await Promise.race([answer, late.promise]);
+    } finally {
+      clearTimeout(timer);
+      // The loser of the race is of no interest, and must not count as unhandled.
+      answer.catch(() => undefined);
+    }
+  }
+
+  /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET by digest where that says so. */
+  async #refresh(id: RepositoryId, tag: Tag, record: TagRecord | undefined): Promise<ManifestContent | undefined> {
+    const { content, background, now } = this.#tools;
+    const checkedAt = now();
+    const digest = await this.#currentDigest(id, tag, record);
+    if (digest === "absent") return undefined;
+    let manifest: ManifestContent | undefined;
+    if (digest !== undefined) {
+      manifest = (await content.manifest(id, digest)) ?? (await this.#manifests.fetch(id, digest));
+    }
+    manifest ??= await this.#manifests.fetch(id, tag);
+    if (manifest === undefined) return undefined;
+    const { descriptor } = manifest;
+    this.#seen.delete(tagKey(id, tag));
+    background.run(() => content.setTag(id, tag, { ...descriptor, checkedAt }));
+    return manifest;
+  }
+
+  /** The digest that a tag has now; `undefined` where a GET of the tag is the way to know. */
+  async #currentDigest(
+    id: RepositoryId,
+    tag: Tag,
+    record: TagRecord | undefined,
+  ): Promise<Digest | "absent" | undefined> {
+    const seen = this.#recentlySeen(id, tag);
+    if (seen !== undefined || record === undefined) return seen?.digest;
+    return (await this.#manifests.head(id, tag).answer)?.digest ?? "absent";
+  }
+
+  #head(id: RepositoryId, tag: Tag, record: TagRecord | undefined): Flight<Descriptor> {
+    const { content, background, now } = this.#tools;
+    return this.#heads.run(tagKey(id, tag), async () => {
+      const checkedAt = now();
+      const told = await this.#manifests.head(id, tag).answer;
+      if (told === undefined) return undefined;
+      // A stored manifest keeps its media type, and HEAD tells the same as GET.
+      const descriptor = (await content.manifest(id, told.digest))?.descriptor ?? told;
+      if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
+      else await this.#see(id, tag, { descriptor, checkedAt });
+      return descriptor;
+    });
+  }
+
+  /** Remembers what a HEAD has told, and records it as soon as the manifest is there. */
+  async #see(id: RepositoryId, tag: Tag, seen: Seen): Promise<void> {
+    const { digest } = seen.descriptor;
+    const key = digestKey(id, digest);
+    this.#seen.set(tagKey(id, tag), seen);
+    const tags = this.#awaited.get(key) ?? new Map<Tag, Seen>();
+    if (tags.size < tagsOfOneDigest) tags.set(tag, seen);
+    this.#awaited.set(key, tags);
+    if ((await this.#tools.content.manifest(id, digest)) !== undefined) this.noteManifest(id, digest);
+  }
+
+  #recentlySeen(id: RepositoryId, tag: Tag): Descriptor | undefined {
+    const seen = this.#seen.get(tagKey(id, tag));
+    return seen !== undefined && this.#isFresh(seen) ? seen.descriptor : undefined;
+  }
+
+  #isFresh(checked: { readonly checkedAt: number }): boolean {
+    return isFresh(checked.checkedAt, this.#tools.now(), this.#policy());
+  }
+
+  /** The policy as it is now: while the upstream's rate limit is nearly used up, tags stay fresh for longer. */
+  #policy(): FreshnessPolicy {
+    const { policy, quota } = this.#tools;
+    const ttlMs = quota.stretch(policy.ttlMs);
+    return ttlMs === policy.ttlMs ? policy : { ...policy, ttlMs };
+  }
+}
+
+function digestKey(id: RepositoryId, digest: Digest): string {
+  return `${id.repository}@${digest}`;
+}

@@ -1,0 +1,34 @@
+import { LRUCache } from "lru-cache";
+import type { Upstream } from "./upstream.ts";
+
+const remembered = 4_096;
+
+/**
+ * The same upstream, which for `ttlMs` remembers what it does not have (a 404 and nothing else: a refusal, a rate limit
+ * or a failure says nothing about what is there). Equal questions in that time are answered without asking.
+ */
+export function rememberAbsences(upstream: Upstream, ttlMs: number, now: () => number): Upstream {
+  if (ttlMs === 0) return upstream;
+  const absences = new LRUCache<string, number>({ max: remembered });
+
+  async function ask<T>(key: string, question: () => Promise<T | undefined>): Promise<T | undefined> {
+    const until = absences.get(key);
+    if (until !== undefined && now() < until) return undefined;
+    const answer = await question();
+    if (answer === undefined) absences.set(key, now() + ttlMs);
+    else absences.delete(key);
+    return answer;
+  }
+
+  return {
+    ...upstream,
+    resolve: (repository, reference, signal) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.resolve(repository, reference, signal)),
+    manifest: (repository, reference, signal) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.manifest(repository, reference, signal)),
+    blob: (repository, digest, from, signal) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.blob(repository, digest, from, signal)),
+    statBlob: (repository, digest, signal) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.statBlob(repository, digest, signal)),
+  };
+}

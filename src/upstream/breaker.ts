@@ -1,0 +1,141 @@
+import { type Upstream, UpstreamError, type UpstreamFailure } from "./upstream.ts";
+
+/**
+ * Whether an upstream is asked (the circuit-breaker pattern):
+ * - `closed`: it is.
+ * - `open`: it has failed several times in a row; questions fail at once, and nothing is sent.
+ * - `half-open`: its rest is over; one question is sent to see how it does, the others still fail.
+ */
+export type BreakerState = "closed" | "open" | "half-open";
+
+/** Told of what happens to an upstream. */
+export interface BreakerObserver {
+  /** A question failed: told once, however many clients waited for it, and not while nothing is sent. */
+  failed(error: UpstreamError): void;
+  changed(state: BreakerState): void;
+}
+
+const failuresToOpen = 5;
+const firstRestMs = 1_000;
+const longestRestMs = 30_000;
+const spareMs = 5_000;
+const longestRetryAfterMs = 5 * 60_000;
+
+/** Failures of the host, not of what it was asked for. */
+const hostFailures: ReadonlySet<UpstreamFailure> = new Set(["unreachable", "timeout", "status", "token"]);
+
+/**
+ * How one upstream does, from the answers to its questions.
+ *
+ * After one failure it is `spared` for some seconds: whoever can be served from the cache is served at once. After
+ * several in a row it is not asked at all for a while, which doubles from 1 s to 30 s; one answer ends that.
+ */
+export class Breaker {
+  readonly #now: () => number;
+  readonly #observer: BreakerObserver;
+  #failures = 0;
+  #last: UpstreamError | undefined;
+  #spareUntil = 0;
+  #openUntil = 0;
+  #probing = false;
+  #state: BreakerState = "closed";
+
+  constructor(now: () => number, observer: BreakerObserver) {
+    this.#now = now;
+    this.#observer = observer;
+  }
+
+  get state(): BreakerState {
+    return this.#state;
+  }
+
+  /** The failure for which the upstream is spared now; `undefined` when it does well, as far as is known. */
+  get current(): UpstreamError | undefined {
+    return this.#state !== "closed" || this.#now() < this.#spareUntil ? this.#last : undefined;
+  }
+
+  /** The same upstream, asked only when the breaker lets it. */
+  guard(upstream: Upstream): Upstream {
+    return {
+      resolve: (repository, reference, signal) => this.#ask(() => upstream.resolve(repository, reference, signal)),
+      manifest: (repository, reference, signal) => this.#ask(() => upstream.manifest(repository, reference, signal)),
+      blob: (repository, digest, from, signal) => this.#ask(() => upstream.blob(repository, digest, from, signal)),
+      statBlob: (repository, digest, signal) => this.#ask(() => upstream.statBlob(repository, digest, signal)),
+      tags: (repository, query, signal) => this.#ask(() => upstream.tags(repository, query, signal)),
+      referrers: (repository, subject, query, signal) =>
+        this.#ask(() => upstream.referrers(repository, subject, query, signal)),
+      close: () => upstream.close(),
+    };
+  }
+
+  /** Notes that a question takes longer than anybody should wait for: the upstream is spared as after a failure. */
+  late(error: UpstreamError): void {
+    this.#last = error;
+    this.#spare(undefined);
+  }
+
+  async #ask<T>(question: () => Promise<T>): Promise<T> {
+    const probing = this.#enter();
+    try {
+      const answer = await question();
+      this.#succeed();
+      return answer;
+    } catch (error) {
+      if (error instanceof UpstreamError) this.#fail(error);
+      throw error;
+    } finally {
+      if (probing) this.#probing = false;
+    }
+  }
+
+  /** Lets a question through, or throws; true when it is the one that tries whether the upstream is back. */
+  #enter(): boolean {
+    if (this.#state === "closed") return false;
+    const last = this.#last;
+    if (last !== undefined && (this.#now() < this.#openUntil || this.#probing)) {
+      throw new UpstreamError(last.host, last.failure, "it has failed several times and is given a rest", {
+        cause: last,
+      });
+    }
+    this.#probing = true;
+    this.#change("half-open");
+    return true;
+  }
+
+  #succeed(): void {
+    this.#failures = 0;
+    this.#spareUntil = 0;
+    this.#change("closed");
+  }
+
+  #fail(error: UpstreamError): void {
+    this.#observer.failed(error);
+    if (error.failure === "rate-limited") {
+      this.#last = error;
+      this.#spare(error.retryAfterSeconds);
+    } else if (hostFailures.has(error.failure)) {
+      this.#last = error;
+      this.#spare(error.retryAfterSeconds);
+      this.#failures++;
+      if (this.#failures >= failuresToOpen) {
+        const rest = Math.min(longestRestMs, firstRestMs * 2 ** (this.#failures - failuresToOpen));
+        this.#openUntil = this.#now() + rest;
+        this.#change("open");
+      }
+    } else if (error.failure === "denied") {
+      // It answered, if not what was hoped for.
+      this.#succeed();
+    }
+  }
+
+  #spare(retryAfterSeconds: number | undefined): void {
+    const asked = Math.min(longestRetryAfterMs, (retryAfterSeconds ?? 0) * 1000);
+    this.#spareUntil = this.#now() + Math.max(spareMs, asked);
+  }
+
+  #change(state: BreakerState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#observer.changed(state);
+  }
+}

@@ -1,0 +1,92 @@
+import type { Clock } from "../clock.ts";
+import { askCredentialHelper } from "./credential-helper.ts";
+import {
+  type DockerAuths,
+  findDockerAuth,
+  findDockerHelper,
+  type HelperQuestion,
+  parseDockerAuths,
+} from "./docker-auths.ts";
+import { createRenewing } from "./renewing.ts";
+import type { CredentialSource, Environment, ProblemListener } from "./source.ts";
+import { createWatchedFile } from "./watched-file.ts";
+
+/** Which Docker configuration is used, and for whom. */
+export interface DockerConfigOptions {
+  /** A Docker `config.json`, or an `auth.json` of podman. */
+  readonly path: string;
+  /** The registry that is asked, with its port where it has one: what the file's keys are compared with. */
+  readonly host: string;
+  readonly clock: Clock;
+  /** The environment of helper programs; without it, our own. */
+  readonly env?: Environment | undefined;
+  /** How long a helper may take. */
+  readonly helperTimeoutMs?: number | undefined;
+  readonly onProblem?: ProblemListener | undefined;
+}
+
+const maxBytes = 1024 * 1024;
+/** Helpers do not say how long their answers are good for. */
+const helperRenewalMs = 5 * 60_000;
+const helperLifetimeMs = 15 * 60_000;
+
+/**
+ * A source that reads a Docker configuration, again when it changes. For a repository it takes an entry of `auths`
+ * whose key names a part of the registry (`registry.example.com/team`); else what the registry's helper
+ * (`credHelpers`, `credsStore`) says; else the registry's own entry.
+ *
+ * A helper's answer is used for five minutes, and for ten more while the helper fails.
+ */
+export function createDockerConfig(options: DockerConfigOptions): CredentialSource {
+  const { path, host, clock, env, helperTimeoutMs, onProblem } = options;
+  const name = `docker config ${path}`;
+  const file = createWatchedFile({
+    name,
+    path,
+    maxBytes,
+    clock,
+    onProblem,
+    parse: (text) => parseDockerAuths(name, text),
+  });
+  let current: { readonly auths: DockerAuths; readonly helper: CredentialSource | undefined } | undefined;
+
+  const createHelperSource = ({ helper, serverUrl }: HelperQuestion): CredentialSource =>
+    createRenewing({
+      name: `credential helper docker-credential-${helper}`,
+      clock,
+      timeoutMs: helperTimeoutMs,
+      onProblem,
+      async fetch(signal) {
+        const credentials = await askCredentialHelper(helper, serverUrl, { env }, signal);
+        const now = clock.now();
+        return { credentials, renewAt: now + helperRenewalMs, expiresAt: now + helperLifetimeMs };
+      },
+    });
+  const helperOf = (auths: DockerAuths): CredentialSource | undefined => {
+    if (current?.auths !== auths) {
+      // The helper before it is not closed: somebody may be waiting for it still.
+      const question = findDockerHelper(auths, host);
+      current = { auths, helper: question === undefined ? undefined : createHelperSource(question) };
+    }
+    return current.helper;
+  };
+
+  return {
+    async get(repository, signal) {
+      const auths = await file.read(signal);
+      const helper = helperOf(auths);
+      const auth = findDockerAuth(auths, host, repository);
+      if (auth !== undefined && auth.path !== "") {
+        return auth.credentials;
+      }
+      return (await helper?.get(repository, signal)) ?? auth?.credentials;
+    },
+    refused(credentials) {
+      file.expire();
+      current?.helper?.refused(credentials);
+    },
+    close() {
+      current?.helper?.close();
+    },
+  };
+}

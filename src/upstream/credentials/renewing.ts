@@ -1,0 +1,125 @@
+import type { Clock } from "../clock.ts";
+import { type Credentials, fingerprint } from "../credentials.ts";
+import { settleOrAbort } from "./settle-or-abort.ts";
+import { CredentialError, type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
+
+/** Credentials, and how long they are good for. */
+export interface Lease {
+  readonly credentials: Credentials | undefined;
+  /** From this moment on (milliseconds since 1970) they are of no use. */
+  readonly expiresAt: number;
+  /** When to ask for new ones; without it, at some point in the last quarter of their life. */
+  readonly renewAt?: number;
+}
+
+/** What a renewing source is made of. */
+export interface RenewingOptions {
+  /** The source's name in messages. */
+  readonly name: string;
+  readonly clock: Clock;
+  /** Asks for credentials. It may ignore the signal: nobody waits for it any longer after an abort. */
+  readonly fetch: (signal: AbortSignal) => Promise<Lease>;
+  /** How long one question may take. */
+  readonly timeoutMs?: number | undefined;
+  /** From 0 up to 1: spreads renewals. */
+  readonly random?: (() => number) | undefined;
+  /** Hears of a renewal that failed while there are credentials still. */
+  readonly onProblem?: ProblemListener | undefined;
+}
+
+interface Held extends Required<Lease> {
+  refused: boolean;
+}
+
+const defaultTimeoutMs = 30_000;
+/** How long an answer is kept at least, whatever it says, and how long after a failure nobody asks again. */
+const restMs = 5000;
+/** One refusal in this time is believed: registries say 403 for an absent repository as well. */
+const refusalIntervalMs = 60_000;
+/** Renewal begins in this part of the lifetime: at its beginning, or up to `jitterPart` later. */
+const renewalPart = 0.75;
+const jitterPart = 0.15;
+
+/**
+ * A source that asks somebody for credentials with a lifetime. They are renewed in the background in the last quarter
+ * of it; a renewal that fails leaves the old ones in use until they expire. After a refusal the next `get` waits for
+ * new ones, and takes the refused ones where there are none: the refusal may have had another reason.
+ */
+export function createRenewing(options: RenewingOptions): CredentialSource {
+  const { name, clock, fetch, timeoutMs = defaultTimeoutMs, random = Math.random, onProblem } = options;
+  const closing = new AbortController();
+  let held: Held | undefined;
+  let failure: { readonly error: CredentialError; readonly until: number } | undefined;
+  let flight: Promise<Credentials | undefined> | undefined;
+  let believedAt = Number.NEGATIVE_INFINITY;
+
+  const ask = async (): Promise<Credentials | undefined> => {
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const signal = AbortSignal.any([closing.signal, timeout]);
+    try {
+      const lease = await settleOrAbort(fetch(signal), signal);
+      held = hold(lease, clock.now(), random());
+      failure = undefined;
+      return lease.credentials;
+    } catch (error) {
+      const problem =
+        timeout.aborted && !closing.signal.aborted
+          ? new CredentialError(name, `no answer within ${timeoutMs / 1000} s`)
+          : toCredentialError(name, error);
+      failure = { error: problem, until: clock.now() + restMs };
+      throw problem;
+    } finally {
+      flight = undefined;
+    }
+  };
+  const join = (): Promise<Credentials | undefined> => {
+    // It begins in the next tick, so that `flight` is set before it can end.
+    flight ??= Promise.resolve().then(ask);
+    return flight;
+  };
+  const isResting = (): boolean => flight === undefined && failure !== undefined && clock.now() < failure.until;
+
+  return {
+    async get(_repository, signal) {
+      signal.throwIfAborted();
+      closing.signal.throwIfAborted();
+      const current = held !== undefined && clock.now() < held.expiresAt ? held : undefined;
+      if (current !== undefined && (isResting() || !current.refused)) {
+        if (clock.now() >= current.renewAt && flight === undefined && !isResting()) {
+          join().catch((error: unknown) => onProblem?.(error as CredentialError));
+        }
+        return current.credentials;
+      }
+      if (failure !== undefined && isResting()) {
+        throw failure.error;
+      }
+      try {
+        return await settleOrAbort(join(), signal);
+      } catch (error) {
+        if (signal.aborted || current === undefined || !(error instanceof CredentialError)) {
+          throw error;
+        }
+        onProblem?.(error);
+        return current.credentials;
+      }
+    },
+    refused(credentials) {
+      const now = clock.now();
+      const isOwn = held !== undefined && fingerprint(held.credentials) === fingerprint(credentials);
+      if (held !== undefined && isOwn && now - believedAt >= refusalIntervalMs) {
+        believedAt = now;
+        held.refused = true;
+      }
+    },
+    close() {
+      closing.abort(new CredentialError(name, "closed"));
+      held = undefined;
+    },
+  };
+}
+
+function hold({ credentials, expiresAt, renewAt }: Lease, now: number, random: number): Held {
+  const lifetime = Math.max(expiresAt - now, restMs);
+  const planned = renewAt ?? now + lifetime * (renewalPart + jitterPart * random);
+  return { credentials, expiresAt: now + lifetime, renewAt: Math.max(planned, now + restMs), refused: false };
+}

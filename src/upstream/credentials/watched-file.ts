@@ -1,0 +1,121 @@
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import type { Clock } from "../clock.ts";
+import { settleOrAbort } from "./settle-or-abort.ts";
+import { CredentialError, type ProblemListener, toCredentialError } from "./source.ts";
+
+/** A small file that is read again when it changes. */
+export interface WatchedFile<Content> {
+  /**
+   * What the file says now. The same object as before where it says the same as before.
+   *
+   * @throws {CredentialError} The file cannot be read or used, and never could. The signal's reason after an abort.
+   */
+  read(signal: AbortSignal): Promise<Content>;
+  /** The next `read` looks at the file, however short ago the last look was. */
+  expire(): void;
+}
+
+/** What file is read, and how. */
+export interface WatchedFileOptions<Content> {
+  /** The source's name in messages. */
+  readonly name: string;
+  readonly path: string;
+  readonly maxBytes: number;
+  readonly clock: Clock;
+  /** Reads the file's text. A `CredentialError` of it may be shown. */
+  readonly parse: (text: string) => Content;
+  /** Hears, once for each new problem, that the last good content stays in use. */
+  readonly onProblem?: ProblemListener | undefined;
+}
+
+/** For this long a look at the file counts. */
+const intervalMs = 1000;
+
+/**
+ * Watches a file by reading it, not by its times: a secret that is mounted into a container changes by a symbolic link
+ * that is pointed elsewhere, and one that is written in place can change twice within a tick of the file's clock.
+ */
+export function createWatchedFile<Content>(options: WatchedFileOptions<Content>): WatchedFile<Content> {
+  const { name, path, maxBytes, clock, parse, onProblem } = options;
+  let good: { readonly text: string; readonly content: Content } | undefined;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let reported: string | undefined;
+  let look: Promise<Content> | undefined;
+
+  const readAgain = async (): Promise<Content> => {
+    try {
+      const text = await readText(name, path, maxBytes);
+      if (text !== good?.text) {
+        good = { text, content: parse(text) };
+      }
+      reported = undefined;
+      return good.content;
+    } catch (error) {
+      const problem = toCredentialError(name, error);
+      if (good === undefined) {
+        throw problem;
+      }
+      if (problem.message !== reported) {
+        reported = problem.message;
+        onProblem?.(problem);
+      }
+      return good.content;
+    } finally {
+      look = undefined;
+    }
+  };
+
+  return {
+    async read(signal) {
+      signal.throwIfAborted();
+      const age = clock.now() - lookedAt;
+      if (look === undefined && good !== undefined && age >= 0 && age < intervalMs) {
+        return good.content;
+      }
+      if (look === undefined) {
+        // Before the look: what changes during it is seen by the next one.
+        lookedAt = clock.now();
+        look = Promise.resolve().then(readAgain);
+      }
+      return settleOrAbort(look, signal);
+    },
+    expire() {
+      lookedAt = Number.NEGATIVE_INFINITY;
+    },
+  };
+}
+
+async function readText(name: string, path: string, maxBytes: number): Promise<string> {
+  // Opening a pipe would otherwise wait for its writer, and keep a thread of the pool for as long.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) {
+      throw new CredentialError(name, "it is not a regular file");
+    }
+    const buffer = Buffer.allocUnsafe(maxBytes + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      length += bytesRead;
+      if (length > maxBytes) {
+        throw new CredentialError(name, `it is larger than ${maxBytes} bytes`);
+      }
+      if (bytesRead === 0) {
+        break;
+      }
+    }
+    return decodeText(name, buffer.subarray(0, length));
+  } finally {
+    await file.close();
+  }
+}
+
+function decodeText(name: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new CredentialError(name, "it is not UTF-8 text");
+  }
+}

@@ -1,0 +1,134 @@
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/reference.ts";
+import type { Clock } from "./clock.ts";
+import { type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
+
+/** How long a mirror that failed is passed over, where it does not ask for more. */
+const restSeconds = 30;
+const maxRestSeconds = 300;
+/** For this long after a mirror's bytes were of no use, the blob is asked for at the next one first. */
+const doubtMs = 600_000;
+const maxDoubts = 1024;
+
+/** Failures of the mirror as a whole; the others concern what was asked for. */
+const resting: ReadonlySet<UpstreamFailure> = new Set(["unreachable", "timeout", "status", "token", "rate-limited"]);
+
+interface Doubt {
+  /** The position of the source to begin with. */
+  readonly start: number;
+  readonly until: number;
+}
+
+/**
+ * One upstream that is made of several: mirrors of it, in the order in which they are tried, and behind them the
+ * upstream itself, whose word is final.
+ *
+ * Whatever a mirror answers that is no content (absent, denied, failed) leads to the next. A mirror that failed is
+ * passed over for a while. What a mirror says of tags and listings is believed; of all else the digest is checked.
+ *
+ * A blob's bytes are checked only after they were delivered, so whoever asks for the same blob again shortly after it
+ * was delivered, or after it broke off, is taken to be unhappy with its source, and begins with the next one.
+ *
+ * Each source has credentials, connections and retries of its own. `close` closes all of them.
+ */
+export function createFailover(mirrors: readonly Upstream[], upstream: Upstream, clock: Clock): Upstream {
+  const sources = [...mirrors, upstream];
+  const last = mirrors.length;
+  const restUntil = sources.map(() => 0);
+  const doubts = new LRUCache<string, Doubt>({ max: maxDoubts });
+
+  /** The mirrors that do not rest and, at the end or where the order begins with it, the upstream. */
+  const orderFrom = (start: number): number[] => {
+    const now = clock.now();
+    const order = sources.map((_, index) => (start + index) % sources.length);
+    return order.filter((index) => index === last || (restUntil[index] ?? 0) <= now);
+  };
+
+  const rest = (index: number, error: UpstreamError): void => {
+    if (index !== last && resting.has(error.failure)) {
+      const seconds = Math.min(maxRestSeconds, Math.max(restSeconds, error.retryAfterSeconds ?? 0));
+      restUntil[index] = clock.now() + seconds * 1000;
+    }
+  };
+
+  /** The first content in order; where there is none, what the upstream itself said. */
+  const ask = async <T>(
+    start: number,
+    question: (source: Upstream, index: number) => Promise<T | undefined>,
+    signal: AbortSignal,
+  ): Promise<T | undefined> => {
+    let verdict: UpstreamError | undefined;
+    for (const index of orderFrom(start)) {
+      const source = sources[index] ?? upstream;
+      try {
+        const answer = await question(source, index);
+        if (answer !== undefined) {
+          return answer;
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof UpstreamError)) {
+          throw error;
+        }
+        rest(index, error);
+        verdict = index === last ? error : verdict;
+      }
+    }
+    if (verdict !== undefined) {
+      throw verdict;
+    }
+    return undefined;
+  };
+
+  const blob = (
+    repository: Repository,
+    digest: Digest,
+    from: { readonly offset: number; readonly sizeBytes?: number },
+    signal: AbortSignal,
+  ): Promise<UpstreamBlob | undefined> => {
+    const key = `${repository}@${digest}`;
+    const doubt = doubts.get(key);
+    const start = doubt !== undefined && doubt.until > clock.now() ? doubt.start : 0;
+    const question = async (source: Upstream, index: number): Promise<UpstreamBlob | undefined> => {
+      const opened = await source.blob(repository, digest, from, signal);
+      const distrust = (error?: unknown): void => {
+        doubts.set(key, { start: (index + 1) % sources.length, until: clock.now() + doubtMs });
+        if (error instanceof UpstreamError) {
+          rest(index, error);
+        }
+      };
+      return opened && { ...opened, body: { [Symbol.asyncIterator]: () => watch(opened.body, distrust) } };
+    };
+    return ask(start, question, signal);
+  };
+
+  return {
+    blob,
+    resolve: (repository, reference, signal) =>
+      ask(0, (source) => source.resolve(repository, reference, signal), signal),
+    manifest: (repository, reference, signal) =>
+      ask(0, (source) => source.manifest(repository, reference, signal), signal),
+    statBlob: (repository, digest, signal) => ask(0, (source) => source.statBlob(repository, digest, signal), signal),
+    tags: (repository, query, signal) => ask(0, (source) => source.tags(repository, query, signal), signal),
+    referrers: (repository, subject, query, signal) =>
+      ask(0, (source) => source.referrers(repository, subject, query, signal), signal),
+    close: async () => {
+      await Promise.all(sources.map((source) => source.close()));
+    },
+  };
+}
+
+/** The same bytes; tells when they have ended or broken off, and nothing when their reader leaves early. */
+async function* watch(
+  body: AsyncIterable<Buffer>,
+  over: (error?: unknown) => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    yield* body;
+  } catch (error) {
+    over(error);
+    throw error;
+  }
+  over();
+}

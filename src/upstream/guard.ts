@@ -1,0 +1,103 @@
+import { isIP } from "node:net";
+import { parse } from "tldts";
+import {
+  type AddressScope,
+  bareHostname,
+  isPublicAddress,
+  RefusedAddressError,
+  refusalOf,
+  scopeOf,
+} from "./addresses.ts";
+
+/** What a connection is asked for. */
+export interface Target {
+  readonly protocol: string;
+  readonly hostname: string;
+  readonly port: string;
+}
+
+/** Decides what a pool of connections may reach. */
+export interface ConnectionGuard {
+  /**
+   * Why a request may not be sent there, by its URL alone.
+   *
+   * @param proxied Whether a proxy may make the connection, and with it the look-up: then only the name can be judged.
+   */
+  refusalOf(target: Target, proxied: boolean): RefusedAddressError | undefined;
+  /** Whether an address that a name has may be connected to. */
+  mayReach(address: string): boolean;
+}
+
+/** For namespaces that nobody configured: https at port 443 of names whose addresses are all public. */
+export const publicGuard: ConnectionGuard = {
+  refusalOf: (target, proxied) => refusalOf(target) ?? (proxied ? refusalOfName(target.hostname) : undefined),
+  mayReach: isPublicAddress,
+};
+
+/** Where an upstream itself is. */
+export interface OwnPlace {
+  /** By the address of its latest connection; before that, and behind a proxy, by its host as it is configured. */
+  readonly scope: AddressScope;
+  /** Whether its host is a name of the public DNS. */
+  readonly hasPublicName: boolean;
+  /** Notes the address that a connection was made to; after the TLS handshake, where there is one. */
+  note(address: string): void;
+}
+
+/** Where an upstream is, as far as its host tells. */
+export function createOwnPlace(upstream: URL): OwnPlace {
+  const hostname = bareHostname(upstream.hostname);
+  let scope: AddressScope = isIP(hostname) === 0 ? "public" : scopeOf(hostname);
+  return {
+    get scope() {
+      return scope;
+    },
+    hasPublicName: isPublicName(hostname),
+    note(address) {
+      scope = scopeOf(address);
+    },
+  };
+}
+
+/**
+ * For what a configured upstream leads to: redirects, and token servers at other hosts. They may be public, or as near
+ * to us as the upstream itself is: a private one may lead to private addresses, one on this machine to this machine as
+ * well. Link-local addresses, and with them cloud metadata, are never reached.
+ */
+export function createRedirectGuard(own: OwnPlace): ConnectionGuard {
+  const mayReach = (address: string): boolean => {
+    const scope = scopeOf(address);
+    switch (scope) {
+      case "public":
+        return true;
+      case "private":
+        return own.scope === "private" || own.scope === "loopback";
+      case "loopback":
+        return own.scope === "loopback";
+      case "special":
+        return false;
+    }
+  };
+  return {
+    mayReach,
+    refusalOf(target, proxied) {
+      const hostname = bareHostname(target.hostname);
+      if (isIP(hostname) !== 0) {
+        return mayReach(hostname)
+          ? undefined
+          : new RefusedAddressError(`the upstream may not lead to the address ${hostname}`);
+      }
+      return proxied && own.hasPublicName ? refusalOfName(hostname) : undefined;
+    },
+  };
+}
+
+function refusalOfName(hostname: string): RefusedAddressError | undefined {
+  return isPublicName(hostname) ? undefined : new RefusedAddressError(`${hostname} is no name of the public DNS`);
+}
+
+/** Whether a name is under a suffix of the public DNS: not `localhost`, `.local`, `.internal`, `home.arpa` or a label. */
+function isPublicName(hostname: string): boolean {
+  const { domain, isIcann, isPrivate, isIp } = parse(hostname, { allowPrivateDomains: true });
+  return isIp === false && domain !== null && (isIcann || isPrivate) === true && !/(?:^|\.)arpa\.?$/.test(hostname);
+}

@@ -1,0 +1,128 @@
+import { LRUCache } from "lru-cache";
+import type { Clock } from "./clock.ts";
+import { fingerprint } from "./credentials.ts";
+import { parseRetryAfter } from "./failures.ts";
+import { parseRateLimit, type RateLimit } from "./rate-limit.ts";
+import type { Exchange, HttpResponse, UpstreamObserver } from "./transport.ts";
+import { UpstreamError } from "./upstream.ts";
+
+/**
+ * What an upstream has said of its limits: by host and by credentials, which are known by their `fingerprint`. Its size
+ * is bounded; the longest unused entry goes first.
+ */
+export interface RateLimits {
+  /** A host refused these credentials with 429 or 503, and asked to be left alone for so long. */
+  hold(host: string, identity: string, seconds: number): void;
+  /** How long the host still wants to be left alone by these credentials, in whole seconds; 0: it may be asked. */
+  heldSeconds(host: string, identity: string): number;
+  /** The registry told what is left. */
+  note(identity: string, limit: RateLimit): void;
+  /** The registry refused these credentials with 429. */
+  exhaust(identity: string): void;
+  /** What is left, as far as it is known now; 0 while a host holds these credentials off or has just refused them. */
+  remaining(identity: string): number | undefined;
+}
+
+const maxEntries = 1024;
+/** The longest hold: a mistaken or hostile `Retry-After` must not end an upstream for good. */
+const maxHoldSeconds = 3600;
+/** How long a 429 without `Retry-After` counts as "nothing left". */
+const exhaustedMs = 60_000;
+/** A timer may fire this much before its time. */
+const timerSlackMs = 5;
+/** How long a remainder is believed where no window is told. */
+const defaultWindowSeconds = 3600;
+
+/** Makes an empty book of limits; several upstreams and a rotation of credentials may share it. */
+export function createRateLimits(clock: Clock): RateLimits {
+  const holds = new LRUCache<string, number>({ max: maxEntries });
+  const exhausted = new LRUCache<string, number>({ max: maxEntries });
+  const remainders = new LRUCache<string, { readonly count: number; readonly until: number }>({ max: maxEntries });
+
+  const exhaustUntil = (identity: string, until: number): void => {
+    exhausted.set(identity, Math.max(until, exhausted.get(identity) ?? 0));
+  };
+
+  return {
+    hold(host, identity, seconds) {
+      const until = clock.now() + Math.min(seconds, maxHoldSeconds) * 1000;
+      const key = `${host} ${identity}`;
+      holds.set(key, Math.max(until, holds.get(key) ?? 0));
+      exhaustUntil(identity, until);
+    },
+    heldSeconds(host, identity) {
+      const leftMs = (holds.get(`${host} ${identity}`) ?? 0) - clock.now();
+      return leftMs > timerSlackMs ? Math.ceil(leftMs / 1000) : 0;
+    },
+    note(identity, { remaining, windowSeconds = defaultWindowSeconds }) {
+      if (remaining !== undefined) {
+        remainders.set(identity, { count: remaining, until: clock.now() + windowSeconds * 1000 });
+      }
+    },
+    exhaust: (identity) => exhaustUntil(identity, clock.now() + exhaustedMs),
+    remaining(identity) {
+      const now = clock.now();
+      if ((exhausted.get(identity) ?? 0) > now) {
+        return 0;
+      }
+      const remainder = remainders.get(identity);
+      return remainder !== undefined && remainder.until > now ? remainder.count : undefined;
+    },
+  };
+}
+
+/**
+ * Obeys `Retry-After` of 429 and 503 (RFC 9110 §10.2.3), per host and credentials: until it has passed, nothing is sent
+ * there on behalf of these. It stands below the retries and the queue, so that what waits there is held off as well.
+ * Every answer of the registry itself is read for what is left.
+ *
+ * @returns an exchange that throws `UpstreamError` "rate-limited" with the remaining seconds, without a request.
+ */
+export function obeyingLimits(
+  exchange: Exchange,
+  options: {
+    readonly upstream: URL;
+    readonly limits: RateLimits;
+    readonly clock: Clock;
+    readonly observer: UpstreamObserver;
+  },
+): Exchange {
+  const { upstream, limits, clock, observer } = options;
+  return async (request, signal) => {
+    const { host } = request.url;
+    const identity = request.identity ?? fingerprint(undefined);
+    const heldSeconds = limits.heldSeconds(host, identity);
+    if (heldSeconds > 0) {
+      throw new UpstreamError(
+        upstream.host,
+        "rate-limited",
+        `${host} is to be left alone for another ${heldSeconds} s`,
+        {
+          retryAfterSeconds: heldSeconds,
+        },
+      );
+    }
+    const response = await exchange(request, signal);
+    // What else it was redirected to has limits of its own, or pretends to.
+    if (request.url.origin === upstream.origin && request.crossedOrigin !== true) {
+      const limit = parseRateLimit((name) => response.header(name));
+      if (limit !== undefined) {
+        limits.note(identity, limit);
+        observer.rateLimit?.({ ...limit, fingerprint: identity });
+      }
+      if (response.status === 429) {
+        limits.exhaust(identity);
+      }
+    }
+    const seconds = holdOf(response, clock.now());
+    if (seconds > 0) {
+      limits.hold(host, identity, seconds);
+    }
+    return response;
+  };
+}
+
+function holdOf(response: HttpResponse, now: number): number {
+  const limits = response.status === 429 || response.status === 503;
+  return limits ? (parseRetryAfter(response.header("retry-after"), now) ?? 0) : 0;
+}

@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { access, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { BufferPool } from "../../src/store/buffers.ts";
+import { FilesystemStore } from "../../src/store/filesystem.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import { meterStore } from "../../src/store/metered.ts";
+import type { Key, ObjectStore, OpenObject, Span } from "../../src/store/object-store.ts";
+import { StoreError } from "../../src/store/object-store.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { turn } from "../support/event-loop.ts";
+import { openFilesBelow } from "../support/open-files.ts";
+import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
+
+/** A store for one test, and a folder beside it. */
+interface Subject extends AsyncDisposable {
+  readonly store: ObjectStore;
+  readonly folder: string;
+}
+
+/** How a driver is set up; `check` is run at the end, when nothing may be open any more. */
+type Setup = (folder: TemporaryDirectory) => Promise<{ readonly store: ObjectStore; readonly check?: () => void }>;
+
+const drivers: Readonly<Record<string, Setup>> = {
+  filesystem: async (folder) => {
+    const pool = new BufferPool();
+    const root = join(folder.path, "root");
+    const store = await FilesystemStore.open(root, pool);
+    return {
+      store,
+      check: () => {
+        assert.equal(pool.lentBytes, 0);
+        assert.deepEqual(
+          openFilesBelow(root).filter((path) => !path.includes("/lock")),
+          [],
+        );
+      },
+    };
+  },
+  memory: async () => ({ store: new MemoryStore() }),
+  "memory, metered": async () => ({ store: meterStore(new MemoryStore(), () => undefined) }),
+};
+
+const one = "blobs/sha256/00/01" as Key;
+const two = "blobs/sha256/00/02" as Key;
+
+async function setUp(setup: Setup): Promise<Subject> {
+  const folder = await createTemporaryDirectory();
+  const { store, check } = await setup(folder);
+  return {
+    store,
+    folder: folder.path,
+    async [Symbol.asyncDispose]() {
+      check?.();
+      await store.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function open(store: ObjectStore, key: Key): Promise<OpenObject> {
+  const object = await store.get(key);
+  assert.ok(object !== undefined, `${key} is absent`);
+  return object;
+}
+
+async function collect(object: OpenObject, span: Span = { start: 0, end: object.sizeBytes }): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of object.read(span)) {
+    const copy = Buffer.from(chunk);
+    await turn();
+    assert.ok(copy.equals(chunk), "a chunk changed before the next one was asked for");
+    chunks.push(copy);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function read(store: ObjectStore, key: Key): Promise<Buffer> {
+  const object = await open(store, key);
+  try {
+    return await collect(object);
+  } finally {
+    await object.close();
+  }
+}
+
+async function list(store: ObjectStore, prefix: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { key, sizeBytes } of store.list(prefix as Key)) {
+    assert.equal(sizeBytes, (await store.head(key))?.sizeBytes);
+    found.push(key);
+  }
+  return found.toSorted();
+}
+
+for (const [name, setup] of Object.entries(drivers)) {
+  describe(`object store: ${name}`, () => {
+    test("what is not there is absent, and may be deleted", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      assert.equal(await store.head(one), undefined);
+      assert.equal(await store.get(one), undefined);
+      assert.deepEqual(await list(store, "blobs"), []);
+      await store.delete(one);
+      await store.put(one, Buffer.from("object"));
+      for (const key of ["blobs", "blobs/sha256/00", `${one}/part`]) {
+        assert.equal(await store.head(key as Key), undefined, key);
+        assert.equal(await store.get(key as Key), undefined, key);
+        await store.delete(key as Key);
+      }
+      assert.equal((await read(store, one)).toString(), "object");
+    });
+
+    test("bytes are stored as they were when they were given", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const bytes = Buffer.from("exact bytes");
+      await store.put(one, bytes);
+      bytes.fill(0);
+      assert.deepEqual(await store.head(one), { key: one, sizeBytes: 11 });
+      assert.equal(
+        await open(store, one).then(async (object) => {
+          await object.close();
+          return object.sizeBytes;
+        }),
+        11,
+      );
+      assert.equal((await read(store, one)).toString(), "exact bytes");
+      await store.put(two, Buffer.from("not durable"), { durable: false });
+      assert.equal((await read(store, two)).toString(), "not durable");
+    });
+
+    test("an empty object is there and yields nothing", async () => {
+      await using subject = await setUp(setup);
+      await subject.store.put(one, new Uint8Array(0));
+      assert.equal((await subject.store.head(one))?.sizeBytes, 0);
+      assert.equal((await read(subject.store, one)).length, 0);
+    });
+
+    test("a file is consumed", async () => {
+      await using subject = await setUp(setup);
+      const { store, folder } = subject;
+      for (const [key, durable] of [
+        [one, true],
+        [two, false],
+      ] as const) {
+        const path = join(folder, "finished");
+        await writeFile(path, `content of ${key}`);
+        await store.put(key, { path, size: 29 }, { durable });
+        assert.equal((await read(store, key)).toString(), `content of ${key}`);
+        await assert.rejects(access(path), { code: "ENOENT" });
+      }
+    });
+
+    test("a span gives exactly its bytes, from any place to any other", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const size = 3 * 1024 * 1024 + 12_345;
+      const bytes = pseudoRandomBytes(size, "object");
+      await store.put(one, bytes);
+      const object = await open(store, one);
+      const position = fc.oneof(
+        fc.nat({ max: size }),
+        fc.constantFrom(0, 1, 65_535, 65_536, 65_537, 1_048_576, 2_097_152, size - 1, size),
+      );
+      await fc.assert(
+        fc.asyncProperty(position, position, async (first, second) => {
+          const span = { start: Math.min(first, second), end: Math.max(first, second) };
+          assert.ok((await collect(object, span)).equals(bytes.subarray(span.start, span.end)));
+        }),
+        { numRuns: 30 },
+      );
+      await object.close();
+    });
+
+    test("readers of one object do not disturb each other, and may leave early", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const bytes = pseudoRandomBytes(2 * 1024 * 1024, "shared");
+      await store.put(one, bytes);
+      const object = await open(store, one);
+      const leave = async (): Promise<void> => {
+        for await (const chunk of object.read({ start: 0, end: bytes.length })) {
+          if (chunk.length > 0) return;
+        }
+      };
+      const whole = Array.from({ length: 8 }, async () => assert.ok((await collect(object)).equals(bytes)));
+      await Promise.all([...whole, ...Array.from({ length: 8 }, leave)]);
+      await object.close();
+    });
+
+    test("what is open stays readable when it is replaced or deleted", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      await store.put(one, Buffer.from("the old one"));
+      const object = await open(store, one);
+      await store.put(one, Buffer.from("a new one"));
+      assert.equal((await collect(object)).toString(), "the old one");
+      assert.equal((await read(store, one)).toString(), "a new one");
+      await store.delete(one);
+      assert.equal((await collect(object)).toString(), "the old one");
+      await object.close();
+      assert.equal(await store.head(one), undefined);
+      assert.equal(await store.get(one), undefined);
+    });
+
+    test("readers see an old object or a new one whole, whoever writes", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const versions = [11, 200_000, 70_000, 1].map((size, index) => Buffer.alloc(size, index + 65));
+      const [first = Buffer.alloc(0)] = versions;
+      await store.put(one, first);
+      let writing = true;
+      const readers = Array.from({ length: 4 }, async () => {
+        let count = 0;
+        while (writing) {
+          const seen = await read(store, one);
+          assert.ok(
+            versions.some((version) => version.equals(seen)),
+            `${seen.length} bytes that nobody wrote`,
+          );
+          count++;
+        }
+        return count;
+      });
+      for (let round = 0; round < 10; round++) {
+        await Promise.all(versions.map((version) => store.put(one, version, { durable: false })));
+      }
+      writing = false;
+      assert.ok((await Promise.all(readers)).every((count) => count > 0));
+      assert.deepEqual(await list(store, "blobs"), [one]);
+    });
+
+    test("a put that fails throws StoreError, and leaves what was there", async () => {
+      await using subject = await setUp(setup);
+      const { store, folder } = subject;
+      const missing = { path: join(folder, "missing"), size: 3 };
+      await assert.rejects(store.put(one, missing), StoreError);
+      assert.equal(await store.head(one), undefined);
+      await store.put(one, Buffer.from("kept"));
+      await assert.rejects(store.put(one, missing), (error: unknown) => {
+        assert.ok(error instanceof StoreError);
+        assert.equal(error.code, "ENOENT");
+        return true;
+      });
+      assert.equal((await read(store, one)).toString(), "kept");
+      assert.deepEqual(await list(store, "blobs"), [one]);
+    });
+
+    test("list goes by whole parts, at any depth", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const keys = ["a/b/c", "a/b/d/e", "a/bc", "a/b.c", "ab/c", "a/b/_x/y"];
+      for (const key of keys) await store.put(key as Key, Buffer.from(key));
+      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/c", "a/b/d/e"]);
+      assert.deepEqual(await list(store, "a"), ["a/b.c", "a/b/_x/y", "a/b/c", "a/b/d/e", "a/bc"]);
+      assert.deepEqual(await list(store, "a/b/d"), ["a/b/d/e"]);
+      assert.deepEqual(await list(store, "a/b/c"), [], "an object has nothing below it");
+      assert.deepEqual(await list(store, "none"), []);
+      await store.delete("a/b/c" as Key);
+      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/d/e"]);
+      for await (const found of store.list("a" as Key)) {
+        assert.ok(found.sizeBytes > 0);
+        break;
+      }
+    });
+
+    test("a source that is a file elsewhere may be as large as it likes", async () => {
+      await using subject = await setUp(setup);
+      const { store, folder } = subject;
+      const bytes = pseudoRandomBytes(1_500_000, "file");
+      const path = join(folder, "large");
+      await writeFile(path, bytes);
+      await store.put(one, { path, size: bytes.length });
+      assert.ok((await read(store, one)).equals(bytes));
+      await assert.rejects(readFile(path), { code: "ENOENT" });
+    });
+  });
+}

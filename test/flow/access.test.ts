@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import "../support/network.ts";
+import { createBarrier } from "../support/barrier.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { open } from "../support/http.ts";
+import { mediaTypes } from "../support/image.ts";
+import { startMirror } from "../support/mirror.ts";
+import { createTemporaryDirectory } from "../support/temporary.ts";
+import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
+
+const secret = pseudoRandomBytes(200_000, "secret");
+
+/** Adds a manifest to a repository that lists a blob, whether or not the repository has it. */
+function addListing(upstream: ScriptedUpstream, repository: string, digest: string): void {
+  upstream.addManifest(repository, "1", {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    config: { mediaType: mediaTypes.config, digest, size: secret.length },
+    layers: [],
+  });
+}
+
+test("what is cached through one repository is not served through another that does not have it", async () => {
+  await using upstream = await createUpstream();
+  await using other = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { others: [{ namespace: "quay.io", host: other.host }] });
+  const digest = upstream.addBlob(secret, { repository: "team/private" });
+  const image = upstream.addImage("team/private", "1");
+  for (const path of [`blobs/${digest}`, `manifests/${image.digest}`, "manifests/1"]) {
+    assert.equal((await mirror.get(`/v2/team/private/${path}`)).status, 200);
+  }
+  const strangers = ["/v2/team/public", "/v2/team/private2", "/v2/team/private/deeper", "/v2/quay.io/team/private"];
+  for (const repository of strangers) {
+    for (const method of ["GET", "HEAD"]) {
+      const blob = await mirror.get(`${repository}/blobs/${digest}`, { method });
+      assert.equal(blob.status, 404, `${method} ${repository}`);
+      assert.ok(!blob.body.includes(secret.subarray(0, 16)));
+      assert.equal((await mirror.get(`${repository}/manifests/${image.digest}`, { method })).status, 404);
+      assert.equal((await mirror.get(`${repository}/manifests/1`, { method })).status, 404);
+    }
+    const part = await mirror.get(`${repository}/blobs/${digest}`, { headers: { range: "bytes=0-9" } });
+    assert.equal(part.status, 404);
+    const known = await mirror.get(`${repository}/blobs/${digest}`, { headers: { "if-none-match": `"${digest}"` } });
+    assert.equal(known.status, 404);
+  }
+});
+
+test("a repository whose upstream confirms a cached blob gets it without another transfer", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const digest = upstream.addBlob(secret, { repository: "team/first" });
+  assert.equal((await mirror.get(`/v2/team/first/blobs/${digest}`)).status, 200);
+  const path = `/v2/team/second/blobs/${digest}`;
+  assert.equal((await mirror.get(path)).status, 404);
+  upstream.addBlob(secret, { repository: "team/second" });
+  assert.ok((await mirror.get(path)).body.equals(secret));
+  assert.ok(upstream.bytesSent({ path: /team.second.blobs/ }) < 200, "it was confirmed, not sent");
+  // From now on it is known to have it.
+  await upstream.down();
+  assert.equal((await mirror.get(path)).headers["cache-status"], "entrepot; hit");
+});
+
+test("while the upstream cannot be asked, a repository that is not known to have a blob does not get it", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { upstream: { retries: 0 } });
+  const digest = upstream.addBlob(secret);
+  assert.equal((await mirror.get(`/v2/team/first/blobs/${digest}`)).status, 200);
+  await upstream.down();
+  const answer = await mirror.get(`/v2/team/second/blobs/${digest}`);
+  assert.equal(answer.status, 502);
+  assert.ok(!answer.body.includes(secret.subarray(0, 16)));
+  assert.equal((await mirror.get(`/v2/team/first/blobs/${digest}`)).status, 200);
+});
+
+test("another repository joins a running fill only when it is known to have the blob", async () => {
+  await using folder = await createTemporaryDirectory();
+  await using upstream = await createUpstream();
+  const digest = upstream.addBlob(secret);
+  addListing(upstream, "team/linked", digest);
+  {
+    await using earlier = await startMirror(upstream.host, { root: folder.path });
+    assert.equal((await earlier.get("/v2/team/linked/manifests/1")).status, 200);
+  }
+  await using mirror = await startMirror(upstream.host, { root: folder.path });
+  const path = (repository: string): string => `/v2/team/${repository}/blobs/${digest}`;
+  const halfway = createBarrier();
+  upstream.when({ path: path("first") }, { stallAfterBytes: 100_000, stallAt: halfway });
+  using first = await open(`${mirror.url}${path("first")}`);
+  assert.ok((await first.take(50_000)).equals(secret.subarray(0, 50_000)));
+
+  using linked = await open(`${mirror.url}${path("linked")}`);
+  assert.equal(linked.headers["cache-status"], "entrepot; fwd=uri-miss; stored; collapsed");
+  assert.ok((await linked.take(50_000)).equals(secret.subarray(0, 50_000)));
+  assert.equal(upstream.count({ path: path("linked") }), 0);
+
+  // One that is not gets the bytes from the upstream itself, or nothing.
+  const stranger = await mirror.get(path("stranger"));
+  assert.ok(stranger.body.equals(secret));
+  assert.equal(upstream.bytesSent({ path: path("stranger") }), secret.length);
+  upstream.when({ path: path("refused") }, { status: 404 });
+  assert.equal((await mirror.get(path("refused"))).status, 404);
+
+  halfway.release();
+  assert.ok((await first.rest()).equals(secret.subarray(50_000)));
+  assert.ok((await linked.rest()).equals(secret.subarray(50_000)));
+});
+
+test("another registry's repository never joins a fill, whatever its manifests list", async () => {
+  await using folder = await createTemporaryDirectory();
+  await using upstream = await createUpstream();
+  await using other = await createUpstream();
+  const digest = upstream.addBlob(secret);
+  addListing(other, "team/same", digest);
+  const options = { root: folder.path, others: [{ namespace: "quay.io", host: other.host }] };
+  {
+    await using earlier = await startMirror(upstream.host, options);
+    assert.equal((await earlier.get("/v2/quay.io/team/same/manifests/1")).status, 200);
+  }
+  await using mirror = await startMirror(upstream.host, options);
+  const path = `/v2/team/same/blobs/${digest}`;
+  const halfway = createBarrier();
+  upstream.when({ path }, { stallAfterBytes: 100_000, stallAt: halfway });
+  using first = await open(`${mirror.url}${path}`);
+  await first.take(50_000);
+  // quay.io's manifest lists it, but quay.io does not have it.
+  assert.equal((await mirror.get(`${path}?ns=quay.io`)).status, 404);
+  assert.equal(other.count({ path }), 1);
+  halfway.release();
+  assert.ok((await first.rest()).equals(secret.subarray(50_000)));
+});
+
+test("credentials and cookies of clients stay here, and the upstream's challenges and cookies there", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  upstream.addImage("team/public", "1");
+  upstream.when({ path: "/manifests/1" }, { headers: { "set-cookie": "a=b", link: "</x>; rel=next", server: "x" } });
+  const headers = {
+    authorization: "Bearer of-a-client",
+    cookie: "session=of-a-client",
+    "x-forwarded-for": "192.0.2.1",
+    "accept-encoding": "gzip",
+    range: "bytes=0-1",
+    "if-none-match": '"x"',
+  };
+  const answer = await mirror.get("/v2/team/public/manifests/1?ns=docker.io", { headers });
+  assert.equal(answer.status, 200);
+  for (const name of ["set-cookie", "link", "server", "www-authenticate"])
+    assert.equal(answer.headers[name], undefined);
+  const [asked] = upstream.requests;
+  assert.equal(asked?.query, "");
+  assert.deepEqual(Object.keys(asked?.headers ?? {}).toSorted(), [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "host",
+    "user-agent",
+  ]);
+  assert.equal(asked?.headers["accept-encoding"], "identity");
+});

@@ -1,0 +1,464 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import "../support/network.ts";
+import type { Behaviour, Match } from "../support/behaviour.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { BrokenBody, open } from "../support/http.ts";
+import { createListener } from "../support/listener.ts";
+import { type Mirror, startMirror } from "../support/mirror.ts";
+import { inspectStorage } from "../support/storage.ts";
+import { createTemporaryDirectory } from "../support/temporary.ts";
+import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
+
+const kinds = ["blob", "manifest by tag", "manifest by digest"] as const;
+type Kind = (typeof kinds)[number];
+
+const size = 200_000;
+const password = "hidden-password";
+const signature = "hidden-signature";
+/** Longer than the time-outs (2 s at most) and the one more try together: who waits longer waits for ever. */
+const patienceMs = 8_000;
+
+/** The right bytes; an answer that ends before its end; or a status with a code. */
+type Outcome = "right" | "broken" | readonly [status: number, code: string];
+
+interface World {
+  readonly upstream: ScriptedUpstream;
+  readonly other: ScriptedUpstream;
+  /** A host where nobody listens. */
+  readonly deadHost: string;
+  /** The path of what is pulled. */
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+interface Fault {
+  readonly behaviour: Behaviour | ((world: World) => Behaviour);
+  /** How often the upstream does so; for ever without it. */
+  readonly times?: number;
+  /** Which requests are meant, where it is not the pull itself. */
+  readonly where?: Match;
+  readonly prepare?: (world: World) => void;
+  readonly blob: Outcome;
+  readonly manifest: Outcome;
+  /** Where a manifest by digest ends otherwise than one by tag. */
+  readonly manifestByDigest?: Outcome;
+  /** What the one warning gives as its cause; without it there must be none. */
+  readonly blobCause?: RegExp;
+  readonly manifestCause?: RegExp;
+  /** Whether the mirror's time-outs are 300 ms, in place of seconds that a busy machine cannot exceed. */
+  readonly impatient?: boolean;
+  /** `Retry-After` of the answer. */
+  readonly retryAfter?: string;
+}
+
+const gatewayError: Outcome = [502, "UNAVAILABLE"];
+const timeout: Outcome = [504, "UNAVAILABLE"];
+/** 404, and the code that says what is not there. */
+const absent = { blob: [404, "BLOB_UNKNOWN"], manifest: [404, "MANIFEST_UNKNOWN"] } as const;
+const needsToken = ({ upstream }: World): void => {
+  upstream.requireToken({ credentials: { username: "mirror", password } });
+};
+/** The same for all kinds. */
+function all(outcome: Outcome, cause?: RegExp): Pick<Fault, "blob" | "manifest" | "blobCause" | "manifestCause"> {
+  return { blob: outcome, manifest: outcome, ...(cause !== undefined && { blobCause: cause, manifestCause: cause }) };
+}
+
+const faults: Record<string, Fault> = {
+  "the connection is closed before the headers, once": { behaviour: { hangUp: true }, times: 1, ...all("right") },
+  "the connection is reset before the headers, once": {
+    behaviour: { hangUp: true, cutBy: "reset" },
+    times: 1,
+    ...all("right"),
+  },
+  "the connection is closed before the headers, always": {
+    behaviour: { hangUp: true },
+    ...all(gatewayError, /UND_ERR_SOCKET|ECONNRESET/),
+  },
+  "the connection is reset before the headers, always": {
+    behaviour: { hangUp: true, cutBy: "reset" },
+    ...all(gatewayError, /UND_ERR_SOCKET|ECONNRESET/),
+  },
+  "the body breaks in the middle, once": {
+    behaviour: ({ bytes }) => ({ cutAfterBytes: bytes.length >> 1 }),
+    times: 1,
+    blob: "right",
+    manifest: gatewayError,
+    manifestCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
+  },
+  "the body breaks in the middle of each try": {
+    behaviour: ({ bytes }) => ({ cutAfterBytes: Math.ceil(bytes.length / 3) }),
+    blob: "right",
+    manifest: gatewayError,
+    manifestCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
+  },
+  "each try breaks before the body's first byte": {
+    behaviour: { cutAfterBytes: 0 },
+    blob: "broken",
+    blobCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
+    manifest: gatewayError,
+    manifestCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
+  },
+  "no answer, for ever": {
+    impatient: true,
+    behaviour: { stallAfterBytes: 0, ...pausedForEver() },
+    ...all(timeout, /TIMEOUT/),
+  },
+  "the body stalls, once": {
+    impatient: true,
+    behaviour: ({ bytes }) => ({ stallAfterBytes: bytes.length >> 1 }),
+    times: 1,
+    blob: "right",
+    manifest: timeout,
+    manifestCause: /BODY_TIMEOUT/,
+  },
+  "the body stalls, each time": {
+    impatient: true,
+    behaviour: { stallAfterBytes: 0 },
+    blob: "broken",
+    blobCause: /BODY_TIMEOUT/,
+    manifest: timeout,
+    manifestCause: /BODY_TIMEOUT/,
+  },
+  "a short body": {
+    behaviour: ({ bytes }) => ({ body: bytes.subarray(0, bytes.length >> 1), announceLength: bytes.length }),
+    blob: "broken",
+    blobCause: /body of/,
+    manifest: gatewayError,
+    manifestCause: /body of/,
+  },
+  "a short body, once": {
+    behaviour: ({ bytes }) => ({ body: bytes.subarray(0, bytes.length >> 1), announceLength: bytes.length }),
+    times: 1,
+    blob: "right",
+    manifest: gatewayError,
+    manifestCause: /body of/,
+  },
+  "a short body that does not say its length": {
+    behaviour: ({ bytes }) => ({ body: bytes.subarray(0, bytes.length >> 1), announceLength: false }),
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "a long body, of which the announced part is right": {
+    behaviour: ({ bytes }) => ({ body: Buffer.concat([bytes, bytes]), announceLength: bytes.length }),
+    ...all("right"),
+  },
+  "a long body that does not say its length": {
+    behaviour: ({ bytes }) => ({ body: Buffer.concat([bytes, Buffer.from(" ")]), announceLength: false }),
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "wrong content": {
+    behaviour: ({ bytes }) => ({ corruptByteAt: bytes.length >> 1 }),
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "content that is wrong in its last byte": {
+    behaviour: ({ bytes }) => ({ corruptByteAt: bytes.length - 1 }),
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "no content at all": {
+    behaviour: { body: "" },
+    blob: gatewayError,
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "a Content-Length that is too small": {
+    behaviour: ({ bytes }) => ({ announceLength: bytes.length - 1 }),
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: gatewayError,
+    manifestCause: /does not have the digest/,
+  },
+  "a Content-Length that is too large": {
+    behaviour: ({ bytes }) => ({ announceLength: bytes.length + 1 }),
+    blob: "broken",
+    blobCause: /body of|bytes now/,
+    manifest: gatewayError,
+    manifestCause: /body of/,
+  },
+  "no Content-Length": { behaviour: { announceLength: false }, ...all("right") },
+  "a web page": {
+    behaviour: { headers: { "content-type": "text/html; charset=utf-8" }, body: "<html>Log in</html>" },
+    blob: gatewayError,
+    blobCause: /HTML/,
+    manifest: gatewayError,
+    manifestCause: /digest/,
+  },
+  "a web page without a digest": {
+    behaviour: {
+      headers: { "content-type": "text/html", "docker-content-digest": undefined },
+      body: "<html>Log in</html>",
+    },
+    blob: gatewayError,
+    blobCause: /HTML/,
+    manifest: [502, "MANIFEST_INVALID"],
+    manifestByDigest: gatewayError,
+    manifestCause: /JSON|digest/,
+  },
+  "a compressed body": { behaviour: { gzip: true }, ...all(gatewayError, /compressed/) },
+  "401 without a challenge": { behaviour: { status: 401, body: "" }, ...absent },
+  "401 with a challenge that cannot be met": { behaviour: { challenge: 'Negotiate realm="x"' }, ...absent },
+  "403": { behaviour: { status: 403 }, ...absent },
+  "404": { behaviour: { status: 404 }, ...absent },
+  "429 with Retry-After": {
+    behaviour: { status: 429, headers: { "retry-after": "60" } },
+    ...all([503, "TOOMANYREQUESTS"], /status 429/),
+    retryAfter: "60",
+  },
+  "429": { behaviour: { status: 429 }, ...all([503, "TOOMANYREQUESTS"], /status 429/) },
+  "500, once": { behaviour: { status: 500 }, times: 1, ...all("right") },
+  "500": { behaviour: { status: 500 }, ...all(gatewayError, /status 500/) },
+  "502": { behaviour: { status: 502 }, ...all(gatewayError, /status 502/) },
+  "503": { behaviour: { status: 503 }, ...all(gatewayError, /status 503/) },
+  "418": { behaviour: { status: 418 }, ...all(gatewayError, /status 418/) },
+  "a redirect to a dead host": {
+    behaviour: ({ deadHost }) => ({ redirectTo: `http://${deadHost}/store?signature=${signature}` }),
+    ...all(gatewayError, /ECONNREFUSED/),
+  },
+  "a redirect to a store that refuses the signature": {
+    behaviour: ({ other }) => ({ redirectTo: `http://${other.host}/v2/store?signature=${signature}` }),
+    prepare: ({ other }) => other.when({ path: "/v2/store" }, { status: 403 }),
+    blob: gatewayError,
+    blobCause: /status 403/,
+    manifest: absent.manifest,
+  },
+  "a redirect loop": {
+    behaviour: ({ upstream, path }) => ({ redirectTo: `http://${upstream.host}${path}` }),
+    ...all(gatewayError, /redirects do not end/),
+  },
+  "a redirect to nowhere": {
+    behaviour: { redirectTo: "", headers: { location: undefined } },
+    ...all(gatewayError, /Location/),
+  },
+  "the token server hangs up": {
+    where: { path: "/token" },
+    behaviour: { hangUp: true },
+    prepare: needsToken,
+    ...all(gatewayError, /token/),
+  },
+  "the token server fails": {
+    where: { path: "/token" },
+    behaviour: { status: 503 },
+    prepare: needsToken,
+    ...all(gatewayError, /status 503/),
+  },
+  "the token server does not answer": {
+    impatient: true,
+    where: { path: "/token" },
+    behaviour: { stallAfterBytes: 0, ...pausedForEver() },
+    prepare: needsToken,
+    ...all(gatewayError, /TIMEOUT/),
+  },
+  "the token server sends no token": {
+    where: { path: "/token" },
+    behaviour: { body: "{}" },
+    prepare: needsToken,
+    ...all(gatewayError, /token/),
+  },
+  "the token server refuses": { where: { path: "/token" }, behaviour: { status: 401 }, prepare: needsToken, ...absent },
+  "a slow drip": {
+    impatient: true,
+    behaviour: ({ bytes }) => ({ dripBytes: Math.ceil(bytes.length / 60), dripEveryMs: 10 }),
+    ...all("right"),
+  },
+};
+
+/** Never answers. */
+function pausedForEver(): Behaviour {
+  const never = new Promise<void>(() => undefined);
+  return { pauseAt: { reached: never, arrivals: () => never, wait: () => never, release: () => undefined } };
+}
+
+async function pull(mirror: Mirror, path: string): Promise<{ outcome: Outcome; body: Buffer; retryAfter: unknown }> {
+  const signal = AbortSignal.timeout(patienceMs);
+  try {
+    const { status, headers, body } = await mirror.get(path, { signal });
+    const retryAfter = headers["retry-after"];
+    assert.equal(headers["www-authenticate"], undefined);
+    if (status === 200) return { outcome: "right", body, retryAfter };
+    const { errors } = JSON.parse(body.toString()) as { errors: { code: string }[] };
+    return { outcome: [status, errors[0]?.code ?? ""], body, retryAfter };
+  } catch (error) {
+    if (!(error instanceof BrokenBody)) throw error;
+    return { outcome: "broken", body: Buffer.alloc(0), retryAfter: undefined };
+  }
+}
+
+/** Warnings and errors, each request's own line left out. */
+function complaints(mirror: Mirror): Record<string, unknown>[] {
+  return mirror.log().filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
+}
+
+async function expectFault(fault: Fault, kind: Kind): Promise<void> {
+  await using upstream = await createUpstream();
+  await using other = await createUpstream();
+  const dead = await createListener(() => undefined);
+  await dead.down();
+  await using mirror = await startMirror(upstream.host, {
+    upstream: {
+      ...(fault.impatient === true && { headerTimeoutMs: 300, idleTimeoutMs: 300 }),
+      credentials: { username: "mirror", password },
+    },
+  });
+  const blob = pseudoRandomBytes(size, "fault");
+  const layer = upstream.addBlob(blob, { repository: "library/test" });
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      config: { mediaType: "application/vnd.oci.empty.v1+json", digest: layer, size },
+      layers: [],
+      annotations: { text: "x".repeat(2000) },
+    }),
+  );
+  const digest = upstream.addManifest("library/test", "1", manifest);
+  const [path, bytes, expected] = {
+    blob: [`/v2/library/test/blobs/${layer}`, blob, layer] as const,
+    "manifest by tag": ["/v2/library/test/manifests/1", manifest, digest] as const,
+    "manifest by digest": [`/v2/library/test/manifests/${digest}`, manifest, digest] as const,
+  }[kind];
+  const world: World = { upstream, other, deadHost: dead.host, path, bytes };
+  fault.prepare?.(world);
+  const behaviour = typeof fault.behaviour === "function" ? fault.behaviour(world) : fault.behaviour;
+  upstream.when({ ...(fault.where ?? { path }), ...(fault.times !== undefined && { times: fault.times }) }, behaviour);
+  const manifestOutcome = kind === "manifest by digest" ? fault.manifestByDigest : undefined;
+  const wanted = kind === "blob" ? fault.blob : (manifestOutcome ?? fault.manifest);
+  const cause = kind === "blob" ? fault.blobCause : fault.manifestCause;
+
+  const first = await pull(mirror, path);
+  assert.deepEqual(first.outcome, wanted);
+  assert.equal(first.retryAfter, fault.retryAfter);
+  if (wanted === "right") {
+    assert.ok(first.body.equals(bytes));
+  } else {
+    if (cause !== undefined) await mirror.logged({ msg: kind === "blob" ? "the fill failed" : "the upstream failed" });
+    const stored = await inspectStorage(mirror.root);
+    assert.deepEqual(stored.files, ["format"]);
+    upstream.behave();
+    const second = await pull(mirror, path);
+    assert.equal(second.outcome, "right");
+    assert.ok(second.body.equals(bytes));
+  }
+  const warnings = complaints(mirror);
+  assert.equal(warnings.length, cause === undefined ? 0 : 1, JSON.stringify(warnings, undefined, 1));
+  if (cause !== undefined) assert.match(JSON.stringify(warnings[0]?.["err"]), cause);
+
+  await mirror.close();
+  const stored = await inspectStorage(mirror.root);
+  assert.deepEqual(stored.blobs, [expected]);
+  assert.deepEqual(stored.temporary, []);
+  const log = JSON.stringify(mirror.log());
+  for (const secret of [password, signature, Buffer.from(`mirror:${password}`).toString("base64"), "token-"]) {
+    assert.ok(!log.includes(secret), `the log has ${secret}`);
+  }
+}
+
+for (const kind of kinds) {
+  describe(`the upstream's answer for a ${kind}:`, { concurrency: 4 }, () => {
+    for (const [what, fault] of Object.entries(faults)) {
+      test(what, () => expectFault(fault, kind));
+    }
+  });
+}
+
+test("a broken transfer is taken up where it broke, and the client does not see it", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const bytes = pseudoRandomBytes(1_000_000, "resumed");
+  const digest = upstream.addBlob(bytes);
+  const path = `/v2/library/test/blobs/${digest}`;
+  upstream.when({ path, times: 1 }, { cutAfterBytes: 400_000 });
+  upstream.when({ path, times: 1 }, { cutAfterBytes: 300_000 });
+  const { status, headers, body } = await mirror.get(path);
+  assert.equal(status, 200);
+  assert.equal(headers["content-length"], "1000000");
+  assert.ok(body.equals(bytes));
+  const [first, ...later] = upstream.requests.map(({ headers: asked }) => asked.range);
+  assert.equal(first, undefined);
+  assert.equal(later.length, 2);
+  // What had been received but not read when the connection broke is asked for again.
+  const again = upstream.bytesSent({ path }) - 1_000_000;
+  assert.ok(again >= 0 && again <= 2 * 128 * 1024, `${again} bytes came twice`);
+  const [second, third] = later.map((range) => Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]));
+  assert.ok(Number(second) > 400_000 - 128 * 1024 && Number(third) > Number(second));
+  assert.equal(await mirror.metric("entrepot_fill_resumes_total"), 2);
+});
+
+test("an upstream that ignores Range is read from the start again, and the client does not see it", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const bytes = pseudoRandomBytes(1_000_000, "repeated");
+  const digest = upstream.addBlob(bytes);
+  const path = `/v2/library/test/blobs/${digest}`;
+  upstream.when({ path, times: 1 }, { cutAfterBytes: 400_000 });
+  upstream.when({ path }, { ignoreRange: true });
+  const { body } = await mirror.get(path);
+  assert.ok(body.equals(bytes));
+  assert.equal(upstream.count({ path }), 2);
+  assert.equal(upstream.requests[1]?.status, 200);
+});
+
+test("content that changed while the transfer was broken makes no complete answer", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const bytes = pseudoRandomBytes(1_000_000, "changed");
+  const digest = upstream.addBlob(bytes);
+  const path = `/v2/library/test/blobs/${digest}`;
+  upstream.when({ path, times: 1 }, { cutAfterBytes: 400_000 });
+  upstream.when({ path, times: 1 }, { corruptByteAt: 500_000 });
+  await assert.rejects(mirror.get(path), BrokenBody);
+  await mirror.logged({ msg: "the fill failed" });
+  assert.deepEqual((await inspectStorage(mirror.root)).files, ["format"]);
+  assert.ok((await mirror.get(path)).body.equals(bytes));
+});
+
+test("a slow drip reaches the client as it comes, and a reader of a part gets its part", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const bytes = pseudoRandomBytes(300_000, "dripped");
+  const digest = upstream.addBlob(bytes);
+  const path = `/v2/library/test/blobs/${digest}`;
+  upstream.when({ path }, { stallAfterBytes: 100_000 });
+  using whole = await open(`${mirror.url}${path}`);
+  assert.ok((await whole.take(100_000)).equals(bytes.subarray(0, 100_000)));
+  using part = await open(`${mirror.url}${path}`, { headers: { range: "bytes=1000-60999" } });
+  assert.equal(part.status, 206);
+  assert.equal(part.headers["content-range"], "bytes 1000-60999/300000");
+  // All but the last bytes, which wait for the blob's digest.
+  assert.ok((await part.take(40_000)).equals(bytes.subarray(1000, 41_000)));
+  upstream.behave();
+  assert.ok((await whole.rest()).equals(bytes.subarray(100_000)));
+  assert.ok((await part.rest()).equals(bytes.subarray(41_000, 61_000)));
+});
+
+test("a body that is longer than the manifest says is refused", async () => {
+  await using folder = await createTemporaryDirectory();
+  await using upstream = await createUpstream();
+  const image = upstream.addImage("library/test", "1", { layers: 1, layerBytes: 100_000 });
+  {
+    await using earlier = await startMirror(upstream.host, { root: folder.path });
+    await earlier.get("/v2/library/test/manifests/1");
+  }
+  await using mirror = await startMirror(upstream.host, { root: folder.path });
+  const [, layer = ""] = image.blobs;
+  const path = `/v2/library/test/blobs/${layer}`;
+  upstream.when({ path, times: 1 }, { body: Buffer.alloc(1_000_000), announceLength: false });
+  await assert.rejects(mirror.get(path), BrokenBody);
+  const { err } = (await mirror.logged({ msg: "the fill failed" })) as { err: Error };
+  assert.match(err.message, /longer than/);
+  // Without a length of the upstream's, the manifest's is announced.
+  upstream.when({ path, times: 1 }, { announceLength: false });
+  const { headers, body } = await mirror.get(path);
+  assert.equal(headers["content-length"], String(body.length));
+});

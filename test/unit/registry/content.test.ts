@@ -1,0 +1,347 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { digestOf, parseDigest } from "../../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import { Content, type ContentLimits, type TagRecord } from "../../../src/registry/content.ts";
+import { blobKey, linkKey, pageKey, type RepositoryId, tagKey } from "../../../src/registry/layout.ts";
+import type { ManifestContent, Page } from "../../../src/registry/registry.ts";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { turn } from "../../support/event-loop.ts";
+import { mediaTypes } from "../../support/image.ts";
+
+const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
+const other: RepositoryId = { ...id, repository: parseRepository("library/b") };
+const latest = parseTag("latest");
+const dockerType = "application/vnd.docker.distribution.manifest.v2+json";
+
+/** A manifest whose document names no media type of its own, so that its `Content-Type` decides. */
+function manifestOf(seed: string, mediaType: string = mediaTypes.manifest): ManifestContent {
+  const config = { mediaType: mediaTypes.config, digest: digestOf(Buffer.from(`config ${seed}`)), size: 10 };
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers: [] }));
+  return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes };
+}
+
+function recordOf(manifest: ManifestContent, checkedAt = 1): TagRecord {
+  return { ...manifest.descriptor, checkedAt };
+}
+
+/** A store that notes what is read from it. */
+function countReads(store: ObjectStore): { readonly store: ObjectStore; readonly reads: Key[] } {
+  const reads: Key[] = [];
+  return {
+    reads,
+    store: {
+      head: (key) => store.head(key),
+      get: (key) => {
+        reads.push(key);
+        return store.get(key);
+      },
+      put: (key, source, options) => store.put(key, source, options),
+      delete: (key) => store.delete(key),
+      list: (prefix) => store.list(prefix),
+      close: () => store.close(),
+    },
+  };
+}
+
+const page: Page = { document: { tags: ["a"] }, nextQuery: "last=a", filtersApplied: undefined };
+
+test("what is stored is there for the next process", async () => {
+  const store = new MemoryStore();
+  const content = new Content(store);
+  const manifest = manifestOf("1");
+  await content.storeManifest(id, manifest, []);
+  await content.setTag(id, latest, recordOf(manifest));
+  await content.addLink(id, digestOf(Buffer.from("blob")), { mediaType: "a/b", sizeBytes: 4 });
+  await content.setPage(id, "tags", "n=1", page);
+  const next = new Content(store);
+  assert.deepEqual(await next.manifest(id, manifest.descriptor.digest), manifest);
+  assert.deepEqual(await next.tag(id, latest), recordOf(manifest));
+  assert.deepEqual(await next.link(id, digestOf(Buffer.from("blob"))), { mediaType: "a/b", sizeBytes: 4 });
+  const { document, nextQuery } = (await next.page(id, "tags", "n=1")) ?? {};
+  assert.deepEqual({ document, nextQuery }, { document: page.document, nextQuery: page.nextQuery });
+  assert.equal(await next.page(id, "tags", "n=2"), undefined);
+  assert.equal(await next.page(id, "referrers", "n=1"), undefined);
+});
+
+test("a repository has what it has a link to, whatever is stored", async () => {
+  const content = new Content(new MemoryStore());
+  const manifest = manifestOf("1");
+  await content.storeManifest(id, manifest, [
+    { mediaType: mediaTypes.config, digest: digestOf(Buffer.from("c")), size: 1 },
+  ]);
+  assert.equal(await content.manifest(other, manifest.descriptor.digest), undefined);
+  assert.equal(await content.tag(other, latest), undefined);
+  assert.equal(await content.link(other, manifest.descriptor.digest), undefined);
+  assert.deepEqual(await content.link(id, digestOf(Buffer.from("c"))), { mediaType: mediaTypes.config, sizeBytes: 1 });
+  assert.equal(await content.link(other, digestOf(Buffer.from("c"))), undefined);
+  const sameName: RepositoryId = { ...id, namespace: parseNamespace("ghcr.io") };
+  assert.equal(await content.manifest(sameName, manifest.descriptor.digest), undefined);
+});
+
+test("torn records are as good as absent", async () => {
+  const store = new MemoryStore();
+  const manifest = manifestOf("1");
+  const { digest } = manifest.descriptor;
+  const whole = JSON.stringify(recordOf(manifest));
+  const torn = ["", whole.slice(0, -1), whole.slice(0, 20), "null", "[]", "1", '"x"', "{}", "\u0000\u0000\u0000\u0000"];
+  const wrong = [
+    { ...recordOf(manifest), digest: "sha256:short" },
+    { ...recordOf(manifest), digest: undefined },
+    { ...recordOf(manifest), checkedAt: "1" },
+    { ...recordOf(manifest), size: null },
+    { ...recordOf(manifest), mediaType: 5 },
+  ].map((record) => JSON.stringify(record));
+  for (const text of [...torn, ...wrong]) {
+    const content = new Content(store);
+    await store.put(tagKey(id, latest), Buffer.from(text));
+    assert.equal(await content.tag(id, latest), undefined, text);
+  }
+  const links = ['{"mediaType":"a/b"}', '{"sizeBytes":1}', '{"mediaType":1,"sizeBytes":1}'];
+  for (const text of [...torn.filter((record) => record !== whole), ...links]) {
+    const content = new Content(store);
+    await store.put(linkKey(id, digest), Buffer.from(text));
+    assert.equal(await content.link(id, digest), undefined, text);
+    await store.put(pageKey(id, "tags", ""), Buffer.from(text));
+    assert.equal(await content.page(id, "tags", ""), undefined, text);
+  }
+  const content = new Content(store);
+  await content.setTag(id, latest, recordOf(manifest));
+  assert.deepEqual(await new Content(store).tag(id, latest), recordOf(manifest), "and can be written again");
+});
+
+test("a manifest whose stored bytes are damaged is removed, and absent from then on", async () => {
+  const store = new MemoryStore();
+  const manifest = manifestOf("1");
+  const { digest } = manifest.descriptor;
+  for (const damaged of [Buffer.alloc(0), manifest.bytes.subarray(1), Buffer.from(manifest.bytes).fill(0, 3, 4)]) {
+    await new Content(store).storeManifest(id, manifest, []);
+    await store.put(blobKey(digest), damaged);
+    const content = new Content(store);
+    assert.equal(await content.manifest(id, digest), undefined);
+    assert.equal(await store.head(blobKey(digest)), undefined);
+    await content.storeManifest(id, manifest, []);
+    assert.deepEqual(await new Content(store).manifest(id, digest), manifest);
+  }
+});
+
+test("content that cannot be read as the manifest its link speaks of is no manifest (CVE-2021-41190)", async () => {
+  const store = new MemoryStore();
+  const content = new Content(store);
+  const bytes = Buffer.from('{"schemaVersion":2,"manifests":[],"layers":[]}');
+  const digest = digestOf(bytes);
+  await store.put(blobKey(digest), bytes);
+  for (const mediaType of [mediaTypes.index, mediaTypes.manifest]) {
+    await content.addLink(id, digest, { mediaType, sizeBytes: bytes.length });
+    assert.equal(await content.manifest(id, digest), undefined);
+  }
+  const image = manifestOf("1");
+  await store.put(blobKey(image.descriptor.digest), image.bytes);
+  await content.addLink(id, image.descriptor.digest, { mediaType: mediaTypes.index, sizeBytes: image.bytes.length });
+  assert.equal(await content.manifest(id, image.descriptor.digest), undefined);
+  assert.notEqual(await store.head(blobKey(image.descriptor.digest)), undefined, "the bytes are right, and stay");
+});
+
+test("what is larger than a manifest may be is not read as one", async () => {
+  const store = new MemoryStore();
+  const content = new Content(store);
+  const bytes = Buffer.alloc(4 * 1024 * 1024 + 1);
+  const digest = digestOf(bytes);
+  await store.put(blobKey(digest), bytes);
+  await content.addLink(id, digest, { mediaType: mediaTypes.manifest, sizeBytes: bytes.length });
+  assert.equal(await content.manifest(id, digest), undefined);
+  assert.notEqual(await store.head(blobKey(digest)), undefined);
+});
+
+test("the media type that a digest was served with first stays", async () => {
+  const store = new MemoryStore();
+  const content = new Content(store);
+  const first = manifestOf("1");
+  await content.storeManifest(id, first, []);
+  await content.storeManifest(id, manifestOf("1", dockerType), []);
+  const { digest } = first.descriptor;
+  assert.equal((await content.manifest(id, digest))?.descriptor.mediaType, mediaTypes.manifest);
+  assert.equal((await content.link(id, digest))?.mediaType, mediaTypes.manifest);
+  assert.equal((await new Content(store).manifest(id, digest))?.descriptor.mediaType, mediaTypes.manifest);
+});
+
+test("a manifest's link keeps its type when a parent lists it as another", async () => {
+  const content = new Content(new MemoryStore());
+  const child = manifestOf("child");
+  const parent = manifestOf("parent");
+  await content.storeManifest(id, child, []);
+  await content.storeManifest(id, parent, [{ ...child.descriptor, mediaType: mediaTypes.index }]);
+  assert.equal((await content.link(id, child.descriptor.digest))?.mediaType, mediaTypes.manifest);
+});
+
+test("what is being stored is seen at once, and the tag reaches the store after its manifest", async () => {
+  const memory = new MemoryStore();
+  const barrier = createBarrier();
+  const order: Key[] = [];
+  const store: ObjectStore = {
+    ...countReads(memory).store,
+    put: async (key, source, options) => {
+      if (key.startsWith("blobs/")) await barrier.wait();
+      await memory.put(key, source);
+      order.push(key);
+      assert.equal(options?.durable ?? true, !key.includes("/_links/"), key);
+    },
+  };
+  const content = new Content(store);
+  const manifest = manifestOf("1");
+  const { digest } = manifest.descriptor;
+  const storing = content.storeManifest(id, manifest, []);
+  const tagging = content.setTag(id, latest, recordOf(manifest));
+  assert.deepEqual(await content.manifest(id, digest), manifest);
+  assert.deepEqual(await content.tag(id, latest), recordOf(manifest));
+  assert.notEqual(await content.link(id, digest), undefined);
+  await turn(5);
+  assert.deepEqual(order, []);
+  barrier.release();
+  await Promise.all([storing, tagging]);
+  assert.equal(order[0], blobKey(digest));
+  assert.deepEqual(new Set(order), new Set([blobKey(digest), linkKey(id, digest), tagKey(id, latest)]));
+});
+
+test("a tag whose manifest could not be stored is not stored either", async () => {
+  const memory = new MemoryStore();
+  const error = new StoreError("full", undefined);
+  const store: ObjectStore = {
+    ...countReads(memory).store,
+    put: (key, source) => (key.startsWith("blobs/") ? Promise.reject(error) : memory.put(key, source)),
+  };
+  const content = new Content(store);
+  const manifest = manifestOf("1");
+  const storing = content.storeManifest(id, manifest, []);
+  const tagging = content.setTag(id, latest, recordOf(manifest));
+  await assert.rejects(storing, error);
+  await assert.rejects(tagging, error);
+  assert.equal(await memory.head(tagKey(id, latest)), undefined);
+  assert.equal(await memory.head(linkKey(id, manifest.descriptor.digest)), undefined);
+});
+
+test("a new check of an unchanged tag need not outlive a power failure; a changed one must", async () => {
+  const durable: unknown[] = [];
+  const memory = new MemoryStore();
+  const content = new Content({
+    ...countReads(memory).store,
+    put: (key, source, options) => {
+      durable.push(options?.durable);
+      return memory.put(key, source);
+    },
+  });
+  await content.setTag(id, latest, recordOf(manifestOf("1"), 1));
+  await content.setTag(id, latest, recordOf(manifestOf("1"), 2));
+  await content.setTag(id, latest, recordOf(manifestOf("2"), 3));
+  assert.deepEqual(durable, [true, false, true]);
+});
+
+test("of several records of one thing the newest is the one that is stored, whichever takes longest", async () => {
+  const memory = new MemoryStore();
+  const first = createBarrier();
+  let count = 0;
+  const content = new Content({
+    ...countReads(memory).store,
+    put: async (key, source) => {
+      if (count++ === 0) await first.wait();
+      await memory.put(key, source);
+    },
+  });
+  const pages = ["1", "2", "3"].map((tag) => ({ ...page, document: { tags: [tag] } }));
+  const writes = pages.map((each) => content.setPage(id, "tags", "", each));
+  await first.reached;
+  await turn(5);
+  first.release();
+  await Promise.all(writes);
+  assert.deepEqual((await new Content(memory).page(id, "tags", ""))?.document, { tags: ["3"] });
+});
+
+test("a tag that is set again while its first manifest is still being stored stays what it was set to", async () => {
+  const memory = new MemoryStore();
+  const [slow, quick] = [manifestOf("slow"), manifestOf("quick")];
+  const barrier = createBarrier();
+  const content = new Content({
+    ...countReads(memory).store,
+    put: async (key, source) => {
+      if (key === blobKey(slow.descriptor.digest)) await barrier.wait();
+      await memory.put(key, source);
+    },
+  });
+  const storing = [content.storeManifest(id, slow, []), content.storeManifest(id, quick, [])];
+  const tagging = [content.setTag(id, latest, recordOf(slow, 1)), content.setTag(id, latest, recordOf(quick, 2))];
+  await tagging[1];
+  barrier.release();
+  await Promise.all([...storing, ...tagging]);
+  assert.deepEqual(await new Content(memory).tag(id, latest), recordOf(quick, 2));
+});
+
+test("a write that failed does not hold up the next", async () => {
+  const memory = new MemoryStore();
+  const error = new StoreError("full", undefined);
+  let count = 0;
+  const content = new Content({
+    ...countReads(memory).store,
+    put: (key, source) => (count++ === 0 ? Promise.reject(error) : memory.put(key, source)),
+  });
+  const failing = content.setPage(id, "tags", "", page);
+  const next = content.setPage(id, "tags", "", { ...page, document: { tags: ["b"] } });
+  await assert.rejects(failing, error);
+  await next;
+  assert.deepEqual((await new Content(memory).page(id, "tags", ""))?.document, { tags: ["b"] });
+});
+
+test("records and manifests that were read once are not read again", async () => {
+  const memory = new MemoryStore();
+  const manifest = manifestOf("1");
+  const { digest } = manifest.descriptor;
+  const before = new Content(memory);
+  await before.storeManifest(id, manifest, []);
+  await before.setTag(id, latest, recordOf(manifest));
+  const { store, reads } = countReads(memory);
+  const content = new Content(store);
+  for (let round = 0; round < 3; round++) {
+    await content.tag(id, latest);
+    await content.link(id, digest);
+    await content.manifest(id, digest);
+  }
+  assert.deepEqual(reads, [tagKey(id, latest), linkKey(id, digest), blobKey(digest)]);
+});
+
+test("what is kept in memory is bounded, by bytes and by entries", async () => {
+  const memory = new MemoryStore();
+  const limits: ContentLimits = { manifestCacheBytes: 4 * 1_024, tagCacheEntries: 5 };
+  const before = new Content(memory, limits);
+  const manifests = Array.from({ length: 20 }, (_, index) => manifestOf(`${index}`));
+  for (const [index, manifest] of manifests.entries()) {
+    await before.storeManifest(id, manifest, []);
+    await before.setTag(id, parseTag(`v${index}`), recordOf(manifest));
+  }
+  const { store, reads } = countReads(memory);
+  const content = new Content(store, limits);
+  const pass = async (): Promise<void> => {
+    for (const [index, manifest] of manifests.entries()) {
+      assert.deepEqual(await content.tag(id, parseTag(`v${index}`)), recordOf(manifest));
+      assert.deepEqual(await content.manifest(id, manifest.descriptor.digest), manifest);
+    }
+  };
+  await pass();
+  assert.equal(reads.length, 60);
+  await pass();
+  assert.equal(reads.length, 120, "nothing of a pass that is larger than the bounds is left for the next");
+  await content.tag(id, parseTag("v19"));
+  await content.manifest(id, manifests[19]?.descriptor.digest ?? parseDigest(""));
+  assert.equal(reads.length, 120, "but the newest is");
+});
+
+test("a store that cannot tell is an error, not absence", async () => {
+  const error = new StoreError("the disk failed", undefined);
+  const content = new Content({ ...countReads(new MemoryStore()).store, get: () => Promise.reject(error) });
+  const { digest } = manifestOf("1").descriptor;
+  await assert.rejects(content.tag(id, latest), error);
+  await assert.rejects(content.link(id, digest), error);
+  await assert.rejects(content.manifest(id, digest), error);
+  await assert.rejects(content.page(id, "tags", ""), error);
+  await assert.rejects(content.openBlob(digest), error);
+});

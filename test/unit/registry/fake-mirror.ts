@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import type { Digest } from "../../../src/oci/digest.ts";
+import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
+import { Background } from "../../../src/registry/background.ts";
+import { Content } from "../../../src/registry/content.ts";
+import { Fills } from "../../../src/registry/fills.ts";
+import { createMirror } from "../../../src/registry/mirror.ts";
+import type { MirrorTools } from "../../../src/registry/mirror-tools.ts";
+import { Quota } from "../../../src/registry/quota.ts";
+import type { BlobContent, PullRegistry } from "../../../src/registry/registry.ts";
+import { BufferPool } from "../../../src/store/buffers.ts";
+import { HashPool } from "../../../src/store/hashing.ts";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import type { ObjectStore } from "../../../src/store/object-store.ts";
+import { Breaker } from "../../../src/upstream/breaker.ts";
+import type { UpstreamError } from "../../../src/upstream/upstream.ts";
+import { holdEventLoop, never } from "../../support/event-loop.ts";
+import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
+import { openFilesBelow } from "../../support/open-files.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
+
+/**
+ * A mirror over a fake upstream and a store in memory, with a clock that stands still. What does not wait for the
+ * upstream or for a fill happens before the event loop's next turn.
+ */
+export interface FakeMirror extends AsyncDisposable {
+  readonly mirror: PullRegistry;
+  readonly upstream: FakeUpstream;
+  readonly content: Content;
+  readonly store: ObjectStore;
+  /** The clock, in milliseconds. */
+  now: number;
+  /** The upstream's failures that were told. */
+  readonly failures: UpstreamError[];
+  /** A mirror of another namespace over the same content store. */
+  another(namespace: string, changes?: Partial<MirrorTools>): { mirror: PullRegistry; upstream: FakeUpstream };
+  /** The same, as a process that is started now finds it: nothing in memory. */
+  restart(): PullRegistry;
+  /** Resolves when nothing is under way behind the answers. */
+  idle(): Promise<void>;
+}
+
+/** Makes a mirror of docker.io whose tags are fresh for a minute. */
+export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Promise<FakeMirror> {
+  const loop = holdEventLoop();
+  const folder = await createTemporaryDirectory();
+  const pool = new BufferPool();
+  const store = new MemoryStore();
+  const hashes = new HashPool(1);
+  const background = new Background((error) => {
+    throw error;
+  });
+  const failures: UpstreamError[] = [];
+  const observer = {
+    started: () => undefined,
+    received: () => undefined,
+    resumed: () => undefined,
+    ended: () => undefined,
+  };
+  const make = (content: Content, fills: Fills, upstream: FakeUpstream, namespace: Namespace): MirrorTools => {
+    const breaker = new Breaker(() => subject.now, {
+      failed: (error) => failures.push(error),
+      changed: () => undefined,
+    });
+    return {
+      namespace,
+      upstream: breaker.guard(upstream),
+      breaker,
+      quota: new Quota(
+        0,
+        () => subject.now,
+        () => undefined,
+      ),
+      content,
+      fills,
+      hashes,
+      background,
+      policy: { ttlMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: Infinity, keepDeleted: false },
+      retries: 0,
+      staleWaitMs: 60_000,
+      trusted: true,
+      checkDigest: false,
+      now: () => subject.now,
+      signal: never(),
+      ...changes,
+    };
+  };
+  const fillsOf = (content: Content): Fills => {
+    const fills = new Fills({ content, hashes, pool, spoolFolder: folder.path, observer });
+    all.push(fills);
+    return fills;
+  };
+  const all: Fills[] = [];
+  const content = new Content(store);
+  const fills = fillsOf(content);
+  const upstream = createFakeUpstream();
+  const dockerHub = parseNamespace("docker.io");
+  const subject: FakeMirror = {
+    mirror: createMirror(make(content, fills, upstream, dockerHub)),
+    upstream,
+    content,
+    store,
+    now: 1_700_000_000_000,
+    failures,
+    another(namespace, others = {}) {
+      const own = createFakeUpstream();
+      return {
+        upstream: own,
+        mirror: createMirror({ ...make(content, fills, own, parseNamespace(namespace)), ...others }),
+      };
+    },
+    restart: () => {
+      const next = new Content(store);
+      return createMirror(make(next, fillsOf(next), upstream, dockerHub));
+    },
+    async idle() {
+      for (const each of all) await each.idle();
+      await background.idle();
+    },
+    async [Symbol.asyncDispose]() {
+      await subject.idle();
+      assert.equal(pool.lentBytes, 0);
+      assert.deepEqual(await readdir(folder.path), []);
+      // The one thread takes messages in order, so that it has let go of its files when this is done.
+      await hashes.digestOf(Buffer.alloc(0), "sha256");
+      assert.deepEqual(openFilesBelow(folder.path), []);
+      await hashes.close();
+      await store.close();
+      await folder[Symbol.asyncDispose]();
+      loop[Symbol.dispose]();
+    },
+  };
+  return subject;
+}
+
+/** Reads a blob to its end and closes it. */
+export async function readBlob(blob: BlobContent, span?: { start: number; end: number }): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of blob.read(span, never())) chunks.push(Buffer.from(chunk));
+  } finally {
+    await blob.close();
+  }
+  return Buffer.concat(chunks);
+}
+
+/** A manifest's document that lists these blobs as its layers. */
+export function imageOf(seed: string, layers: readonly { digest: Digest; size: number }[] = []): object {
+  return {
+    schemaVersion: 2,
+    config: { mediaType: "application/vnd.oci.empty.v1+json", digest: layers[0]?.digest ?? emptyDigest, size: 2 },
+    layers: layers.map((layer) => ({ mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", ...layer })),
+    annotations: { seed },
+  };
+}
+
+const emptyDigest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { appendFile, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Worker } from "node:worker_threads";
+import { type Algorithm, digestOf } from "../../../src/oci/digest.ts";
+import { HashPool } from "../../../src/store/hashing.ts";
+import { pseudoRandomBytes } from "../../support/content.ts";
+import { holdEventLoop } from "../../support/event-loop.ts";
+import { openFilesBelow } from "../../support/open-files.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
+
+const mib = 1024 * 1024;
+
+/** The worker threads that start from now on. */
+function watchWorkers(): { readonly started: Worker[] } & Disposable {
+  const started: Worker[] = [];
+  const note = (worker: Worker): void => {
+    started.push(worker);
+  };
+  process.on("worker", note);
+  return { started, [Symbol.dispose]: () => process.off("worker", note) };
+}
+
+test("a growing file, then bytes: the digest of all of them in order", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  const pool = new HashPool(1);
+  const content = pseudoRandomBytes(3 * mib + 77, "hash");
+  for (const algorithm of ["sha256", "sha512"] satisfies Algorithm[]) {
+    const path = join(folder.path, algorithm);
+    const hash = pool.start(algorithm);
+    await writeFile(path, content.subarray(0, mib + 5));
+    hash.file(path, 1);
+    hash.file(path, mib + 5);
+    await appendFile(path, content.subarray(mib + 5, 2 * mib));
+    hash.file(path, 2 * mib);
+    const taken = [
+      hash.bytes(content.subarray(2 * mib, 2 * mib + 1)),
+      hash.bytes(new Uint8Array(0)),
+      hash.bytes(content.subarray(2 * mib + 1)),
+    ];
+    assert.equal(await hash.digest(), digestOf(content, algorithm));
+    await Promise.all(taken);
+  }
+  assert.deepEqual(openFilesBelow(folder.path), []);
+  await pool.close();
+});
+
+test("only the part of a file that is said to be there is hashed", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "object");
+  await writeFile(path, "0123456789");
+  const pool = new HashPool(1);
+  const hash = pool.start("sha256");
+  hash.file(path, 4);
+  assert.equal(await hash.digest(), digestOf(Buffer.from("0123")));
+  await pool.close();
+});
+
+test("nothing, and what is in memory", async () => {
+  using _loop = holdEventLoop();
+  const pool = new HashPool(1);
+  assert.equal(await pool.start("sha256").digest(), digestOf(Buffer.alloc(0)));
+  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha512"), digestOf(Buffer.from("abc"), "sha512"));
+  await pool.close();
+});
+
+test("bytes are copied when they are given, so that the sender may use its buffer again", async () => {
+  using _loop = holdEventLoop();
+  const pool = new HashPool(1);
+  const buffer = Buffer.from("first");
+  const hash = pool.start("sha256");
+  const taken = hash.bytes(buffer);
+  buffer.fill(0);
+  await taken;
+  assert.equal(await hash.digest(), digestOf(Buffer.from("first")));
+  await pool.close();
+});
+
+test("many hashes at once on few threads do not mix", async () => {
+  using _loop = holdEventLoop();
+  using workers = watchWorkers();
+  await using folder = await createTemporaryDirectory();
+  const pool = new HashPool(2);
+  await Promise.all(
+    Array.from({ length: 60 }, async (_, index) => {
+      const content = pseudoRandomBytes(1_000 + index * 4_000, `hash ${index}`);
+      const path = join(folder.path, `${index}`);
+      const hash = pool.start("sha256");
+      await writeFile(path, content.subarray(0, 500));
+      hash.file(path, 500);
+      await hash.bytes(content.subarray(500));
+      assert.equal(await hash.digest(), digestOf(content));
+    }),
+  );
+  assert.equal(workers.started.length, 2);
+  assert.deepEqual(openFilesBelow(folder.path), []);
+  await pool.close();
+});
+
+test("a file that cannot be read, or is shorter than was said, rejects", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  const pool = new HashPool(1);
+  const missing = pool.start("sha256");
+  missing.file(join(folder.path, "missing"), 10);
+  await assert.rejects(missing.digest(), /ENOENT/);
+  const path = join(folder.path, "short");
+  await writeFile(path, "0123456789");
+  await truncate(path, 5);
+  const short = pool.start("sha256");
+  short.file(path, 10);
+  await assert.rejects(short.digest(), /ends at 5, before 10/);
+  await short.bytes(Buffer.from("too late"));
+  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")), "the thread goes on");
+  assert.deepEqual(openFilesBelow(folder.path), []);
+  await pool.close();
+});
+
+test("a dropped hash gives no digest, closes its file and lets go of who waits", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "object");
+  await writeFile(path, Buffer.alloc(2 * mib));
+  const pool = new HashPool(1);
+  const hash = pool.start("sha256");
+  hash.file(path, 2 * mib);
+  const waiting = hash.bytes(Buffer.from("more"));
+  hash.drop();
+  await waiting;
+  await assert.rejects(hash.digest(), /dropped/);
+  hash.drop();
+  // The one thread takes messages in order, so that the drop is done when this is.
+  await pool.digestOf(Buffer.from("abc"), "sha256");
+  assert.deepEqual(openFilesBelow(folder.path), []);
+  await pool.close();
+});
+
+test("when a thread dies its hashes are rejected, and the next get another one", async () => {
+  using _loop = holdEventLoop();
+  using workers = watchWorkers();
+  const pool = new HashPool(1);
+  const hash = pool.start("sha256");
+  await hash.bytes(Buffer.from("abc"));
+  const other = pool.start("sha256");
+  const waiting = other.bytes(Buffer.from("never hashed"));
+  await workers.started[0]?.terminate();
+  await waiting;
+  await assert.rejects(hash.digest(), /the hash worker ended/);
+  await assert.rejects(other.digest(), /the hash worker ended/);
+  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")));
+  assert.equal(workers.started.length, 2);
+  await pool.close();
+});
+
+test("a closed pool rejects what runs and starts nothing", async () => {
+  using _loop = holdEventLoop();
+  const pool = new HashPool(2);
+  const hash = pool.start("sha256");
+  const digest = hash.digest();
+  const closing = pool.close();
+  // The thread may have answered before it was ended.
+  await digest.catch((error: unknown) => assert.match(String(error), /the hash worker ended/));
+  await closing;
+  assert.throws(() => pool.start("sha256"), /closed/);
+});
+
+test("threads start with the first hash", async () => {
+  using workers = watchWorkers();
+  const pool = new HashPool(4);
+  await pool.close();
+  assert.equal(workers.started.length, 0);
+});

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import { meterStore } from "../../../src/store/metered.ts";
+import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+
+const key = "blobs/a" as Key;
+
+/** A store that fails in everything; `get` gives an object whose bytes cannot be read when `opens` is set. */
+function failing(error: Error, opens = false): ObjectStore {
+  const fail = (): Promise<never> => Promise.reject(error);
+  return {
+    head: fail,
+    get: opens
+      ? async () => ({
+          sizeBytes: 10,
+          async *read() {
+            yield Buffer.from("first");
+            throw error;
+          },
+          close: async () => undefined,
+        })
+      : fail,
+    put: fail,
+    delete: fail,
+    list: () => assert.fail("nothing is listed here"),
+    close: async () => undefined,
+  };
+}
+
+test("each failed operation is told once, with its name, and thrown", async () => {
+  const error = new StoreError("the disk failed", Object.assign(new Error("io"), { code: "EIO" }));
+  const told: unknown[] = [];
+  const store = meterStore(failing(error), (operation, failure) => told.push([operation, failure.code]));
+  await assert.rejects(store.head(key), error);
+  await assert.rejects(store.get(key), error);
+  await assert.rejects(store.put(key, Buffer.from("")), error);
+  await assert.rejects(store.delete(key), error);
+  assert.deepEqual(told, [
+    ["head", "EIO"],
+    ["get", "EIO"],
+    ["put", "EIO"],
+    ["delete", "EIO"],
+  ]);
+});
+
+test("a read that fails midway is told, after its bytes", async () => {
+  const error = new StoreError("the disk failed", undefined);
+  const told: unknown[] = [];
+  const store = meterStore(failing(error, true), (operation, failure) => told.push([operation, failure]));
+  const object = await store.get(key);
+  let seen = "";
+  await assert.rejects(async () => {
+    for await (const chunk of object?.read({ start: 0, end: 10 }) ?? []) seen += Buffer.from(chunk).toString();
+  }, error);
+  assert.equal(seen, "first");
+  assert.deepEqual(told, [["read", error]]);
+});
+
+test("what succeeds, what is absent and what is not the store's failure are not told", async () => {
+  const told: unknown[] = [];
+  const memory = meterStore(new MemoryStore(), (operation) => told.push(operation));
+  await memory.put(key, Buffer.from("x"));
+  assert.equal((await memory.head(key))?.sizeBytes, 1);
+  assert.equal(await memory.get("blobs/b" as Key), undefined);
+  await memory.delete(key);
+  const broken = meterStore(failing(new TypeError("a bug")), (operation) => told.push(operation));
+  await assert.rejects(broken.head(key), TypeError);
+  assert.deepEqual(told, []);
+});

@@ -1,0 +1,471 @@
+import assert from "node:assert/strict";
+import { access, open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { mock, test, type TestContext } from "node:test";
+import fc from "fast-check";
+import { BufferPool } from "../../../src/store/buffers.ts";
+import { type Span, StoreError } from "../../../src/store/object-store.ts";
+import { Spool, type SpoolReader } from "../../../src/store/spool.ts";
+import { pseudoRandomBytes } from "../../support/content.ts";
+import { never, turn, until } from "../../support/event-loop.ts";
+import { openFilesBelow } from "../../support/open-files.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
+
+const windowBytes = 1_000;
+const everything: Span = { start: 0, end: Infinity };
+
+interface Subject extends AsyncDisposable {
+  readonly spool: Spool;
+  readonly pool: BufferPool;
+  readonly folder: string;
+}
+
+/** A spool of its own; at the end of the test nothing may be lent, open or left. */
+async function setUp(options: { readonly folder?: string } = {}): Promise<Subject> {
+  const folder = await createTemporaryDirectory();
+  const pool = new BufferPool();
+  const path = options.folder === undefined ? folder.path : join(folder.path, options.folder);
+  const spool = new Spool(path, { windowBytes, laggardMs: 60_000, pool });
+  return {
+    spool,
+    pool,
+    folder: folder.path,
+    async [Symbol.asyncDispose]() {
+      assert.equal(pool.lentBytes, 0);
+      assert.equal(spool.hasReaders, false);
+      assert.deepEqual(openFilesBelow(folder.path), []);
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Reads a span at its own pace: so many turns of the event loop for each chunk. */
+async function readAt(spool: Spool, reader: SpoolReader, span: Span, pace = 0, signal = never()): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of spool.read(reader, span, signal)) {
+      const copy = Buffer.from(chunk);
+      await turn(pace);
+      assert.ok(copy.equals(chunk), "a chunk changed before the next one was asked for");
+      chunks.push(copy);
+    }
+  } finally {
+    await spool.detach(reader);
+  }
+  return Buffer.concat(chunks);
+}
+
+function follow(spool: Spool, span: Span = everything, pace = 0, signal = never()): Promise<Buffer> {
+  return readAt(spool, spool.attach(), span, pace, signal);
+}
+
+/** Cuts content into pieces of these sizes, the last ones repeated to the end. */
+function cut(content: Buffer, sizes: readonly number[]): { readonly offset: number; readonly bytes: Buffer }[] {
+  const pieces: { offset: number; bytes: Buffer }[] = [];
+  for (let offset = 0, index = 0; offset < content.length; index++) {
+    const size = sizes[index % sizes.length] ?? 1;
+    pieces.push({ offset, bytes: content.subarray(offset, offset + size) });
+    offset += size;
+  }
+  return pieces;
+}
+
+/** Lets the staging file take `limitBytes` and then fail like a full disk. */
+async function fillDisk(context: TestContext, folder: string, limitBytes: number): Promise<void> {
+  const file = await open(join(folder, "probe"), "w");
+  const prototype = Object.getPrototypeOf(file) as typeof file;
+  await file.close();
+  const write = Reflect.get(prototype, "write") as (...parameters: unknown[]) => Promise<unknown>;
+  async function limited(
+    this: typeof file,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    position: number,
+  ): Promise<unknown> {
+    const free = limitBytes - position;
+    if (free <= 0) throw Object.assign(new Error("no space left"), { code: "ENOSPC" });
+    return Reflect.apply(write, this, [bytes, from, Math.min(length, free), position]);
+  }
+  context.mock.method(prototype, "write", limited as typeof prototype.write);
+}
+
+/** The laggards' deadlines in the order in which they were set; nothing but `abort` lets them pass. */
+function mockDeadlines(context: TestContext): AbortController[] {
+  const deadlines: AbortController[] = [];
+  context.mock.method(AbortSignal, "timeout", () => {
+    const deadline = new AbortController();
+    deadlines.push(deadline);
+    return deadline.signal;
+  });
+  return deadlines;
+}
+
+/** Whether a promise has settled after all that is ready has run. */
+async function isSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false;
+  const note = (): void => {
+    settled = true;
+  };
+  promise.then(note, note);
+  await turn(20);
+  return settled;
+}
+
+test("readers of every speed, place and span get exactly their bytes", async () => {
+  const readers = fc.array(
+    fc.record({
+      start: fc.nat({ max: 6_000 }),
+      length: fc.oneof(fc.constant(Infinity), fc.nat({ max: 6_000 })),
+      pace: fc.nat({ max: 3 }),
+      joinsAfter: fc.nat({ max: 40 }),
+    }),
+    { minLength: 1, maxLength: 12 },
+  );
+  const sizes = fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 6_000 }), sizes, readers, async (size, pieceSizes, wishes) => {
+      await using subject = await setUp();
+      const { spool } = subject;
+      const content = pseudoRandomBytes(size, "spool");
+      const results: Promise<void>[] = [];
+      const join = (done: number): void => {
+        for (const { start, length, pace, joinsAfter } of wishes) {
+          if (joinsAfter !== done) continue;
+          const end = length === Infinity ? Infinity : Math.min(size, start + length);
+          const wanted = content.subarray(start, Math.min(end, size));
+          results.push(follow(spool, { start, end }, pace).then((got) => assert.ok(got.equals(wanted))));
+        }
+      };
+      join(0);
+      let done = 0;
+      for (const { offset, bytes } of cut(content, pieceSizes)) {
+        await spool.write(offset, bytes, never());
+        join(++done);
+      }
+      while (done < 40) join(++done);
+      spool.end();
+      await Promise.all(results);
+      assert.equal(spool.filedBytes, size);
+      assert.ok((await readFile(spool.path)).equals(content));
+      await spool.discard({ keepFile: false });
+      await assert.rejects(access(spool.path), { code: "ENOENT" });
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("pieces may come in any order", async () => {
+  const order = fc.array(fc.nat({ max: 1_000 }), { minLength: 20, maxLength: 20 });
+  await fc.assert(
+    fc.asyncProperty(order, fc.integer({ min: 50, max: 400 }), async (ranks, pieceSize) => {
+      await using subject = await setUp();
+      const { spool } = subject;
+      const content = pseudoRandomBytes(20 * pieceSize - 7, "order");
+      const pieces = cut(content, [pieceSize]).map((piece, index) => ({ ...piece, rank: ranks[index] ?? 0 }));
+      const late = { start: 5 * pieceSize + 3, end: 16 * pieceSize };
+      const results = [
+        follow(spool).then((got) => assert.ok(got.equals(content))),
+        follow(spool, late, 1).then((got) => assert.ok(got.equals(content.subarray(late.start, late.end)))),
+      ];
+      for (const { offset, bytes } of pieces.toSorted((a, b) => a.rank - b.rank)) {
+        await spool.write(offset, bytes, never());
+        await turn();
+      }
+      spool.end();
+      await Promise.all(results);
+      assert.equal(spool.filedBytes, content.length);
+      assert.ok((await readFile(spool.path)).equals(content));
+      await spool.discard({ keepFile: false });
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test("a reader gets bytes as soon as they are there, and waits for the others", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const reader = spool.attach();
+  const bytes = spool.read(reader, { start: 0, end: 6 }, never());
+  const first = bytes.next();
+  assert.equal(await isSettled(first), false);
+  await spool.write(0, Buffer.from("abc"), never());
+  assert.equal(Buffer.from((await first).value ?? []).toString(), "abc");
+  const second = bytes.next();
+  assert.equal(await isSettled(second), false);
+  await spool.write(3, Buffer.from("def"), never());
+  assert.equal(Buffer.from((await second).value ?? []).toString(), "def");
+  assert.equal((await bytes.next()).done, true, "a span ends without the end of the spool");
+  await spool.detach(reader);
+  await spool.discard({ keepFile: false });
+});
+
+test("a span beyond what is known to come waits for the end, and is empty then", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  await spool.write(0, Buffer.from("abc"), never());
+  const beyond = follow(spool, { start: 10, end: 20 });
+  assert.equal(await isSettled(beyond), false);
+  spool.end();
+  assert.equal((await beyond).length, 0);
+  await spool.discard({ keepFile: false });
+});
+
+test("when it fails, readers get what is there, then the error", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(5_000, "fails");
+  for (const { offset, bytes } of cut(content, [500])) await spool.write(offset, bytes, never());
+  const error = new Error("the upstream broke");
+  const waiting = spool.attach();
+  const read = spool.read(waiting, { start: 5_000, end: 6_000 }, never()).next();
+  assert.equal(await isSettled(read), false);
+  const slow = spool.attach();
+  let seen = 0;
+  spool.fail(error);
+  await assert.rejects(read, error);
+  await assert.rejects(async () => {
+    for await (const chunk of spool.read(slow, { start: 0, end: 6_000 }, never())) seen += chunk.length;
+  }, error);
+  assert.equal(seen, 5_000);
+  await spool.detach(waiting);
+  await spool.detach(slow);
+  await spool.discard({ keepFile: false });
+});
+
+test("a reader's abort ends that reader, while it waits and while it reads, and no other", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(5_000, "abort");
+  const stays = follow(spool);
+  const reason = new Error("the client left");
+  const waits = new AbortController();
+  const waiting = follow(spool, everything, 0, waits.signal);
+  const reads = new AbortController();
+  const reader = spool.attach();
+  const reading = spool.read(reader, everything, reads.signal);
+  await spool.write(0, content, never());
+  assert.equal((await reading.next()).done, false);
+  assert.equal(await isSettled(waiting), false);
+  waits.abort(reason);
+  reads.abort(reason);
+  await assert.rejects(waiting, reason);
+  await assert.rejects(reading.next(), reason);
+  await spool.detach(reader);
+  await assert.rejects(follow(spool, everything, 0, reads.signal), reason);
+  spool.end();
+  assert.ok((await stays).equals(content));
+  await spool.discard({ keepFile: false });
+});
+
+test("a reader that leaves a file's chunk gives its buffer back", async () => {
+  await using subject = await setUp();
+  const { spool, pool } = subject;
+  for (const { offset, bytes } of cut(pseudoRandomBytes(5_000, "leaves"), [500])) {
+    await spool.write(offset, bytes, never());
+  }
+  const reader = spool.attach();
+  for await (const chunk of spool.read(reader, everything, never())) {
+    assert.ok(chunk.length > 0);
+    assert.ok(pool.lentBytes > 0, "the first bytes come from the file");
+    break;
+  }
+  assert.equal(pool.lentBytes, 0);
+  await spool.detach(reader);
+  await spool.discard({ keepFile: false });
+});
+
+test("readers that keep pace need no buffers and no file", async () => {
+  await using subject = await setUp();
+  const { spool, pool } = subject;
+  const content = pseudoRandomBytes(5_000, "pace");
+  const acquire = mock.method(pool, "acquire");
+  const readers = Array.from({ length: 5 }, () => follow(spool));
+  for (const { offset, bytes } of cut(content, [500])) {
+    await spool.write(offset, bytes, never());
+    await turn(2);
+  }
+  spool.end();
+  for (const got of await Promise.all(readers)) assert.ok(got.equals(content));
+  assert.equal(acquire.mock.callCount(), 0);
+  await spool.discard({ keepFile: false });
+});
+
+test("a discarded spool is read to the end by who was there, and closes its file with the last", async () => {
+  for (const keepFile of [true, false]) {
+    await using subject = await setUp();
+    const { spool, folder } = subject;
+    const content = pseudoRandomBytes(5_000, "discard");
+    for (const { offset, bytes } of cut(content, [500])) await spool.write(offset, bytes, never());
+    spool.end();
+    const quick = spool.attach();
+    const slow = spool.attach();
+    await spool.discard({ keepFile });
+    assert.equal(openFilesBelow(folder).length, 1);
+    if (keepFile) assert.ok((await readFile(spool.path)).equals(content));
+    else await assert.rejects(access(spool.path), { code: "ENOENT" });
+    assert.ok((await readAt(spool, quick, everything)).equals(content));
+    assert.equal(openFilesBelow(folder).length, 1);
+    assert.ok((await readAt(spool, slow, everything, 2)).equals(content));
+    assert.deepEqual(openFilesBelow(folder), []);
+  }
+});
+
+test("who comes after the file was closed is told so, and does not wait for ever", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(5_000, "late");
+  for (const { offset, bytes } of cut(content, [500])) await spool.write(offset, bytes, never());
+  spool.end();
+  assert.equal(spool.servesFrom(0), true);
+  await spool.discard({ keepFile: false });
+  assert.equal(spool.servesFrom(0), false);
+  assert.equal(spool.servesFrom(4_500), true, "what is in memory is still served");
+  assert.ok((await follow(spool, { start: 4_500, end: 5_000 })).equals(content.subarray(4_500)));
+  await assert.rejects(follow(spool), StoreError);
+});
+
+test("a spool that was never written to is discarded without a trace", async () => {
+  await using subject = await setUp();
+  await subject.spool.discard({ keepFile: false });
+});
+
+test("without a file the bytes go through memory, and the writer waits for the slowest", async (context) => {
+  mockDeadlines(context);
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  const content = pseudoRandomBytes(20_000, "memory");
+  const results = [0, 1, 3].map((pace) => follow(spool, everything, pace));
+  const later = follow(spool, { start: 7_777, end: 12_345 }, 2);
+  const stuck = spool.attach();
+  let written = 0;
+  const writing = (async () => {
+    for (const { offset, bytes } of cut(content, [300])) {
+      await spool.write(offset, bytes, never());
+      written += bytes.length;
+    }
+    spool.end();
+  })();
+  await until(() => written === 900);
+  assert.equal(await isSettled(writing), false);
+  assert.equal(spool.detached?.code, "ENOENT");
+  assert.ok(written <= windowBytes, `${written} bytes were taken while a reader stood at 0`);
+  assert.equal(spool.servesFrom(0), true);
+  const rest = readAt(spool, stuck, everything);
+  await writing;
+  for (const got of await Promise.all([...results, rest])) assert.ok(got.equals(content));
+  assert.ok((await later).equals(content.subarray(7_777, 12_345)));
+  assert.equal(spool.servesFrom(0), false);
+  assert.equal(spool.filedBytes, 0);
+  await spool.discard({ keepFile: false });
+});
+
+test("a disk that fills up midway costs no reader a byte", async (context) => {
+  await using subject = await setUp();
+  const { spool, folder } = subject;
+  mockDeadlines(context);
+  // Not at a piece's edge: the file then holds a part of a piece, which does not count.
+  await fillDisk(context, folder, 4_321);
+  const content = pseudoRandomBytes(20_000, "full");
+  const results = [0, 1, 2, 4].map((pace) => follow(spool, everything, pace));
+  const tail = follow(spool, { start: 19_990, end: 20_000 });
+  for (const { offset, bytes } of cut(content, [300])) await spool.write(offset, bytes, never());
+  spool.end();
+  assert.equal(spool.detached?.code, "ENOSPC");
+  assert.equal(spool.filedBytes, 4_200);
+  for (const got of await Promise.all(results)) assert.ok(got.equals(content));
+  assert.ok((await tail).equals(content.subarray(19_990)));
+  assert.equal(spool.servesFrom(0), false);
+  await spool.discard({ keepFile: false });
+});
+
+test("a reader that still reads the file is waited for when the disk is full", async (context) => {
+  await using subject = await setUp();
+  const { spool, folder } = subject;
+  mockDeadlines(context);
+  await fillDisk(context, folder, 4_200);
+  const content = pseudoRandomBytes(12_000, "behind");
+  const behind = spool.attach();
+  const writing = (async () => {
+    for (const { offset, bytes } of cut(content, [300])) await spool.write(offset, bytes, never());
+    spool.end();
+  })();
+  await until(() => spool.detached !== undefined);
+  assert.equal(await isSettled(writing), false);
+  assert.equal(spool.servesFrom(0), true, "the file reaches to what is in memory");
+  const joiner = follow(spool);
+  assert.ok((await readAt(spool, behind, everything, 1)).equals(content));
+  assert.ok((await joiner).equals(content));
+  await writing;
+  await spool.discard({ keepFile: false });
+});
+
+test("one that lags too long loses its place; it is waited for once, not with every write", async (context) => {
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  const deadlines = mockDeadlines(context);
+  const content = pseudoRandomBytes(6_000, "laggard");
+  const laggard = spool.attach();
+  const quick = follow(spool);
+  const writing = (async () => {
+    for (const { offset, bytes } of cut(content, [300])) await spool.write(offset, bytes, never());
+    spool.end();
+  })();
+  await until(() => deadlines.length > 0);
+  assert.equal(await isSettled(writing), false);
+  deadlines[0]?.abort(new Error("its time is up"));
+  // No other deadline passes, so that the writer would never come back if it waited for the laggard again.
+  await writing;
+  assert.ok((await quick).equals(content));
+  await assert.rejects(readAt(spool, laggard, everything), /too slow/);
+  await spool.discard({ keepFile: false });
+});
+
+test("a writer that waits for readers ends with its signal", async (context) => {
+  const deadlines = mockDeadlines(context);
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  const reader = spool.attach();
+  const controller = new AbortController();
+  const reason = new Error("the process is stopping");
+  const writing = spool.write(0, Buffer.alloc(windowBytes + 1), controller.signal);
+  await until(() => deadlines.length > 0);
+  assert.equal(await isSettled(writing), false);
+  controller.abort(reason);
+  await assert.rejects(writing, reason);
+  await spool.detach(reader);
+  await spool.discard({ keepFile: false });
+});
+
+test("the last reader's leaving frees a writer that waits for it", async (context) => {
+  const deadlines = mockDeadlines(context);
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  const reader = spool.attach();
+  const writing = spool.write(0, Buffer.alloc(windowBytes + 1), never());
+  await until(() => deadlines.length > 0);
+  assert.equal(await isSettled(writing), false);
+  await spool.detach(reader);
+  await writing;
+  await spool.discard({ keepFile: false });
+});
+
+test("bytes out of order need the file", async () => {
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  await assert.rejects(spool.write(100, Buffer.from("abc"), never()), StoreError);
+  await spool.discard({ keepFile: false });
+});
+
+test("what is written without waiting for it comes out whole", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(9_000, "at once");
+  const reading = follow(spool);
+  await Promise.all(cut(content, [500]).map(({ offset, bytes }) => spool.write(offset, bytes, never())));
+  spool.end();
+  assert.equal(spool.detached, undefined);
+  assert.ok((await reading).equals(content));
+  assert.ok((await readFile(spool.path)).equals(content));
+  await spool.discard({ keepFile: false });
+});

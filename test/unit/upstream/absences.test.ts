@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { digestOf } from "../../../src/oci/digest.ts";
+import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import { rememberAbsences } from "../../../src/upstream/absences.ts";
+import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
+
+const one = parseRepository("library/one");
+const two = parseRepository("library/two");
+const tag = parseTag("1");
+const digest = digestOf(Buffer.from("blob"));
+const { signal } = new AbortController();
+
+function setUp(ttlMs: number): {
+  readonly clock: { now: number };
+  readonly calls: string[];
+  readonly upstream: Upstream;
+} {
+  const calls: string[] = [];
+  const clock = { now: 5_000 };
+  const absent =
+    (name: string) =>
+    async (...parts: readonly unknown[]): Promise<undefined> => {
+      calls.push(`${name} ${String(parts[0])} ${String(parts[1])}`);
+      return undefined;
+    };
+  const bare = {
+    resolve: absent("resolve"),
+    manifest: absent("manifest"),
+    blob: absent("blob"),
+    statBlob: absent("statBlob"),
+    tags: absent("tags"),
+    referrers: absent("referrers"),
+    close: async () => undefined,
+  };
+  return { clock, calls, upstream: rememberAbsences(bare, ttlMs, () => clock.now) };
+}
+
+test("what is not there is not asked for again for a while, by HEAD or GET", async () => {
+  const { clock, calls, upstream } = setUp(30_000);
+  await upstream.resolve(one, tag, signal);
+  await upstream.manifest(one, tag, signal);
+  assert.deepEqual(calls, [`resolve ${one} 1`]);
+  clock.now += 30_000;
+  await upstream.manifest(one, tag, signal);
+  assert.deepEqual(calls, [`resolve ${one} 1`, `manifest ${one} 1`]);
+});
+
+test("blobs and manifests, and repositories, are told apart", async () => {
+  const { calls, upstream } = setUp(30_000);
+  await upstream.blob(one, digest, { offset: 0 }, signal);
+  await upstream.manifest(one, digest, signal);
+  await upstream.blob(two, digest, { offset: 0 }, signal);
+  await upstream.statBlob(one, digest, signal);
+  assert.deepEqual(calls, [`blob ${one} ${digest}`, `manifest ${one} ${digest}`, `blob ${two} ${digest}`]);
+});
+
+test("failures and refusals are not remembered, and listings are always asked", async () => {
+  const { calls, upstream } = setUp(30_000);
+  await upstream.tags(one, "", signal);
+  await upstream.tags(one, "", signal);
+  assert.equal(calls.length, 2);
+  let asked = 0;
+  for (const failure of ["denied", "rate-limited", "status", "token", "unreachable"] as const) {
+    const failing: Partial<Upstream> = {
+      manifest: async () => {
+        asked++;
+        throw new UpstreamError("registry.example.com", failure, "it failed");
+      },
+    };
+    const remembering = rememberAbsences(failing as Upstream, 30_000, () => 0);
+    await assert.rejects(remembering.manifest(one, tag, signal), { failure });
+    await assert.rejects(remembering.manifest(one, tag, signal), { failure });
+  }
+  assert.equal(asked, 10);
+});
+
+test("with a time of 0 nothing is remembered", async () => {
+  const { calls, upstream } = setUp(0);
+  await upstream.manifest(one, tag, signal);
+  await upstream.manifest(one, tag, signal);
+  assert.equal(calls.length, 2);
+});

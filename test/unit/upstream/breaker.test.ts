@@ -1,0 +1,185 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseRepository } from "../../../src/oci/reference.ts";
+import { Breaker, type BreakerState } from "../../../src/upstream/breaker.ts";
+import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
+import { createBarrier } from "../../support/barrier.ts";
+
+const repository = parseRepository("library/test");
+const { signal } = new AbortController();
+
+interface Subject {
+  now: number;
+  /** What the upstream's tags answer; each call takes the first. */
+  readonly answers: (() => Promise<undefined>)[];
+  asked: number;
+  readonly failures: UpstreamError[];
+  readonly states: BreakerState[];
+  readonly breaker: Breaker;
+  ask(): Promise<undefined>;
+}
+
+function setUp(): Subject {
+  const failures: UpstreamError[] = [];
+  const states: BreakerState[] = [];
+  const subject: Subject = {
+    now: 1_000_000,
+    answers: [],
+    asked: 0,
+    failures,
+    states,
+    breaker: new Breaker(() => subject.now, {
+      failed: (error) => failures.push(error),
+      changed: (state) => states.push(state),
+    }),
+    ask: () => guarded.tags(repository, "", signal) as Promise<undefined>,
+  };
+  const upstream: Partial<Upstream> = {
+    tags: async () => {
+      subject.asked++;
+      return subject.answers.shift()?.();
+    },
+  };
+  const guarded = subject.breaker.guard(upstream as Upstream);
+  return subject;
+}
+
+function failed(
+  failure: UpstreamFailure,
+  options: { status?: number; retryAfterSeconds?: number } = {},
+): UpstreamError {
+  return new UpstreamError("registry.example.com", failure, "it failed", options);
+}
+
+async function failTimes(subject: Subject, times: number, failure: UpstreamFailure = "unreachable"): Promise<void> {
+  for (let count = 0; count < times; count++) {
+    subject.answers.push(() => Promise.reject(failed(failure)));
+    await assert.rejects(subject.ask(), UpstreamError);
+  }
+}
+
+test("after one failure the upstream is spared for five seconds, and an answer ends that", async () => {
+  const subject = setUp();
+  assert.equal(subject.breaker.current, undefined);
+  await failTimes(subject, 1);
+  assert.equal(subject.breaker.current, subject.failures[0]);
+  subject.now += 4_999;
+  assert.equal(subject.breaker.current, subject.failures[0]);
+  subject.now += 1;
+  assert.equal(subject.breaker.current, undefined);
+  await failTimes(subject, 1);
+  await subject.ask();
+  assert.equal(subject.breaker.current, undefined);
+  assert.equal(subject.breaker.state, "closed");
+});
+
+test("an upstream that says when to come back is spared until then, within reason", async () => {
+  for (const [retryAfterSeconds, sparedMs] of [
+    [1, 5_000],
+    [60, 60_000],
+    [86_400, 300_000],
+  ] as const) {
+    const subject = setUp();
+    subject.answers.push(() => Promise.reject(failed("rate-limited", { status: 429, retryAfterSeconds })));
+    await assert.rejects(subject.ask());
+    subject.now += sparedMs - 1;
+    assert.notEqual(subject.breaker.current, undefined, `${retryAfterSeconds} s`);
+    subject.now += 1;
+    assert.equal(subject.breaker.current, undefined, `${retryAfterSeconds} s`);
+  }
+});
+
+test("five failures in a row open it: nothing is sent until its rest is over", async () => {
+  const subject = setUp();
+  await failTimes(subject, 5);
+  assert.equal(subject.breaker.state, "open");
+  assert.equal(subject.asked, 5);
+  await assert.rejects(subject.ask(), { failure: "unreachable", message: /given a rest/ });
+  assert.equal(subject.asked, 5);
+  assert.equal(subject.failures.length, 5, "what is not sent is not told as a failure");
+  subject.now += 1_000;
+  await subject.ask();
+  assert.equal(subject.asked, 6);
+  assert.deepEqual(subject.states, ["open", "half-open", "closed"]);
+});
+
+test("an answer between failures starts the count anew", async () => {
+  const subject = setUp();
+  await failTimes(subject, 4);
+  await subject.ask();
+  await failTimes(subject, 4);
+  assert.equal(subject.breaker.state, "closed");
+});
+
+test("while one question tries whether it is back, the others fail at once", async () => {
+  const subject = setUp();
+  await failTimes(subject, 5);
+  subject.now += 1_000;
+  const barrier = createBarrier();
+  subject.answers.push(async () => {
+    await barrier.wait();
+    return undefined;
+  });
+  const probe = subject.ask();
+  await barrier.reached;
+  await assert.rejects(subject.ask(), { message: /given a rest/ });
+  assert.equal(subject.asked, 6);
+  barrier.release();
+  await probe;
+  await subject.ask();
+  assert.equal(subject.asked, 7);
+});
+
+test("each failed try doubles the rest, up to thirty seconds", async () => {
+  const subject = setUp();
+  await failTimes(subject, 5);
+  for (const rest of [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]) {
+    subject.now += rest - 1;
+    await assert.rejects(subject.ask(), { message: /given a rest/ }, `${rest} ms`);
+    subject.now += 1;
+    await failTimes(subject, 1);
+    assert.equal(subject.breaker.state, "open");
+  }
+});
+
+test("a try that is aborted lets the next one try", async () => {
+  const subject = setUp();
+  await failTimes(subject, 5);
+  subject.now += 1_000;
+  const reason = new Error("the process is stopping");
+  subject.answers.push(() => Promise.reject(reason));
+  await assert.rejects(subject.ask(), reason);
+  await subject.ask();
+  assert.equal(subject.breaker.state, "closed");
+});
+
+test("which failures spare an upstream, and which open it", async () => {
+  const rows: [failure: UpstreamFailure, spares: boolean, opens: boolean][] = [
+    ["unreachable", true, true],
+    ["timeout", true, true],
+    ["status", true, true],
+    ["token", true, true],
+    ["rate-limited", true, false],
+    ["invalid", false, false],
+    ["denied", false, false],
+    ["refused", false, false],
+    ["offline", false, false],
+  ];
+  for (const [failure, spares, opens] of rows) {
+    const subject = setUp();
+    await failTimes(subject, 1, failure);
+    assert.equal(subject.breaker.current !== undefined, spares, failure);
+    await failTimes(subject, 5, failure).catch(() => undefined);
+    assert.equal(subject.breaker.state === "open", opens, failure);
+  }
+});
+
+test("an upstream that is late is spared too, until it answers", async () => {
+  const subject = setUp();
+  const error = failed("timeout");
+  subject.breaker.late(error);
+  assert.equal(subject.breaker.current, error);
+  assert.equal(subject.breaker.state, "closed");
+  await subject.ask();
+  assert.equal(subject.breaker.current, undefined);
+});

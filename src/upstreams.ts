@@ -1,46 +1,78 @@
-import type { Config, UpstreamConfig, UpstreamDefaults } from "./config/schema.ts";
+import { readFileSync } from "node:fs";
+import { ConfigError } from "./config/config-error.ts";
+import { explainReading } from "./config/named-files.ts";
+import type { Config, EndpointConfig, ProxyEnvironment, UpstreamConfig, UpstreamDefaults } from "./config/schema.ts";
+import { createCredentials } from "./credential-sources.ts";
 import type { Namespace } from "./oci/reference.ts";
 import type { Observers } from "./observers.ts";
-import { createUpstream, type UpstreamOptions } from "./upstream/client.ts";
-import { createDispatcher } from "./upstream/dispatcher.ts";
 import type { Lookup } from "./upstream/addresses.ts";
+import { createUpstream, type UpstreamOptions } from "./upstream/client.ts";
+import { systemClock } from "./upstream/clock.ts";
+import { type ConnectionOptions, createConnections } from "./upstream/connections.ts";
+import { createFetchJson, type FetchJson } from "./upstream/credentials/fetch-json.ts";
+import type { CredentialError, CredentialSource } from "./upstream/credentials/source.ts";
+import { createDispatcher, type ProxySettings } from "./upstream/dispatcher.ts";
+import { createFailover } from "./upstream/failover.ts";
+import { publicGuard } from "./upstream/guard.ts";
+import { createOfflineUpstream } from "./upstream/offline.ts";
+import { createRateLimits } from "./upstream/rate-limits.ts";
+import type { UpstreamObserver } from "./upstream/transport.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 /** What the configuration does not say. */
 export interface UpstreamsOptions {
   readonly version: string;
-  /** How unlisted namespaces' names are resolved; the system's way where it is not given. */
+  /** How names are resolved; the system's way where it is not given. */
   readonly lookup?: Lookup;
-  /** Certificates (PEM) that are trusted for unlisted namespaces, in place of the built-in ones. */
+  /** Certificates (PEM) that are trusted for unlisted namespaces, besides the built-in ones. */
   readonly ca?: string;
+  /** Hears of credentials that could not be renewed while the old ones still do. */
+  readonly onCredentialProblem?: (namespace: string, problem: CredentialError) => void;
 }
 
 /** The clients of all upstreams, as the configuration wants them. */
 export class Upstreams {
   readonly #defaults: UpstreamDefaults;
-  readonly #userAgent: string;
+  readonly #proxies: ProxyEnvironment;
+  readonly #options: UpstreamsOptions;
   readonly #observers: Observers;
   readonly #open: Upstream[] = [];
+  readonly #sources: CredentialSource[] = [];
+  readonly #dispatchers: ReturnType<typeof createDispatcher>[] = [];
   /** The connections of all namespaces that are not configured, and of token servers of other sites. */
   readonly #public: ReturnType<typeof createDispatcher>;
 
   constructor(config: Config, options: UpstreamsOptions, observers: Observers) {
     this.#defaults = config.upstreamDefaults;
-    this.#userAgent = `entrepot/${options.version}`;
+    this.#proxies = config.proxyEnvironment;
+    this.#options = options;
     this.#observers = observers;
     this.#public = createDispatcher({
       ...config.upstreamDefaults,
-      onlyPublic: true,
+      guard: publicGuard,
       acceptInvalidCerts: false,
-      ...(options.lookup !== undefined && { lookup: options.lookup }),
-      ...(options.ca !== undefined && { ca: options.ca }),
+      lookup: options.lookup,
+      ca: options.ca,
+      proxy: toProxySettings(config.upstreamDefaults.proxy, config.proxyEnvironment),
     });
+    this.#dispatchers.push(this.#public);
   }
 
-  /** The client of a configured upstream; it may be anywhere. */
+  /**
+   * The client of a configured upstream; it may be anywhere.
+   *
+   * @throws {ConfigError} A certificate's or key's file cannot be read.
+   */
   listed(settings: UpstreamConfig): Upstream {
-    const dispatcher = createDispatcher({ ...settings, onlyPublic: false });
-    const upstream = createUpstream({ ...settings, ...this.#common(settings.namespace, settings), dispatcher });
+    if (settings.offline) {
+      return createOfflineUpstream(settings.host);
+    }
+    const observer = this.#observers.upstream(settings.namespace);
+    const own = this.#client(settings, settings, observer, settings.retries);
+    // What a mirror says of rate limits does not count for the upstream, and the next host is its second try.
+    const requestsOnly: UpstreamObserver = { request: (event) => observer.request(event) };
+    const mirrors = settings.mirrors.map((mirror) => this.#client(mirror, settings, requestsOnly, 0));
+    const upstream = mirrors.length === 0 ? own : createFailover(mirrors, own, systemClock);
     this.#open.push(upstream);
     return upstream;
   }
@@ -49,30 +81,127 @@ export class Upstreams {
   unlisted(namespace: Namespace): Upstream {
     return createUpstream({
       ...this.#defaults,
-      ...this.#common(namespace, this.#defaults),
+      ...this.#common(this.#defaults),
+      observer: this.#observers.upstream(namespace),
       host: namespace,
       tls: true,
-      acceptInvalidCerts: false,
       credentials: undefined,
       dispatcher: this.#public,
+      redirectDispatcher: this.#public,
       sharedDispatcher: true,
     });
   }
 
-  /** Gives back all connections. */
+  /** Gives back all connections, and closes the sources of credentials. */
   async close(): Promise<void> {
+    for (const source of this.#sources) {
+      source.close();
+    }
     await Promise.all(this.#open.map((upstream) => upstream.close()));
-    await this.#public.close();
+    await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.close()));
   }
 
-  #common(
-    namespace: string,
-    settings: UpstreamDefaults,
-  ): Pick<UpstreamOptions, "observer" | "publicDispatcher" | "userAgent"> {
+  #client(endpoint: EndpointConfig, settings: UpstreamConfig, observer: UpstreamObserver, retries: number): Upstream {
+    const { headers, host, pathPrefix, realmHosts, tls } = endpoint;
+    const rateLimits = createRateLimits(systemClock);
+    return createUpstream({
+      ...this.#common(settings),
+      ...createConnections(this.#connectionOptions(endpoint, settings)),
+      credentials: this.#source(endpoint, settings, rateLimits),
+      observer,
+      rateLimits,
+      retries,
+      host,
+      tls,
+      headers,
+      pathPrefix,
+      realmHosts,
+      maxConnections: settings.maxConnections,
+    });
+  }
+
+  #connectionOptions(endpoint: EndpointConfig, settings: UpstreamConfig): ConnectionOptions {
+    const { acceptInvalidCerts, allowPrivateRedirects, host, tls } = endpoint;
+    const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, namespace } = settings;
+    return {
+      host,
+      tls,
+      acceptInvalidCerts,
+      allowPrivateRedirects,
+      connectTimeoutMs,
+      headerTimeoutMs,
+      idleTimeoutMs,
+      lookup: this.#options.lookup,
+      proxy: toProxySettings(endpoint.proxy, this.#proxies),
+      ca: readNamedFile(namespace, "ca_file", endpoint.caFile),
+      clientCert: readNamedFile(namespace, "client_cert", endpoint.clientCert),
+      clientKey: readNamedFile(namespace, "client_key", endpoint.clientKey),
+    };
+  }
+
+  #source(
+    endpoint: EndpointConfig,
+    settings: UpstreamConfig,
+    budget: ReturnType<typeof createRateLimits>,
+  ): CredentialSource | undefined {
+    const { namespace } = settings;
+    const source = createCredentials(endpoint, {
+      clock: systemClock,
+      budget,
+      fetchJson: this.#cloudFetch(endpoint, settings),
+      onProblem: (problem) => this.#options.onCredentialProblem?.(namespace, problem),
+    });
+    if (source !== undefined) {
+      this.#sources.push(source);
+    }
+    return source;
+  }
+
+  /** Asks a cloud's API over connections of their own, which are made when they are needed. */
+  #cloudFetch(endpoint: EndpointConfig, settings: UpstreamConfig): FetchJson {
+    let fetchJson: FetchJson | undefined;
+    return (request, signal) => {
+      if (fetchJson === undefined) {
+        const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs } = settings;
+        const dispatcher = createDispatcher({
+          acceptInvalidCerts: false,
+          connectTimeoutMs,
+          headerTimeoutMs,
+          idleTimeoutMs,
+          lookup: this.#options.lookup,
+          proxy: toProxySettings(endpoint.proxy, this.#proxies),
+        });
+        this.#dispatchers.push(dispatcher);
+        fetchJson = createFetchJson(dispatcher);
+      }
+      return fetchJson(request, signal);
+    };
+  }
+
+  #common(settings: UpstreamDefaults): Pick<UpstreamOptions, "publicDispatcher" | "userAgent"> {
     return {
       publicDispatcher: this.#public,
-      observer: this.#observers.upstream(namespace),
-      userAgent: settings.userAgent ?? this.#userAgent,
+      userAgent: settings.userAgent ?? `entrepot/${this.#options.version}`,
     };
+  }
+}
+
+/** What the setting `proxy` comes to. A proxy of the configuration is for all hosts, whatever `NO_PROXY` says. */
+export function toProxySettings(proxy: string | undefined, environment: ProxyEnvironment): ProxySettings | undefined {
+  if (proxy === "none") {
+    return undefined;
+  }
+  const { http = "", https = "", noProxy = "" } = environment;
+  return proxy === undefined ? { http, https, noProxy } : { http: proxy, https: proxy };
+}
+
+function readNamedFile(namespace: string, key: string, path: string | undefined): Buffer | undefined {
+  if (path === undefined) {
+    return undefined;
+  }
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new ConfigError([`${key} of ${namespace}: ${path} cannot be used: ${explainReading(error)}`]);
   }
 }

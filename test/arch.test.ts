@@ -20,6 +20,7 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["http", { unit: "http", rank: 3 }],
   ["app.ts", { unit: "app", rank: 4 }],
   ["upstreams.ts", { unit: "app", rank: 4 }],
+  ["credential-sources.ts", { unit: "app", rank: 4 }],
   ["observers.ts", { unit: "app", rank: 4 }],
   ["cli", { unit: "program", rank: 5 }],
   ["main.ts", { unit: "program", rank: 5 }],

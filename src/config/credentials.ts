@@ -1,11 +1,12 @@
 import { parseNamespace } from "./address.ts";
 import { ConfigError, ValueError } from "./config-error.ts";
+import { credentialsSchema, type PasswordPair } from "./credential-schema.ts";
 import { check, formatPath } from "./messages.ts";
 import type { Config, UpstreamConfig } from "./schema.ts";
-import { credentialsSchema, impliedUpstream } from "./upstream-schema.ts";
+import { impliedUpstream } from "./upstream-schema.ts";
 
 /** What to log in with, by namespace. */
-export type CredentialMap = ReadonlyMap<string, NonNullable<UpstreamConfig["credentials"]>>;
+export type CredentialMap = ReadonlyMap<string, PasswordPair>;
 
 /**
  * Reads the JSON of `--upstream-credentials`: `{"docker.io": {"username": "…", "password": "…"}}`.
@@ -29,7 +30,7 @@ export function readCredentials(label: string, json: string): CredentialMap {
       }),
     );
   }
-  const credentials = new Map<string, NonNullable<UpstreamConfig["credentials"]>>();
+  const credentials = new Map<string, PasswordPair>();
   for (const [name, pair] of Object.entries(checked.value)) {
     const namespace = readNamespace(label, name);
     if (credentials.has(namespace)) {
@@ -48,10 +49,14 @@ function readNamespace(label: string, name: string): string {
   }
 }
 
-/** Gives upstreams their credentials, in place of those of the file. A namespace that is not listed becomes so. */
+/**
+ * Gives upstreams an account, in place of all those of the file but the ones for some repositories. A namespace that is
+ * not listed becomes so.
+ */
 export function addCredentials(config: Config, credentials: CredentialMap): Config {
-  const known = config.upstreams.map((upstream) => {
-    return { ...upstream, credentials: credentials.get(upstream.namespace) ?? upstream.credentials };
+  const known = config.upstreams.map((upstream): UpstreamConfig => {
+    const pair = credentials.get(upstream.namespace);
+    return pair === undefined ? upstream : { ...upstream, accounts: [{ kind: "password", ...pair }] };
   });
   const listed = new Set(known.map((upstream) => upstream.namespace));
   const added = [...credentials]

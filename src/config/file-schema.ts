@@ -2,6 +2,7 @@ import * as z from "zod";
 import { formatListen, parseListen, parseNamespace, parseUnlistedPattern } from "./address.ts";
 import { ValueError } from "./config-error.ts";
 import { text, timeout } from "./fields.ts";
+import { noProxies } from "./proxy.ts";
 import type { Config } from "./schema.ts";
 import { completeUpstream, impliedUpstream, upstreamDefaultsSchema, upstreamSchema } from "./upstream-schema.ts";
 
@@ -37,7 +38,10 @@ const logSchema = z.strictObject({
   }),
 });
 
-/** The one description of the configuration file: its keys, their defaults, their meaning, and what is refused. */
+/**
+ * The one description of the configuration file: its keys, their defaults, their meaning, and what is refused. The
+ * environment's proxies are not in it.
+ */
 export const fileSchema: z.ZodType<Config> = z
   .strictObject({
     listen: text(parseListen)
@@ -89,6 +93,7 @@ export const fileSchema: z.ZodType<Config> = z
       upstreams: keys.upstreams.map((entry) => completeUpstream(entry, keys.upstream_defaults)),
       upstreamDefaults: keys.upstream_defaults,
       allowUnlisted: keys.allow_unlisted,
+      proxyEnvironment: noProxies,
       log: keys.log,
       shutdownTimeoutMs: keys.shutdown_timeout,
     };

@@ -1,8 +1,11 @@
 import { ConfigError } from "./config-error.ts";
 import { addCredentials, type CredentialMap, readCredentials } from "./credentials.ts";
 import { fileSchema } from "./file-schema.ts";
-import { check, formatPath } from "./messages.ts";
+import { interpolateKeys } from "./interpolation.ts";
+import { check, formatPath, type Problem } from "./messages.ts";
+import { checkNamedFiles, explainReading } from "./named-files.ts";
 import { flagOf, isSwitch, type Option, options } from "./options.ts";
+import { readProxyEnvironment } from "./proxy.ts";
 import type { Config } from "./schema.ts";
 import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
 
@@ -41,6 +44,8 @@ export function loadConfig(sources: ConfigSources): Config {
   const main = attempt(problems, () => openFile(given.get("config"), sources));
   const list = attempt(problems, () => openFile(given.get("upstreamConfigFile"), sources));
   const credentials = attempt(problems, () => credentialsOf(given.get("upstreamCredentials")));
+  const { proxies, problems: proxyProblems } = readProxyEnvironment(sources.env);
+  problems.push(...proxyProblems.map(({ path, message }) => `${formatPath(path)}: ${message}`));
   if (problems.length > 0) {
     throw new ConfigError(problems);
   }
@@ -50,26 +55,38 @@ export function loadConfig(sources: ConfigSources): Config {
     raw["upstreams"] = upstreamsOf(list, problems);
   }
   const labels = overlay(raw, given, problems);
-  const checked = check(fileSchema, raw);
-  if ("problems" in checked) {
-    const found = checked.problems.map(({ path, message }) => {
+  const addProblems = (found: readonly Problem[]): void => {
+    const placed = found.map(({ path, message }) => {
       const label = labels.get(formatPath(path));
       return label === undefined ? place(path, message, main, list) : { line: 0, text: `${label}: ${message}` };
     });
-    problems.push(...found.sort((a, b) => a.line - b.line).map(({ text }) => text));
-  }
+    problems.push(...placed.sort((a, b) => a.line - b.line).map(({ text }) => text));
+  };
+  const filled = interpolateKeys(raw, sources.env);
+  const checked = check(fileSchema, filled.value);
+  addProblems([...filled.problems, ...("problems" in checked ? besides(filled.problems, checked.problems) : [])]);
   if (problems.length > 0 || "problems" in checked) {
     throw new ConfigError(problems);
   }
-  const config = addCredentials(checked.value, credentials ?? new Map());
-  checkDefaults(config, (path, message) => {
-    const label = labels.get(formatPath(path));
-    problems.push(label === undefined ? place(path, message, main, list).text : `${label}: ${message}`);
-  });
+  addProblems(checkNamedFiles(fromFile(checked.value, raw), (path) => sources.readFile(path)));
+  const config = { ...addCredentials(checked.value, credentials ?? new Map()), proxyEnvironment: proxies };
+  addProblems(findUnservedDefaults(config));
   if (problems.length > 0) {
     throw new ConfigError(problems);
   }
   return config;
+}
+
+/** The problems that stand elsewhere than those that are known. */
+function besides(known: readonly Problem[], problems: readonly Problem[]): Problem[] {
+  const places = new Set(known.map(({ path }) => formatPath(path)));
+  return problems.filter(({ path }) => !places.has(formatPath(path)));
+}
+
+/** The upstreams that stand in the file, without the one that was added before them. */
+function fromFile({ upstreams }: Config, raw: unknown): Config["upstreams"] {
+  const written = isPlain(raw) && Array.isArray(raw["upstreams"]) ? raw["upstreams"].length : 0;
+  return upstreams.slice(upstreams.length - written);
 }
 
 function lookUp(option: Option, { flags, env }: ConfigSources): Given | undefined {
@@ -103,9 +120,7 @@ function openFile(given: Given | undefined, sources: ConfigSources): YamlFile | 
   try {
     content = sources.readFile(path);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-    const reason = { ENOENT: "there is no such file", EACCES: "permission denied", EISDIR: "it is a folder" }[code];
-    throw new ConfigError([`${given.label}: ${path} cannot be read: ${reason ?? code}`]);
+    throw new ConfigError([`${given.label}: ${path} cannot be read: ${explainReading(error)}`]);
   }
   return parseYamlFile(path, content);
 }
@@ -188,17 +203,13 @@ function place(
 }
 
 /** A default that could never be served is a mistake. */
-function checkDefaults(config: Config, report: (path: KeyPath, message: string) => void): void {
-  if (config.allowUnlisted !== false) {
-    return;
-  }
+function findUnservedDefaults(config: Config): Problem[] {
   const listed = new Set(config.upstreams.map((upstream) => upstream.namespace));
-  for (const [key, namespace] of [
-    ["default_namespace", config.defaultNamespace],
-    ["default_upstream_namespace", config.defaultUpstreamNamespace],
-  ] as const) {
-    if (!listed.has(namespace)) {
-      report([key], `${namespace} is not among the upstreams, and allow_unlisted is false`);
-    }
-  }
+  const defaults = [
+    { key: "default_namespace", namespace: config.defaultNamespace },
+    { key: "default_upstream_namespace", namespace: config.defaultUpstreamNamespace },
+  ].filter(({ namespace }) => config.allowUnlisted === false && !listed.has(namespace));
+  return defaults.map(({ key, namespace }) => {
+    return { path: [key], message: `${namespace} is not among the upstreams, and allow_unlisted is false` };
+  });
 }

@@ -2,6 +2,9 @@ import leven from "leven";
 import * as z from "zod";
 import type { KeyPath } from "./yaml-file.ts";
 
+/** A JSON Schema, as zod makes it. */
+export type JsonSchema = z.core.JSONSchema.BaseSchema;
+
 /** Something to put right: where it stands in the data, and what is wrong. */
 export interface Problem {
   readonly path: KeyPath;
@@ -70,12 +73,13 @@ const expectations: Readonly<Record<string, string>> = {
   string: "text",
 };
 
-const secretKeys: readonly string[] = ["username", "password"];
+const secretKeys: readonly string[] = ["username", "password", "proxy"];
+const durationKeys = /_time(?:out)?$|_ttl$|^stale_/;
 
 /** The message of one issue; it repeats no secret. */
 function describe(issue: z.core.$ZodRawIssue): string {
   if (issue.code === "invalid_type") {
-    return describeType(issue.expected, issue.input, String(issue.path?.at(-1)));
+    return describeType(issue.expected, issue.input, issue.path ?? []);
   }
   if (issue.code === "invalid_value") {
     const values = issue.values.map(String);
@@ -92,16 +96,20 @@ function describe(issue: z.core.$ZodRawIssue): string {
   return issue.message ?? "is not valid";
 }
 
-function describeType(type: string, input: unknown, key: string): string {
+function describeType(type: string, input: unknown, path: readonly PropertyKey[]): string {
   if (input === undefined) {
     return "is required";
   }
   const expected = expectations[type] ?? type;
-  if (expected === "text" && secretKeys.includes(key)) {
+  const key = String(path.at(-1));
+  if (expected === "text" && (secretKeys.includes(key) || path.at(-2) === "headers")) {
     return "expected text; put it in quotes";
   }
-  if (expected === "text" && typeof input === "number" && /_time(out)?$|^stale_if_error$/.test(key)) {
+  if (expected === "text" && typeof input === "number" && durationKeys.test(key)) {
     return `a duration needs a unit: write "${input}s" for seconds (10s, 15m, 14d)`;
+  }
+  if (expected === "text" && typeof input === "number" && key === "rate_limit_reserve") {
+    return 'a share needs a percent sign: write "10%"';
   }
   // A text where a list or mapping belongs may be anything, credentials too.
   return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;
@@ -116,13 +124,19 @@ function problemsOf(issue: z.core.$ZodIssue, root: unknown, known: () => readonl
     });
   }
   if (issue.code === "invalid_union") {
-    const deep = issue.errors.filter((branch) => branch.some((inner) => inner.path.length > 0)).flat();
-    if (deep.length > 0) {
-      return deep.map((inner) => ({ path: [...path, ...(inner.path as KeyPath)], message: inner.message }));
-    }
-    return [{ path, message: `${issue.message}, got ${show(valueAt(root, path), true)}` }];
+    const value = valueAt(root, path);
+    const meant = issue.errors.find((branch) => !branch.some((inner) => isOtherType(inner, value)));
+    return meant === undefined
+      ? [{ path, message: `${issue.message}, got ${show(value, true)}` }]
+      : meant.flatMap((inner) => problemsOf({ ...inner, path: [...path, ...inner.path] }, root, known));
   }
   return [{ path, message: issue.message }];
+}
+
+/** Whether an issue says that a branch of a union is for values of another type. */
+function isOtherType(issue: z.core.$ZodIssue, value: unknown): boolean {
+  const isWord = issue.code === "invalid_value" && typeof value === "object";
+  return issue.path.length === 0 && (issue.code === "invalid_type" || isWord);
 }
 
 function valueAt(root: unknown, path: KeyPath): unknown {
@@ -135,13 +149,24 @@ function valueAt(root: unknown, path: KeyPath): unknown {
 
 /** The keys that the schema has at a path. */
 function keysOf(schema: z.ZodType, path: readonly PropertyKey[]): readonly string[] {
-  let node = z.toJSONSchema(schema, { io: "input" }) as z.core.JSONSchema.BaseSchema;
+  let node = z.toJSONSchema(schema, { io: "input" }) as JsonSchema;
   for (const part of path) {
     const next = typeof part === "number" ? node.items : (node.properties?.[String(part)] ?? node.additionalProperties);
     if (typeof next !== "object" || Array.isArray(next)) {
       return [];
     }
-    node = next;
+    node = structureOf(next);
   }
   return Object.keys(node.properties ?? {});
+}
+
+/** Of a schema with alternatives, the one that has keys or items. */
+export function structureOf(schema: JsonSchema): JsonSchema {
+  for (const branch of schema.anyOf ?? []) {
+    const inner = typeof branch === "object" ? structureOf(branch) : {};
+    if (inner.properties !== undefined || inner.items !== undefined) {
+      return inner;
+    }
+  }
+  return schema;
 }

@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { fileSchema } from "./file-schema.ts";
+import { type JsonSchema, structureOf } from "./messages.ts";
+import { interpolatedKeys } from "./interpolation.ts";
 import { options } from "./options.ts";
-
-type Schema = z.core.JSONSchema.BaseSchema;
+import { upstreamDefaultsKeys } from "./upstream-schema.ts";
 
 /** The JSON Schema (2020-12) of the configuration file: what an editor completes and checks with. */
 export function formatJsonSchema(): string {
@@ -12,8 +13,8 @@ export function formatJsonSchema(): string {
 
 /** The reference of all settings as Markdown: flags, environment, keys of the file. */
 export function formatReference(): string {
-  const schema = z.toJSONSchema(fileSchema, { io: "input" }) as Schema;
-  const sections: string[][] = [];
+  const schema = z.toJSONSchema(fileSchema, { io: "input" }) as JsonSchema;
+  const sections: Sections = { lines: [], paths: new Map() };
   const top = rowsOf(schema, sections, "");
   return `${[
     "# Configuration",
@@ -22,7 +23,7 @@ export function formatReference(): string {
     "",
     "A flag beats an environment variable, which beats the file, which beats the default. Without any setting the",
     "program mirrors docker.io, and every other public registry by the name it is asked for. `entrepot check` checks",
-    "all settings and prints what they come to, with user names and passwords hidden.",
+    "all settings and prints what they come to, with user names, passwords and the values of headers hidden.",
     "",
     "## Flags and environment",
     "",
@@ -36,8 +37,12 @@ export function formatReference(): string {
       return row([code(flag), code(option.env), code(option.fallback ?? ""), key, option.description]);
     }),
     "",
-    "`--upstream-credentials` beats the credentials in the files, namespace by namespace; a namespace that the files do",
-    "not list becomes an upstream whose host is the namespace.",
+    "`--upstream-credentials` beats the credentials in the files, namespace by namespace, except for those of",
+    "`credentials_by_repository`; a namespace that the files do not list becomes an upstream whose host is the namespace.",
+    "",
+    "`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or in small letters, name the proxy of each upstream that has",
+    "no `proxy` of its own or by `upstream_defaults`. `NO_PROXY` (`host`, `host:port`, `.suffix`, `*`, separated by",
+    "commas) does not count for a `proxy` of the file; `proxy: none` does that.",
     "",
     "## The file",
     "",
@@ -49,38 +54,67 @@ export function formatReference(): string {
     "Durations are whole numbers with units, added up: `0s`, `90s`, `1h 30m`, `14d`. The units are ns, us, ms, s, m, h,",
     "d, w, M (a month of 30.44 days) and y (365.25 days), or their names in full.",
     "",
+    "Paths that do not begin with `/` start at the working directory. Files of certificates and keys are read once, at",
+    "start, which fails without them; files with passwords are read when they are needed, and again when they change.",
+    "",
+    "### Variables",
+    "",
+    "`${NAME}` stands for a variable of the environment, which must be set, in the texts of these keys of an upstream:",
+    `${[...interpolatedKeys].map(code).join(", ")}, and in all of \`headers\`. Only a dollar sign right`,
+    "before a brace means anything: `$oauthtoken`, `pa$$word` and `5$` are what they are. `$${` is the text `${`; in a row",
+    "of dollar signs before a brace, two stand for one. What `--upstream-credentials` holds is taken to the letter.",
+    "",
     "### Top level",
     "",
     ...table(top),
-    ...sections.flat(),
+    ...sections.lines.flat(),
   ].join("\n")}`;
 }
+
+/** The sections below the top level. */
+interface Sections {
+  readonly lines: string[][];
+  /** Where a mapping is described already, by its schema. */
+  readonly paths: Map<string, string>;
+}
+
+const sharedKeys: ReadonlySet<string> = new Set(upstreamDefaultsKeys);
 
 function table(rows: readonly string[]): string[] {
   return ["| Key | Type | Default | Meaning |", "| --- | --- | --- | --- |", ...rows, ""];
 }
 
 /** One row a key; nested mappings become sections of their own. */
-function rowsOf(schema: Schema, sections: string[][], parent: string): string[] {
+function rowsOf(schema: JsonSchema, sections: Sections, parent: string): string[] {
   const required = new Set(schema.required);
   return Object.entries(schema.properties ?? {}).map(([key, value]) => {
     if (typeof value !== "object") {
       return row([code(key), "", "", ""]);
     }
-    const item = Array.isArray(value.items) || typeof value.items !== "object" ? undefined : value.items;
-    const nested = value.properties === undefined ? item : value;
+    const { items, ...rest } = structureOf(value);
+    const item = Array.isArray(items) || typeof items !== "object" ? undefined : structureOf(items);
+    const nested = rest.properties === undefined ? item : rest;
     const path = item?.properties === undefined ? `${parent}${key}` : `${parent}${key}[]`;
-    if (nested?.properties !== undefined) {
+    const type = typeOf(value);
+    const fallback = defaultOf(key, value, required, parent);
+    if (nested?.properties === undefined) {
+      return row([code(key), type, fallback, value.description ?? ""]);
+    }
+    const content = JSON.stringify(nested.properties);
+    const known = sections.paths.get(content);
+    if (known === undefined) {
+      sections.paths.set(content, path);
       // The place is taken before the children's, so that sections come in the order of the file.
       const section: string[] = [];
-      sections.push(section);
+      sections.lines.push(section);
       section.push(`### ${code(path)}`, "", ...table(rowsOf(nested, sections, `${path}.`)));
     }
-    return row([code(key), typeOf(value), defaultOf(key, value, required, parent), value.description ?? ""]);
+    const shown = known === undefined ? type : `${type}, as ${code(known)}`;
+    return row([code(key), shown, fallback, value.description ?? ""]);
   });
 }
 
-function typeOf(schema: Schema): string {
+function typeOf(schema: JsonSchema): string {
   if (schema.enum !== undefined) {
     return schema.enum.map((value) => code(String(value))).join(", ");
   }
@@ -96,20 +130,22 @@ function typeOf(schema: Schema): string {
   if (schema.type === "integer") {
     return `${schema.minimum} to ${schema.maximum}`;
   }
+  if (schema.type === "string" && schema.pattern?.includes("%") === true) {
+    return "percentage";
+  }
   const isDuration = schema.type === "string" && schema.pattern !== undefined;
   const names: Record<string, string> = { object: "mapping", array: "list", boolean: "boolean", null: "null" };
   return isDuration ? "duration" : (names[schema.type ?? ""] ?? "text");
 }
 
-function defaultOf(key: string, schema: Schema, required: ReadonlySet<string>, parent: string): string {
+function defaultOf(key: string, schema: JsonSchema, required: ReadonlySet<string>, parent: string): string {
   if (required.has(key)) {
     return "required";
   }
-  if (schema.default !== undefined && schema.type !== "object") {
+  if (schema.default !== undefined && schema.properties === undefined) {
     return code(JSON.stringify(schema.default).replaceAll('"', ""));
   }
-  const shared = parent === "upstreams[]." && !["username", "password"].includes(key);
-  return shared ? "as `upstream_defaults`" : "";
+  return parent === "upstreams[]." && sharedKeys.has(key) ? "as `upstream_defaults`" : "";
 }
 
 function row(cells: readonly string[]): string {

@@ -1,11 +1,18 @@
 import * as z from "zod";
 import { parseHost, parseNamespace } from "./address.ts";
 import { ValueError } from "./config-error.ts";
-import { count, duration, durationOrForever, text, timeout } from "./fields.ts";
+import { addProblem, type PasswordPair } from "./credential-schema.ts";
+import {
+  dockerHubHost,
+  endpointKeys,
+  mirrorSchema,
+  plainEndpoint,
+  proxySchema,
+  readEndpoint,
+} from "./endpoint-schema.ts";
+import { count, duration, durationOrForever, share, text, timeout } from "./fields.ts";
+import { parseRepositoryPattern } from "./repository-names.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "./schema.ts";
-
-/** Docker Hub's registry: what `docker.io` is asked at. */
-export const dockerHubHost = "registry-1.docker.io";
 
 /** An upstream's entry as it was read: what it leaves out comes from the defaults. */
 export interface UpstreamEntry extends Omit<UpstreamConfig, keyof UpstreamDefaults> {
@@ -19,23 +26,6 @@ function parsePlainText(value: string): string {
   return value;
 }
 
-/** Checks a user name for Basic authentication (RFC 7617 §2); the message does not repeat it. */
-function parseUsername(value: string): string {
-  // oxlint-disable-next-line no-control-regex -- what is refused are the control characters
-  if (value === "" || /[:\x00-\x1f\x7f]/.test(value)) {
-    throw new ValueError("must not be empty, nor hold a colon or a control character");
-  }
-  return value;
-}
-
-function parsePassword(value: string): string {
-  // oxlint-disable-next-line no-control-regex -- what is refused are the control characters
-  if (value === "" || /[\x00-\x1f\x7f]/.test(value)) {
-    throw new ValueError("must not be empty, nor hold a control character such as a line's end");
-  }
-  return value;
-}
-
 function parseServerName(value: string): string {
   if (value.includes(":") || value.includes("/") || value.includes("@")) {
     throw new ValueError("expected a host name without port, such as hub.example.com");
@@ -43,15 +33,14 @@ function parseServerName(value: string): string {
   return parseHost(value);
 }
 
-function parseUpstreamHost(value: string): string {
-  const host = parseHost(value);
-  return host === "docker.io" ? dockerHubHost : host;
-}
-
 const tunables = {
   user_agent: text(parsePlainText)
     .nullable()
     .meta({ description: "The `User-Agent` that the upstream is sent; null for `entrepot/<version>`." }),
+  proxy: proxySchema.meta({
+    description:
+      "The HTTP proxy that the upstream is asked through: a URL such as `http://user:password@proxy.example.com:3128`, or `none` for a direct connection. Null for what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say in the environment.",
+  }),
   manifest_invalidation_time: duration(
     "How long a tag is served without asking the upstream. After it, one HEAD request asks whether the tag has moved. `0s` asks every time. What is pulled by digest is never asked for again.",
   ),
@@ -61,6 +50,19 @@ const tunables = {
   stale_if_error: durationOrForever(
     "How long after the upstream last confirmed a tag it may still be served while the upstream fails: a duration, or `forever`.",
   ),
+  stale_while_revalidate: durationOrForever(
+    "How long after `manifest_invalidation_time` a tag is still served at once, while the upstream is asked in the background: a duration, or `forever`. `0s` waits for the upstream's answer.",
+  ),
+  keep_deleted: z.boolean().meta({
+    description:
+      "Whether a cached tag is still served, marked as stale, after the upstream said that it is gone; otherwise it is gone here, too.",
+  }),
+  negative_ttl: duration(
+    "How long it is remembered that the upstream does not have something (a 404; never a refusal or a failure). `0s` asks every time.",
+  ),
+  rate_limit_reserve: share(
+    "The share of the upstream's rate limit that is kept for what is not cached: when less is left, tags are served without asking for as long as the limit's window lasts. `0%` keeps nothing.",
+  ),
   max_connections: count("Connections to the upstream at one time; further requests wait in a queue.", 1, 10_000),
   connect_timeout: timeout("How long making a connection may take, TLS included.", 1),
   header_timeout: timeout("How long the upstream may take to begin its answer.", 1),
@@ -68,33 +70,58 @@ const tunables = {
   retries: count("Tries after the first one that bring no progress, before a request is given up.", 0, 100),
 };
 
-/** The schema of `upstream_defaults`. */
-export const upstreamDefaultsSchema: z.ZodType<UpstreamDefaults> = z
-  .strictObject({
-    user_agent: tunables.user_agent.prefault(null),
-    manifest_invalidation_time: tunables.manifest_invalidation_time.prefault("10m"),
-    blob_invalidation_time: tunables.blob_invalidation_time.prefault("14d"),
-    stale_if_error: tunables.stale_if_error.prefault("forever"),
-    max_connections: tunables.max_connections.prefault(32),
-    connect_timeout: tunables.connect_timeout.prefault("10s"),
-    header_timeout: tunables.header_timeout.prefault("20s"),
-    idle_timeout: tunables.idle_timeout.prefault("30s"),
-    retries: tunables.retries.prefault(3),
-  })
-  .transform((keys): UpstreamDefaults => ({
+const defaultsSchema = z.strictObject({
+  user_agent: tunables.user_agent.prefault(null),
+  proxy: tunables.proxy.prefault(null),
+  manifest_invalidation_time: tunables.manifest_invalidation_time.prefault("10m"),
+  blob_invalidation_time: tunables.blob_invalidation_time.prefault("14d"),
+  stale_if_error: tunables.stale_if_error.prefault("forever"),
+  stale_while_revalidate: tunables.stale_while_revalidate.prefault("0s"),
+  keep_deleted: tunables.keep_deleted.prefault(true),
+  negative_ttl: tunables.negative_ttl.prefault("30s"),
+  rate_limit_reserve: tunables.rate_limit_reserve.prefault("10%"),
+  max_connections: tunables.max_connections.prefault(32),
+  connect_timeout: tunables.connect_timeout.prefault("10s"),
+  header_timeout: tunables.header_timeout.prefault("20s"),
+  idle_timeout: tunables.idle_timeout.prefault("30s"),
+  retries: tunables.retries.prefault(3),
+});
+
+type DefaultsKeys = z.output<typeof defaultsSchema>;
+
+/** The keys that an upstream's entry may leave to `upstream_defaults`. */
+export const upstreamDefaultsKeys: readonly string[] = Object.keys(tunables);
+
+/** Gives keys the names that the program has for them. */
+function readTunables(keys: { readonly [K in keyof DefaultsKeys]?: DefaultsKeys[K] | undefined }): {
+  [K in keyof UpstreamDefaults]: UpstreamDefaults[K] | undefined;
+} {
+  return {
     userAgent: keys.user_agent ?? undefined,
+    proxy: keys.proxy ?? undefined,
     manifestInvalidationMs: keys.manifest_invalidation_time,
     blobInvalidationMs: keys.blob_invalidation_time,
     staleIfErrorMs: keys.stale_if_error,
+    staleWhileRevalidateMs: keys.stale_while_revalidate,
+    keepDeleted: keys.keep_deleted,
+    negativeTtlMs: keys.negative_ttl,
+    rateLimitReserve: keys.rate_limit_reserve,
     maxConnections: keys.max_connections,
     connectTimeoutMs: keys.connect_timeout,
     headerTimeoutMs: keys.header_timeout,
     idleTimeoutMs: keys.idle_timeout,
     retries: keys.retries,
-  }));
+  };
+}
 
-const username = text(parseUsername);
-const password = text(parsePassword);
+/** The schema of `upstream_defaults`. */
+export const upstreamDefaultsSchema: z.ZodType<UpstreamDefaults> = defaultsSchema.transform(
+  // The schema has a default for each of them.
+  (keys) => readTunables(keys) as UpstreamDefaults,
+);
+
+const patternForm =
+  "`*` stands for anything within a part of the name, `**` for anything: `library/*`, `team/**`. Docker Hub's own images are in `library/`.";
 
 /** The schema of one entry of `upstreams`. */
 export const upstreamSchema: z.ZodType<UpstreamEntry> = z
@@ -103,23 +130,23 @@ export const upstreamSchema: z.ZodType<UpstreamEntry> = z
       description:
         "The name by which clients know the registry (`?ns=`, or the first part of a path). `index.docker.io` and `registry-1.docker.io` are `docker.io`.",
     }),
-    host: text(parseUpstreamHost).meta({
+    ...endpointKeys,
+    mirrors: z.array(mirrorSchema).prefault([]).meta({
       description:
-        "The registry that is asked: `host[:port]`, without scheme or path. `docker.io`, which is no registry, stands for `registry-1.docker.io`.",
+        "Registries with the same content that are tried first, in this order; the upstream itself comes last. Each is a host, or a mapping.",
     }),
-    tls: z.boolean().prefault(true).meta({ description: "Whether the upstream is asked over HTTPS." }),
-    accept_invalid_certs: z
-      .boolean()
-      .prefault(false)
-      .meta({ description: "Whether any certificate of the upstream is taken, unchecked." }),
-    username: username
+    offline: z.boolean().prefault(false).meta({
+      description: "Whether the upstream and its mirrors are never asked, so that only what is cached is served.",
+    }),
+    allow: z
+      .array(text(parseRepositoryPattern))
       .nullable()
       .optional()
-      .meta({ description: "The user name for the upstream; together with `password`. Null for none." }),
-    password: password
-      .nullable()
-      .optional()
-      .meta({ description: "The password or access token; together with `username`. Null for none." }),
+      .meta({ description: `The only repositories that are served; null for all. ${patternForm}` }),
+    deny: z
+      .array(text(parseRepositoryPattern))
+      .prefault([])
+      .meta({ description: "Repositories that are not served, even if `allow` has them; of the same form." }),
     server_names: z.array(text(parseServerName)).prefault([]).meta({
       description:
         "`Host` headers that mean this upstream, without port: a request that is sent to the mirror under such a name, and has no `?ns=`, is for this namespace.",
@@ -127,62 +154,46 @@ export const upstreamSchema: z.ZodType<UpstreamEntry> = z
     ...z.strictObject(tunables).partial().shape,
   })
   .transform((keys, context): UpstreamEntry => {
-    const credentials = pairOf(keys.username ?? undefined, keys.password ?? undefined);
-    if (typeof credentials === "string") {
-      const missing = credentials === "username" ? "password" : "username";
-      context.addIssue({ code: "custom", path: [credentials], message: `needs a ${missing} with it` });
-      return z.NEVER;
+    const { namespace } = keys;
+    const patterns = [
+      ...(keys.allow ?? []).map((pattern, index) => ({ path: ["allow", index], pattern })),
+      ...keys.deny.map((pattern, index) => ({ path: ["deny", index], pattern })),
+      ...keys.credentials_by_repository.map(({ match }, index) => {
+        return { path: ["credentials_by_repository", index, "match"], pattern: match };
+      }),
+    ];
+    for (const { path, pattern } of patterns.filter(({ pattern }) => pattern.startsWith(`${namespace}/`))) {
+      const message = `leave the namespace out: write "${pattern.slice(namespace.length + 1)}"`;
+      addProblem(context, { path, message });
     }
     return {
-      namespace: keys.namespace,
-      host: keys.host,
-      tls: keys.tls,
-      acceptInvalidCerts: keys.accept_invalid_certs,
-      credentials,
+      namespace,
+      ...readEndpoint(keys, (problem) => addProblem(context, problem)),
+      mirrors: keys.mirrors,
+      offline: keys.offline,
+      allow: keys.allow ?? undefined,
+      deny: keys.deny,
       serverNames: keys.server_names,
-      tunables: {
-        userAgent: keys.user_agent ?? undefined,
-        manifestInvalidationMs: keys.manifest_invalidation_time,
-        blobInvalidationMs: keys.blob_invalidation_time,
-        staleIfErrorMs: keys.stale_if_error,
-        maxConnections: keys.max_connections,
-        connectTimeoutMs: keys.connect_timeout,
-        headerTimeoutMs: keys.header_timeout,
-        idleTimeoutMs: keys.idle_timeout,
-        retries: keys.retries,
-      },
+      tunables: readTunables(keys),
     };
   });
 
-/** The schema of `--upstream-credentials`: namespaces with what to log in with. */
-export const credentialsSchema: z.ZodType<Record<string, { username: string; password: string }>> = z.record(
-  z.string(),
-  z.strictObject({ username, password }),
-);
-
-/** Both, neither, or the name of the one that stands alone. */
-function pairOf(
-  name: string | undefined,
-  secret: string | undefined,
-): UpstreamConfig["credentials"] | "username" | "password" {
-  if (name !== undefined && secret !== undefined) {
-    return { username: name, password: secret };
-  }
-  if (name === undefined && secret === undefined) {
-    return undefined;
-  }
-  return name === undefined ? "password" : "username";
-}
-
 /** Fills in what an entry leaves out. */
 export function completeUpstream(entry: UpstreamEntry, defaults: UpstreamDefaults): UpstreamConfig {
-  const { tunables: own, ...rest } = entry;
+  const { tunables: own, mirrors, ...rest } = entry;
+  const proxy = own.proxy ?? defaults.proxy;
   return {
     ...rest,
+    mirrors: mirrors.map((mirror) => ({ ...mirror, proxy: mirror.proxy ?? proxy })),
+    proxy,
     userAgent: own.userAgent ?? defaults.userAgent,
     manifestInvalidationMs: own.manifestInvalidationMs ?? defaults.manifestInvalidationMs,
     blobInvalidationMs: own.blobInvalidationMs ?? defaults.blobInvalidationMs,
     staleIfErrorMs: own.staleIfErrorMs ?? defaults.staleIfErrorMs,
+    staleWhileRevalidateMs: own.staleWhileRevalidateMs ?? defaults.staleWhileRevalidateMs,
+    keepDeleted: own.keepDeleted ?? defaults.keepDeleted,
+    negativeTtlMs: own.negativeTtlMs ?? defaults.negativeTtlMs,
+    rateLimitReserve: own.rateLimitReserve ?? defaults.rateLimitReserve,
     maxConnections: own.maxConnections ?? defaults.maxConnections,
     connectTimeoutMs: own.connectTimeoutMs ?? defaults.connectTimeoutMs,
     headerTimeoutMs: own.headerTimeoutMs ?? defaults.headerTimeoutMs,
@@ -194,16 +205,18 @@ export function completeUpstream(entry: UpstreamEntry, defaults: UpstreamDefault
 /** An upstream at a namespace that no entry describes: HTTPS, at the namespace's own host. */
 export function impliedUpstream(
   namespace: string,
-  credentials: UpstreamConfig["credentials"],
+  credentials: PasswordPair | undefined,
   defaults: UpstreamDefaults,
 ): UpstreamConfig {
   return {
+    ...plainEndpoint(namespace === "docker.io" ? dockerHubHost : namespace),
     ...defaults,
     namespace,
-    host: namespace === "docker.io" ? dockerHubHost : namespace,
-    tls: true,
-    acceptInvalidCerts: false,
-    credentials,
+    accounts: credentials === undefined ? [] : [{ kind: "password", ...credentials }],
+    mirrors: [],
+    offline: false,
+    allow: undefined,
+    deny: [],
     serverNames: [],
   };
 }

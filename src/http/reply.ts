@@ -132,7 +132,11 @@ function describeUpstream(error: UpstreamError): Description {
       }
       return { status: 502, code: "UNAVAILABLE", message: "the upstream registry sent something wrong" };
     case "offline":
-      return { status: 404, code: "NOT_FOUND", message: "this is not cached, and its upstream is set to be never asked" };
+      return {
+        status: 404,
+        code: "NOT_FOUND",
+        message: "this is not cached, and its upstream is set to be never asked",
+      };
     case "unreachable":
       return { status: 502, code: "UNAVAILABLE", message: "the upstream registry cannot be reached" };
     case "token":

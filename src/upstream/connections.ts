@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
-import { parseBase } from "./base-url.ts";
 import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import { createOwnPlace, createRedirectGuard } from "./guard.ts";
+import { UpstreamError } from "./upstream.ts";
 
 /** How the connections of one configured upstream are made. */
 export interface ConnectionOptions extends Omit<DispatcherOptions, "guard" | "own"> {
@@ -36,4 +36,17 @@ export function createConnections(options: ConnectionOptions): Connections {
     dispatcher: createDispatcher({ ...options, own }),
     redirectDispatcher: createDispatcher({ ...options, guard, clientCert: undefined, clientKey: undefined }),
   };
+}
+
+/**
+ * The URL of a registry's root.
+ *
+ * @throws {UpstreamError} "refused": `host` is not a host with an optional port.
+ */
+export function parseBase({ host, tls }: { readonly host: string; readonly tls: boolean }): URL {
+  const base = URL.parse(`${tls ? "https" : "http"}://${host}/`);
+  if (base === null || /[/?#@\\\s]/.test(host)) {
+    throw new UpstreamError(host, "refused", "not a host name with an optional port");
+  }
+  return base;
 }

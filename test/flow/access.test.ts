@@ -5,11 +5,17 @@ import { createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { open } from "../support/http.ts";
 import { mediaTypes } from "../support/image.ts";
-import { startMirror } from "../support/mirror.ts";
+import { type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const secret = pseudoRandomBytes(200_000, "secret");
+
+/** Pulls from a mirror that is closed again, so that all is stored. */
+async function pullBefore(host: string, options: MirrorOptions, paths: readonly string[]): Promise<void> {
+  await using earlier = await startMirror(host, options);
+  for (const path of paths) assert.equal((await earlier.get(path)).status, 200, path);
+}
 
 /** Adds a manifest to a repository that lists a blob, whether or not the repository has it. */
 function addListing(upstream: ScriptedUpstream, repository: string, digest: string): void {
@@ -22,14 +28,19 @@ function addListing(upstream: ScriptedUpstream, repository: string, digest: stri
 }
 
 test("what is cached through one repository is not served through another that does not have it", async () => {
+  await using folder = await createTemporaryDirectory();
   await using upstream = await createUpstream();
   await using other = await createUpstream();
-  await using mirror = await startMirror(upstream.host, { others: [{ namespace: "quay.io", host: other.host }] });
+  const options = { root: folder.path, others: [{ namespace: "quay.io", host: other.host }] };
   const digest = upstream.addBlob(secret, { repository: "team/private" });
   const image = upstream.addImage("team/private", "1");
-  for (const path of [`blobs/${digest}`, `manifests/${image.digest}`, "manifests/1"]) {
-    assert.equal((await mirror.get(`/v2/team/private/${path}`)).status, 200);
-  }
+  const resources = [`blobs/${digest}`, `manifests/${image.digest}`, "manifests/1"];
+  await pullBefore(
+    upstream.host,
+    options,
+    resources.map((resource) => `/v2/team/private/${resource}`),
+  );
+  await using mirror = await startMirror(upstream.host, options);
   const strangers = ["/v2/team/public", "/v2/team/private2", "/v2/team/private/deeper", "/v2/quay.io/team/private"];
   for (const repository of strangers) {
     for (const method of ["GET", "HEAD"]) {
@@ -47,10 +58,12 @@ test("what is cached through one repository is not served through another that d
 });
 
 test("a repository whose upstream confirms a cached blob gets it without another transfer", async () => {
+  await using folder = await createTemporaryDirectory();
   await using upstream = await createUpstream();
-  await using mirror = await startMirror(upstream.host);
+  const options = { root: folder.path, upstream: { retries: 0 } };
   const digest = upstream.addBlob(secret, { repository: "team/first" });
-  assert.equal((await mirror.get(`/v2/team/first/blobs/${digest}`)).status, 200);
+  await pullBefore(upstream.host, options, [`/v2/team/first/blobs/${digest}`]);
+  await using mirror = await startMirror(upstream.host, options);
   const path = `/v2/team/second/blobs/${digest}`;
   assert.equal((await mirror.get(path)).status, 404);
   upstream.addBlob(secret, { repository: "team/second" });
@@ -62,10 +75,12 @@ test("a repository whose upstream confirms a cached blob gets it without another
 });
 
 test("while the upstream cannot be asked, a repository that is not known to have a blob does not get it", async () => {
+  await using folder = await createTemporaryDirectory();
   await using upstream = await createUpstream();
-  await using mirror = await startMirror(upstream.host, { upstream: { retries: 0 } });
+  const options = { root: folder.path, upstream: { retries: 0 } };
   const digest = upstream.addBlob(secret);
-  assert.equal((await mirror.get(`/v2/team/first/blobs/${digest}`)).status, 200);
+  await pullBefore(upstream.host, options, [`/v2/team/first/blobs/${digest}`]);
+  await using mirror = await startMirror(upstream.host, options);
   await upstream.down();
   const answer = await mirror.get(`/v2/team/second/blobs/${digest}`);
   assert.equal(answer.status, 502);
@@ -78,10 +93,7 @@ test("another repository joins a running fill only when it is known to have the 
   await using upstream = await createUpstream();
   const digest = upstream.addBlob(secret);
   addListing(upstream, "team/linked", digest);
-  {
-    await using earlier = await startMirror(upstream.host, { root: folder.path });
-    assert.equal((await earlier.get("/v2/team/linked/manifests/1")).status, 200);
-  }
+  await pullBefore(upstream.host, { root: folder.path }, ["/v2/team/linked/manifests/1"]);
   await using mirror = await startMirror(upstream.host, { root: folder.path });
   const path = (repository: string): string => `/v2/team/${repository}/blobs/${digest}`;
   const halfway = createBarrier();
@@ -113,10 +125,7 @@ test("another registry's repository never joins a fill, whatever its manifests l
   const digest = upstream.addBlob(secret);
   addListing(other, "team/same", digest);
   const options = { root: folder.path, others: [{ namespace: "quay.io", host: other.host }] };
-  {
-    await using earlier = await startMirror(upstream.host, options);
-    assert.equal((await earlier.get("/v2/quay.io/team/same/manifests/1")).status, 200);
-  }
+  await pullBefore(upstream.host, options, ["/v2/quay.io/team/same/manifests/1"]);
   await using mirror = await startMirror(upstream.host, options);
   const path = `/v2/team/same/blobs/${digest}`;
   const halfway = createBarrier();

@@ -196,14 +196,14 @@ before(async () => {
   tree = await readTree();
 });
 after(async () => {
-  // Nothing was refused that late that it had left a trace.
-  assert.deepEqual(await readTree(), tree);
-  assert.deepEqual(
-    upstream.requests.map(({ path }) => path),
-    [],
-  );
-  await mirror[Symbol.asyncDispose]();
-  await upstream[Symbol.asyncDispose]();
+  try {
+    // Nothing was refused that late that it had left a trace.
+    assert.deepEqual(await readTree(), tree);
+    assert.equal(upstream.requests.length, 0);
+  } finally {
+    await mirror[Symbol.asyncDispose]();
+    await upstream[Symbol.asyncDispose]();
+  }
 });
 
 async function expectRefusal(

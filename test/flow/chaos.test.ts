@@ -65,7 +65,7 @@ test(
       const memoryBefore = await residentBytes(url);
       const askedBefore = upstream.requests.length;
       const behave = createMoods(upstream);
-    let pulls = 0;
+      let pulls = 0;
       let mode = 0;
       const outcomes = { whole: 0, refused: 0, broken: 0 };
       const deadline = performance.now() + seconds * 1000;

@@ -5,7 +5,8 @@ import type { Behaviour, Match } from "../support/behaviour.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { BrokenBody, open } from "../support/http.ts";
 import { createListener } from "../support/listener.ts";
-import { type Mirror, startMirror } from "../support/mirror.ts";
+import { mediaTypes } from "../support/image.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { inspectStorage } from "../support/storage.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
@@ -52,18 +53,20 @@ interface Fault {
   readonly retryAfter?: string;
 }
 
-const gatewayError: Outcome = [502, "UNAVAILABLE"];
-const timeout: Outcome = [504, "UNAVAILABLE"];
-/** 404, and the code that says what is not there. */
-const absent = { blob: [404, "BLOB_UNKNOWN"], manifest: [404, "MANIFEST_UNKNOWN"] } as const;
-const needsToken = ({ upstream }: World): void => {
-  upstream.requireToken({ credentials: { username: "mirror", password } });
-};
 /** The same for all kinds. */
 function all(outcome: Outcome, cause?: RegExp): Pick<Fault, "blob" | "manifest" | "blobCause" | "manifestCause"> {
   return { blob: outcome, manifest: outcome, ...(cause !== undefined && { blobCause: cause, manifestCause: cause }) };
 }
 
+const gatewayError: Outcome = [502, "UNAVAILABLE"];
+const timeout: Outcome = [504, "UNAVAILABLE"];
+/** 404 too: a client is never told to log in where it cannot. */
+const denied = all([404, "NAME_UNKNOWN"]);
+/** 404, and the code that says what is not there. */
+const absent = { blob: [404, "BLOB_UNKNOWN"], manifest: [404, "MANIFEST_UNKNOWN"] } as const;
+const needsToken = ({ upstream }: World): void => {
+  upstream.requireToken({ credentials: { username: "mirror", password } });
+};
 const faults: Record<string, Fault> = {
   "the connection is closed before the headers, once": { behaviour: { hangUp: true }, times: 1, ...all("right") },
   "the connection is reset before the headers, once": {
@@ -207,9 +210,9 @@ const faults: Record<string, Fault> = {
     manifestCause: /JSON|digest/,
   },
   "a compressed body": { behaviour: { gzip: true }, ...all(gatewayError, /compressed/) },
-  "401 without a challenge": { behaviour: { status: 401, body: "" }, ...absent },
-  "401 with a challenge that cannot be met": { behaviour: { challenge: 'Negotiate realm="x"' }, ...absent },
-  "403": { behaviour: { status: 403 }, ...absent },
+  "401 without a challenge": { behaviour: { status: 401, body: "" }, ...denied },
+  "401 with a challenge that cannot be met": { behaviour: { challenge: 'Negotiate realm="x"' }, ...denied },
+  "403": { behaviour: { status: 403 }, ...denied },
   "404": { behaviour: { status: 404 }, ...absent },
   "429 with Retry-After": {
     behaviour: { status: 429, headers: { "retry-after": "60" } },
@@ -231,7 +234,7 @@ const faults: Record<string, Fault> = {
     prepare: ({ other }) => other.when({ path: "/v2/store" }, { status: 403 }),
     blob: gatewayError,
     blobCause: /status 403/,
-    manifest: absent.manifest,
+    manifest: denied.manifest,
   },
   "a redirect loop": {
     behaviour: ({ upstream, path }) => ({ redirectTo: `http://${upstream.host}${path}` }),
@@ -266,7 +269,7 @@ const faults: Record<string, Fault> = {
     prepare: needsToken,
     ...all(gatewayError, /token/),
   },
-  "the token server refuses": { where: { path: "/token" }, behaviour: { status: 401 }, prepare: needsToken, ...absent },
+  "the token server refuses": { where: { path: "/token" }, behaviour: { status: 401 }, prepare: needsToken, ...denied },
   "a slow drip": {
     impatient: true,
     behaviour: ({ bytes }) => ({ dripBytes: Math.ceil(bytes.length / 60), dripEveryMs: 10 }),
@@ -295,29 +298,26 @@ async function pull(mirror: Mirror, path: string): Promise<{ outcome: Outcome; b
   }
 }
 
-/** Warnings and errors, each request's own line left out. */
-function complaints(mirror: Mirror): Record<string, unknown>[] {
-  return mirror.log().filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
-}
-
 async function expectFault(fault: Fault, kind: Kind): Promise<void> {
+  await using folder = await createTemporaryDirectory();
   await using upstream = await createUpstream();
   await using other = await createUpstream();
   const dead = await createListener(() => undefined);
   await dead.down();
-  await using mirror = await startMirror(upstream.host, {
+  const options: MirrorOptions = {
+    root: folder.path,
     upstream: {
       ...(fault.impatient === true && { headerTimeoutMs: 300, idleTimeoutMs: 300 }),
-      credentials: { username: "mirror", password },
+      accounts: [{ kind: "password", username: "mirror", password }],
     },
-  });
+  };
   const blob = pseudoRandomBytes(size, "fault");
   const layer = upstream.addBlob(blob, { repository: "library/test" });
   const manifest = Buffer.from(
     JSON.stringify({
       schemaVersion: 2,
-      mediaType: "application/vnd.oci.image.manifest.v1+json",
-      config: { mediaType: "application/vnd.oci.empty.v1+json", digest: layer, size },
+      mediaType: mediaTypes.manifest,
+      config: { mediaType: mediaTypes.empty, digest: layer, size },
       layers: [],
       annotations: { text: "x".repeat(2000) },
     }),
@@ -336,32 +336,35 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
   const wanted = kind === "blob" ? fault.blob : (manifestOutcome ?? fault.manifest);
   const cause = kind === "blob" ? fault.blobCause : fault.manifestCause;
 
-  const first = await pull(mirror, path);
-  assert.deepEqual(first.outcome, wanted);
-  assert.equal(first.retryAfter, fault.retryAfter);
-  if (wanted === "right") {
-    assert.ok(first.body.equals(bytes));
-  } else {
-    if (cause !== undefined) await mirror.logged({ msg: kind === "blob" ? "the fill failed" : "the upstream failed" });
-    const stored = await inspectStorage(mirror.root);
-    assert.deepEqual(stored.files, ["format"]);
-    upstream.behave();
-    const second = await pull(mirror, path);
-    assert.equal(second.outcome, "right");
-    assert.ok(second.body.equals(bytes));
+  // What the client sees. Closing waits until all that the pull has set off has ended.
+  const mirror = await startMirror(upstream.host, options);
+  try {
+    const first = await pull(mirror, path);
+    assert.deepEqual(first.outcome, wanted);
+    assert.equal(first.retryAfter, fault.retryAfter);
+    if (wanted === "right") assert.ok(first.body.equals(bytes));
+  } finally {
+    await mirror.close();
   }
-  const warnings = complaints(mirror);
+  // What is stored.
+  const stored = await inspectStorage(folder.path);
+  assert.deepEqual(stored.blobs, wanted === "right" ? [expected] : []);
+  if (wanted !== "right") assert.deepEqual(stored.files, ["format"]);
+  assert.deepEqual(stored.temporary, []);
+  // What is logged.
+  const warnings = mirror.log().filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
   assert.equal(warnings.length, cause === undefined ? 0 : 1, JSON.stringify(warnings, undefined, 1));
   if (cause !== undefined) assert.match(JSON.stringify(warnings[0]?.["err"]), cause);
-
-  await mirror.close();
-  const stored = await inspectStorage(mirror.root);
-  assert.deepEqual(stored.blobs, [expected]);
-  assert.deepEqual(stored.temporary, []);
   const log = JSON.stringify(mirror.log());
   for (const secret of [password, signature, Buffer.from(`mirror:${password}`).toString("base64"), "token-"]) {
     assert.ok(!log.includes(secret), `the log has ${secret}`);
   }
+  // And the next pull from an upstream that is well again.
+  upstream.behave();
+  await using next = await startMirror(upstream.host, options);
+  const second = await pull(next, path);
+  assert.equal(second.outcome, "right");
+  assert.ok(second.body.equals(bytes));
 }
 
 for (const kind of kinds) {

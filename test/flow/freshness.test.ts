@@ -120,7 +120,6 @@ test("a HEAD of a cold tag costs a HEAD; the GET by digest after it one GET", as
   assert.equal((await mirror.get(`/v2/library/test/manifests/${digest}`)).status, 200);
   assert.deepEqual(questions(), [`GET ${digest}`]);
   // What the HEAD has told is good for the tag's GET too.
-  await expectImage(mirror, digest, "fwd=uri-miss; fwd-status=200; stored");
   await expectImage(mirror, digest, "hit");
   assert.deepEqual(questions(), []);
 });
@@ -151,17 +150,26 @@ test("the API's root and what has a digest never cost a question again", async (
   assert.equal(upstream.requests.length, asked);
 });
 
-test("a tag that the upstream no longer has is gone, once it is asked for again", async () => {
-  const clock = createClock();
-  await using upstream = await createUpstream();
-  await using mirror = await startMirror(upstream.host, { now: clock.now });
-  const { digest } = upstream.addImage("library/test", "1");
-  await expectImage(mirror, digest, "fwd=uri-miss; fwd-status=200; stored");
-  upstream.removeTag("library/test", "1");
-  await expectImage(mirror, digest, "hit");
-  clock.pass(10 * minute);
-  assert.equal((await mirror.get(path)).status, 404);
-  assert.equal((await mirror.get(`/v2/library/test/manifests/${digest}`)).status, 200);
+test("a tag that the upstream no longer has is kept, marked, or follows it", async () => {
+  for (const keepDeleted of [true, false]) {
+    const clock = createClock();
+    await using upstream = await createUpstream();
+    await using mirror = await startMirror(upstream.host, { now: clock.now, upstream: { keepDeleted } });
+    const { digest } = upstream.addImage("library/test", "1");
+    await expectImage(mirror, digest, "fwd=uri-miss; fwd-status=200; stored");
+    upstream.removeTag("library/test", "1");
+    await expectImage(mirror, digest, "hit");
+    clock.pass(10 * minute);
+    const { status, headers } = await mirror.get(path);
+    assert.equal(status, keepDeleted ? 200 : 404);
+    if (keepDeleted) {
+      assert.equal(headers["docker-content-digest"], digest);
+      assert.equal(headers["cache-status"], "entrepot; fwd=stale; fwd-status=404; detail=deleted");
+      assert.match(headers["warning"] ?? "", /^299 - /);
+    }
+    // The content itself stays, whatever its tag does.
+    assert.equal((await mirror.get(`/v2/library/test/manifests/${digest}`)).status, 200);
+  }
 });
 
 test("what was checked before a restart is as fresh after it", async () => {

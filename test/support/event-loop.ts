@@ -1,12 +1,14 @@
 import { setImmediate } from "node:timers/promises";
 
+const longestTestMs = 20_000;
+
 /**
  * Keeps the process alive until it goes out of scope (`using`), for tests that wait for what does not: a worker thread
- * that is not referenced, a socket of another process.
+ * that is not referenced, a socket of another process. A test that waits for ever is let go, and fails for that.
  */
 export function holdEventLoop(): Disposable {
-  const timer = setInterval(() => undefined, 60_000);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  const timer = setTimeout(() => undefined, longestTestMs);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** Lets everything that is ready run: `turns` turns of the event loop. */

@@ -40,7 +40,10 @@ export interface Mirror extends AsyncDisposable {
   readonly app: App;
   /** The log's lines so far, parsed. */
   log(): Record<string, unknown>[];
-  /** Resolves with the first line that has these fields, at once where it was written already. */
+  /**
+   * Resolves with the first line that has these fields, at once where it was written already. Rejects when none has
+   * come in ten seconds: a test that waited for ever would take all others with it.
+   */
   logged(fields: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>>;
   /** Asks the mirror. */
   get(path: string, options?: RequestOptions): Promise<WholeResponse>;
@@ -121,11 +124,18 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     app,
     log: () => [...lines],
     logged(fields) {
-      const { promise, resolve } = Promise.withResolvers<Record<string, unknown>>();
+      const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>();
+      const late = setTimeout(() => {
+        awaited.delete(look);
+        reject(
+          new Error(`no line has ${JSON.stringify(fields)}: ${lines.map((line) => JSON.stringify(line)).join("\n")}`),
+        );
+      }, 10_000);
       const look = (): void => {
         const found = lines.find((line) => Object.entries(fields).every(([field, value]) => line[field] === value));
         if (found === undefined) return;
         awaited.delete(look);
+        clearTimeout(late);
         resolve(found);
       };
       awaited.add(look);

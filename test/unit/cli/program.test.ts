@@ -97,11 +97,11 @@ describe("serving", () => {
     assert.equal(served.shutdownTimeoutMs, 1_000);
     assert.deepEqual(served.log, { level: "trace", format: "pretty" });
     assert.deepEqual(
-      served.upstreams.map(({ namespace, credentials }) => [namespace, credentials?.username]),
+      served.upstreams.map(({ namespace, accounts }) => [namespace, accounts]),
       [
-        ["docker.io", undefined],
-        ["x.io", undefined],
-        ["c.io", "u"],
+        ["docker.io", []],
+        ["x.io", []],
+        ["c.io", [{ kind: "password", username: "u", password: "p" }]],
       ],
     );
   });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Config } from "../../../src/config/schema.ts";
-import { type Given, load, loadFile } from "./loading.ts";
+import type { Config, CredentialConfig } from "../../../src/config/schema.ts";
+import { type Given, load, loadFile, pems } from "./loading.ts";
 
 const day = 86_400_000;
 
@@ -14,9 +14,14 @@ function upstream(config: Config, namespace: string): Config["upstreams"][number
 
 const tunables = {
   userAgent: undefined,
+  proxy: undefined,
   manifestInvalidationMs: 600_000,
   blobInvalidationMs: 14 * day,
   staleIfErrorMs: Number.POSITIVE_INFINITY,
+  staleWhileRevalidateMs: 0,
+  keepDeleted: true,
+  negativeTtlMs: 30_000,
+  rateLimitReserve: 0.1,
   maxConnections: 32,
   connectTimeoutMs: 10_000,
   headerTimeoutMs: 20_000,
@@ -24,15 +29,38 @@ const tunables = {
   retries: 3,
 };
 
+const plainEndpoint = {
+  tls: true,
+  acceptInvalidCerts: false,
+  caFile: undefined,
+  clientCert: undefined,
+  clientKey: undefined,
+  proxy: undefined,
+  accounts: [],
+  repositoryCredentials: [],
+  headers: {},
+  pathPrefix: undefined,
+  realmHosts: [],
+  allowPrivateRedirects: false,
+};
+
 const dockerHub = {
+  ...plainEndpoint,
   ...tunables,
   namespace: "docker.io",
   host: "registry-1.docker.io",
-  tls: true,
-  acceptInvalidCerts: false,
-  credentials: undefined,
+  mirrors: [],
+  offline: false,
+  allow: undefined,
+  deny: [],
   serverNames: [],
 };
+
+const noProxies = { http: undefined, https: undefined, noProxy: undefined };
+
+function account(username: string, password: string): CredentialConfig {
+  return { kind: "password", username, password };
+}
 
 test("without any setting, the defaults", () => {
   assert.deepEqual(load(), {
@@ -45,13 +73,26 @@ test("without any setting, the defaults", () => {
     upstreams: [dockerHub],
     upstreamDefaults: tunables,
     allowUnlisted: true,
+    proxyEnvironment: noProxies,
     log: { level: "info", format: "json" },
     shutdownTimeoutMs: 30_000,
   });
 });
 
 test("every key of a file has its effect", () => {
-  const config = loadFile(`
+  const shared = {
+    userAgent: "shared/1",
+    proxy: "http://proxy.example.com:3128",
+    retries: 7,
+    idleTimeoutMs: 60_000,
+    staleIfErrorMs: 7_200_000,
+    staleWhileRevalidateMs: 60_000,
+    keepDeleted: false,
+    negativeTtlMs: 0,
+    rateLimitReserve: 0.25,
+  };
+  const config = loadFile(
+    `
 listen: "[::]:80"
 admin_listen: unix:/run/admin.sock
 default_namespace: quay.io
@@ -61,25 +102,57 @@ storage: { type: filesystem, root: /srv }
 allow_unlisted: [Quay.io, "*.example.com"]
 log: { level: debug, format: pretty }
 shutdown_timeout: 0s
-upstream_defaults: { user_agent: shared/1, retries: 7, idle_timeout: 1m, stale_if_error: 2h }
+upstream_defaults:
+  user_agent: shared/1
+  proxy: http://proxy.example.com:3128
+  retries: 7
+  idle_timeout: 1m
+  stale_if_error: 2h
+  stale_while_revalidate: 1m
+  keep_deleted: false
+  negative_ttl: 0s
+  rate_limit_reserve: 25%
 upstreams:
   - namespace: quay.io
     host: mirror.example.com:5000
     tls: false
     accept_invalid_certs: true
     user_agent: own/2
+    ca_file: /etc/ca.pem
+    client_cert: client.pem
+    client_key: client.key
     username: bob
     password: secret
+    credentials_by_repository:
+      - { match: "team/**", username: alice, password_file: /run/alice }
+      - { match: public/app, accounts: [] }
+    headers: { X-Tenant: one }
+    path_prefix: cache/quay
+    realm_hosts: [Auth.example.net, "127.0.0.1:5001"]
+    allow_private_redirects: true
+    mirrors:
+      - Near.example.com
+      - { host: "10.0.0.1:5000", tls: false, proxy: none, path_prefix: p, docker_config: d.json, headers: { x: y } }
+    offline: true
+    allow: ["team/*"]
+    deny: [team/secret]
+    proxy: https://user:p%40ss@proxy.example.net
     manifest_invalidation_time: 0s
     blob_invalidation_time: 1h
     stale_if_error: 30m
+    stale_while_revalidate: forever
+    keep_deleted: true
+    negative_ttl: 5m
+    rate_limit_reserve: 0%
     max_connections: 4
     connect_timeout: 1s
     header_timeout: 2s
     idle_timeout: 3s
     retries: 0
     server_names: [Quay.Mirror.example.com]
-`);
+`,
+    { files: pems },
+  );
   assert.deepEqual(config, {
     listen: { kind: "tcp", host: "::", port: 80 },
     adminListen: { kind: "unix", path: "/run/admin.sock" },
@@ -88,27 +161,53 @@ upstreams:
     checkCacheDigest: true,
     storage: { type: "filesystem", root: "/srv" },
     allowUnlisted: ["quay.io", "*.example.com"],
+    proxyEnvironment: noProxies,
     log: { level: "debug", format: "pretty" },
     shutdownTimeoutMs: 0,
-    upstreamDefaults: {
-      ...tunables,
-      userAgent: "shared/1",
-      retries: 7,
-      idleTimeoutMs: 60_000,
-      staleIfErrorMs: 7_200_000,
-    },
+    upstreamDefaults: { ...tunables, ...shared },
     upstreams: [
-      { ...dockerHub, userAgent: "shared/1", retries: 7, idleTimeoutMs: 60_000, staleIfErrorMs: 7_200_000 },
+      { ...dockerHub, ...shared },
       {
         namespace: "quay.io",
         host: "mirror.example.com:5000",
         tls: false,
         acceptInvalidCerts: true,
         userAgent: "own/2",
-        credentials: { username: "bob", password: "secret" },
+        caFile: "/etc/ca.pem",
+        clientCert: "client.pem",
+        clientKey: "client.key",
+        accounts: [account("bob", "secret")],
+        repositoryCredentials: [
+          { match: "team/**", accounts: [{ kind: "password-file", username: "alice", passwordFile: "/run/alice" }] },
+          { match: "public/app", accounts: [] },
+        ],
+        headers: { "X-Tenant": "one" },
+        pathPrefix: "cache/quay",
+        realmHosts: ["auth.example.net", "127.0.0.1:5001"],
+        allowPrivateRedirects: true,
+        mirrors: [
+          { ...plainEndpoint, host: "near.example.com", proxy: "https://user:p%40ss@proxy.example.net" },
+          {
+            ...plainEndpoint,
+            host: "10.0.0.1:5000",
+            tls: false,
+            proxy: "none",
+            pathPrefix: "p",
+            accounts: [{ kind: "docker-config", path: "d.json" }],
+            headers: { x: "y" },
+          },
+        ],
+        offline: true,
+        allow: ["team/*"],
+        deny: ["team/secret"],
+        proxy: "https://user:p%40ss@proxy.example.net",
         manifestInvalidationMs: 0,
         blobInvalidationMs: 3_600_000,
         staleIfErrorMs: 1_800_000,
+        staleWhileRevalidateMs: Number.POSITIVE_INFINITY,
+        keepDeleted: true,
+        negativeTtlMs: 300_000,
+        rateLimitReserve: 0,
         maxConnections: 4,
         connectTimeoutMs: 1_000,
         headerTimeoutMs: 2_000,
@@ -276,7 +375,7 @@ ${["quay.io", "gcr.io", "ghcr.io", "k8s.gcr.io", "registry.k8s.io"].map((name) =
     assert.deepEqual(config.listen, { kind: "tcp", host: "0.0.0.0", port: 80 });
     assert.equal(config.checkCacheDigest, true);
     assert.equal(config.storage.root, "/data");
-    assert.deepEqual(config.upstreams, [{ ...dockerHub, credentials: { username: "u", password: "p" } }]);
+    assert.deepEqual(config.upstreams, [{ ...dockerHub, accounts: [account("u", "p")] }]);
   });
 });
 
@@ -289,15 +388,15 @@ describe("credentials", () => {
 
   test("of the environment beat those of the file, namespace by namespace", () => {
     const config = loadFile(file, { env });
-    assert.deepEqual(upstream(config, "quay.io").credentials, { username: "env", password: "env" });
+    assert.deepEqual(upstream(config, "quay.io").accounts, [account("env", "env")]);
     assert.equal(upstream(config, "quay.io").host, "quay.example.com");
-    assert.deepEqual(upstream(config, "ghcr.io").credentials, { username: "file", password: "file" });
-    assert.equal(upstream(config, "docker.io").credentials, undefined);
+    assert.deepEqual(upstream(config, "ghcr.io").accounts, [account("file", "file")]);
+    assert.deepEqual(upstream(config, "docker.io").accounts, []);
   });
 
   test("of the flag beat those of the environment", () => {
     const flags = { upstreamCredentials: '{"quay.io": {"username": "flag", "password": "flag"}}' };
-    assert.equal(upstream(loadFile(file, { env, flags }), "quay.io").credentials?.username, "flag");
+    assert.deepEqual(upstream(loadFile(file, { env, flags }), "quay.io").accounts, [account("flag", "flag")]);
   });
 
   test("for a namespace that is not listed add it", () => {
@@ -307,13 +406,34 @@ describe("credentials", () => {
       namespace: "quay.io",
       host: "quay.io",
       retries: 5,
-      credentials: { username: "env", password: "env" },
+      accounts: [account("env", "env")],
     });
+  });
+
+  test("take the place of all accounts, but not of those for some repositories", () => {
+    const config = loadFile(
+      `
+- namespace: quay.io
+  host: quay.io
+  accounts: [{ username: a, password: a }, { username: b, password: b }]
+  credentials_by_repository: [{ match: team/app, username: c, password: c }]
+`,
+      { env },
+    );
+    assert.deepEqual(upstream(config, "quay.io").accounts, [account("env", "env")]);
+    assert.deepEqual(upstream(config, "quay.io").repositoryCredentials, [
+      { match: "team/app", accounts: [account("c", "c")] },
+    ]);
+  });
+
+  test("are taken to the letter", () => {
+    const letters = { UPSTREAM_CREDENTIALS: '{"quay.io": {"username": "${u}", "password": "$${p}"}}' };
+    assert.deepEqual(upstream(load({ env: letters }), "quay.io").accounts, [account("${u}", "$${p}")]);
   });
 
   test("for another name of Docker Hub are Docker Hub's", () => {
     const config = load({ env: { UPSTREAM_CREDENTIALS: '{"index.docker.io": {"username": "u", "password": "p"}}' } });
-    assert.deepEqual(config.upstreams, [{ ...dockerHub, credentials: { username: "u", password: "p" } }]);
+    assert.deepEqual(config.upstreams, [{ ...dockerHub, accounts: [account("u", "p")] }]);
   });
 });
 

@@ -1,6 +1,7 @@
 import { ConfigError } from "../../../src/config/config-error.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Config } from "../../../src/config/schema.ts";
+import { certificate } from "../upstream/certificate.ts";
 
 /** What a test gives to `loadConfig`: `files` by path. */
 export interface Given {
@@ -8,6 +9,13 @@ export interface Given {
   readonly env?: Record<string, string>;
   readonly files?: Record<string, string>;
 }
+
+/** Certificates and keys that files of tests name. */
+export const pems: Readonly<Record<string, string>> = {
+  "/etc/ca.pem": `${certificate.cert}\n${certificate.cert}`,
+  "client.pem": certificate.cert,
+  "client.key": certificate.key,
+};
 
 /** Loads a configuration from files that are only in memory. */
 export function load({ flags = {}, env = {}, files = {} }: Given = {}): Config {

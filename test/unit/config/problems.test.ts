@@ -46,6 +46,19 @@ describe("what is wrong in a file is said with file, line and key", () => {
       /^c\.yaml:4: upstreams\[0\]\.idle_timeout: .*write "10s"/,
     ],
     ["the same in quotes", upstreamWith("stale_if_error: '10'"), /stale_if_error: .*write "10s"/],
+    ["a number of seconds to remember", upstreamWith("negative_ttl: 5"), /negative_ttl: .*write "5s"/],
+    ["the same for stale tags", upstreamWith("stale_while_revalidate: 5"), /stale_while_revalidate: .*write "5s"/],
+    [
+      "a share without percent sign",
+      upstreamWith("rate_limit_reserve: 0.1"),
+      'c.yaml:4: upstreams[0].rate_limit_reserve: a share needs a percent sign: write "10%"',
+    ],
+    [
+      "a share of more than all",
+      upstreamWith("rate_limit_reserve: 101%"),
+      /rate_limit_reserve: expected a share from 0% to 100%, such as "10%", got "101%"$/,
+    ],
+    ["keep_deleted as text", upstreamWith("keep_deleted: 'no'"), /keep_deleted: expected true or false, got "no"$/],
     ["an unknown unit", "shutdown_timeout: 5 parsecs", /^c\.yaml:1: shutdown_timeout: unknown unit of time "parsecs"/],
     ["a timeout of nothing", upstreamWith("connect_timeout: 0s"), /connect_timeout: must be longer than 0s/],
     ["a timeout that no timer can count", "shutdown_timeout: 25d", /shutdown_timeout: must be at most 24d, got "25d"$/],
@@ -81,7 +94,11 @@ describe("what is wrong in a file is said with file, line and key", () => {
       upstreamWith("server_names: ['m.example.com:80']"),
       /server_names\[0\]: expected a host name without port/,
     ],
-    ["a user name alone", upstreamWith("username: bob"), "c.yaml:4: upstreams[0].username: needs a password with it"],
+    [
+      "a user name alone",
+      upstreamWith("username: bob"),
+      "c.yaml:4: upstreams[0].username: needs a password or password_file with it",
+    ],
     ["a password alone", upstreamWith("password: x"), "c.yaml:4: upstreams[0].password: needs a username with it"],
     [
       "a user name with colon",

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { flagOf, options } from "../../../src/config/options.ts";
 import { formatJsonSchema, formatReference } from "../../../src/config/reference.ts";
-import { load, loadFile } from "./loading.ts";
+import { load, loadFile, pems } from "./loading.ts";
 
 const root = new URL("../../../", import.meta.url);
 const example = readFileSync(new URL("example.yaml", root), "utf8");
@@ -15,7 +15,7 @@ interface Schema {
   readonly default?: unknown;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
-  readonly additionalProperties?: boolean;
+  readonly additionalProperties?: boolean | Schema;
   readonly items?: Schema;
   readonly anyOf?: readonly Schema[];
   readonly enum?: readonly unknown[];
@@ -29,6 +29,9 @@ const schema = JSON.parse(formatJsonSchema()) as Schema & { readonly $schema: st
 
 /** All keys of a schema by path, `[]` for items. */
 function* keysOf(node: Schema, path = ""): Generator<[path: string, node: Schema]> {
+  for (const branch of node.anyOf ?? []) {
+    yield* keysOf(branch, path);
+  }
   for (const [key, value] of Object.entries(node.properties ?? {})) {
     yield [`${path}${key}`, value];
     yield* keysOf(value, `${path}${key}.`);
@@ -44,7 +47,7 @@ function typeName(value: unknown): string {
 
 /** As much of JSON Schema as this schema uses: where `value` breaks it. */
 function* violations(node: Schema, value: unknown, path = "$"): Generator<string> {
-  const { anyOf, properties, items } = node;
+  const { additionalProperties, anyOf, properties, items } = node;
   if (anyOf !== undefined) {
     if (anyOf.every((branch) => [...violations(branch, value)].length > 0)) {
       yield `${path}: matches nothing of anyOf`;
@@ -69,6 +72,11 @@ function* violations(node: Schema, value: unknown, path = "$"): Generator<string
   if (Array.isArray(value) && items !== undefined) {
     for (const [index, item] of value.entries()) {
       yield* violations(items, item, `${path}[${index}]`);
+    }
+  }
+  if (typeName(value) === "object" && typeof additionalProperties === "object") {
+    for (const [key, inner] of Object.entries(value as Record<string, unknown>)) {
+      yield* violations(additionalProperties, inner, `${path}.${key}`);
     }
   }
   if (typeName(value) === "object" && properties !== undefined) {
@@ -108,9 +116,31 @@ describe("example.yaml", () => {
   });
 
   test("what is commented out in it would load, too", () => {
-    const lines = example.replaceAll(/^# (admin_listen:)/gm, "$1");
-    assert.notEqual(lines, example);
-    assert.ok(loadFile(lines).adminListen !== undefined);
+    const lines = example
+      .replaceAll(/^# (admin_listen:)/gm, "$1")
+      .replaceAll(/^ {2}# ( *(?:- )*(?:[a-z_]+|X-Tenant):(?: |$)|   *- (?:near|\{))/gm, "  $1");
+    const env = { REGISTRY_PASSWORD: "secret", TENANT: "one", NGC_KEY_1: "a", NGC_KEY_2: "b" };
+    const { "/etc/ca.pem": ca = "", "client.pem": cert = "", "client.key": key = "" } = pems;
+    const files = { "/etc/entrepot/ca.pem": ca, "/etc/entrepot/client.pem": cert, "/etc/entrepot/client.key": key };
+    const { adminListen, upstreams } = loadFile(lines, { env, files });
+    assert.ok(adminListen !== undefined);
+    assert.deepEqual(
+      upstreams.slice(6).map(({ namespace, accounts }) => [namespace, accounts.map(({ kind }) => kind)]),
+      [
+        ["registry.example.com", ["password"]],
+        ["123456789012.dkr.ecr.eu-central-1.amazonaws.com", ["ecr"]],
+        ["europe-docker.pkg.dev", ["gcp"]],
+        ["example.azurecr.io", ["acr"]],
+        ["nvcr.io", ["password", "password"]],
+      ],
+    );
+    const [own] = upstreams.slice(6);
+    assert.deepEqual(
+      own?.mirrors.map(({ host }) => host),
+      ["near.example.com", "10.0.0.5:5000"],
+    );
+    assert.deepEqual(own?.headers, { "X-Tenant": "one" });
+    assert.deepEqual([...violations(schema, parse(lines))], []);
   });
 });
 
@@ -142,6 +172,16 @@ describe("the JSON Schema", () => {
     { shutdown_timeout: "10" },
     { upstream_defaults: { stale_if_error: "never" } },
     { allow_unlisted: "yes" },
+    { upstream_defaults: { rate_limit_reserve: "110%" } },
+    { upstream_defaults: { keep_deleted: "yes" } },
+    { upstream_defaults: { allow: [] } },
+    { upstreams: [{ namespace: "a.io", host: "a.io", credentials: "ecs" }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", credentials: { type: "ecr", region: "x" } }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", headers: { "X-Key": 1 } }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", mirrors: [{ tls: false }] }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", mirrors: [1] }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", accounts: [{ user: "u" }] }] },
+    { upstreams: [{ namespace: "a.io", host: "a.io", credentials_by_repository: [{ username: "u", password: "p" }] }] },
     { storage: { type: "s3" } },
   ];
   for (const value of refused) {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatConfig } from "../../../src/config/resolved-yaml.ts";
-import { load, loadFile } from "./loading.ts";
+import type { Config, CredentialConfig, EndpointConfig } from "../../../src/config/schema.ts";
+import { load, loadFile, pems } from "./loading.ts";
 
 const rich = `
 listen: "[::1]:80"
@@ -14,31 +15,98 @@ upstream_defaults: { stale_if_error: 90s, user_agent: me/1 }
 upstreams:
   - { namespace: quay.io, host: a.example.com:5000, tls: false, retries: 0, server_names: [q.example.com],
       username: the-user, password: hunter2, manifest_invalidation_time: 0s, stale_if_error: forever }
+  - namespace: rich.example.com
+    host: rich.example.com
+    accounts:
+      - { username: the-user, password: "\${SECRET}" }
+      - { username: "\${SECRET}", password_file: "/run/$\${odd}" }
+      - { docker_config: "$$$\${odd}.json" }
+    credentials_by_repository:
+      - { match: "team/*", username: the-user, password: hunter2 }
+      - { match: "public/**", accounts: [] }
+    ca_file: /etc/ca.pem
+    client_cert: client.pem
+    client_key: client.key
+    headers: { X-Key: hunter2, X-Other: "Bearer \${SECRET}" }
+    path_prefix: cache
+    realm_hosts: [auth.example.net]
+    allow_private_redirects: true
+    mirrors:
+      - near.example.com
+      - { host: far.example.com, proxy: "http://the-user:hunter2@proxy.example.com:3128", headers: { X-Key: hunter2 },
+          username: the-user, password: hunter2 }
+    offline: true
+    allow: [team/app]
+    deny: ["team/**"]
+    proxy: https://the-user:\${SECRET}@proxy.example.net
+    stale_while_revalidate: forever
+    keep_deleted: false
+    negative_ttl: 0s
+    rate_limit_reserve: 12.5%
+  - namespace: public.ecr.aws
+    host: public.ecr.aws
+    credentials: { type: ecr, profile: p, role_arn: r, external_id: e, endpoint: "https://api.example.com" }
+  - { namespace: gcr.io, host: gcr.io, credentials: { type: gcp, key_file: k.json } }
+  - { namespace: a.azurecr.io, host: aaaaa.azurecr.io, credentials: { type: acr, client_id: c, tenant_id: t } }
 `;
+const env = {
+  SECRET: "from-env",
+  HTTPS_PROXY: "http://the-user:hunter2@proxy.example.org:3128",
+  NO_PROXY: ".example.com",
+};
+
+/** What a configuration means after its secrets were hidden. */
+function hide(config: Config): Config {
+  const hideAccount = (account: CredentialConfig): CredentialConfig => {
+    switch (account.kind) {
+      case "password":
+        return { ...account, username: "[hidden]", password: "[hidden]" };
+      case "password-file":
+        return { ...account, username: "[hidden]" };
+      default:
+        return account;
+    }
+  };
+  const hideEndpoint = <T extends EndpointConfig>(endpoint: T): T => ({
+    ...endpoint,
+    accounts: endpoint.accounts.map(hideAccount),
+    repositoryCredentials: endpoint.repositoryCredentials.map(({ match, accounts }) => {
+      return { match, accounts: accounts.map(hideAccount) };
+    }),
+    headers: Object.fromEntries(Object.keys(endpoint.headers).map((name) => [name, "[hidden]"])),
+    proxy: endpoint.proxy?.replace(/\/\/.*@/, "//%5Bhidden%5D@"),
+  });
+  return {
+    ...config,
+    upstreams: config.upstreams.map((upstream) => {
+      return { ...hideEndpoint(upstream), mirrors: upstream.mirrors.map(hideEndpoint) };
+    }),
+  };
+}
 
 describe("formatConfig", () => {
   for (const [name, config] of [
-    ["the defaults", load()],
-    ["a rich configuration", loadFile(rich)],
+    ["the defaults", load({ env })],
+    ["a rich configuration", loadFile(rich, { env, files: pems })],
   ] as const) {
     test(`${name}: what is written loads again and means the same`, () => {
-      const hidden = { username: "[hidden]", password: "[hidden]" };
-      assert.deepEqual(loadFile(formatConfig(config)), {
-        ...config,
-        upstreams: config.upstreams.map((upstream) => {
-          return { ...upstream, credentials: upstream.credentials === undefined ? undefined : hidden };
-        }),
-      });
+      assert.deepEqual(loadFile(formatConfig(config), { env, files: pems }), hide(config));
     });
   }
 
-  test("hides user names and passwords, from wherever they come", () => {
-    const env = { UPSTREAM_CREDENTIALS: '{"ghcr.io": {"username": "env-user", "password": "env-secret"}}' };
-    const text = formatConfig(loadFile(rich, { env }));
-    for (const secret of ["the-user", "hunter2", "env-user", "env-secret"]) {
+  test("hides user names, passwords, headers and proxies' users, from wherever they come", () => {
+    const more = { UPSTREAM_CREDENTIALS: '{"ghcr.io": {"username": "env-user", "password": "env-secret"}}' };
+    const text = formatConfig(loadFile(rich, { env: { ...env, ...more }, files: pems }));
+    for (const secret of ["the-user", "hunter2", "from-env", "env-user", "env-secret"]) {
       assert.ok(!text.includes(secret), text);
     }
-    assert.equal(text.match(/password: "\[hidden\]"/g)?.length, 2);
-    assert.equal(text.match(/password: null/g)?.length, 1);
+    assert.match(text, /^# HTTPS_PROXY is http:\/\/\[hidden\]@proxy\.example\.org:3128$/m);
+    assert.match(text, /^# NO_PROXY is "\.example\.com"$/m);
+    assert.match(text, /^ {6}X-Key: "\[hidden\]"$/m);
+    assert.match(text, /^ {4}proxy: https:\/\/\[hidden\]@proxy\.example\.net$/m);
+    assert.match(text, /^ {6}- docker_config: \$\$\$\$\{odd\}\.json$/m);
+    assert.equal(text.match(/password: "\[hidden\]"/g)?.length, 5);
+    // docker.io and the mirror without an account.
+    assert.equal(text.match(/password: null/g)?.length, 2);
   });
 });

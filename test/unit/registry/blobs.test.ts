@@ -150,6 +150,8 @@ test("a stranger's word is no proof: it has to send the bytes", async () => {
     "nothing of the stored blob",
   );
   await subject.idle();
+  const questions = stranger.upstream.asked.map((question) => question.split(" ")[0]);
+  assert.deepEqual(questions, ["manifest", "stat", "blob"], "nothing was asked that would not count");
   const stored = await pull(subject.mirror, a, digest);
   assert.deepEqual(stored, [bytes, { hit: true }], "which is as it was");
   const honest = subject.another("honest.example.com", { trusted: false });

@@ -153,6 +153,14 @@ test("what is larger than a manifest may be is not read as one", async () => {
   await content.addLink(id, digest, { mediaType: mediaTypes.manifest, sizeBytes: bytes.length });
   assert.equal(await content.manifest(id, digest), undefined);
   assert.notEqual(await store.head(blobKey(digest)), undefined);
+  const unread = new Content({
+    ...countReads(store).store,
+    get: async (key) =>
+      key === blobKey(digest)
+        ? { sizeBytes: bytes.length, read: () => assert.fail("it was read"), close: async () => undefined }
+        : store.get(key),
+  });
+  assert.equal(await unread.manifest(id, digest), undefined);
 });
 
 test("the media type that a digest was served with first stays", async () => {

@@ -15,7 +15,7 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import type { ObjectStore } from "../../../src/store/object-store.ts";
 import { Breaker } from "../../../src/upstream/breaker.ts";
 import type { UpstreamError } from "../../../src/upstream/upstream.ts";
-import { holdEventLoop, never } from "../../support/event-loop.ts";
+import { holdEventLoop, never, until } from "../../support/event-loop.ts";
 import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
@@ -119,16 +119,22 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       await background.idle();
     },
     async [Symbol.asyncDispose]() {
-      await subject.idle();
-      assert.equal(pool.lentBytes, 0);
-      assert.deepEqual(await readdir(folder.path), []);
-      // The one thread takes messages in order, so that it has let go of its files when this is done.
-      await hashes.digestOf(Buffer.alloc(0), "sha256");
-      assert.deepEqual(openFilesBelow(folder.path), []);
-      await hashes.close();
-      await store.close();
-      await folder[Symbol.asyncDispose]();
-      loop[Symbol.dispose]();
+      try {
+        await until(() => all.every((each) => each.size === 0));
+        await background.idle();
+        assert.equal(pool.lentBytes, 0);
+        assert.deepEqual(await readdir(folder.path), []);
+        // The one thread takes messages in order, so that it has let go of its files when this is done.
+        await hashes.digestOf(Buffer.alloc(0), "sha256");
+        assert.deepEqual(openFilesBelow(folder.path), []);
+        await hashes.close();
+        await store.close();
+        await folder[Symbol.asyncDispose]();
+      } finally {
+        // A test that failed may have left a fill that waits for a barrier.
+        await Promise.all(all.map((each) => each.close(new Error("the test is over"))));
+        loop[Symbol.dispose]();
+      }
     },
   };
   return subject;

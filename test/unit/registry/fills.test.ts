@@ -92,17 +92,21 @@ async function setUp(options: Options = {}): Promise<Subject> {
       return readFill(fill, span, pace);
     },
     async [Symbol.asyncDispose]() {
-      await fills.idle();
-      assert.equal(fills.size, 0);
-      assert.equal(pool.lentBytes, 0);
-      assert.equal(upstream.openBodies, 0);
-      // The one thread takes messages in order, so that it has let go of its files when this is done.
-      await hashes.digestOf(Buffer.alloc(0), "sha256");
-      assert.deepEqual(openFilesBelow(folder.path), []);
-      assert.deepEqual(await readdir(folder.path), [], "staging files are left");
-      await hashes.close();
-      await folder[Symbol.asyncDispose]();
-      loop[Symbol.dispose]();
+      try {
+        await until(() => fills.size === 0);
+        assert.equal(pool.lentBytes, 0);
+        assert.equal(upstream.openBodies, 0);
+        // The one thread takes messages in order, so that it has let go of its files when this is done.
+        await hashes.digestOf(Buffer.alloc(0), "sha256");
+        assert.deepEqual(openFilesBelow(folder.path), []);
+        assert.deepEqual(await readdir(folder.path), [], "staging files are left");
+        await hashes.close();
+        await folder[Symbol.asyncDispose]();
+      } finally {
+        // A test that failed may have left a fill that waits for a barrier.
+        await fills.close(new Error("the test is over"));
+        loop[Symbol.dispose]();
+      }
     },
   };
   return subject;

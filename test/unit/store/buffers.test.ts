@@ -5,22 +5,25 @@ import { BufferPool } from "../../../src/store/buffers.ts";
 
 const kib = 1024;
 const mib = 1024 * kib;
+const smallest = 32 * kib;
 
 test("a few readers get large buffers, a thousand together stay near the budget", () => {
   const pool = new BufferPool(48 * mib);
   assert.equal(pool.acquire(10 * mib).length, mib);
   const lent = Array.from({ length: 999 }, () => pool.acquire(10 * mib));
-  assert.equal(lent.at(-1)?.length, 64 * kib);
-  assert.ok(pool.lentBytes <= 48 * mib + 1_000 * 64 * kib, `${pool.lentBytes} bytes are lent`);
+  assert.equal(lent.at(-1)?.length, smallest);
+  assert.ok(pool.lentBytes <= 48 * mib + 1_000 * smallest, `${pool.lentBytes} bytes are lent`);
   const rest = lent.slice(500).reduce((sum, buffer) => sum + buffer.length, 0);
-  assert.equal(rest, 499 * 64 * kib, "the second half gets the smallest size");
+  assert.equal(rest, 499 * smallest, "the second half gets the smallest size");
 });
 
 test("a small object gets a small buffer that holds it whole", () => {
-  const pool = new BufferPool();
+  const pool = new BufferPool(48 * mib);
   for (const [wanted, size] of [
-    [0, 64 * kib],
-    [1, 64 * kib],
+    [0, smallest],
+    [1, smallest],
+    [smallest, smallest],
+    [smallest + 1, 64 * kib],
     [64 * kib, 64 * kib],
     [64 * kib + 1, 128 * kib],
     [200 * kib, 256 * kib],
@@ -34,7 +37,7 @@ test("a small object gets a small buffer that holds it whole", () => {
 });
 
 test("a buffer that came back is lent again, but not kept beyond 16 MiB", () => {
-  const pool = new BufferPool();
+  const pool = new BufferPool(48 * mib);
   const lent = Array.from({ length: 20 }, () => pool.acquire(mib));
   for (const buffer of lent) pool.release(buffer);
   assert.equal(pool.lentBytes, 0);

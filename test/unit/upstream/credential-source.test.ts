@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CredentialError, type CredentialSource } from "../../../src/upstream/credentials/source.ts";
-import type { Credentials } from "../../../src/upstream/credentials.ts";
+import { type Credentials, fingerprint } from "../../../src/upstream/credentials.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
 import { answer, answerIndex, failure, never, repository, startServer, startUpstream, tag } from "./scripted.ts";
 import { alice, basicAlice, startRegistry } from "./scripted-registry.ts";
@@ -90,6 +90,29 @@ test("a token that grants nothing says nothing of the credentials", async (conte
   const { upstream } = await startRegistry(context, script, { credentials: source });
   await assert.rejects(upstream.manifest(repository, tag, never()), failure("denied"));
   assert.deepEqual(source.refusals, []);
+});
+
+test("a token server that may not see the credentials cannot refuse them", async (context) => {
+  const source = sourceOf(alice, bob);
+  const other = await startServer(context, (_request, response) => answer(response, 401));
+  const script = { challenge: `Bearer realm="${other.url}/token"` };
+  const { upstream } = await startRegistry(context, script, { credentials: source });
+  await assert.rejects(upstream.manifest(repository, tag, never()), failure("denied"));
+  assert.deepEqual([source.refusals, other.authorizations], [[], [undefined]]);
+});
+
+test("a fingerprint tells every part of credentials apart, and holds none of it", () => {
+  const all = [
+    undefined,
+    { username: "alice", password: "one" },
+    { username: "alice", password: "two" },
+    { username: "bob", password: "one" },
+    { username: "alice:o", password: "ne" },
+    { username: "alice", password: "" },
+  ].map(fingerprint);
+  assert.equal(new Set(all).size, all.length);
+  assert.ok(all.slice(1).every((text) => /^[0-9a-f]{32}$/.test(text)));
+  assert.equal(fingerprint({ username: "alice", password: "one" }), all[1]);
 });
 
 test("tokens are kept apart by the credentials that they were made of, and credentials asked for by repository", async (context) => {

@@ -105,15 +105,23 @@ test("what NO_PROXY names is reached directly; the process's environment counts 
   const server = await startServer(context, (_request, response) => answerIndex(response));
   const proxy = await startProxy(context, server.host);
   const port = server.host.replace(/^.*:/, "");
-  const before = process.env["NO_PROXY"];
-  context.after(() => {
-    if (before === undefined) {
-      delete process.env["NO_PROXY"];
-    } else {
-      process.env["NO_PROXY"] = before;
-    }
-  });
-  process.env["NO_PROXY"] = "*";
+  for (const [name, value] of [
+    ["NO_PROXY", "*"],
+    ["HTTP_PROXY", "http://127.0.0.1:1"],
+  ] as const) {
+    const before = process.env[name];
+    context.after(() => {
+      if (before === undefined) {
+        delete process.env[name];
+      } else {
+        process.env[name] = before;
+      }
+    });
+    process.env[name] = value;
+  }
+  const secureOnly = { lookup: toLoopback, proxy: { https: proxy.url } };
+  assert.ok(await startUpstream(context, server.host, secureOnly).upstream.manifest(repository, tag, never()));
+  assert.deepEqual(proxy.asked, []);
   for (const [noProxy, direct] of [
     ["", false],
     [undefined, false],

@@ -141,6 +141,20 @@ test("a short pause is waited for, by others as well", async (context) => {
   assert.ok(clock.waits.every((ms) => ms >= 1000));
 });
 
+test("a 429 without a time to wait holds nothing off, but leaves nothing of the budget for a while", async (context) => {
+  const server = await startServer(context, (_request, response) => answer(response, 429));
+  const clock = createClock();
+  const rateLimits = createRateLimits(clock);
+  const { upstream } = startUpstream(context, server.host, { clock, rateLimits });
+  for (let round = 1; round <= 2; round++) {
+    await assert.rejects(upstream.manifest(repository, tag, never()), failure("rate-limited"));
+    assert.equal(server.asked.length, round);
+  }
+  assert.equal(rateLimits.remaining("anonymous"), 0);
+  clock.time += 60_000;
+  assert.equal(rateLimits.remaining("anonymous"), undefined);
+});
+
 test("other credentials are not held off by what one was told", async (context) => {
   const server = await startServer(context, (_request, response) => answer(response, 429, "", { "retry-after": "60" }));
   let current = alice;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { retrying } from "../../../src/upstream/retry.ts";
 import type { Exchange } from "../../../src/upstream/transport.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
-import { createClock, fakeRequest, fakeResponse, never } from "./scripted.ts";
+import { createClock, failure, fakeRequest, fakeResponse, never } from "./scripted.ts";
 
 type Answer = number | string | [status: number, retryAfter: string];
 
@@ -89,4 +89,23 @@ test("an abort ends the pause with the signal's reason", async () => {
   });
   await assert.rejects(send(fakeRequest("http://registry.example.com/"), controller.signal), { message: "gone" });
   assert.equal(count(), 1);
+});
+
+test("a hold from another's answer is waited for when it is short, and given back when it is not", async () => {
+  for (const [seconds, waits] of [
+    [2, [2000]],
+    [3, []],
+  ] as const) {
+    const clock = createClock();
+    let count = 0;
+    const exchange: Exchange = ({ url }) => {
+      count += 1;
+      return count === 1
+        ? Promise.reject(new UpstreamError("x", "rate-limited", "held", { retryAfterSeconds: seconds }))
+        : Promise.resolve(fakeResponse(url, 200));
+    };
+    const asking = retrying(exchange, { retries: 1, clock })(fakeRequest("https://registry.example.com/"), never());
+    await (seconds === 2 ? assert.doesNotReject(asking) : assert.rejects(asking, failure("rate-limited")));
+    assert.deepEqual(clock.waits, waits);
+  }
 });

@@ -6,13 +6,14 @@ import type { Health } from "./http/probes.ts";
 import { type Address, listen, type RunningServer } from "./http/server.ts";
 import { createLogger, type Logger } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
-import { type Namespace, parseNamespace } from "./oci/reference.ts";
+import { type Namespace, parseNamespace, type Repository } from "./oci/reference.ts";
 import { Background } from "./registry/background.ts";
 import { Content } from "./registry/content.ts";
 import { Fills } from "./registry/fills.ts";
 import { createMirror } from "./registry/mirror.ts";
 import { canonicalNamespace, matchNamespaces, Namespaces } from "./registry/namespaces.ts";
 import type { PullRegistry } from "./registry/registry.ts";
+import { restrict } from "./registry/restrict.ts";
 import { BufferPool } from "./store/buffers.ts";
 import { FilesystemStore } from "./store/filesystem.ts";
 import { HashPool } from "./store/hashing.ts";
@@ -20,6 +21,7 @@ import { meterStore } from "./store/metered.ts";
 import { StoreError } from "./store/object-store.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { rememberAbsences } from "./upstream/absences.ts";
+import { parseRepositoryPattern } from "./upstream/credentials/repository-pattern.ts";
 import { Breaker } from "./upstream/breaker.ts";
 import { createObservers } from "./observers.ts";
 import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
@@ -110,7 +112,8 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     listed: new Map(
       config.upstreams.map((settings) => {
         const namespace = canonicalNamespace(parseNamespace(settings.namespace));
-        return [namespace, mirror(upstreams.listed(settings), settings, namespace, true)];
+        const registry = mirror(upstreams.listed(settings), settings, namespace, true);
+        return [namespace, restrict(registry, repositoryRule(settings))];
       }),
     ),
     allowsUnlisted: matchNamespaces(config.allowUnlisted),
@@ -168,6 +171,15 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     throw error;
   }
   return { addresses: servers.map((server) => server.address), log, idle, close };
+}
+
+/** Whether a repository may be pulled from: `deny` beats `allow`, and without `allow` all are. */
+function repositoryRule({ allow, deny }: UpstreamConfig): (repository: Repository) => boolean {
+  const denied = deny.map(parseRepositoryPattern);
+  const allowed = allow?.map(parseRepositoryPattern);
+  return (repository) =>
+    !denied.some((pattern) => pattern.matches(repository)) &&
+    (allowed?.some((pattern) => pattern.matches(repository)) ?? true);
 }
 
 function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {

@@ -6,7 +6,7 @@ import { Quota } from "./registry/quota.ts";
 import type { StoreFailureListener } from "./store/metered.ts";
 import type { BreakerObserver, BreakerState } from "./upstream/breaker.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
-import type { UpstreamFailure } from "./upstream/upstream.ts";
+import { UpstreamError, type UpstreamFailure } from "./upstream/upstream.ts";
 
 /** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
 export interface Observers {
@@ -61,19 +61,32 @@ export function createObservers({ metrics, log, now, reserves }: ObserversOption
         metrics.rateLimitRemaining.set({ namespace }, state.remaining);
       },
     }),
-    breaker: (namespace) => ({
-      failed: (error) => {
-        told.add(error);
-        const level = everyday.has(error.failure) ? "debug" : "warn";
-        log[level]({ namespace, failure: error.failure, status: error.status, err: error }, "the upstream failed");
-      },
-      changed: (state) => {
-        if (reserves.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
-        if (state === "open") log.warn({ namespace }, "the upstream is given a rest: what is not cached fails at once");
-        if (state === "closed") log.info({ namespace }, "the upstream answers again");
-      },
-    }),
+    breaker: (namespace) => {
+      let isOpen = false;
+      return {
+        failed: (error) => {
+          told.add(error);
+          const level = isOpen || isHeld(error) || everyday.has(error.failure) ? "debug" : "warn";
+          log[level]({ namespace, failure: error.failure, status: error.status, err: error }, "the upstream failed");
+        },
+        changed: (state) => {
+          isOpen = state === "open";
+          if (reserves.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
+          if (isOpen) log.warn({ namespace }, "the upstream is given a rest: what is not cached fails at once");
+          if (state === "closed") log.info({ namespace }, "the upstream answers again");
+        },
+      };
+    },
   };
+}
+
+/**
+ * Whether nothing was sent, as the upstream had asked to be left alone (also said of its token server): the answer that
+ * asked for it was told, and every question until then fails so.
+ */
+function isHeld(error: UpstreamError): boolean {
+  if (error.failure === "token" && error.cause instanceof UpstreamError) return isHeld(error.cause);
+  return error.failure === "rate-limited" && error.status === undefined;
 }
 
 function tellQuota(log: Logger, namespace: string): (state: QuotaState) => void {

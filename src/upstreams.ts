@@ -14,6 +14,7 @@ import type { CredentialError, CredentialSource } from "./upstream/credentials/s
 import { createDispatcher, type ProxySettings } from "./upstream/dispatcher.ts";
 import { createFailover } from "./upstream/failover.ts";
 import { publicGuard } from "./upstream/guard.ts";
+import { createLimiter, type Limiter } from "./upstream/limiter.ts";
 import { createOfflineUpstream } from "./upstream/offline.ts";
 import { createRateLimits } from "./upstream/rate-limits.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
@@ -41,6 +42,8 @@ export class Upstreams {
   readonly #dispatchers: ReturnType<typeof createDispatcher>[] = [];
   /** The connections of all namespaces that are not configured, and of token servers of other sites. */
   readonly #public: ReturnType<typeof createDispatcher>;
+  /** All namespaces that are not configured together: clients can name as many as they like. */
+  readonly #publicLimiter: Limiter;
 
   constructor(config: Config, options: UpstreamsOptions, observers: Observers) {
     this.#defaults = config.upstreamDefaults;
@@ -56,6 +59,7 @@ export class Upstreams {
       proxy: toProxySettings(config.upstreamDefaults.proxy, config.proxyEnvironment),
     });
     this.#dispatchers.push(this.#public);
+    this.#publicLimiter = createLimiter(config.upstreamDefaults.maxConnections);
   }
 
   /**
@@ -89,16 +93,20 @@ export class Upstreams {
       dispatcher: this.#public,
       redirectDispatcher: this.#public,
       sharedDispatcher: true,
+      limiter: this.#publicLimiter,
     });
   }
 
-  /** Gives back all connections, and closes the sources of credentials. */
+  /**
+   * Gives back all connections, and closes the sources of credentials. Nobody may be waiting for an upstream any more:
+   * what still runs, a body that nobody wants for example, is cut.
+   */
   async close(): Promise<void> {
     for (const source of this.#sources) {
       source.close();
     }
     await Promise.all(this.#open.map((upstream) => upstream.close()));
-    await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.close()));
+    await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
   #client(endpoint: EndpointConfig, settings: UpstreamConfig, observer: UpstreamObserver, retries: number): Upstream {

@@ -41,7 +41,7 @@ export function formatReference(): string {
     "`credentials_by_repository`; a namespace that the files do not list becomes an upstream whose host is the namespace.",
     "",
     "`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or in small letters, name the proxy of each upstream that has",
-    "no `proxy` of its own or by `upstream_defaults`. `NO_PROXY` (`host`, `host:port`, `.suffix`, `*`, separated by",
+    "no `proxy` of its own or by `upstream_defaults`; `HTTP_PROXY` counts for https where `HTTPS_PROXY` is not set. `NO_PROXY` (`host`, `host:port`, `.suffix`, `*`, separated by",
     "commas) does not count for a `proxy` of the file; `proxy: none` does that.",
     "",
     "## The file",

@@ -106,7 +106,7 @@ export interface UpstreamConfig extends EndpointConfig, UpstreamDefaults {
 
 /** The proxies that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`). */
 export interface ProxyEnvironment {
-  /** The URL of the proxy for http. */
+  /** The URL of the proxy for http, and for https where `https` is `undefined`. */
   readonly http: string | undefined;
   /** The URL of the proxy for https. */
   readonly https: string | undefined;

@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { BodyStream } from "./reply.ts";
 
 /**
@@ -7,8 +8,17 @@ import type { BodyStream } from "./reply.ts";
  *
  * Where the stream fails, or the client leaves or takes nothing for `idleMs`, the connection is destroyed: a body that
  * ends early must not look complete. Then it rejects. The stream is closed in every case.
+ *
+ * @param delimited Whether the response says where its body ends, by `Content-Length` or chunks. One that does not (for
+ *   HTTP/1.0 clients) is complete when the connection closes, so it is reset instead (RFC 9112 §6.3, §8). A Unix socket
+ *   cannot be reset, only closed.
  */
-export async function sendBody(response: ServerResponse, body: BodyStream, idleMs: number): Promise<number> {
+export async function sendBody(
+  response: ServerResponse,
+  body: BodyStream,
+  idleMs: number,
+  delimited: boolean,
+): Promise<number> {
   const gone = new AbortController();
   let refuse: ((error: Error) => void) | undefined;
   const leave = (error: Error): void => {
@@ -42,11 +52,20 @@ export async function sendBody(response: ServerResponse, body: BodyStream, idleM
     response.end();
     return sent;
   } catch (error) {
+    if (!delimited) reset(response.socket);
     response.destroy();
     throw error;
   } finally {
     response.off("close", onClose);
     await body.close();
+  }
+}
+
+function reset(socket: Socket | null): void {
+  try {
+    socket?.resetAndDestroy();
+  } catch {
+    // Not TCP: the caller destroys it.
   }
 }
 

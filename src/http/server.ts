@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { once } from "node:events";
+import { lstat, unlink } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { OciError } from "../oci/errors.ts";
 import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -39,17 +41,47 @@ export interface RunningServer {
 export async function listen(address: Address, options: ServerOptions): Promise<RunningServer> {
   const serving = new Serving(options);
   const server = createServer({ keepAliveTimeout: keepAliveMs, noDelay: true }, (request, response) => {
-    void serving.serve(request, response);
+    // Its errors are handled there; what is left would be an error of the log itself, and must not end the process.
+    serving.serve(request, response).catch(() => response.destroy());
   });
   server.on("clientError", refuseMalformed);
-  await new Promise<void>((resolve, reject) => {
+  try {
+    await bind(server, address);
+  } catch (error) {
+    if (!("path" in address) || !hasCode(error, "EADDRINUSE") || !(await isAbandoned(address.path))) throw error;
+    await unlink(address.path);
+    await bind(server, address);
+  }
+  return { address: formatAddress(server), drain: (deadline) => serving.drain(server, deadline) };
+}
+
+function bind(server: Server, address: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(address, () => {
       server.off("error", reject);
       resolve();
     });
   });
-  return { address: formatAddress(server), drain: (deadline) => serving.drain(server, deadline) };
+}
+
+/** Whether `path` is a socket at which nobody listens any more: a process that is killed leaves it behind. */
+async function isAbandoned(path: string): Promise<boolean> {
+  // Other files refuse connections as well, and are not ours to remove.
+  if (!(await lstat(path)).isSocket()) return false;
+  const socket = connect(path);
+  try {
+    await once(socket, "connect");
+    return false;
+  } catch (error) {
+    return hasCode(error, "ECONNREFUSED");
+  } finally {
+    socket.destroy();
+  }
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
 
 class Serving {
@@ -66,6 +98,10 @@ class Serving {
     const facts: Facts = { endpoint: "other" };
     // A write that fails is told to its callback; the event must not end the process.
     response.on("error", () => undefined);
+    // An answer that began before draining promised to keep its connection.
+    response.once("close", () => {
+      if (this.#draining) request.socket.destroySoon();
+    });
     metrics.requestsInFlight.inc();
     let sentBytes = 0;
     try {
@@ -73,10 +109,14 @@ class Serving {
       sentBytes = await this.#send(request, response, reply);
     } catch (error) {
       facts.error = error;
-      response.destroy();
+      sentBytes = this.#fail(response, error);
     }
     metrics.requestsInFlight.dec();
-    this.#record(request, response, facts, sentBytes, performance.now() - started);
+    try {
+      this.#record(request, response, facts, sentBytes, performance.now() - started);
+    } catch (error) {
+      this.#options.log.error({ err: error }, "a request could not be recorded");
+    }
   }
 
   async drain(server: Server, deadline: AbortSignal): Promise<void> {
@@ -104,6 +144,20 @@ class Serving {
     return handler({ method, target, headers }, facts);
   }
 
+  /** Tells the client of a failure where its answer has not begun, else cuts it; returns the body's bytes. */
+  #fail(response: ServerResponse, error: unknown): number {
+    if (response.destroyed || response.headersSent) {
+      response.destroy();
+      return 0;
+    }
+    // The answer that could not be written has left its reason phrase.
+    response.statusMessage = "";
+    const { status, headers, body } = errorReply(error);
+    response.writeHead(status, { ...headers, Connection: "close" });
+    response.end(body);
+    return response.req.method === "HEAD" ? 0 : Number(headers["Content-Length"]);
+  }
+
   /** Writes a reply; resolves to the body's bytes that were sent. */
   async #send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<number> {
     const { status, headers, body } = reply;
@@ -112,7 +166,12 @@ class Serving {
       await stream?.close();
       throw new ClientGone("the client left before its answer was ready");
     }
-    response.writeHead(status, this.#draining ? { ...headers, Connection: "close" } : headers);
+    try {
+      response.writeHead(status, this.#draining ? { ...headers, Connection: "close" } : headers);
+    } catch (error) {
+      await stream?.close();
+      throw error;
+    }
     if (request.method === "HEAD" || body === undefined) {
       await stream?.close();
       response.end();
@@ -120,7 +179,8 @@ class Serving {
     }
     if (stream !== undefined) {
       response.flushHeaders();
-      return sendBody(response, stream, clientIdleMs);
+      const delimited = response.chunkedEncoding || "Content-Length" in headers;
+      return sendBody(response, stream, clientIdleMs, delimited);
     }
     const bytes = body as Uint8Array;
     response.end(bytes);

@@ -1,3 +1,4 @@
+import { write, writeSync } from "node:fs";
 import { type DestinationStream, type Logger, pino } from "pino";
 
 export type { Logger } from "pino";
@@ -7,13 +8,25 @@ export interface LogOptions {
   readonly level: string;
   /** One JSON object a line, or lines for people. */
   readonly format: "json" | "pretty";
-  /** Where to; standard output where it is not given. */
+  /** Where to; `fileDescriptor` where it is not given. */
   readonly destination?: DestinationStream;
+  /** An open file; standard output where it is not given. */
+  readonly fileDescriptor?: number;
+  /** Told of the first line that could not be written, and then of the first after each that could. */
+  readonly onFailure?: (error: Error) => void;
 }
+
+const bufferedLength = 4096;
+const flushMs = 1_000;
+const retryMs = 100;
+const maxLength = 1024 * 1024;
+/** A write that takes longer waits for a reader that does not read. */
+const stuckMs = 1_000;
+const errorLevel = 50;
 
 /**
  * Makes the process's log. JSON lines are buffered for up to a second, so that logging never waits for its reader;
- * `logger.flush()` at the end writes what is left.
+ * `logger.flush()` at the end writes what is left. Lines that cannot be written are dropped.
  */
 export async function createLogger(options: LogOptions): Promise<Logger> {
   const settings = {
@@ -23,12 +36,106 @@ export async function createLogger(options: LogOptions): Promise<Logger> {
     serializers: { err: describeError },
   };
   if (options.destination !== undefined) return pino(settings, options.destination);
+  const { fileDescriptor = 1, onFailure = () => undefined } = options;
   if (options.format === "pretty") {
-    const { default: pretty } = await import("pino-pretty");
-    return pino(settings, pretty({ sync: true, colorize: false, translateTime: false, ignore: "pid,hostname" }));
+    const { prettyFactory } = await import("pino-pretty");
+    const prettify = prettyFactory({ colorize: false, translateTime: false, ignore: "pid,hostname" });
+    const output = new Output(fileDescriptor, 0, onFailure);
+    return pino(settings, { write: (line) => output.write(prettify(line)) });
   }
-  const destination = pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 1000 });
-  return pino(settings, destination);
+  return pino(settings, new Output(fileDescriptor, bufferedLength, onFailure));
+}
+
+/**
+ * Writes lines to a file, a pipe or a terminal, off the event loop. Where that fails the lines are dropped and the next
+ * are tried anew; where it takes none for now they wait, up to a bound. Nothing here throws or spins: pino's own
+ * destination does both on a full disk.
+ */
+class Output implements DestinationStream {
+  /** Makes pino set `lastLevel` before each line. */
+  readonly [pino.symbols.needsMetadataGsym] = true;
+  lastLevel = 0;
+  readonly #fd: number;
+  readonly #bufferedLength: number;
+  readonly #onFailure: (error: Error) => void;
+  #lines = "";
+  #failing = false;
+  /** Since when a write is under way, in `performance.now()`. */
+  #writingSince: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param buffered How long lines may get before they are written; 0 writes each before `write` returns. */
+  constructor(fd: number, buffered: number, onFailure: (error: Error) => void) {
+    this.#fd = fd;
+    this.#bufferedLength = buffered;
+    this.#onFailure = onFailure;
+  }
+
+  write(line: string): void {
+    if (this.#lines.length + line.length > maxLength) return;
+    this.#lines += line;
+    if (this.#bufferedLength === 0) {
+      this.flush();
+      return;
+    }
+    if (this.#writingSince !== undefined) return;
+    if (this.#lines.length >= this.#bufferedLength || this.lastLevel >= errorLevel) this.#start();
+    else this.#timer ??= setTimeout(() => this.#start(), flushMs).unref();
+  }
+
+  /** Writes what is left before it returns, unless the reader is stuck. */
+  flush(): void {
+    if (this.#writingSince !== undefined && performance.now() - this.#writingSince > stuckMs) return;
+    const bytes = this.#take();
+    let done = 0;
+    try {
+      while (done < bytes.length) done += writeSync(this.#fd, bytes, done);
+      if (done > 0) this.#failing = false;
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #take(): Buffer {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const bytes = Buffer.from(this.#lines);
+    this.#lines = "";
+    return bytes;
+  }
+
+  #start(): void {
+    const bytes = this.#take();
+    if (bytes.length === 0) return;
+    this.#writingSince = performance.now();
+    this.#write(bytes, 0);
+  }
+
+  #write(bytes: Buffer, from: number): void {
+    write(this.#fd, bytes, from, (error, count) => {
+      if (error?.code === "EAGAIN" || error?.code === "EBUSY") {
+        setTimeout(() => this.#write(bytes, from), retryMs).unref();
+        return;
+      }
+      if (error === null) {
+        this.#failing = false;
+        if (from + count < bytes.length) {
+          this.#write(bytes, from + count);
+          return;
+        }
+      } else {
+        this.#fail(error);
+      }
+      this.#writingSince = undefined;
+      if (this.#lines.length > 0) this.#start();
+    });
+  }
+
+  #fail(error: Error): void {
+    if (this.#failing) return;
+    this.#failing = true;
+    this.#onFailure(error);
+  }
 }
 
 /** The time as pino wants it; busy servers write many lines in one millisecond. */

@@ -36,6 +36,11 @@ export interface Manifest {
   readonly kind: "image" | "index";
   /** What it refers to, once per digest: config, layers, blobs; or an index's manifests. Not the subject. */
   readonly children: readonly Descriptor[];
+  /**
+   * Of `children`, what a registry checks that it holds when it takes the manifest: an image's configuration and layers,
+   * without those that are kept elsewhere (`urls`, non-distributable types). An index may list what is not there.
+   */
+  readonly required: readonly Descriptor[];
   readonly subject: Descriptor | undefined;
   readonly artifactType: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
@@ -109,6 +114,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     mediaType,
     kind: shape.kind,
     children: uniqueDescriptors(entries),
+    required: shape.kind === "index" ? [] : uniqueDescriptors(entries.filter((entry) => !isElsewhere(entry))),
     subject: uniqueDescriptors(readField(document, "subject"))[0],
     artifactType: optionalString(document, "artifactType"),
     annotations: optionalAnnotations(document),
@@ -201,6 +207,11 @@ function isUsable(entry: unknown, place: string): entry is ManifestEntry {
     throw invalid(`its ${place} has no valid digest`);
   }
   return false;
+}
+
+/** Whether a layer need not be in the registry (image-spec, layer.md, "Non-Distributable Layers"). */
+function isElsewhere(entry: ManifestEntry): boolean {
+  return (entry["urls"] ?? undefined) !== undefined || /\.(?:foreign|nondistributable)\./.test(entry.mediaType);
 }
 
 function uniqueDescriptors(entries: readonly ManifestEntry[]): Descriptor[] {

@@ -23,6 +23,7 @@ interface Confirmed {
 export class Blobs {
   readonly #tools: MirrorTools;
   readonly #stats = new SingleFlight<Confirmed | undefined>();
+  readonly #checks = new SingleFlight<void>();
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
@@ -135,7 +136,7 @@ export class Blobs {
         const chunks = object.read(span ?? whole);
         if (!this.#tools.checkDigest) return chunks;
         const length = (span ?? whole).end - (span ?? whole).start;
-        return holdBack(chunks, length, this.#check(digest), signal);
+        return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
       },
       close: () => object.close(),
     };
@@ -146,12 +147,15 @@ export class Blobs {
     const { content, hashes } = this.#tools;
     const object = await content.openBlob(digest);
     if (object === undefined) return;
-    const hash = hashes.start(algorithmOf(digest));
     try {
-      for await (const chunk of object.read({ start: 0, end: object.sizeBytes })) await hash.bytes(chunk);
-      if ((await hash.digest()) === digest) return;
+      const hash = hashes.start(algorithmOf(digest));
+      try {
+        for await (const chunk of object.read({ start: 0, end: object.sizeBytes })) await hash.bytes(chunk);
+        if ((await hash.digest()) === digest) return;
+      } finally {
+        hash.drop();
+      }
     } finally {
-      hash.drop();
       await object.close();
     }
     await content.removeBlob(digest);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, algorithmOf, isDigest } from "../oci/digest.ts";
@@ -62,19 +63,24 @@ export class Content {
     const known = this.#tags.get(key);
     if (known !== undefined) return known;
     const record = await this.#record(key, isTagRecord);
+    // What was recorded while the store was read is newer than what was read.
+    const newer = this.#tags.get(key);
+    if (newer !== undefined) return newer;
     if (record !== undefined) this.#tags.set(key, record);
     return record;
   }
 
   /**
    * Records a tag; readers see it at once. It reaches the store after the manifest it stands for, so that no tag points
-   * at nothing.
+   * at nothing. A record of an earlier check than the one that is known changes nothing.
    */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
-    const before = this.#tags.get(key);
+    const storing = this.#storing.get(record.digest);
+    const before = this.#tags.get(key) ?? (await this.tag(id, tag));
+    if ((this.#tags.get(key)?.checkedAt ?? 0) > record.checkedAt) return;
     this.#tags.set(key, record);
-    await this.#storing.get(record.digest);
+    await storing;
     // Another record may have come while this one waited; it must not be written over.
     if ((this.#tags.get(key) ?? record) !== record) return;
     // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
@@ -87,6 +93,8 @@ export class Content {
     const known = this.#links.get(key);
     if (known !== undefined) return known;
     const link = await this.#record(key, isLink);
+    const newer = this.#links.get(key);
+    if (newer !== undefined) return newer;
     if (link !== undefined) this.#links.set(key, link);
     return link;
   }
@@ -122,8 +130,8 @@ export class Content {
   }
 
   /**
-   * Stores a manifest whose digest was checked, its link, and links to `children`: what a manifest of this repository
-   * lists, this repository contains. Readers see it at once. The media type of a manifest that is held already stays
+   * Stores a manifest whose digest was checked, its link, and links to `children`: what this repository must contain,
+   * as its registry took the manifest. Readers see it at once. The media type of a manifest that is held already stays
    * (who fetched one asks `manifest` for it first, which sees the store too).
    */
   async storeManifest(id: RepositoryId, fetched: ManifestContent, children: readonly Descriptor[]): Promise<void> {
@@ -139,7 +147,8 @@ export class Content {
     } finally {
       if (this.#storing.get(digest) === stored) this.#storing.delete(digest);
     }
-    await Promise.all(children.map((child) => this.#linkChild(id, child)));
+    // One after the other: a manifest may have thousands, and everybody else needs the disk too.
+    for (const child of children) await this.#linkChild(id, child);
   }
 
   /** The stored content of a digest, whoever it belongs to. The caller closes it. */
@@ -162,14 +171,15 @@ export class Content {
     await this.#store.delete(blobKey(digest));
   }
 
-  /** A listing's page as it was stored last. */
+  /** A listing's page as it was stored last, unless another one has taken its place since. */
   async page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
-    return this.#record(pageKey(id, kind, request), isPage);
+    const record = await this.#record(pageKey(id, kind, pageSlot(request)), isPageRecord);
+    return record?.request === request ? record.page : undefined;
   }
 
-  /** Stores a listing's page. */
+  /** Stores a listing's page, in the place of another one perhaps: of each kind a repository has 257 places. */
   async setPage(id: RepositoryId, kind: PageKind, request: string, page: Page): Promise<void> {
-    await this.#put(pageKey(id, kind, request), page, false);
+    await this.#put(pageKey(id, kind, pageSlot(request)), { request, page }, false);
   }
 
   async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {
@@ -247,6 +257,21 @@ function isTagRecord(value: unknown): value is TagRecord {
   );
 }
 
-function isPage(value: unknown): value is Page {
-  return isObject(value) && isObject(value["document"]);
+/** A page with what it answers, by which it is told from others that share its place. */
+interface PageRecord {
+  readonly request: string;
+  readonly page: Page;
+}
+
+function isPageRecord(value: unknown): value is PageRecord {
+  if (!isObject(value) || typeof value["request"] !== "string") return false;
+  return isObject(value["page"]) && isObject(value["page"]["document"]);
+}
+
+/**
+ * Where a page is stored. Clients can make up any number of requests that an upstream answers, so places are few and
+ * shared; but none shares the plain list's.
+ */
+function pageSlot(request: string): string {
+  return request === "" ? "" : createHash("sha256").update(request).digest("hex").slice(0, 2);
 }

@@ -143,7 +143,8 @@ export class Fill {
     try {
       // An earlier fill may have ended between the caller's look-up and this fill's start:
       //   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
-      if (mayReuse && (await content.statBlob(digest)) !== undefined) {
+      const mayServe = mayReuse || (await content.link(id, digest)) !== undefined;
+      if (mayServe && (await content.statBlob(digest)) !== undefined) {
         outcome = "reused";
         this.#state = "committed";
         this.#opening.resolve("stored");

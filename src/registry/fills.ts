@@ -30,7 +30,8 @@ export class Fills {
     if (fills === undefined) return undefined;
     const own = fills.get(id.repository);
     if (own?.joinable) return own;
-    return linked ? fills.values().find((fill) => fill.joinable) : undefined;
+    // Another repository's fill is joined only when its upstream has said yes: its 404 is none of this one's.
+    return linked ? fills.values().find((fill) => fill.joinable && fill.state !== "starting") : undefined;
   }
 
   /** The fill to join, or a new one. Look-up and insertion happen in one tick. */

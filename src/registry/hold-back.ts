@@ -1,3 +1,5 @@
+import { settleOrAbort } from "../upstream/settle-or-abort.ts";
+
 const holdBackBytes = 16 * 1024;
 
 /**
@@ -5,7 +7,7 @@ const holdBackBytes = 16 * 1024;
  * turns out to be wrong then never makes a complete answer. Rejects with what `released` rejects with, or with the
  * reason of `signal`.
  *
- * With a length that is not finite nothing is kept but the end itself.
+ * With a length that is not finite, the newest bytes are kept back all along.
  */
 export async function* holdBack(
   chunks: AsyncIterable<Uint8Array>,
@@ -16,27 +18,22 @@ export async function* holdBack(
   // A reader that leaves early never gets to wait for it.
   released.catch(() => undefined);
   const keepFrom = Math.max(0, lengthBytes - holdBackBytes);
-  const kept: Uint8Array[] = [];
+  let kept: Uint8Array[] = [];
   let position = 0;
   for await (const chunk of chunks) {
     const free = Math.max(0, Math.min(chunk.length, keepFrom - position));
     position += chunk.length;
-    if (free > 0) yield free === chunk.length ? chunk : chunk.subarray(0, free);
-    // A chunk is valid only until the next one, so what is kept is copied.
-    if (free < chunk.length) kept.push(Uint8Array.from(chunk.subarray(free)));
+    if (lengthBytes === Infinity) {
+      // A chunk is valid only until the next one, so what is kept is copied.
+      const both = Buffer.concat([...kept, chunk]);
+      const ready = Math.max(0, both.length - holdBackBytes);
+      kept = [Uint8Array.from(both.subarray(ready))];
+      if (ready > 0) yield both.subarray(0, ready);
+    } else {
+      if (free > 0) yield free === chunk.length ? chunk : chunk.subarray(0, free);
+      if (free < chunk.length) kept.push(Uint8Array.from(chunk.subarray(free)));
+    }
   }
-  await unlessAborted(released, signal);
+  await settleOrAbort(released, signal);
   yield* kept;
-}
-
-async function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(signal.reason as Error);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

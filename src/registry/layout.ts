@@ -10,7 +10,7 @@ import type { Key } from "../store/object-store.ts";
  *   repositories/<namespace>/<repository>/
  *     _links/<algorithm>/<hex>                                    Link: this repository contains this digest
  *     _tags/<tag>                                                 TagRecord
- *     _pages/<kind>/<sha256 of the request>                       Page: a listing, for the time the upstream is away
+ *     _pages/<kind>/<sha256 of the slot>                          a listing, for the time the upstream is away
  *
  * No component of a repository's name begins with `_`, so names and folders cannot meet. A port's `:` in a namespace
  * becomes `+`, which no namespace has.
@@ -41,9 +41,9 @@ export function tagKey(id: RepositoryId, tag: Tag): Key {
   return `${repositoryKey(id)}/_tags/${tag}` as Key;
 }
 
-/** A listing's page; `request` tells it from the repository's other pages of that kind. */
-export function pageKey(id: RepositoryId, kind: PageKind, request: string): Key {
-  return `${repositoryKey(id)}/_pages/${kind}/${createHash("sha256").update(request).digest("hex")}` as Key;
+/** A place for one of a repository's pages of that kind. */
+export function pageKey(id: RepositoryId, kind: PageKind, slot: string): Key {
+  return `${repositoryKey(id)}/_pages/${kind}/${createHash("sha256").update(slot).digest("hex")}` as Key;
 }
 
 function repositoryKey(id: RepositoryId): string {

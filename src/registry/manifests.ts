@@ -15,6 +15,8 @@ export class Manifests {
   readonly #tools: MirrorTools;
   readonly #contents = new SingleFlight<ManifestContent | undefined>();
   readonly #heads = new SingleFlight<Descriptor | undefined>();
+  /** The blobs of manifests that were asked for during an outage. */
+  readonly #needed = new WeakMap<ManifestContent, readonly Descriptor[]>();
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
@@ -56,8 +58,8 @@ export class Manifests {
     // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
     const stored = await content.manifest(id, manifest.descriptor.digest);
     if (stored !== undefined) return stored;
-    const { children } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
-    background.run(() => content.storeManifest(id, manifest, trusted ? children : []));
+    const { required } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
+    background.run(() => content.storeManifest(id, manifest, trusted ? required : []));
     return manifest;
   }
 
@@ -72,16 +74,12 @@ export class Manifests {
 
   async #isComplete(id: RepositoryId, manifest: ManifestContent): Promise<boolean> {
     const { content } = this.#tools;
-    const { kind, children } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
-    if (kind === "index") return true;
-    // Layers that may not be passed on come from elsewhere, and are never here.
-    const needed = children.filter(({ mediaType }) => !/\.(?:foreign|nondistributable)\./.test(mediaType));
-    const here = await Promise.all(
-      needed.map(async ({ digest }) => {
-        const link = await content.link(id, digest);
-        return link !== undefined && (await content.statBlob(digest)) !== undefined;
-      }),
-    );
-    return here.every(Boolean);
+    const needed = this.#needed.get(manifest) ?? parseManifest(manifest.bytes, manifest.descriptor.mediaType).required;
+    this.#needed.set(manifest, needed);
+    for (const { digest } of needed) {
+      if ((await content.link(id, digest)) === undefined) return false;
+      if ((await content.statBlob(digest)) === undefined) return false;
+    }
+    return true;
   }
 }

@@ -1,8 +1,8 @@
-import { isIP } from "node:net";
 import { LRUCache } from "lru-cache";
 import { OciError } from "../oci/errors.ts";
 import { type Namespace, parseNamespace, parseRepository, type Repository } from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
+import { isPublicName } from "../upstream/guard.ts";
 import type { RepositoryId } from "./layout.ts";
 import type { PullRegistry } from "./registry.ts";
 
@@ -56,18 +56,6 @@ export function selectRepository(
 }
 
 /**
- * Whether a namespace that is not configured may be asked at all: a public DNS name, on port 443. What its addresses
- * are is checked when they are connected to.
- */
-export function isPublicName(namespace: Namespace): boolean {
-  if (namespace.includes(":") || namespace.includes("[") || isIP(namespace) !== 0) return false;
-  const labels = namespace.split(".");
-  const top = labels.at(-1) ?? "";
-  // A top-level label of digits is an address in disguise (10.1, 0x7f.1); no real one begins with a digit.
-  return labels.length > 1 && /^[a-z]/.test(top) && top !== "localhost";
-}
-
-/**
  * Which namespaces a setting means: all, none, or those that match one of its patterns, where `*` stands for any run of
  * characters.
  */
@@ -117,6 +105,7 @@ export class Namespaces {
     const id = selectRepository(route, host, this.#rules);
     const listed = this.#options.listed.get(id.namespace);
     if (listed !== undefined) return { ...id, registry: listed, label: id.namespace };
+    // Not configured, it must be a public name on port 443; what its addresses are is checked at every connection.
     if (!isPublicName(id.namespace) || !this.#options.allowsUnlisted(id.namespace)) {
       throw new OciError(
         "NAME_UNKNOWN",

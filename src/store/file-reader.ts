@@ -18,28 +18,26 @@ export async function* readSpan(file: FileHandle, span: Span, pool: BufferPool):
   const left = span.end - position - first.length;
   // A small buffer says that there are many readers: then memory matters, and the disk is busy anyway.
   const second = left > 0 && first.length >= overlapBytes ? pool.acquire(left) : undefined;
-  let current = first;
-  let pending: Promise<number> | undefined = readInto(file, current, position, span.end);
+  const pair = second === undefined ? [first] : [first, second];
+  let pending: Promise<number> | undefined;
   try {
-    for (;;) {
-      const count = await pending;
+    for (let turn = 0; position < span.end; turn++) {
+      const current = pair[turn % pair.length] ?? first;
+      const count = await (pending ?? readInto(file, current, position, span.end));
       pending = undefined;
       position += count;
-      const filled = current.subarray(0, count);
-      if (position < span.end) {
-        current = current === first && second !== undefined ? second : first;
-        pending = readInto(file, current, position, span.end);
+      if (second !== undefined && position < span.end) {
+        // Into the other buffer: the consumer has this one until it asks for the next chunk.
+        pending = readInto(file, pair[(turn + 1) % 2] ?? first, position, span.end);
         // The consumer may leave before it is awaited; a failure is then of no interest.
         pending.catch(() => undefined);
       }
-      yield filled;
-      if (pending === undefined) return;
+      yield current.subarray(0, count);
     }
   } finally {
     // A buffer may be lent to somebody else only when the kernel no longer writes into it.
     await pending?.catch(() => undefined);
-    pool.release(first);
-    if (second !== undefined) pool.release(second);
+    for (const buffer of pair) pool.release(buffer);
   }
 }
 

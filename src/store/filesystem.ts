@@ -1,79 +1,66 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import {
-  access,
-  copyFile,
-  mkdir,
-  open,
-  opendir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  unlink,
-  writeFile,
-} from "node:fs/promises";
+import { copyFile, mkdir, open, opendir, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
-import { acquireLock, type Lock } from "./lock.ts";
+import type { Lock } from "./lock.ts";
 import type { Key, ObjectInfo, ObjectStore, OpenObject, Source } from "./object-store.ts";
 import { StoreError } from "./object-store.ts";
+import { flush, flushFolders, format, orAbsent, own, RootError, temporaryFolder } from "./root.ts";
 
-const format = "entrepot 1\n";
-const dataFolders = ["blobs", "repositories"];
-const temporaryFolder = "tmp";
-
-/** The folder is in use by another process, or holds something that is not ours: starting on it would do harm. */
-export class RootError extends Error {
-  override readonly name = "RootError";
-}
+const retryMs = 3_000;
 
 /**
  * An object store in a folder: a key is a path below `root`. What is not finished yet lies in `root/tmp`, is flushed,
  * and is moved to its place by `rename`.
  *
  * One process at a time owns the folder. A folder that cannot be written is opened all the same, so that what it holds
- * can be served; then `unwritable` says why, and each `put` fails.
+ * can be served; then `unwritable` says why, and `put` and `probe` fail. They also try again, every few seconds, to own
+ * the folder: nothing is stored without the lock and the format file.
  */
 export class FilesystemStore implements ObjectStore {
   /** Where staging files belong: the same file system as the objects, so that `put` can move them. */
   readonly temporaryPath: string;
-  /** Why the folder could not be written when it was opened. */
-  readonly unwritable: StoreError | undefined;
   readonly #root: string;
   readonly #pool: BufferPool;
-  readonly #lock: Lock | undefined;
+  readonly #now: () => number;
+  #lock: Lock | undefined;
+  #unwritable: StoreError | undefined;
+  /** The latest attempt to own the folder; `endedAt` is infinite while it runs. */
+  #attempt: Promise<void> = Promise.resolve();
+  #attemptEndedAt = -Infinity;
 
-  private constructor(root: string, pool: BufferPool, lock: Lock | undefined, unwritable: StoreError | undefined) {
+  private constructor(root: string, pool: BufferPool, now: () => number) {
     this.#root = root;
     this.#pool = pool;
-    this.#lock = lock;
-    this.unwritable = unwritable;
+    this.#now = now;
     this.temporaryPath = join(root, temporaryFolder);
+  }
+
+  /** Why the folder cannot be written, as of the last attempt; `undefined` from the first that succeeds on. */
+  get unwritable(): StoreError | undefined {
+    return this.#unwritable;
   }
 
   /**
    * Opens `root`, which is made where it does not exist, and removes what an earlier process left unfinished.
    *
+   * @param now Milliseconds, for the time between two attempts to own a folder that could not be written.
    * @throws {RootError} another process has it, its format is of another version, or it holds another program's data.
    */
-  static async open(root: string, pool: BufferPool = new BufferPool()): Promise<FilesystemStore> {
-    let lock: Lock | undefined;
+  static async open(
+    root: string,
+    pool: BufferPool = new BufferPool(),
+    now: () => number = () => performance.now(),
+  ): Promise<FilesystemStore> {
+    const store = new FilesystemStore(root, pool, now);
     try {
-      await mkdir(join(root, temporaryFolder), { recursive: true });
-      await access(join(root, temporaryFolder), constants.W_OK);
-      lock = acquireLock(join(root, "lock"));
-      if (lock === undefined) {
-        throw new RootError(`${root} is in use by another process; give each process a folder of its own`);
-      }
-      await claimFormat(root);
+      await store.#own();
     } catch (error) {
-      lock?.release();
       if (error instanceof RootError) throw error;
-      return new FilesystemStore(root, pool, undefined, new StoreError(`${root} cannot be written`, error));
+      return store;
     }
-    const store = new FilesystemStore(root, pool, lock, undefined);
     await store.#sweep();
     return store;
   }
@@ -105,9 +92,16 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
+  /**
+   * Stores an object. Where a folder cannot be flushed after the object is in its place, the put has succeeded all the
+   * same: the object is whole and visible. A power failure may lose it, and then it is absent, never wrong.
+   *
+   * @throws {StoreError} it is not stored; `unwritable` where the folder is not ours to write.
+   */
   async put(key: Key, source: Source, options: { durable?: boolean } = {}): Promise<void> {
     const durable = options.durable ?? true;
     const target = this.#path(key);
+    await this.#becomeWritable();
     const staged = join(this.temporaryPath, randomUUID());
     let path = staged;
     try {
@@ -121,13 +115,16 @@ export class FilesystemStore implements ObjectStore {
         if (durable) await flush(staged);
       }
       const folder = dirname(target);
-      await mkdir(folder, { recursive: true });
+      const made = await mkdir(folder, { recursive: true });
       await rename(path, target);
-      if (durable) await flush(folder);
-      if (!(source instanceof Uint8Array) && path === staged) await rm(source.path, { force: true });
+      // Folders are flushed also for an object that need not be durable: later ones in them may have to be.
+      if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
     } catch (error) {
       await rm(staged, { force: true }).catch(() => undefined);
       throw new StoreError(`${key} could not be stored`, error);
+    }
+    if (!(source instanceof Uint8Array) && path === staged) {
+      await rm(source.path, { force: true }).catch(() => undefined);
     }
   }
 
@@ -138,19 +135,24 @@ export class FilesystemStore implements ObjectStore {
   async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
     const folder = await orAbsent(opendir(this.#path(prefix)), `${prefix} could not be listed`);
     if (folder === undefined) return;
-    for await (const entry of folder) {
-      const key = `${prefix}/${entry.name}` as Key;
-      if (entry.isDirectory()) {
-        yield* this.list(key);
-      } else {
-        const info = await this.head(key);
-        if (info !== undefined) yield info;
+    try {
+      for await (const entry of folder) {
+        const key = `${prefix}/${entry.name}` as Key;
+        if (entry.isDirectory()) {
+          yield* this.list(key);
+        } else {
+          const info = await this.head(key);
+          if (info !== undefined) yield info;
+        }
       }
+    } catch (error) {
+      throw error instanceof StoreError ? error : new StoreError(`${prefix} could not be listed`, error);
     }
   }
 
   /** Whether a small file can be written now; throws `StoreError` where it cannot. */
   async probe(): Promise<void> {
+    await this.#becomeWritable();
     const path = join(this.temporaryPath, randomUUID());
     try {
       await writeFile(path, format, { flag: "wx" });
@@ -162,7 +164,31 @@ export class FilesystemStore implements ObjectStore {
   }
 
   async close(): Promise<void> {
+    await this.#attempt.catch(() => undefined);
     this.#lock?.release();
+  }
+
+  /** @throws {StoreError} `unwritable`, where the folder is still not ours. */
+  async #becomeWritable(): Promise<void> {
+    if (this.#unwritable === undefined) return;
+    // No sweep here: staging files of this process may lie in the temporary folder by now.
+    if (this.#now() - this.#attemptEndedAt >= retryMs) this.#attempt = this.#own();
+    await this.#attempt.catch(() => undefined);
+    throwIfDefined(this.#unwritable);
+  }
+
+  /** Takes the lock and sees to the format file; sets `unwritable` and throws the reason where that fails. */
+  async #own(): Promise<void> {
+    this.#attemptEndedAt = Infinity;
+    try {
+      this.#lock = await own(this.#root);
+      this.#unwritable = undefined;
+    } catch (error) {
+      this.#unwritable = new StoreError(`${this.#root} cannot be written`, error);
+      throw error;
+    } finally {
+      this.#attemptEndedAt = this.#now();
+    }
   }
 
   /** What lies in the temporary folder when a process starts was left by one that was killed. */
@@ -179,41 +205,6 @@ export class FilesystemStore implements ObjectStore {
   }
 }
 
-async function claimFormat(root: string): Promise<void> {
-  const path = join(root, "format");
-  const found = await orAbsent(readFile(path, "utf8"), "the format file could not be read");
-  if (found === format) return;
-  if (found !== undefined) {
-    throw new RootError(
-      `${path} says ${JSON.stringify(found.trim())}, this version reads ${JSON.stringify(format.trim())}`,
-    );
-  }
-  for (const name of [...dataFolders, "manifests"]) {
-    if ((await orAbsent(stat(join(root, name)), `${name} could not be looked up`)) !== undefined) {
-      throw new RootError(
-        `${root} holds data of another program (${name}/ without a format file); use an empty folder`,
-      );
-    }
-  }
-  await writeFile(path, format, { flush: true });
-}
-
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** `undefined` where the path (or a folder on the way) does not exist, `StoreError` for every other failure. */
-async function orAbsent<T>(operation: Promise<T>, message: string): Promise<T | undefined> {
-  try {
-    return await operation;
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR") return undefined;
-    throw new StoreError(message, error);
-  }
+function throwIfDefined(error: Error | undefined): void {
+  if (error !== undefined) throw error;
 }

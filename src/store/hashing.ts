@@ -65,14 +65,16 @@ export class HashPool {
     done.promise.catch(() => undefined);
     this.#waiting.set(id, { thread, done, sent: [] });
     thread.jobs++;
-    const send = (request: HashRequest): void => {
-      if (this.#waiting.has(id)) thread.worker.postMessage(request);
+    const send = (request: HashRequest, transfer: ArrayBuffer[] = []): void => {
+      if (this.#waiting.has(id)) thread.worker.postMessage(request, transfer);
     };
     send({ id, kind: "start", algorithm });
     return {
       file: (path, end) => send({ id, kind: "file", path, end }),
       bytes: async (bytes) => {
-        send({ id, kind: "bytes", bytes });
+        // A view takes all of the buffer behind it along, so what is sent is a copy of its part alone.
+        const copy = new Uint8Array(bytes);
+        send({ id, kind: "bytes", bytes: copy }, [copy.buffer]);
         // A hash that has ended takes nothing: `digest` says why.
         await new Promise<void>((resolve) => {
           const job = this.#waiting.get(id);

@@ -7,12 +7,15 @@ import { Segments } from "./segments.ts";
 
 /** How a spool keeps to its bounds. */
 export interface SpoolOptions {
-  /** The newest bytes that are kept in memory for readers that keep pace. */
+  /** The newest bytes that are kept in memory for readers that keep pace; each chunk counts for some bytes more. */
   readonly windowBytes: number;
   /** How long one reader may hold up the others once the file cannot take more, in milliseconds. */
   readonly laggardMs: number;
   readonly pool: BufferPool;
 }
+
+/** What a chunk takes in memory besides its bytes: a body in chunks of one byte must not fill the memory. */
+const chunkOverheadBytes = 256;
 
 /** A reader's place in a spool; from `attach` to `detach`. */
 export interface SpoolReader {
@@ -87,7 +90,7 @@ export class Spool {
     const inOrder = offset === this.#arrivedBytes;
     if (inOrder) {
       this.#window.push({ offset, bytes });
-      this.#windowBytes += bytes.length;
+      this.#windowBytes += bytes.length + chunkOverheadBytes;
       this.#arrivedBytes = this.#segments.endFrom(offset + bytes.length);
       this.#wake();
     }
@@ -217,7 +220,7 @@ export class Spool {
 
   #dropOldest(): void {
     const oldest = this.#window.shift();
-    if (oldest !== undefined) this.#windowBytes -= oldest.bytes.length;
+    if (oldest !== undefined) this.#windowBytes -= oldest.bytes.length + chunkOverheadBytes;
   }
 
   #windowStart(): number {
@@ -226,14 +229,16 @@ export class Spool {
 
   #fromWindow(position: number, end: number): Uint8Array | undefined {
     if (position < this.#windowStart()) return undefined;
-    // Readers that keep pace want the newest chunk, so the search starts there.
-    for (let index = this.#window.length - 1; index >= 0; index--) {
-      const chunk = this.#window[index];
-      if (chunk === undefined || chunk.offset > position) continue;
-      if (position >= chunk.offset + chunk.bytes.length) return undefined;
-      return chunk.bytes.subarray(position - chunk.offset, Math.min(chunk.bytes.length, end - chunk.offset));
+    // The last chunk that does not begin after `position`: a slow reader's is far from either end.
+    let low = 0;
+    for (let high = this.#window.length; low < high;) {
+      const middle = (low + high) >>> 1;
+      if ((this.#window[middle]?.offset ?? Infinity) <= position) low = middle + 1;
+      else high = middle;
     }
-    return undefined;
+    const chunk = this.#window[low - 1];
+    if (chunk === undefined || position >= chunk.offset + chunk.bytes.length) return undefined;
+    return chunk.bytes.subarray(position - chunk.offset, Math.min(chunk.bytes.length, end - chunk.offset));
   }
 
   async *#fromFile(reader: SpoolReader, end: number): AsyncGenerator<Uint8Array> {

@@ -10,14 +10,28 @@ const remembered = 4_096;
 export function rememberAbsences(upstream: Upstream, ttlMs: number, now: () => number): Upstream {
   if (ttlMs === 0) return upstream;
   const absences = new LRUCache<string, number>({ max: remembered });
+  // Equal questions that run at once, and how often one of them found it: an absence that ends later is out of date.
+  const asking = new Map<string, { questions: number; found: number }>();
 
   async function ask<T>(key: string, question: () => Promise<T | undefined>): Promise<T | undefined> {
     const until = absences.get(key);
     if (until !== undefined && now() < until) return undefined;
-    const answer = await question();
-    if (answer === undefined) absences.set(key, now() + ttlMs);
-    else absences.delete(key);
-    return answer;
+    const equal = asking.get(key) ?? { questions: 0, found: 0 };
+    asking.set(key, equal);
+    equal.questions++;
+    const foundBefore = equal.found;
+    try {
+      const answer = await question();
+      if (answer !== undefined) {
+        equal.found++;
+        absences.delete(key);
+      } else if (equal.found === foundBefore) {
+        absences.set(key, now() + ttlMs);
+      }
+      return answer;
+    } finally {
+      if (--equal.questions === 0) asking.delete(key);
+    }
   }
 
   return {

@@ -4,10 +4,15 @@ import { UpstreamError } from "./upstream.ts";
 
 /** As much of a body that nobody wants is read to keep the connection; a longer one costs the connection. */
 const maxDiscardedBytes = 64 * 1024;
+/** And for as long at most. */
+const discardMs = 5_000;
+/** The room that a body gets at first; it doubles. */
+const firstBodyBytes = 16 * 1024;
 
 /** Gets rid of a body in the background, so that its connection becomes free or closes. */
 export function discard(response: HttpResponse): void {
-  void response.body.dump({ limit: maxDiscardedBytes }).catch(() => {
+  const limits = { limit: maxDiscardedBytes, signal: AbortSignal.timeout(discardMs) };
+  void response.body.dump(limits).catch(() => {
     // The body failed: then it is gone as well.
   });
 }
@@ -28,16 +33,23 @@ export async function readBody(
   maxBytes: number,
   signal: AbortSignal,
 ): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+  // Chunks may be of one byte each, and as objects take a hundred times as much: their bytes are gathered.
+  let gathered = Buffer.allocUnsafeSlow(Math.min(firstBodyBytes, maxBytes));
   let sizeBytes = 0;
   for await (const chunk of readCounted(host, response, announcedLength(response), signal)) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > maxBytes) {
+    const endBytes = sizeBytes + chunk.length;
+    if (endBytes > maxBytes) {
       throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the body is over ${maxBytes} bytes`);
     }
-    chunks.push(chunk);
+    if (endBytes > gathered.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.min(maxBytes, Math.max(endBytes, 2 * gathered.length)));
+      gathered.copy(larger, 0, 0, sizeBytes);
+      gathered = larger;
+    }
+    chunk.copy(gathered, sizeBytes);
+    sizeBytes = endBytes;
   }
-  return Buffer.concat(chunks, sizeBytes);
+  return Buffer.from(gathered.subarray(0, sizeBytes));
 }
 
 /**

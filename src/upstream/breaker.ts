@@ -1,4 +1,4 @@
-import { type Upstream, UpstreamError, type UpstreamFailure } from "./upstream.ts";
+import { type Upstream, UpstreamError } from "./upstream.ts";
 
 /**
  * Whether an upstream is asked (the circuit-breaker pattern):
@@ -10,7 +10,10 @@ export type BreakerState = "closed" | "open" | "half-open";
 
 /** Told of what happens to an upstream. */
 export interface BreakerObserver {
-  /** A question failed: told once, however many clients waited for it, and not while nothing is sent. */
+  /**
+   * A question failed: told once, however many clients waited for it, and not while nothing is sent. Those that were
+   * under way when the breaker opened are told after that.
+   */
   failed(error: UpstreamError): void;
   changed(state: BreakerState): void;
 }
@@ -20,9 +23,8 @@ const firstRestMs = 1_000;
 const longestRestMs = 30_000;
 const spareMs = 5_000;
 const longestRetryAfterMs = 5 * 60_000;
-
-/** Failures of the host, not of what it was asked for. */
-const hostFailures: ReadonlySet<UpstreamFailure> = new Set(["unreachable", "timeout", "status", "token"]);
+/** How long the others wait for the question that tries whether the upstream is back; then the next one tries. */
+const longestTryMs = 10_000;
 
 /**
  * How one upstream does, from the answers to its questions.
@@ -37,7 +39,8 @@ export class Breaker {
   #last: UpstreamError | undefined;
   #spareUntil = 0;
   #openUntil = 0;
-  #probing = false;
+  /** The question that tries whether the upstream is back. */
+  #probe: { readonly until: number } | undefined;
   #state: BreakerState = "closed";
 
   constructor(now: () => number, observer: BreakerObserver) {
@@ -75,31 +78,32 @@ export class Breaker {
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {
-    const probing = this.#enter();
+    const probe = this.#enter();
     try {
       const answer = await question();
       this.#succeed();
       return answer;
     } catch (error) {
-      if (error instanceof UpstreamError) this.#fail(error);
+      if (error instanceof UpstreamError) this.#fail(error, probe);
       throw error;
     } finally {
-      if (probing) this.#probing = false;
+      if (probe === this.#probe) this.#probe = undefined;
     }
   }
 
-  /** Lets a question through, or throws; true when it is the one that tries whether the upstream is back. */
-  #enter(): boolean {
-    if (this.#state === "closed") return false;
+  /** Lets a question through, or throws; as what it goes when it is the one that tries whether the upstream is back. */
+  #enter(): { readonly until: number } | undefined {
+    if (this.#state === "closed") return undefined;
     const last = this.#last;
-    if (last !== undefined && (this.#now() < this.#openUntil || this.#probing)) {
+    const now = this.#now();
+    if (last !== undefined && (now < this.#openUntil || now < (this.#probe?.until ?? 0))) {
       throw new UpstreamError(last.host, last.failure, "it has failed several times and is given a rest", {
         cause: last,
       });
     }
-    this.#probing = true;
+    this.#probe = { until: now + longestTryMs };
     this.#change("half-open");
-    return true;
+    return this.#probe;
   }
 
   #succeed(): void {
@@ -108,12 +112,15 @@ export class Breaker {
     this.#change("closed");
   }
 
-  #fail(error: UpstreamError): void {
+  #fail(error: UpstreamError, probe: { readonly until: number } | undefined): void {
     this.#observer.failed(error);
-    if (error.failure === "rate-limited") {
+    const cause = originOf(error);
+    if (cause.failure === "rate-limited") {
       this.#last = error;
       this.#spare(error.retryAfterSeconds);
-    } else if (hostFailures.has(error.failure)) {
+    } else if (isHostFailure(cause)) {
+      // What was under way when it opened tells nothing new: many questions at once that fail are one failure.
+      if (this.#state !== "closed" && (probe === undefined || probe !== this.#probe)) return;
       this.#last = error;
       this.#spare(error.retryAfterSeconds);
       this.#failures++;
@@ -122,7 +129,7 @@ export class Breaker {
         this.#openUntil = this.#now() + rest;
         this.#change("open");
       }
-    } else if (error.failure === "denied") {
+    } else if (cause.failure === "denied" || cause.failure === "status") {
       // It answered, if not what was hoped for.
       this.#succeed();
     }
@@ -138,4 +145,14 @@ export class Breaker {
     this.#state = state;
     this.#observer.changed(state);
   }
+}
+
+/** The failure itself, of one that its token server passed on. */
+function originOf(error: UpstreamError): UpstreamError {
+  return error.failure === "token" && error.cause instanceof UpstreamError ? originOf(error.cause) : error;
+}
+
+/** Whether a host failed, and not what it was asked for: a 4xx is an answer, and so is a token that is of no use. */
+function isHostFailure({ failure, status = 500 }: UpstreamError): boolean {
+  return failure === "unreachable" || failure === "timeout" || (failure === "status" && status >= 500);
 }

@@ -29,6 +29,8 @@ export interface UpstreamOptions {
   readonly credentials: CredentialSource | undefined;
   /** How many requests to the registry run at once, each until its body has ended. */
   readonly maxConnections: number;
+  /** Where several upstreams share their slots; `maxConnections` means nothing then. */
+  readonly limiter?: Limiter | undefined;
   /** Further tries before the first byte, for failures that may pass. */
   readonly retries: number;
   readonly observer: UpstreamObserver;
@@ -90,7 +92,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     credentials,
     exchange: retrying(exchange, again),
     foreignExchange: retrying(connectBy(options.publicDispatcher), again),
-    registry: retrying(limiting(redirected, createLimiter(options.maxConnections)), again),
+    registry: retrying(limiting(redirected, options.limiter ?? createLimiter(options.maxConnections)), again),
     unlimited: retrying(redirected, again),
   });
   const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
@@ -103,7 +105,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     referrers: (repository, subject, query, signal) => listReferrers(registry, repository, subject, query, signal),
     close: async () => {
       if (options.sharedDispatcher !== true) {
-        await Promise.all([dispatcher.close(), redirectDispatcher.close()]);
+        await Promise.all([dispatcher.destroy(), redirectDispatcher.destroy()]);
       }
     },
   };
@@ -112,7 +114,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 /** Holds a slot from before the request until the response's body has ended, redirects included. */
 export function limiting(exchange: Exchange, limiter: Limiter): Exchange {
   return async (request, signal) => {
-    const queue = { key: `${request.kind} ${request.repository}`, bulk: request.kind === "blob" };
+    const queue = { key: `${request.kind} ${request.url.host}/${request.repository}`, bulk: request.kind === "blob" };
     const release = await limiter.acquire(queue, signal);
     try {
       const response = await exchange(request, signal);

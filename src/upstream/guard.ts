@@ -96,8 +96,13 @@ function refusalOfName(hostname: string): RefusedAddressError | undefined {
   return isPublicName(hostname) ? undefined : new RefusedAddressError(`${hostname} is no name of the public DNS`);
 }
 
-/** Whether a name is under a suffix of the public DNS: not `localhost`, `.local`, `.internal`, `home.arpa` or a label. */
-function isPublicName(hostname: string): boolean {
-  const { domain, isIcann, isPrivate, isIp } = parse(hostname, { allowPrivateDomains: true });
-  return isIp === false && domain !== null && (isIcann || isPrivate) === true && !/(?:^|\.)arpa\.?$/.test(hostname);
+/**
+ * Whether a host without a port is a name under a suffix of the public DNS: no address (also none in disguise, as 10.1
+ * or 0x7f.1), and not `localhost`, `.local`, `.internal`, `home.arpa` or a single label.
+ */
+export function isPublicName(host: string): boolean {
+  if (/[:[]/.test(host) || isIP(host) !== 0) return false;
+  const { domain, isIcann, isPrivate, isIp } = parse(host, { allowPrivateDomains: true });
+  const top = /([^.]*)\.?$/.exec(host)?.[1] ?? "";
+  return isIp === false && domain !== null && (isIcann || isPrivate) === true && /^[a-z]/i.test(top) && top !== "arpa";
 }

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "./clock.ts";
+import { settleOrAbort } from "./settle-or-abort.ts";
 
 /** A token as a token server gave it. */
 export interface Token {
@@ -93,16 +94,4 @@ export function createTokenCache(clock: Clock, maxTokens: number): TokenCache {
       }
     },
   };
-}
-
-/** Waits for a promise, or until the signal aborts; the promise itself goes on. */
-async function settleOrAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

@@ -73,7 +73,7 @@ export interface Upstream {
     query: string,
     signal: AbortSignal,
   ): Promise<UpstreamPage | undefined>;
-  /** Gives back connections; running requests may end. */
+  /** Gives back connections; what still runs is cut. */
   close(): Promise<void>;
 }
 

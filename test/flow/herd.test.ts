@@ -12,6 +12,8 @@ import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const MiB = 1024 * 1024;
 const size = 256 * MiB;
+/** Several times what the whole herd takes. */
+const patienceMs = 100_000;
 
 function times(count: number, make: (index: number) => HerdClient): HerdClient[] {
   return Array.from({ length: count }, (_, index) => make(index));
@@ -50,7 +52,10 @@ const clients: readonly HerdClient[] = [
 ];
 
 /** Runs the clients in a thread of their own. */
-function startHerd(data: HerdData): {
+function startHerd(
+  data: HerdData,
+  upstream: ScriptedUpstream,
+): {
   /** Resolves when as many messages of that kind have come; rejects when one client got something wrong. */
   told(count: number, kind: HerdMessage["kind"], index?: number): Promise<HerdMessage[]>;
   send(command: HerdCommand): void;
@@ -73,6 +78,10 @@ function startHerd(data: HerdData): {
     end: () => worker.terminate(),
     told(count, kind, index) {
       const { promise, resolve, reject } = Promise.withResolvers<HerdMessage[]>();
+      // A test that waited for ever would take all others with it.
+      const late = setTimeout(() => {
+        reject(new Error(`not ${count} clients told "${kind}" in time; ${upstream.requests.length} transfers`));
+      }, patienceMs);
       const look = (): void => {
         const wrong = messages.find((message) => message.kind === "wrong");
         const found = messages.filter(
@@ -81,6 +90,7 @@ function startHerd(data: HerdData): {
         if (failure !== undefined || wrong !== undefined) reject(failure ?? new Error(JSON.stringify(wrong)));
         else if (found.length >= count) resolve(found);
         else return;
+        clearTimeout(late);
         awaited.delete(look);
       };
       awaited.add(look);
@@ -116,7 +126,7 @@ test("a hundred clients of one cold blob cost one transfer", { timeout: 240_000 
   // The upstream stops until all have asked, and the one that started it has left.
   const everybody = createBarrier();
   upstream.when({ path }, { stallAfterBytes: 16 * MiB, stallAt: everybody });
-  const herd = startHerd({ port: Number(new URL(mirror.url).port), path, content, clients });
+  const herd = startHerd({ port: Number(new URL(mirror.url).port), path, content, clients }, upstream);
   try {
     herd.send({ start: 0 });
     await herd.told(1, "headers");

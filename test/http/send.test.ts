@@ -16,6 +16,15 @@ class FakeResponse extends EventEmitter {
   /** What waits for the kernel. */
   taking: Written | undefined;
   onIdle: (() => void) | undefined;
+  resets = 0;
+  /** Whether the connection is one that can be reset; a Unix socket throws. */
+  tcp = true;
+  readonly socket = {
+    resetAndDestroy: (): void => {
+      if (!this.tcp) throw new TypeError("this handle type cannot be reset");
+      this.resets++;
+    },
+  };
 
   write(chunk: Uint8Array, done: Written): boolean {
     assert.equal(this.taking, undefined, "a chunk was written before the last one was taken");
@@ -71,8 +80,8 @@ function bodyOf(...chunks: readonly (string | Error)[]): FakeBody {
   return body;
 }
 
-function send(response: FakeResponse, body: BodyStream): Promise<number> {
-  return sendBody(response as unknown as ServerResponse, body, 1_000);
+function send(response: FakeResponse, body: BodyStream, delimited = true): Promise<number> {
+  return sendBody(response as unknown as ServerResponse, body, 1_000, delimited);
 }
 
 test("the next chunk is asked for when the last one was taken; then the response ends", async () => {
@@ -101,6 +110,20 @@ test("a body that fails destroys the connection: it must not look complete", asy
     await failing;
     assert.deepEqual([response.ended, response.destroyed, body.closed], [false, true, 1]);
     assert.equal(response.listenerCount("close"), 0);
+  }
+});
+
+test("a body that fails, of a response whose end is the connection's, resets it", async () => {
+  for (const [delimited, tcp, resets] of [
+    [true, true, 0],
+    [false, true, 1],
+    [false, false, 0],
+  ] as const) {
+    const response = new FakeResponse();
+    response.tcp = tcp;
+    const body = bodyOf(new Error("wrong digest"));
+    await assert.rejects(send(response, body, delimited), /wrong digest/);
+    assert.deepEqual([response.resets, response.destroyed, body.closed], [resets, true, 1]);
   }
 });
 

@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
-import { settleOrAbort } from "./settle-or-abort.ts";
+import { settleOrAbort } from "../settle-or-abort.ts";
 import { CredentialError, type ProblemListener, toCredentialError } from "./source.ts";
 
 /** A small file that is read again when it changes. */

@@ -203,6 +203,25 @@ describe("docs/", () => {
     });
   }
 
+  test("every entry that upstreams.md shows would load", () => {
+    const text = readFileSync(new URL("docs/upstreams.md", root), "utf8");
+    const env = Object.fromEntries([...text.matchAll(/\$\{(\w+)\}/g)].map(([, name = ""]) => [name, "value"]));
+    const { "client.pem": cert = "", "client.key": key = "" } = pems;
+    const named = [...text.matchAll(/(?:ca_file|client_cert|client_key): (\S+)/g)].map(([line, path = ""]) => {
+      return [path, line.startsWith("client_key") ? key : cert];
+    });
+    const files = Object.fromEntries(named) as Record<string, string>;
+    const lists = [...text.matchAll(/^```yaml\n(.*?)^```/gms)]
+      .map(([, block = ""]) => block)
+      .filter((block) => /^- namespace:/m.test(block));
+    assert.ok(lists.length > 5);
+    for (const list of lists) {
+      for (const entry of parse(list) as unknown[]) {
+        assert.ok(loadFile(JSON.stringify([entry]), { env, files }).upstreams.length > 0);
+      }
+    }
+  });
+
   test("the reference has every flag, variable and key", () => {
     const reference = formatReference();
     for (const option of options) {

@@ -58,14 +58,10 @@ const env = {
 /** What a configuration means after its secrets were hidden. */
 function hide(config: Config): Config {
   const hideAccount = (account: CredentialConfig): CredentialConfig => {
-    switch (account.kind) {
-      case "password":
-        return { ...account, username: "[hidden]", password: "[hidden]" };
-      case "password-file":
-        return { ...account, username: "[hidden]" };
-      default:
-        return account;
+    if (account.kind === "password") {
+      return { ...account, username: "[hidden]", password: "[hidden]" };
     }
+    return account.kind === "password-file" ? { ...account, username: "[hidden]" } : account;
   };
   const hideEndpoint = <T extends EndpointConfig>(endpoint: T): T => ({
     ...endpoint,

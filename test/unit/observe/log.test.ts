@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Writable } from "node:stream";
 import { test } from "node:test";
 import { createLogger, describeError } from "../../../src/observe/log.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 
 /** A destination, and the lines that it got, parsed. */
@@ -53,4 +58,60 @@ test("an error is told with its causes; a stack only where somebody made a mista
   assert.match(String(bug["stack"]), /TypeError: x is undefined\n\s+at /);
   assert.deepEqual(describeError("text"), { message: "text" });
   assert.deepEqual(describeError(undefined), { message: "undefined" });
+});
+
+test("a full disk is told once, and drops lines without an error to who logs", async () => {
+  for (const format of ["json", "pretty"] as const) {
+    const full = openSync("/dev/full", "w");
+    const failed = Promise.withResolvers<Error>();
+    const failures: Error[] = [];
+    const onFailure = (error: Error): void => {
+      failures.push(error);
+      failed.resolve(error);
+    };
+    const log = await createLogger({ level: "info", format, fileDescriptor: full, onFailure });
+    log.error("begins a write at once");
+    assert.equal(((await failed.promise) as NodeJS.ErrnoException).code, "ENOSPC");
+    for (let count = 0; count < 200; count++) log.info({ count }, "x".repeat(100));
+    log.flush();
+    log.fatal("the last one");
+    assert.equal(failures.length, 1, format);
+    closeSync(full);
+  }
+});
+
+test("a process whose log is full ends when it wants to", async () => {
+  const logModule = new URL("../../../src/observe/log.ts", import.meta.url).href;
+  const script = `
+    const { createLogger } = await import(${JSON.stringify(logModule)});
+    const log = await createLogger({ level: "info", format: "json" });
+    for (let count = 0; count < 500; count++) log.info({ count }, "x".repeat(100));
+    await new Promise((resolve) => setImmediate(resolve));
+    log.info("stopped");
+    log.flush();
+    process.exit(7);
+  `;
+  const full = openSync("/dev/full", "w");
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", full, "pipe"] });
+  closeSync(full);
+  const timeout = AbortSignal.timeout(20_000);
+  timeout.addEventListener("abort", () => child.kill("SIGKILL"));
+  const [code] = (await once(child, "exit")) as [number | null];
+  assert.equal(code, 7);
+});
+
+test("lines are written in order, and flush leaves none behind", async () => {
+  await using folder = await createTemporaryDirectory();
+  for (const format of ["json", "pretty"] as const) {
+    const path = join(folder.path, format);
+    const file = openSync(path, "w");
+    const log = await createLogger({ level: "info", format, fileDescriptor: file });
+    log.info("one");
+    log.info("two");
+    log.flush();
+    const text = readFileSync(path, "utf8");
+    closeSync(file);
+    assert.match(text, /one.*\n.*two.*\n$/);
+    assert.equal(text.includes('"msg"'), format === "json");
+  }
 });

@@ -370,7 +370,8 @@ test("an upstream that does not say the size: the link's claim counts, and witho
   assert.ok(Buffer.concat(chunks).equals(bytes));
   await fills.idle();
   assert.equal((await subject.content.link(a, digest))?.sizeBytes, 100_000);
-  const claimed = fills.join(subject.request(a, digest, { expectedBytes: 100_000 }), false).fill;
+  upstream.addBlob("library/b", bytes, { sizeBytes: undefined });
+  const claimed = fills.join(subject.request(b, digest, { expectedBytes: 100_000 }), false).fill;
   await claimed.opened;
   assert.equal(claimed.sizeBytes, 100_000);
 });
@@ -379,12 +380,13 @@ test("a fill belongs to its repository; only who is known to contain the digest 
   await using subject = await setUp();
   const { upstream, fills } = subject;
   const bytes = pseudoRandomBytes(10_000, "shared");
-  const digest = upstream.addBlob("library/a", bytes);
-  upstream.addBlob("library/b", bytes);
   const barrier = createBarrier();
-  upstream.hold = barrier;
+  const digest = upstream.addBlob("library/a", bytes, { pauses: [{ at: 5_000, barrier }] });
+  upstream.addBlob("library/b", bytes);
   const first = fills.join(subject.request(a, digest), false);
   assert.equal(fills.find(a, digest, false), first.fill);
+  assert.equal(fills.find(b, digest, true), undefined, "its upstream may still say no, which is not b's business");
+  assert.equal(await first.fill.opened, "streaming");
   assert.equal(fills.find(b, digest, false), undefined);
   assert.equal(fills.find(b, digest, true), first.fill);
   assert.equal(fills.find(elsewhere, digest, true), undefined);

@@ -5,13 +5,13 @@ import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { parseRoute } from "../../../src/oci/route.ts";
 import {
   canonicalNamespace,
-  isPublicName,
   matchNamespaces,
   Namespaces,
   type NamespacesOptions,
   type OpenNamespace,
 } from "../../../src/registry/namespaces.ts";
 import type { PullRegistry } from "../../../src/registry/registry.ts";
+import { isPublicName } from "../../../src/upstream/guard.ts";
 import { assertRefused, assertThrowsOnlyOciError } from "../oci/rejection.ts";
 import { anyText } from "../oci/arbitraries.ts";
 

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { access, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { Dir, readlinkSync } from "node:fs";
+import { access, mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
-import { FilesystemStore, RootError } from "../../../src/store/filesystem.ts";
+import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
+import { RootError } from "../../../src/store/root.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
@@ -80,8 +82,12 @@ test("another version's folder and another program's data are refused and left a
       return true;
     });
     await access(join(root, "tmp", "theirs"));
-    await assert.rejects(access(join(root, "format")), { code: "ENOENT" });
+    assert.deepEqual((await readdir(root)).toSorted(), [name, "tmp"].toSorted());
+    await rm(join(root, "tmp"), { recursive: true });
+    await assert.rejects(FilesystemStore.open(root), RootError);
+    assert.deepEqual(await readdir(root), [name]);
   }
+  assert.deepEqual(await readdir(other), ["format", "tmp"]);
   await rm(join(other, "format"));
   const store = await FilesystemStore.open(other);
   await store.close();
@@ -232,5 +238,138 @@ test("a reader holds two buffers at most, and none when it has left or ended", a
   }
   assert.equal(pool.lentBytes, 0);
   await object.close();
+  await store.close();
+});
+
+test("an empty format file, as a crash leaves it, counts as none where there is no data", async () => {
+  await using folder = await createTemporaryDirectory();
+  await writeFile(join(folder.path, "format"), "");
+  const store = await FilesystemStore.open(folder.path);
+  assert.equal(await readFile(join(folder.path, "format"), "utf8"), "entrepot 1\n");
+  assert.deepEqual(await readdir(store.temporaryPath), []);
+  await store.put(key, Buffer.from("object"));
+  await store.close();
+  await writeFile(join(folder.path, "format"), "");
+  await assert.rejects(FilesystemStore.open(folder.path), RootError);
+});
+
+test("nothing is stored without the lock and the format file; a put tries again to get them", async () => {
+  await using folder = await createTemporaryDirectory();
+  // A folder where the lock's file belongs: for now nobody can have it.
+  await mkdir(join(folder.path, "lock"));
+  let now = 0;
+  const store = await FilesystemStore.open(folder.path, new BufferPool(), () => now);
+  assert.ok(store.unwritable instanceof StoreError);
+  const staged = join(store.temporaryPath, "staged");
+  await writeFile(staged, "being fetched");
+  await assert.rejects(store.put(key, Buffer.from("object")), (error) => error === store.unwritable);
+  await assert.rejects(store.probe(), (error) => error === store.unwritable);
+  await rm(join(folder.path, "lock"), { recursive: true });
+  now = 2_999;
+  await assert.rejects(store.put(key, Buffer.from("object")), StoreError);
+  assert.deepEqual(await readdir(folder.path), ["tmp"]);
+  now = 3_000;
+  await Promise.all([store.put(key, Buffer.from("object")), store.probe()]);
+  assert.equal(store.unwritable, undefined);
+  assert.equal(await readFile(join(folder.path, "format"), "utf8"), "entrepot 1\n");
+  await access(staged);
+  await assert.rejects(FilesystemStore.open(folder.path), /in use by another process/);
+  await store.close();
+  const next = await FilesystemStore.open(folder.path);
+  assert.equal((await next.head(key))?.sizeBytes, 6);
+  await next.close();
+});
+
+test("a folder that another process has taken meanwhile is not written", async () => {
+  await using folder = await createTemporaryDirectory();
+  await mkdir(join(folder.path, "lock"));
+  let now = 0;
+  const late = await FilesystemStore.open(folder.path, new BufferPool(), () => now);
+  await rm(join(folder.path, "lock"), { recursive: true });
+  const owner = await FilesystemStore.open(folder.path);
+  now = 10_000;
+  await assert.rejects(late.put(key, Buffer.from("object")), (error: unknown) => {
+    assert.ok(error instanceof StoreError);
+    assert.ok(error.cause instanceof RootError);
+    return true;
+  });
+  assert.equal(await owner.head(key), undefined);
+  await late.close();
+  await owner.close();
+});
+
+test("the format of a folder that cannot be written is checked, too", async () => {
+  await using folder = await createTemporaryDirectory();
+  // A file where the temporary folder belongs.
+  await writeFile(join(folder.path, "tmp"), "");
+  await writeFile(join(folder.path, "format"), "entrepot 2\n");
+  await assert.rejects(FilesystemStore.open(folder.path), RootError);
+  await writeFile(join(folder.path, "format"), "entrepot 1\n");
+  const store = await FilesystemStore.open(folder.path);
+  assert.equal(store.unwritable?.code, "EEXIST");
+  await store.close();
+});
+
+test("a listing that fails midway is an error of the store", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const store = await FilesystemStore.open(folder.path);
+  await store.put(key, Buffer.from("object"));
+  const original = Object.getOwnPropertyDescriptor(Dir.prototype, Symbol.asyncIterator);
+  assert.ok(original !== undefined);
+  context.after(() => Object.defineProperty(Dir.prototype, Symbol.asyncIterator, original));
+  Object.defineProperty(Dir.prototype, Symbol.asyncIterator, {
+    configurable: true,
+    value: () => ({ next: () => Promise.reject(Object.assign(new Error("EIO: i/o error"), { code: "EIO" })) }),
+  });
+  await assert.rejects(store.list("blobs" as Key).next(), (error: unknown) => {
+    assert.ok(error instanceof StoreError);
+    assert.equal(error.code, "EIO");
+    return true;
+  });
+  await store.close();
+});
+
+/** The folders (and objects) that are flushed from now on; each fails where `fails` says so. */
+async function watchFlushes(
+  context: TestContext,
+  folder: string,
+  fails: (path: string) => boolean = () => false,
+): Promise<string[]> {
+  const flushed: string[] = [];
+  const handle = await open(folder);
+  const prototype = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  context.mock.method(prototype, "sync", async function (this: typeof handle) {
+    const path = readlinkSync(`/proc/self/fd/${this.fd}`);
+    if (path.startsWith(join(folder, "tmp"))) return;
+    flushed.push(path);
+    if (fails(path)) throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
+  });
+  return flushed;
+}
+
+test("a durable put flushes the folders that it makes, and the first that was there", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const store = await FilesystemStore.open(folder.path);
+  const flushed = await watchFlushes(context, folder.path);
+  const at = (...parts: string[]): string => join(folder.path, ...parts);
+  await store.put("blobs/sha256/ab/cd" as Key, Buffer.from("object"));
+  assert.deepEqual(flushed.splice(0), [at("blobs/sha256/ab"), at("blobs/sha256"), at("blobs"), folder.path]);
+  await store.put("blobs/sha256/ab/ef" as Key, Buffer.from("object"));
+  assert.deepEqual(flushed.splice(0), [at("blobs/sha256/ab")]);
+  await store.put("blobs/sha256/ab/gh" as Key, Buffer.from("object"), { durable: false });
+  assert.deepEqual(flushed.splice(0), []);
+  await store.put("blobs/sha512/ab/cd" as Key, Buffer.from("object"), { durable: false });
+  assert.deepEqual(flushed.splice(0), [at("blobs/sha512/ab"), at("blobs/sha512"), at("blobs")]);
+  await store.close();
+});
+
+test("an object that is in its place is stored, also where its folder cannot be flushed", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const store = await FilesystemStore.open(folder.path);
+  const flushed = await watchFlushes(context, folder.path, (path) => path.includes("blobs"));
+  await store.put(key, Buffer.from("object"));
+  assert.equal(flushed.length, 4);
+  assert.equal((await store.head(key))?.sizeBytes, 6);
   await store.close();
 });

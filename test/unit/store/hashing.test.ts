@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { appendFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Worker } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { type Algorithm, digestOf } from "../../../src/oci/digest.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
@@ -172,4 +172,22 @@ test("threads start with the first hash", async () => {
   const pool = new HashPool(4);
   await pool.close();
   assert.equal(workers.started.length, 0);
+});
+
+test("bytes that are part of a larger buffer are sent without the rest of it", async (context) => {
+  using _loop = holdEventLoop();
+  const posted = context.mock.method(Worker.prototype, "postMessage");
+  const pool = new HashPool(1);
+  const large = pseudoRandomBytes(mib, "large");
+  const part = large.subarray(1_000, 1_300);
+  assert.equal(await pool.digestOf(part, "sha256"), digestOf(part));
+  const sent = posted.mock.calls.flatMap(({ arguments: [message, transfer] }) =>
+    (message as { kind: string }).kind === "bytes" ? [{ message: message as { bytes: Uint8Array }, transfer }] : [],
+  );
+  assert.equal(sent.length, 1);
+  // It was transferred, and so is gone from here; the caller's buffer is not.
+  assert.equal(sent[0]?.message.bytes.buffer.byteLength, 0);
+  assert.equal(large.buffer.byteLength >= mib, true);
+  assert.equal(sent[0]?.transfer?.length, 1);
+  await pool.close();
 });

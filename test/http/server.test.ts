@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { access, link, readFile, writeFile } from "node:fs/promises";
+import { Agent, type IncomingMessage, request } from "node:http";
+import { connect, createServer } from "node:net";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import { test } from "node:test";
+import type { Handler } from "../../src/http/handler.ts";
+import type { BodyStream, Headers } from "../../src/http/reply.ts";
+import { type Address, listen, type RunningServer } from "../../src/http/server.ts";
+import { createLogger } from "../../src/observe/log.ts";
+import { createMetrics, type Metrics } from "../../src/observe/metrics.ts";
+import { createBarrier } from "../support/barrier.ts";
+import { createTemporaryDirectory } from "../support/temporary.ts";
+
+interface TestServer extends AsyncDisposable, RunningServer {
+  readonly port: number;
+  readonly metrics: Metrics;
+}
+
+const anyPort: Address = { host: "127.0.0.1", port: 0 };
+
+async function start(
+  handler: Handler | undefined,
+  address = anyPort,
+  metrics = createMetrics("1"),
+): Promise<TestServer> {
+  const destination = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const log = await createLogger({ level: "info", format: "json", destination });
+  const health = { reasonsAgainst: async () => [], details: () => ({ version: "1", fills: 0 }) };
+  const server = await listen(address, { handler, probes: { admin: false, metrics, health }, log, metrics });
+  return {
+    ...server,
+    metrics,
+    port: Number(server.address.split(":").at(-1)),
+    [Symbol.asyncDispose]: () => server.drain(AbortSignal.abort()),
+  };
+}
+
+function replyWith(body: BodyStream, headers: Headers = {}): Handler {
+  return async () => ({ status: 200, headers, body });
+}
+
+interface CountedBody extends BodyStream {
+  closed: number;
+}
+
+function bodyOf(read: BodyStream["read"]): CountedBody {
+  const body: CountedBody = {
+    closed: 0,
+    read,
+    async close() {
+      body.closed++;
+    },
+  };
+  return body;
+}
+
+function get(port: number, agent: Agent, method = "GET"): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request({ host: "127.0.0.1", port, path: "/v2/a/blobs/x", method, agent }, resolve).on("error", reject).end();
+  });
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of response) text += String(chunk);
+  return text;
+}
+
+test(
+  "draining ends with the last running answer, also on a connection that is kept alive",
+  { timeout: 20_000 },
+  async () => {
+    const gate = createBarrier();
+    const body = bodyOf(async function* () {
+      yield Buffer.from("one");
+      await gate.wait();
+      yield Buffer.from("two");
+    });
+    await using server = await start(replyWith(body, { "Content-Length": 6 }));
+    const agent = new Agent({ keepAlive: true });
+    const response = await get(server.port, agent);
+    assert.equal(response.headers.connection, "keep-alive");
+    const never = new AbortController();
+    const drained = server.drain(never.signal);
+    gate.release();
+    assert.equal(await textOf(response), "onetwo");
+    await drained;
+    agent.destroy();
+  },
+);
+
+test("an answer with a header that cannot be written is a 500, and its body is closed", async () => {
+  const agent = new Agent({ keepAlive: true });
+  for (const method of ["GET", "HEAD"]) {
+    const body = bodyOf(async function* () {
+      yield Buffer.from("never sent");
+    });
+    await using server = await start(replyWith(body, { "X-Broken": "a\nb" }));
+    const response = await get(server.port, agent, method);
+    assert.deepEqual([response.statusCode, response.statusMessage], [500, "Internal Server Error"]);
+    const text = await textOf(response);
+    if (method === "GET") assert.equal(JSON.parse(text).errors[0].code, "UNKNOWN");
+    assert.equal(body.closed, 1);
+    assert.match(await server.metrics.render(), /entrepot_http_requests_in_flight 0/);
+  }
+  agent.destroy();
+});
+
+test("an error while a request is recorded concerns no client and not the process", async (context) => {
+  const metrics = createMetrics("1");
+  context.mock.method(metrics.requests, "inc", () => {
+    throw new Error("a broken metric");
+  });
+  await using server = await start(async () => ({ status: 204, headers: {} }), anyPort, metrics);
+  const agent = new Agent({ keepAlive: true });
+  for (let count = 0; count < 2; count++) {
+    const response = await get(server.port, agent);
+    assert.equal(response.statusCode, 204);
+    assert.equal(await textOf(response), "");
+  }
+  agent.destroy();
+});
+
+test("a body that fails never looks complete to an HTTP/1.0 client", async () => {
+  const body = bodyOf(async function* () {
+    yield Buffer.from("one");
+    throw new Error("wrong digest");
+  });
+  await using server = await start(replyWith(body));
+  const socket = connect(server.port, "127.0.0.1");
+  let ended = false;
+  socket.on("end", () => {
+    ended = true;
+  });
+  socket.resume();
+  const failed = Promise.withResolvers<NodeJS.ErrnoException>();
+  socket.once("error", failed.resolve);
+  socket.once("close", () => failed.reject(new Error("it was closed in order")));
+  socket.write("GET /v2/a/blobs/x HTTP/1.0\r\n\r\n");
+  assert.equal((await failed.promise).code, "ECONNRESET");
+  assert.equal(ended, false);
+  assert.equal(body.closed, 1);
+});
+
+test("a socket that a killed process left behind is taken over", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "socket");
+  // Closing removes the socket's name; the link stays, as the name does after a SIGKILL.
+  const killed = createServer().listen(join(folder.path, "first"));
+  await once(killed, "listening");
+  await link(join(folder.path, "first"), path);
+  killed.close();
+  await once(killed, "close");
+  await access(path);
+  await using server = await start(undefined, { path });
+  assert.equal(server.address, `unix:${path}`);
+  const socket = connect(path);
+  await once(socket, "connect");
+  socket.destroy();
+});
+
+test("a socket where somebody answers, and a file that is none, are left alone", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "socket");
+  await using first = await start(undefined, { path });
+  await assert.rejects(start(undefined, { path }), { code: "EADDRINUSE" });
+  const socket = connect(path);
+  await once(socket, "connect");
+  socket.destroy();
+  assert.equal(first.address, `unix:${path}`);
+  const file = join(folder.path, "file");
+  await writeFile(file, "theirs");
+  await assert.rejects(start(undefined, { path: file }), { code: "EADDRINUSE" });
+  assert.equal(await readFile(file, "utf8"), "theirs");
+});

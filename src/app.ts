@@ -75,7 +75,14 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     if (!stopping.signal.aborted) log.error({ err: error }, "an answer was not cached");
   });
   const fills = new Fills({ content, hashes, pool, spoolFolder: files.temporaryPath, observer: observers.fills });
-  const upstreams = new Upstreams(config, options, observers);
+  const upstreams = new Upstreams(
+    config,
+    {
+      onCredentialProblem: (namespace, problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
+      ...options,
+    },
+    observers,
+  );
   const breakers = new Map<string, Breaker>();
   const mirror = (
     upstream: Upstream,

@@ -23,6 +23,7 @@ const maxLength = 1024 * 1024;
 /** A write that takes longer waits for a reader that does not read. */
 const stuckMs = 1_000;
 const errorLevel = 50;
+const fatalLevel = 60;
 
 /**
  * Makes the process's log. JSON lines are buffered for up to a second, so that logging never waits for its reader;
@@ -74,7 +75,8 @@ class Output implements DestinationStream {
   write(line: string): void {
     if (this.#lines.length + line.length > maxLength) return;
     this.#lines += line;
-    if (this.#bufferedLength === 0) {
+    // After a fatal line the process ends, and asks for no flush.
+    if (this.#bufferedLength === 0 || this.lastLevel >= fatalLevel) {
       this.flush();
       return;
     }
@@ -92,7 +94,12 @@ class Output implements DestinationStream {
       while (done < bytes.length) done += writeSync(this.#fd, bytes, done);
       if (done > 0) this.#failing = false;
     } catch (error) {
-      this.#fail(error as Error);
+      if (isBusy(error)) {
+        this.#lines = bytes.toString("utf8", done);
+        this.#timer = setTimeout(() => this.#start(), retryMs).unref();
+      } else {
+        this.#fail(error as Error);
+      }
     }
   }
 
@@ -105,6 +112,7 @@ class Output implements DestinationStream {
   }
 
   #start(): void {
+    if (this.#writingSince !== undefined) return;
     const bytes = this.#take();
     if (bytes.length === 0) return;
     this.#writingSince = performance.now();
@@ -113,7 +121,7 @@ class Output implements DestinationStream {
 
   #write(bytes: Buffer, from: number): void {
     write(this.#fd, bytes, from, (error, count) => {
-      if (error?.code === "EAGAIN" || error?.code === "EBUSY") {
+      if (isBusy(error)) {
         setTimeout(() => this.#write(bytes, from), retryMs).unref();
         return;
       }
@@ -136,6 +144,10 @@ class Output implements DestinationStream {
     this.#failing = true;
     this.#onFailure(error);
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "EAGAIN" || error.code === "EBUSY");
 }
 
 /** The time as pino wants it; busy servers write many lines in one millisecond. */

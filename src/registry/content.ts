@@ -77,9 +77,14 @@ export class Content {
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
     const storing = this.#storing.get(record.digest);
-    const before = this.#tags.get(key) ?? (await this.tag(id, tag));
-    if ((this.#tags.get(key)?.checkedAt ?? 0) > record.checkedAt) return;
+    const known = this.#tags.get(key);
+    if (known !== undefined && known.checkedAt > record.checkedAt) return;
     this.#tags.set(key, record);
+    const before = known ?? (await this.#record(key, isTagRecord));
+    if (before !== undefined && before.checkedAt > record.checkedAt) {
+      if (this.#tags.get(key) === record) this.#tags.set(key, before);
+      return;
+    }
     await storing;
     // Another record may have come while this one waited; it must not be written over.
     if ((this.#tags.get(key) ?? record) !== record) return;

@@ -109,9 +109,12 @@ test("lines are written in order, and flush leaves none behind", async () => {
     log.info("one");
     log.info("two");
     log.flush();
+    assert.match(readFileSync(path, "utf8"), /one.*\n.*two.*\n$/);
+    log.info("three");
+    log.fatal("four");
     const text = readFileSync(path, "utf8");
     closeSync(file);
-    assert.match(text, /one.*\n.*two.*\n$/);
+    assert.match(text, /two.*\n.*three.*\n.*four.*\n$/, "a fatal line waits for no flush");
     assert.equal(text.includes('"msg"'), format === "json");
   }
 });

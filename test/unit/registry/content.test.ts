@@ -66,6 +66,23 @@ test("what is stored is there for the next process", async () => {
   assert.equal(await next.page(id, "referrers", "n=1"), undefined);
 });
 
+test("pages of requests that clients make up take a bounded number of places, and none another's", async () => {
+  const store = new MemoryStore();
+  const content = new Content(store);
+  const nth = (index: number): Page => ({ ...page, document: { tags: [String(index)] } });
+  await content.setPage(id, "tags", "", page);
+  for (let index = 0; index < 2_000; index++) await content.setPage(id, "tags", `x=${index}`, nth(index));
+  let places = 0;
+  for await (const { key } of store.list("repositories" as Key)) places += key.includes("/_pages/") ? 1 : 0;
+  assert.ok(places > 100 && places <= 257, String(places));
+  assert.deepEqual((await content.page(id, "tags", ""))?.document, page.document);
+  assert.deepEqual((await content.page(id, "tags", "x=1999"))?.document, nth(1_999).document);
+  for (let index = 0; index < 2_000; index++) {
+    const stored = await content.page(id, "tags", `x=${index}`);
+    if (stored !== undefined) assert.deepEqual(stored.document, nth(index).document);
+  }
+});
+
 test("a repository has what it has a link to, whatever is stored", async () => {
   const content = new Content(new MemoryStore());
   const manifest = manifestOf("1");

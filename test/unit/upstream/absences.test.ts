@@ -75,6 +75,19 @@ test("failures and refusals are not remembered, and listings are always asked", 
   assert.equal(asked, 10);
 });
 
+test("an absence that is told after it was found is not remembered", async () => {
+  const slow = Promise.withResolvers<undefined>();
+  const found = { mediaType: "application/x", digest, size: 4 };
+  const answers = [slow.promise, Promise.resolve(found), Promise.resolve(found)];
+  const bare: Partial<Upstream> = { resolve: () => answers.shift() ?? assert.fail("asked too often") };
+  const upstream = rememberAbsences(bare as Upstream, 30_000, () => 0);
+  const early = upstream.resolve(one, tag, signal);
+  assert.equal(await upstream.resolve(one, tag, signal), found);
+  slow.resolve(undefined);
+  assert.equal(await early, undefined);
+  assert.equal(await upstream.resolve(one, tag, signal), found);
+});
+
 test("with a time of 0 nothing is remembered", async () => {
   const { calls, upstream } = setUp(0);
   await upstream.manifest(one, tag, signal);

@@ -46,7 +46,7 @@ function setUp(): Subject {
 
 function failed(
   failure: UpstreamFailure,
-  options: { status?: number; retryAfterSeconds?: number } = {},
+  options: { status?: number; retryAfterSeconds?: number; cause?: unknown } = {},
 ): UpstreamError {
   return new UpstreamError("registry.example.com", failure, "it failed", options);
 }
@@ -158,7 +158,7 @@ test("which failures spare an upstream, and which open it", async () => {
     ["unreachable", true, true],
     ["timeout", true, true],
     ["status", true, true],
-    ["token", true, true],
+    ["token", false, false],
     ["rate-limited", true, false],
     ["invalid", false, false],
     ["denied", false, false],
@@ -172,6 +172,68 @@ test("which failures spare an upstream, and which open it", async () => {
     await failTimes(subject, 5, failure).catch(() => undefined);
     assert.equal(subject.breaker.state === "open", opens, failure);
   }
+});
+
+test("a status below 500 is an answer, and a token's failure is what caused it", async () => {
+  const rows: [error: () => UpstreamError, opens: boolean][] = [
+    [() => failed("status", { status: 503 }), true],
+    [() => failed("status", { status: 451 }), false],
+    [() => failed("status", { status: 406 }), false],
+    [() => failed("token", { cause: failed("unreachable") }), true],
+    [() => failed("token", { cause: failed("token", { cause: failed("status", { status: 500 }) }) }), true],
+    [() => failed("token", { status: 451, cause: failed("status", { status: 451 }) }), false],
+    [() => failed("token", { cause: new Error("no credentials") }), false],
+  ];
+  for (const [index, [makeError, opens]] of rows.entries()) {
+    const subject = setUp();
+    for (let count = 0; count < 5; count++) {
+      subject.answers.push(() => Promise.reject(makeError()));
+      await assert.rejects(subject.ask());
+    }
+    assert.equal(subject.breaker.state === "open", opens, `row ${index}`);
+  }
+});
+
+test("many questions at once that fail are one failure: the rest stays short", async () => {
+  const subject = setUp();
+  const barrier = createBarrier();
+  for (let count = 0; count < 12; count++) {
+    subject.answers.push(async () => {
+      await barrier.wait();
+      throw failed("status", { status: 503 });
+    });
+  }
+  const questions = Array.from({ length: 12 }, () => subject.ask());
+  await barrier.reached;
+  barrier.release();
+  await Promise.allSettled(questions);
+  assert.equal(subject.breaker.state, "open");
+  subject.now += 1_000;
+  await subject.ask();
+  assert.equal(subject.breaker.state, "closed");
+});
+
+test("a try that takes too long lets the next one try, and its own end tells nothing any more", async () => {
+  const subject = setUp();
+  await failTimes(subject, 5);
+  subject.now += 1_000;
+  const slow = Promise.withResolvers<undefined>();
+  subject.answers.push(() => slow.promise);
+  const first = subject.ask();
+  subject.now += 9_999;
+  await assert.rejects(subject.ask(), { message: /given a rest/ });
+  subject.now += 1;
+  const held = Promise.withResolvers<undefined>();
+  subject.answers.push(() => held.promise);
+  const second = subject.ask();
+  assert.equal(subject.asked, 7);
+  slow.reject(failed("timeout"));
+  await assert.rejects(first);
+  assert.equal(subject.breaker.state, "half-open");
+  await assert.rejects(subject.ask(), { message: /given a rest/ }, "the second one still tries");
+  held.resolve(undefined);
+  await second;
+  assert.equal(subject.breaker.state, "closed");
 });
 
 test("an upstream that is late is spared too, until it answers", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AddressScope } from "../../../src/upstream/addresses.ts";
-import { createOwnPlace, createRedirectGuard, publicGuard } from "../../../src/upstream/guard.ts";
+import { createOwnPlace, createRedirectGuard, isPublicName, publicGuard } from "../../../src/upstream/guard.ts";
 
 const addresses: Record<AddressScope, string[]> = {
   public: ["8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808"],
@@ -73,3 +73,22 @@ for (const [hostname, isPublic] of names) {
     assert.equal(inside.refusalOf(url, true), undefined, "an upstream without a public name may lead there");
   });
 }
+
+test("a public name is one to all who ask, and never has a port or is an address", () => {
+  for (const [hostname, isPublic] of names) {
+    assert.equal(isPublicName(hostname), isPublic, hostname);
+    assert.equal(isPublicName(`${hostname}:443`), false, hostname);
+  }
+  for (const hostname of [
+    "8.8.8.8",
+    "10.1",
+    "0x7f.1",
+    "::1",
+    "[::1]",
+    "registry.example.0x1",
+    "1.0.0.127.in-addr.arpa",
+  ]) {
+    assert.equal(isPublicName(hostname), false, hostname);
+  }
+  assert.equal(isPublicName("registry.example.com."), true);
+});

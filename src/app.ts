@@ -156,8 +156,11 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
   const close = async (): Promise<void> => {
     draining = true;
     const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
-    await Promise.all(servers.map((server) => server.drain(deadline)));
+    const [main, ...others] = servers;
+    await main?.drain(deadline);
     await Promise.race([idle(), aborted(deadline)]);
+    // Last, so that it tells until the end that the process is not ready.
+    await Promise.all(others.map((server) => server.drain(deadline)));
     const reason = new Error("the process is stopping");
     await fills.close(reason);
     stopping.abort(reason);

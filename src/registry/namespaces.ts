@@ -62,7 +62,11 @@ export function selectRepository(
 export function matchNamespaces(setting: boolean | readonly string[]): (namespace: Namespace) => boolean {
   if (typeof setting === "boolean") return () => setting;
   const patterns = setting.map((pattern) => {
-    const source = pattern.toLowerCase().split("*").map(RegExp.escape).join(".*");
+    const source = pattern
+      .toLowerCase()
+      .split("*")
+      .map((part) => RegExp.escape(part))
+      .join(".*");
     return new RegExp(`^${source}$`);
   });
   return (namespace) => patterns.some((pattern) => pattern.test(namespace));

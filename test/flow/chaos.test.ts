@@ -65,6 +65,10 @@ test(
       const memoryBefore = await residentBytes(url);
       const askedBefore = upstream.requests.length;
       const behave = createMoods(upstream);
+      const change = async (before: Promise<void>, next: Behaviour | "gone" | undefined): Promise<void> => {
+        await before;
+        await behave(next);
+      };
       let pulls = 0;
       let mode = 0;
       const outcomes = { whole: 0, refused: 0, broken: 0 };
@@ -81,7 +85,7 @@ test(
           if (++pulls % pullsPerMode === 0) {
             mode = (mode + 1) % modes.length;
             const next = modes[mode]?.[1];
-            changes.running = changes.running.then(() => behave(next));
+            changes.running = change(changes.running, next);
           }
         }
       };

@@ -42,10 +42,12 @@ export interface App {
   close(): Promise<void>;
 }
 
-/** What the configuration does not say; all but the version is for tests. */
+/** What the configuration does not say; all but the version and `onLogFailure` is for tests. */
 export interface AppOptions extends UpstreamsOptions {
   readonly now?: () => number;
   readonly logDestination?: DestinationStream;
+  /** Told when lines of the log are lost, as its disk is full or its reader gone. */
+  readonly onLogFailure?: (error: Error) => void;
   readonly staleWaitMs?: number;
 }
 
@@ -56,8 +58,21 @@ export interface AppOptions extends UpstreamsOptions {
  *   cannot be listened at.
  */
 export async function startApp(config: Config, options: AppOptions): Promise<App> {
-  const destination = options.logDestination === undefined ? {} : { destination: options.logDestination };
-  const log = await createLogger({ ...config.log, ...destination });
+  const { logDestination: destination, onLogFailure: onFailure } = options;
+  const log = await createLogger({
+    ...config.log,
+    ...(destination !== undefined && { destination }),
+    ...(onFailure !== undefined && { onFailure }),
+  });
+  try {
+    return await start(config, options, log);
+  } catch (error) {
+    log.flush();
+    throw error;
+  }
+}
+
+async function start(config: Config, options: AppOptions, log: Logger): Promise<App> {
   const metrics = createMetrics(options.version);
   const pool = new BufferPool();
   const files = await FilesystemStore.open(config.storage.root, pool);

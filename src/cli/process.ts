@@ -33,7 +33,9 @@ export function runProcess(): Promise<number> {
     const start = async () => {
       // Only here, as it is most of the program: what does not serve answers sooner.
       const { startApp } = await import("../app.ts");
-      return startApp(config, { version });
+      const onLogFailure = (error: Error): void =>
+        writeError(`entrepot: lines of the log are lost: ${error.message}\n`);
+      return startApp(config, { version, onLogFailure });
     };
     return serve(start, happenings, writeError);
   });

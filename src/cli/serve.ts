@@ -34,6 +34,7 @@ export async function serve(
     signals += 1;
     asked.resolve(signal);
     if (signals > 1) {
+      log?.flush();
       ended.resolve(1);
     }
   });

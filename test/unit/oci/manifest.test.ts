@@ -44,11 +44,22 @@ test("an image's children are its config and its layers, in order", () => {
     mediaType: image,
     kind: "image",
     children: [config, ...layers],
+    required: [config, ...layers],
     subject: undefined,
     artifactType: undefined,
     annotations: undefined,
     manifests: [],
   });
+});
+
+test("what may be kept elsewhere is not required, and nothing that an index lists is", () => {
+  const foreign = descriptor(6, { mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" });
+  const restricted = descriptor(7, { mediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" });
+  const linked = descriptor(8, { urls: ["https://example.com/layer"] });
+  const read = parse({ ...imageDocument, layers: [...layers, foreign, restricted, linked] }, image);
+  assert.equal(read.children.length, 6);
+  assert.deepEqual(read.required, [config, ...layers]);
+  assert.deepEqual(parse(indexDocument, indexMediaType).required, []);
 });
 
 test("an index's children are its manifests, whose descriptors are kept whole", () => {

@@ -68,7 +68,8 @@ test("an abort kills the helper", { timeout: 20_000 }, async () => {
   const env = await writeHelper(
     folder.path,
     "slow",
-    'echo $$ >"$FOLDER/pid"; mkfifo "$FOLDER/w"; exec cat "$FOLDER/w"',
+    // The process that is told of starts no other any more: that one would outlive it.
+    'mkfifo "$FOLDER/w"; echo $$ >"$FOLDER/pid"; exec cat "$FOLDER/w"',
   );
   const leaver = new AbortController();
   const asked = askCredentialHelper("slow", "a.example.com", { env }, leaver.signal);

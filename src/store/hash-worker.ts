@@ -93,15 +93,16 @@ function step(id: number, job: Running): void {
   }
   job.later = [];
   if (!job.digestWanted) return;
-  reply({ id, hex: job.hash.digest("hex") });
+  // Who gets the answer may remove the file, and finds it closed.
   end(id, job);
+  reply({ id, hex: job.hash.digest("hex") });
 }
 
 function fail(id: number, error: unknown): void {
   const job = running.get(id);
   if (job === undefined) return;
-  reply({ id, error: error instanceof Error ? error.message : String(error) });
   end(id, job);
+  reply({ id, error: error instanceof Error ? error.message : String(error) });
 }
 
 function end(id: number, job: Running): void {

@@ -118,7 +118,6 @@ export class HashPool {
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const worker = new Worker(new URL(`./hash-worker.${extension}`, import.meta.url));
     const thread: Thread = { worker, jobs: 0 };
-    worker.unref();
     worker.on("message", (reply: HashReply) => {
       if ("taken" in reply) this.#waiting.get(reply.id)?.sent.shift()?.();
       else this.#settle(reply.id, "hex" in reply ? reply.hex : new Error(reply.error));
@@ -134,6 +133,8 @@ export class HashPool {
         if (job.thread === thread) this.#settle(id, error);
       }
     });
+    // After the listeners: one for messages keeps the process alive again.
+    worker.unref();
     this.#threads.push(thread);
     return thread;
   }

@@ -47,7 +47,7 @@ export class Manifests {
   async stored(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
     const manifest = await this.#tools.content.manifest(id, digest);
     if (manifest === undefined || this.#tools.breaker.current === undefined) return manifest;
-    return (await this.#isComplete(id, manifest)) ? manifest : undefined;
+    return (await this.isComplete(id, digest)) ? manifest : undefined;
   }
 
   /** Fetches a manifest by tag or digest; it is stored in the background. */
@@ -72,8 +72,11 @@ export class Manifests {
     return this.#heads.run(`${id.repository}@${reference}`, () => upstream.resolve(id.repository, reference, signal));
   }
 
-  async #isComplete(id: RepositoryId, manifest: ManifestContent): Promise<boolean> {
+  /** Whether a stored manifest's blobs are stored too, and this repository's; an index has none of its own. */
+  async isComplete(id: RepositoryId, digest: Digest): Promise<boolean> {
     const { content } = this.#tools;
+    const manifest = await content.manifest(id, digest);
+    if (manifest === undefined) return false;
     const needed = this.#needed.get(manifest) ?? parseManifest(manifest.bytes, manifest.descriptor.mediaType).required;
     this.#needed.set(manifest, needed);
     for (const { digest } of needed) {

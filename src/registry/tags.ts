@@ -98,7 +98,7 @@ export class Tags {
    * on by itself), or when the upstream has deleted what is to be kept.
    */
   async #answer<T extends object>(
-    { record, stored }: Known<T>,
+    { id, record, stored }: Known<T>,
     storing: boolean,
     ask: () => Flight<T>,
   ): Promise<Answer<T> | undefined> {
@@ -114,7 +114,10 @@ export class Tags {
       );
       return { value: stored, cache: { hit: true } };
     }
-    const spare = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
+    const usable = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
+    // An image that is not complete cannot stand in for the upstream: its client would have to wait for that anyway.
+    const complete = record !== undefined && (await this.#manifests.isComplete(id, record.digest));
+    const spare = complete ? usable : undefined;
     const failing = breaker.current;
     if (spare !== undefined && failing !== undefined && breaker.state === "closed") {
       return { value: spare, cache: staleStatus(failing) };
@@ -122,8 +125,9 @@ export class Tags {
     try {
       const { answer, joined } = ask();
       const value = await (spare === undefined ? answer : this.#within(answer));
-      if (value === undefined)
-        return spare !== undefined && policy.keepDeleted ? { value: spare, cache: deletedStatus } : undefined;
+      if (value === undefined) {
+        return usable !== undefined && policy.keepDeleted ? { value: usable, cache: deletedStatus } : undefined;
+      }
       const forward = record === undefined ? "uri-miss" : "stale";
       return { value, cache: { hit: false, forward, forwardStatus: 200, stored: storing, collapsed: joined } };
     } catch (error) {

@@ -5,7 +5,7 @@ import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/refe
 import type { Answer } from "../../../src/registry/registry.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
-import { until } from "../../support/event-loop.ts";
+import { turn, until } from "../../support/event-loop.ts";
 import { mediaTypes } from "../../support/image.ts";
 import { createFakeMirror, imageOf } from "./fake-mirror.ts";
 
@@ -196,7 +196,7 @@ test("a stale tag is served after a restart too, but not past its time, and not 
 test("an upstream that is slow is not waited for where something stale can be served", async () => {
   await using subject = await createFakeMirror({ staleWaitMs: 1 });
   const { mirror, upstream } = subject;
-  const first = upstream.addManifest(a, "latest", imageOf("1"));
+  const first = upstream.addManifest(a, "latest", emptyIndex, mediaTypes.index);
   await mirror.manifest(a, latest);
   const next = upstream.addManifest(a, "latest", imageOf("2"));
   const barrier = createBarrier();
@@ -207,6 +207,23 @@ test("an upstream that is slow is not waited for where something stale can be se
   barrier.release();
   await until(async () => (await subject.content.tag(id, latest))?.digest === next.descriptor.digest);
   assert.deepEqual(await mirror.manifest(a, latest), { value: next, cache: { hit: true } }, "the question went on");
+});
+
+test("where the stale image is not complete, a slow upstream is waited for", async () => {
+  await using subject = await createFakeMirror({ staleWaitMs: 1 });
+  const { mirror, upstream } = subject;
+  upstream.addManifest(a, "latest", imageOf("1"));
+  await mirror.manifest(a, latest);
+  const next = upstream.addManifest(a, "latest", imageOf("2"));
+  const barrier = createBarrier();
+  upstream.hold = barrier;
+  subject.now += 60_000;
+  const answer = mirror.manifest(a, latest);
+  await barrier.reached;
+  // Longer than a client would be made to wait, were there something to give it.
+  await turn(200);
+  barrier.release();
+  assert.deepEqual((await answer)?.value, next);
 });
 
 test("a digest keeps the media type that it came with first, for GET, HEAD and after a restart", async () => {

@@ -151,7 +151,10 @@ test("an upstream that is set offline is never asked, and its cache is served", 
   const options: MirrorOptions = { root: folder.path };
   {
     await using earlier = await startMirror(upstream.host, options);
-    assert.equal((await earlier.get(manifest)).status, 200);
+    const { status, body } = await earlier.get(manifest);
+    assert.equal(status, 200);
+    const { config, layers } = JSON.parse(body.toString("utf8")) as { config: Content; layers: Content[] };
+    for (const { digest } of [config, ...layers]) await earlier.get(`/v2/library/app/blobs/${digest}`);
   }
   const before = upstream.requests.length;
   const settings = { offline: true, manifestInvalidationMs: 0, mirrors: [{ ...plainMirror, host: upstream.host }] };
@@ -160,6 +163,10 @@ test("an upstream that is set offline is never asked, and its cache is served", 
   assert.notEqual((await mirror.get("/v2/library/app/manifests/2")).status, 200);
   assert.equal(upstream.requests.length, before);
 });
+
+interface Content {
+  readonly digest: string;
+}
 
 /** An https server that asks for a certificate, in front of an upstream. */
 async function startSecure(context: TestContext, host: string): Promise<{ host: string; shown: boolean[] }> {

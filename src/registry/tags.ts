@@ -24,7 +24,6 @@ interface Flight<T> {
 /** What is known of a tag when a client asks for it. */
 interface Known<T> {
   readonly id: RepositoryId;
-  readonly tag: Tag;
   readonly record: TagRecord | undefined;
   /** What the record stands for, where it is stored and can be served. */
   readonly stored: T | undefined;
@@ -60,7 +59,7 @@ export class Tags {
     const stored = record && (await this.#manifests.stored(id, record.digest));
     if (record !== undefined && stored !== undefined && this.#isFresh(record))
       return { value: stored, cache: { hit: true } };
-    return this.#answer({ id, tag, record, stored }, true, () =>
+    return this.#answer({ id, record, stored }, true, () =>
       this.#contents.run(tagKey(id, tag), () => this.#refresh(id, tag, record)),
     );
   }
@@ -73,7 +72,7 @@ export class Tags {
       return { value: stored, cache: { hit: true } };
     const seen = this.#recentlySeen(id, tag);
     if (seen !== undefined) return { value: seen, cache: { hit: true } };
-    return this.#answer({ id, tag, record, stored }, false, () => this.#head(id, tag, record));
+    return this.#answer({ id, record, stored }, false, () => this.#head(id, tag, record));
   }
 
   /**
@@ -116,7 +115,8 @@ export class Tags {
     }
     const usable = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
     // An image that is not complete cannot stand in for the upstream: its client would have to wait for that anyway.
-    const complete = record !== undefined && (await this.#manifests.isComplete(id, record.digest));
+    const complete =
+      record !== undefined && usable !== undefined && (await this.#manifests.isComplete(id, record.digest));
     const spare = complete ? usable : undefined;
     const failing = breaker.current;
     if (spare !== undefined && failing !== undefined && breaker.state === "closed") {

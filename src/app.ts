@@ -1,32 +1,17 @@
-import { availableParallelism } from "node:os";
 import type { DestinationStream } from "pino";
-import type { Config, ListenAddress, UpstreamConfig, UpstreamDefaults } from "./config/schema.ts";
+import { type AdminToken, readAdminToken } from "./admin-token.ts";
+import type { Config, ListenAddress } from "./config/schema.ts";
+import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { createAdminHandler } from "./http/admin.ts";
 import { createHandler } from "./http/handler.ts";
 import type { Health } from "./http/probes.ts";
 import { type Address, listen, type RunningServer } from "./http/server.ts";
+import { watchStorage } from "./http/storage-state.ts";
 import { createLogger, type Logger } from "./observe/log.ts";
-import { createMetrics } from "./observe/metrics.ts";
-import { type Namespace, parseNamespace, type Repository } from "./oci/reference.ts";
-import { Background } from "./registry/background.ts";
-import { Content } from "./registry/content.ts";
-import { Fills } from "./registry/fills.ts";
-import { createMirror } from "./registry/mirror.ts";
-import { canonicalNamespace, matchNamespaces, Namespaces } from "./registry/namespaces.ts";
-import type { PullRegistry } from "./registry/registry.ts";
-import { restrict } from "./registry/restrict.ts";
-import { BufferPool } from "./store/buffers.ts";
-import { FilesystemStore } from "./store/filesystem.ts";
-import { HashPool } from "./store/hashing.ts";
-import { meterStore } from "./store/metered.ts";
-import { StoreError } from "./store/object-store.ts";
-import type { Upstream } from "./upstream/upstream.ts";
-import { rememberAbsences } from "./upstream/absences.ts";
-import { parseRepositoryPattern } from "./upstream/credentials/repository-pattern.ts";
-import { Breaker } from "./upstream/breaker.ts";
-import { createObservers } from "./observers.ts";
-import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
-
-const staleWaitMs = 3_000;
+import { createMetrics, type Metrics } from "./observe/metrics.ts";
+import type { Administration } from "./jobs/administration.ts";
+import { createObservers, type Observers } from "./observers.ts";
+import { createStorageObservers } from "./storage-observers.ts";
 
 /** A running mirror. */
 export interface App {
@@ -43,12 +28,19 @@ export interface App {
 }
 
 /** What the configuration does not say; all but the version and `onLogFailure` is for tests. */
-export interface AppOptions extends UpstreamsOptions {
+export interface AppOptions extends Omit<EngineOptions, "now"> {
   readonly now?: () => number;
   readonly logDestination?: DestinationStream;
   /** Told when lines of the log are lost, as its disk is full or its reader gone. */
   readonly onLogFailure?: (error: Error) => void;
-  readonly staleWaitMs?: number;
+}
+
+/** The parts of a program that works on a storage, with its log. */
+interface Program {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly observers: Observers;
+  readonly engine: Engine;
 }
 
 /**
@@ -56,8 +48,39 @@ export interface AppOptions extends UpstreamsOptions {
  *
  * @throws {RootError} the storage's folder is in use, or is not one of ours; and the system's error for an address that
  *   cannot be listened at.
+ * @throws {ConfigError} the administration's token cannot be read.
  */
 export async function startApp(config: Config, options: AppOptions): Promise<App> {
+  const token = await readAdminToken(config);
+  return withLog(config, options, (log) => serve(config, options, log, token));
+}
+
+/** A storage that is worked on without a mirror's running on it. */
+export interface Offline {
+  readonly administration: Administration;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the storage to work on it, without listening. Upstreams are asked where the work needs them.
+ *
+ * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ */
+export async function openOffline(config: Config, options: AppOptions): Promise<Offline> {
+  return withLog(config, options, async (log) => {
+    const { engine } = await openProgram(config, options, log);
+    return {
+      administration: engine.maintenance.administration,
+      async close() {
+        await engine.idle();
+        await engine.close();
+        log.flush();
+      },
+    };
+  });
+}
+
+async function withLog<T>(config: Config, options: AppOptions, work: (log: Logger) => Promise<T>): Promise<T> {
   const { logDestination: destination, onLogFailure: onFailure } = options;
   const log = await createLogger({
     ...config.log,
@@ -65,155 +88,106 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     ...(onFailure !== undefined && { onFailure }),
   });
   try {
-    return await start(config, options, log);
+    return await work(log);
   } catch (error) {
     log.flush();
     throw error;
   }
 }
 
-async function start(config: Config, options: AppOptions, log: Logger): Promise<App> {
+async function openProgram(config: Config, options: AppOptions, log: Logger): Promise<Program> {
   const metrics = createMetrics(options.version);
-  const pool = new BufferPool();
-  const files = await FilesystemStore.open(config.storage.root, pool);
-  if (files.unwritable !== undefined) {
-    log.error({ err: files.unwritable }, "the storage cannot be written: content is passed on but not cached");
-  }
   const now = options.now ?? Date.now;
   const reserves = new Map(config.upstreams.map(({ namespace, rateLimitReserve }) => [namespace, rateLimitReserve]));
   const observers = createObservers({ metrics, log, now, reserves });
-  const store = meterStore(files, observers.store);
-  const content = new Content(store);
-  const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
-  const stopping = new AbortController();
-  const background = new Background((error) => {
-    if (!stopping.signal.aborted) log.error({ err: error }, "an answer was not cached");
-  });
-  const fills = new Fills({ content, hashes, pool, spoolFolder: files.temporaryPath, observer: observers.fills });
-  const upstreams = new Upstreams(
+  const engine = await startEngine(
     config,
     {
       onCredentialProblem: (namespace, problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
       ...options,
-    },
-    observers,
-  );
-  const breakers = new Map<string, Breaker>();
-  const mirror = (
-    upstream: Upstream,
-    settings: UpstreamDefaults,
-    namespace: Namespace,
-    trusted: boolean,
-  ): PullRegistry => {
-    const breaker = new Breaker(now, observers.breaker(namespace));
-    if (trusted) breakers.set(namespace, breaker);
-    return createMirror({
-      namespace,
-      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, now),
-      breaker,
-      quota: observers.quota(namespace),
-      trusted,
-      content,
-      fills,
-      hashes,
-      background,
-      policy: { ...settings, ttlMs: settings.manifestInvalidationMs },
-      retries: settings.retries,
-      staleWaitMs: options.staleWaitMs ?? staleWaitMs,
-      checkDigest: config.checkCacheDigest,
       now,
-      signal: stopping.signal,
-    });
-  };
-  const namespaces = new Namespaces({
-    rules: {
-      ofServerName: serverNames(config.upstreams),
-      defaultNamespace: canonicalNamespace(parseNamespace(config.defaultNamespace)),
-      emptyNamespace: canonicalNamespace(parseNamespace(config.defaultUpstreamNamespace)),
     },
-    listed: new Map(
-      config.upstreams.map((settings) => {
-        const namespace = canonicalNamespace(parseNamespace(settings.namespace));
-        const registry = mirror(upstreams.listed(settings), settings, namespace, true);
-        return [namespace, restrict(registry, repositoryRule(settings))];
-      }),
-    ),
-    allowsUnlisted: matchNamespaces(config.allowUnlisted),
-    openUnlisted: (namespace) => mirror(upstreams.unlisted(namespace), config.upstreamDefaults, namespace, false),
-  });
+    { ...observers, ...createStorageObservers(metrics, log, now) },
+    (error) => log.error({ err: error }, "maintenance failed"),
+  );
+  const { unwritable } = engine.storage.files;
+  if (unwritable !== undefined) {
+    log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
+  }
+  return { log, metrics, observers, engine };
+}
+
+async function serve(config: Config, options: AppOptions, log: Logger, token: AdminToken | undefined): Promise<App> {
+  const { metrics, observers, engine } = await openProgram(config, options, log);
+  const { storage, mirrors, maintenance } = engine;
+  showStorage(metrics, engine);
+  let draining = false;
+  const storageState = watchStorage(() => storage.files.probe());
   const health: Health = {
-    async reasonsAgainst() {
-      if (stopping.signal.aborted || draining) return ["the process is stopping"];
-      try {
-        await files.probe();
-        return [];
-      } catch (error) {
-        return [error instanceof StoreError ? `${error.message} (${error.code ?? "unknown"})` : String(error)];
-      }
-    },
-    details: () => ({
+    reasonsAgainst: () => (draining ? ["the process is stopping"] : []),
+    details: async () => ({
       version: options.version,
-      fills: fills.size,
+      storage: await storageState(),
+      fills: storage.fills.size,
       upstreams: Object.fromEntries(
-        [...breakers].map(([namespace, { state }]) => [
+        [...mirrors.breakers].map(([namespace, { state }]) => [
           namespace,
           { state, rateLimit: observers.quota(namespace).state },
         ]),
       ),
     }),
   };
-  let draining = false;
   const servers: RunningServer[] = [];
-  const idle = async (): Promise<void> => {
-    await fills.idle();
-    await background.idle();
-  };
   const close = async (): Promise<void> => {
     draining = true;
     const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
     const [main, ...others] = servers;
     await main?.drain(deadline);
-    await Promise.race([idle(), aborted(deadline)]);
+    await Promise.race([engine.idle(), aborted(deadline)]);
     // Last, so that it tells until the end that the process is not ready.
     await Promise.all(others.map((server) => server.drain(deadline)));
-    const reason = new Error("the process is stopping");
-    await fills.close(reason);
-    stopping.abort(reason);
-    await background.idle();
-    await Promise.all([upstreams.close(), hashes.close(), store.close()]);
+    await engine.close();
   };
-  const handler = createHandler(namespaces);
-  const admin = config.adminListen;
+  const handler = createHandler(mirrors.namespaces);
+  const { rules } = mirrors.namespaces;
+  const admin = createAdminHandler({
+    administration: maintenance.administration,
+    rules,
+    token,
+    version: options.version,
+  });
+  const { adminListen } = config;
   try {
-    const probes = { health, metrics, admin: admin === undefined };
-    servers.push(await listen(toAddress(config.listen), { handler, probes, log, metrics }));
-    if (admin !== undefined) {
+    const probes = { health, metrics, admin: adminListen === undefined };
+    // Without a token everybody could remove what is cached.
+    const open = { handler, ...(token !== undefined && { admin }), probes, log, metrics };
+    servers.push(await listen(toAddress(config.listen), open));
+    if (adminListen !== undefined) {
       const adminProbes = { health, metrics, admin: true };
-      servers.push(await listen(toAddress(admin), { handler: undefined, probes: adminProbes, log, metrics }));
+      servers.push(
+        await listen(toAddress(adminListen), { handler: undefined, admin, probes: adminProbes, log, metrics }),
+      );
     }
   } catch (error) {
     await close();
     throw error;
   }
-  return { addresses: servers.map((server) => server.address), log, idle, close };
+  maintenance.start();
+  return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
 }
 
-/** Whether a repository may be pulled from: `deny` beats `allow`, and without `allow` all are. */
-function repositoryRule({ allow, deny }: UpstreamConfig): (repository: Repository) => boolean {
-  const denied = deny.map(parseRepositoryPattern);
-  const allowed = allow?.map(parseRepositoryPattern);
-  return (repository) =>
-    !denied.some((pattern) => pattern.matches(repository)) &&
-    (allowed?.some((pattern) => pattern.matches(repository)) ?? true);
-}
-
-function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {
-  const names = new Map(
-    upstreams.flatMap(({ namespace, serverNames: hosts }) =>
-      hosts.map((host) => [host.toLowerCase(), canonicalNamespace(parseNamespace(namespace))] as const),
-    ),
-  );
-  return (host) => names.get(host);
+/** Shows how full the storage is, whenever somebody looks at the metrics. */
+function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
+  metrics.onRender(() => {
+    const { usedBytes, reservedBytes, limitBytes, volume } = storage.space.state;
+    metrics.storageBytes.set({ kind: "used" }, usedBytes);
+    metrics.storageBytes.set({ kind: "reserved" }, reservedBytes);
+    metrics.storageLimit.set(limitBytes);
+    if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
+    for (const namespace of mirrors.breakers.keys()) {
+      metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
+    }
+  });
 }
 
 function toAddress(address: ListenAddress): Address {

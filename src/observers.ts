@@ -1,9 +1,11 @@
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
+import { limitReached } from "./registry/bookkeeping.ts";
 import type { FillObserver } from "./registry/fill.ts";
 import type { QuotaState } from "./registry/quota.ts";
 import { Quota } from "./registry/quota.ts";
 import type { StoreFailureListener } from "./store/metered.ts";
+import { StoreError } from "./store/object-store.ts";
 import type { BreakerObserver, BreakerState } from "./upstream/breaker.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
 import { UpstreamError, type UpstreamFailure } from "./upstream/upstream.ts";
@@ -12,6 +14,8 @@ import { UpstreamError, type UpstreamFailure } from "./upstream/upstream.ts";
 export interface Observers {
   readonly store: StoreFailureListener;
   readonly fills: FillObserver;
+  /** Told why something was passed on but not cached, where nobody waits for that. */
+  uncached(error: unknown): void;
   /** The observer of one namespace's client. */
   upstream(namespace: string): UpstreamObserver;
   /** The observer of one namespace's breaker. */
@@ -30,6 +34,10 @@ export interface ObserversOptions {
 }
 
 const stateNumbers: Record<BreakerState, number> = { closed: 0, "half-open": 1, open: 2 };
+/** How far apart the lines about one kind of failure of the storage are, in milliseconds. */
+const storageLineMs = 60_000;
+/** The operations whose failure costs a question to the upstream; the others' costs what would have been stored. */
+const reading: ReadonlySet<string> = new Set(["head", "get", "read"]);
 /** What clients bring about every day by asking for what is not there. */
 const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline"]);
 
@@ -38,14 +46,18 @@ export function createObservers({ metrics, log, now, reserves }: ObserversOption
   const label = (namespace: string): string => (reserves.has(namespace) ? namespace : "other");
   // An error that was told where it happened is not told again by who was waiting for it.
   const told = new WeakSet<Error>();
+  const storage = observeStorage(metrics, log, now, told);
   const unlimited = new Quota(0, now, () => undefined);
   const quotas = new Map(
     [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, now, tellQuota(log, namespace))]),
   );
   const quota = (namespace: string): Quota => quotas.get(namespace) ?? unlimited;
   return {
-    store: (operation, error) => metrics.storageErrors.inc({ operation, code: error.code ?? "other" }),
-    fills: observeFills(metrics, log, label, told),
+    store: (operation, error) => storage.failed(operation, error),
+    fills: observeFills(metrics, log, label, told, storage),
+    // What the store fails with was told, or is its limit.
+    uncached: (error) =>
+      log[error instanceof StoreError ? "debug" : "error"]({ err: error }, "an answer was not cached"),
     quota,
     upstream: (namespace) => ({
       request: ({ kind, status, durationMs }) => {
@@ -97,11 +109,52 @@ function tellQuota(log: Logger, namespace: string): (state: QuotaState) => void 
   };
 }
 
+/** What is told of the storage. */
+interface StorageObserver {
+  failed(operation: Parameters<StoreFailureListener>[0] | "spool", error: StoreError): void;
+  /** A blob has been stored, from its staging file to its place. */
+  wrote(): void;
+}
+
+/** Counts all failures; the log gets a line a minute for each operation and code, not one for each blob of each pull. */
+function observeStorage(metrics: Metrics, log: Logger, now: () => number, told: WeakSet<Error>): StorageObserver {
+  const lines = new Map<string, { toldAt: number; failures: number }>();
+  let writing = true;
+  return {
+    failed: (operation, error) => {
+      told.add(error);
+      const code = error.code ?? "other";
+      metrics.storageErrors.inc({ operation, code });
+      const key = `${operation} ${code}`;
+      const line = lines.get(key) ?? { toldAt: -Infinity, failures: 0 };
+      lines.set(key, line);
+      line.failures++;
+      if (Math.abs(now() - line.toldAt) < storageLineMs) return;
+      const { failures } = line;
+      Object.assign(line, { toldAt: now(), failures: 0 });
+      if (reading.has(operation)) {
+        log.warn(
+          { operation, code, failures, err: error },
+          "the storage fails: content is fetched although it is cached",
+        );
+      } else {
+        writing = false;
+        log.warn({ operation, code, failures, err: error }, "the storage fails: content is passed on but not cached");
+      }
+    },
+    wrote: () => {
+      if (!writing) log.info("the storage can be written again");
+      writing = true;
+    },
+  };
+}
+
 function observeFills(
   metrics: Metrics,
   log: Logger,
   label: (namespace: string) => string,
   told: WeakSet<Error>,
+  storage: StorageObserver,
 ): FillObserver {
   return {
     started: (namespace) => metrics.fillsActive.inc({ namespace: label(namespace) }),
@@ -114,9 +167,14 @@ function observeFills(
       const namespace = label(id.namespace);
       metrics.fillsActive.dec({ namespace });
       metrics.fills.inc({ namespace, outcome });
-      if (error === undefined || told.has(error)) return;
+      if (outcome === "committed") storage.wrote();
+      if (error === undefined) return;
+      // What fails outside of the store is the staging file.
+      const isSpool = error instanceof StoreError && error.code !== limitReached && !told.has(error);
+      if (isSpool) storage.failed("spool", error);
       const what = outcome === "unstored" ? "the blob was passed on but not stored" : "the fill failed";
-      log.warn({ ...id, digest, outcome, err: error }, what);
+      if (error instanceof StoreError) log.debug({ ...id, digest, outcome, err: error }, what);
+      else if (!told.has(error)) log.warn({ ...id, digest, outcome, err: error }, what);
     },
   };
 }

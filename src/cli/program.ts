@@ -1,24 +1,20 @@
-import { Command, CommanderError, Option as Flag } from "commander";
+import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/config-error.ts";
-import { isSwitch, type Option, options } from "../config/options.ts";
+import { options } from "../config/options.ts";
 import type { Config } from "../config/schema.ts";
+import type { OpenStore } from "./commands/command.ts";
+import { addContentCommands } from "./commands/content.ts";
+import { addJobCommands } from "./commands/jobs.ts";
+import { addPinCommands } from "./commands/pins.ts";
+import { loadConfiguration, toFlag } from "./configuration.ts";
+import { CommandFailure, exitCodes, type Person, type Terminal } from "./terminal.ts";
 
-/** What the command line reads and writes. */
-export interface Terminal {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads a file whole, as UTF-8. */
-  readFile(path: string): string;
-  /** Writes to standard output. */
-  out(text: string): void;
-  /** Writes to standard error. */
-  err(text: string): void;
+/** What commands do that is not theirs. */
+export interface Actions {
+  /** Runs the server until it is stopped; resolves with the exit code. */
+  readonly serve: (config: Config, version: string) => Promise<number>;
+  readonly openStore: (config: Config, version: string) => Promise<OpenStore>;
 }
-
-/** Runs the server until it is stopped; resolves with the exit code. */
-export type Serve = (config: Config, version: string) => Promise<number>;
-
-/** Exit codes: what was asked for was done, it failed, or it was asked for wrongly. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
 
 const noS3 = "S3 storage is not in this version; use `filesystem --root DIR`";
 
@@ -31,18 +27,31 @@ export async function runCommandLine(
   args: readonly string[],
   terminal: Terminal,
   version: string,
-  serve: Serve,
+  actions: Actions,
+  person: Person,
 ): Promise<number> {
   let exitCode: number = exitCodes.ok;
   const program = createProgram(terminal, version, async (command, task) => {
-    const config = await load(command, terminal);
+    const config = await loadConfiguration(command, terminal);
     if (task === "serve") {
-      exitCode = await serve(config, version);
+      exitCode = await actions.serve(config, version);
       return;
     }
     const { formatConfig } = await import("../config/resolved-yaml.ts");
     terminal.out(formatConfig(config));
   });
+  const context = {
+    program,
+    terminal,
+    person,
+    openStore: (config: Config) => actions.openStore(config, version),
+    finish: (code: number) => {
+      exitCode = code;
+    },
+  };
+  const administration = [addContentCommands(context), addPinCommands(context), addJobCommands(context)].flat();
+  administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);
+  refuseStrangers(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -53,6 +62,10 @@ export async function runCommandLine(
     }
     if (error instanceof CommanderError) {
       return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    }
+    if (error instanceof CommandFailure) {
+      terminal.err(`entrepot: ${error.message}\n`);
+      return error.exitCode;
     }
     throw error;
   }
@@ -95,9 +108,8 @@ function createProgram(terminal: Terminal, version: string, run: Run): Command {
     .command("version")
     .description("print the version")
     .action(() => terminal.out(`entrepot ${version}\n`));
-  for (const command of [program, check, versionCommand]) {
-    refuseStrangers(command);
-  }
+  refuseStrangers(check);
+  refuseStrangers(versionCommand);
   return program;
 }
 
@@ -139,22 +151,4 @@ function refuseStrangers(command: Command): void {
       ]);
     }
   });
-}
-
-function toFlag(option: Option): Flag {
-  const fallback = option.fallback === undefined ? "" : ` [default: ${option.fallback}]`;
-  return new Flag(option.flag, `${option.description} [env: ${option.env}]${fallback}`);
-}
-
-/** Reads the configuration that a command's flags, the environment and the files come to. */
-async function load(command: Command, terminal: Terminal): Promise<Config> {
-  const { loadConfig } = await import("../config/load.ts");
-  const flags: Record<string, string | boolean> = {};
-  for (const option of options) {
-    const value: unknown = command.optsWithGlobals()[option.name];
-    if (typeof value === "string" || (isSwitch(option) && value === true)) {
-      flags[option.name] = value;
-    }
-  }
-  return loadConfig({ flags, env: terminal.env, readFile: (path) => terminal.readFile(path) });
 }

@@ -1,33 +1,14 @@
 import * as z from "zod";
 import { formatListen, parseListen, parseNamespace, parseUnlistedPattern } from "./address.ts";
-import { ValueError } from "./config-error.ts";
-import { text, timeout } from "./fields.ts";
+import { parseAdminToken } from "./admin-token.ts";
+import { parseFilePath, text, timeout } from "./fields.ts";
 import { noProxies } from "./proxy.ts";
 import type { Config } from "./schema.ts";
+import { storageSchema, verifySchema } from "./storage-schema.ts";
 import { completeUpstream, impliedUpstream, upstreamDefaultsSchema, upstreamSchema } from "./upstream-schema.ts";
+import { warmSchema } from "./warm-schema.ts";
 
 const listenForm = "`host:port`, `[v6]:port` or `unix:/path`; port 0 is any free one";
-
-function parseRoot(value: string): string {
-  if (value === "" || value.includes("\0")) {
-    throw new ValueError("expected a folder's path");
-  }
-  return value;
-}
-
-const storageSchema = z.strictObject({
-  type: z
-    .literal("filesystem", {
-      error: (issue) =>
-        issue.input === "s3" ? 'S3 storage is not in this version; use "filesystem"' : 'expected "filesystem"',
-    })
-    .prefault("filesystem")
-    .meta({ description: "Where the content is kept. This version has `filesystem` only." }),
-  root: text(parseRoot).prefault("./data").meta({
-    description:
-      "The folder of the content; it is made when it is missing. A relative path starts at the working directory, not at the file.",
-  }),
-});
 
 const logSchema = z.strictObject({
   level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).prefault("info").meta({
@@ -48,7 +29,15 @@ export const fileSchema: z.ZodType<Config> = z
       .prefault("127.0.0.1:8080")
       .meta({ description: `Where clients connect: ${listenForm}.` }),
     admin_listen: text(parseListen).optional().meta({
-      description: `A second address, of the same form: when it is set, metrics and the probes' details are served there and not at \`listen\`.`,
+      description:
+        "A second address, of the same form: when it is set, metrics and the probes' details are served there and not at `listen`, and so is the administration API.",
+    }),
+    admin_token: text(parseAdminToken).nullable().optional().meta({
+      description:
+        "A secret of at least 16 printable characters. With it, the administration API is served at `listen` too, to whoever presents it (`Authorization: Bearer …`), and it is required at `admin_listen`. Null for none.",
+    }),
+    admin_token_file: text(parseFilePath).nullable().optional().meta({
+      description: "A file that holds the token, in place of `admin_token`. Null for none.",
     }),
     default_namespace: text(parseNamespace).prefault("docker.io").meta({
       description: "The namespace of a request that names none by `?ns=`, its `Host` header or its path.",
@@ -60,7 +49,11 @@ export const fileSchema: z.ZodType<Config> = z
       description:
         "Whether a cached blob is hashed each time it is served. The last bytes of one that has changed on disk are never sent; it is removed, and fetched anew by the next request.",
     }),
-    storage: storageSchema.prefault({}).meta({ description: "Where the content is kept." }),
+    storage: storageSchema.prefault({}).meta({ description: "Where the content is kept, and how much of it." }),
+    verify: verifySchema.prefault({}).meta({
+      description: "How what is stored is checked against its digests in the background.",
+    }),
+    warm: warmSchema.prefault({}).meta({ description: "Images that are pulled into the cache on a schedule." }),
     upstreams: z.array(upstreamSchema).prefault([]).meta({
       description:
         "The registries that are mirrored, each namespace once. `docker.io` at `registry-1.docker.io` is added where the list lacks it.",
@@ -90,6 +83,10 @@ export const fileSchema: z.ZodType<Config> = z
       defaultUpstreamNamespace: keys.default_upstream_namespace,
       checkCacheDigest: keys.check_cache_digest,
       storage: keys.storage,
+      verify: keys.verify,
+      warm: keys.warm,
+      adminToken: keys.admin_token ?? undefined,
+      adminTokenFile: keys.admin_token_file ?? undefined,
       upstreams: keys.upstreams.map((entry) => completeUpstream(entry, keys.upstream_defaults)),
       upstreamDefaults: keys.upstream_defaults,
       allowUnlisted: keys.allow_unlisted,
@@ -129,7 +126,10 @@ function findConflicts(config: Config): Conflict[] {
       serverNames.set(name, owner ?? namespace);
     }
   }
-  const { listen, adminListen } = config;
+  const { listen, adminListen, adminToken, adminTokenFile } = config;
+  if (adminToken !== undefined && adminTokenFile !== undefined) {
+    conflicts.push({ path: ["admin_token_file"], message: "not together with `admin_token`" });
+  }
   const anyPort = listen.kind === "tcp" && listen.port === 0;
   if (adminListen !== undefined && !anyPort && formatListen(adminListen) === formatListen(listen)) {
     conflicts.push({ path: ["admin_listen"], message: "must be another address than listen" });

@@ -38,7 +38,7 @@ export function escapeReferences(text: string): string {
   return text.replaceAll(/\$+(?=\{)/g, (dollars) => `${dollars}${dollars}`);
 }
 
-/** The keys of upstreams whose texts may hold variables; besides these, all of `headers`. */
+/** The keys whose texts may hold variables; besides these, all of `headers`. */
 export const interpolatedKeys: ReadonlySet<string> = new Set([
   "username",
   "password",
@@ -49,6 +49,8 @@ export const interpolatedKeys: ReadonlySet<string> = new Set([
   "client_cert",
   "client_key",
   "proxy",
+  "admin_token",
+  "admin_token_file",
 ]);
 
 /**

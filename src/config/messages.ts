@@ -73,8 +73,11 @@ const expectations: Readonly<Record<string, string>> = {
   string: "text",
 };
 
-const secretKeys: readonly string[] = ["username", "password", "proxy"];
-const durationKeys = /_time(?:out)?$|_ttl$|^stale_/;
+const secretKeys: readonly string[] = ["username", "password", "proxy", "admin_token"];
+const shareKeys = /^rate_limit_reserve$|_watermark$/;
+const sizeKeys = /^max_size$|^max_object_size$|^rate$/;
+const limitKeys = /^storage\.(?:max_size|min_free)$/;
+const durationKeys = /_time(?:out)?$|_ttl$|^stale_|^interval$/;
 
 /** The message of one issue; it repeats no secret. */
 function describe(issue: z.core.$ZodRawIssue): string {
@@ -108,8 +111,14 @@ function describeType(type: string, input: unknown, path: readonly PropertyKey[]
   if (expected === "text" && typeof input === "number" && durationKeys.test(key)) {
     return `a duration needs a unit: write "${input}s" for seconds (10s, 15m, 14d)`;
   }
-  if (expected === "text" && typeof input === "number" && key === "rate_limit_reserve") {
+  if (expected === "text" && typeof input === "number" && shareKeys.test(key)) {
     return 'a share needs a percent sign: write "10%"';
+  }
+  if (expected === "text" && typeof input === "number" && limitKeys.test(path.join("."))) {
+    return 'needs a unit or a percent sign, as in "50GiB" or "90%"';
+  }
+  if (expected === "text" && typeof input === "number" && sizeKeys.test(key)) {
+    return 'a size needs a unit, as in "500MB" or "50GiB"';
   }
   // A text where a list or mapping belongs may be anything, credentials too.
   return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { namesOfPatterns } from "./fields.ts";
 import { fileSchema } from "./file-schema.ts";
 import { type JsonSchema, structureOf } from "./messages.ts";
 import { interpolatedKeys } from "./interpolation.ts";
@@ -23,7 +24,7 @@ export function formatReference(): string {
     "",
     "A flag beats an environment variable, which beats the file, which beats the default. Without any setting the",
     "program mirrors docker.io, and every other public registry by the name it is asked for. `entrepot check` checks",
-    "all settings and prints what they come to, with user names, passwords and the values of headers hidden.",
+    "all settings and prints what they come to, with user names, passwords, tokens and the values of headers hidden.",
     "",
     "## Flags and environment",
     "",
@@ -54,13 +55,17 @@ export function formatReference(): string {
     "Durations are whole numbers with units, added up: `0s`, `90s`, `1h 30m`, `14d`. The units are ns, us, ms, s, m, h,",
     "d, w, M (a month of 30.44 days) and y (365.25 days), or their names in full.",
     "",
+    "Sizes are numbers with a unit: `500MB`, `1.5GiB`. B, kB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB are",
+    "powers of 1024. Percentages are `0%` to `100%`.",
+    "",
     "Paths that do not begin with `/` start at the working directory. Files of certificates and keys are read once, at",
     "start, which fails without them; files with passwords are read when they are needed, and again when they change.",
     "",
     "### Variables",
     "",
-    "`${NAME}` stands for a variable of the environment, which must be set, in the texts of these keys of an upstream:",
-    `${[...interpolatedKeys].map(code).join(", ")}, and in all of \`headers\`. Only a dollar sign right`,
+    "`${NAME}` stands for a variable of the environment, which must be set, in the texts of these keys:",
+    `${[...interpolatedKeys].map(code).join(", ")},`,
+    "and in all of `headers`. Only a dollar sign right",
     "before a brace means anything: `$oauthtoken`, `pa$$word` and `5$` are what they are. `$${` is the text `${`; in a row",
     "of dollar signs before a brace, two stand for one. What `--upstream-credentials` holds is taken to the letter.",
     "",
@@ -130,12 +135,8 @@ function typeOf(schema: JsonSchema): string {
   if (schema.type === "integer") {
     return `${schema.minimum} to ${schema.maximum}`;
   }
-  if (schema.type === "string" && schema.pattern?.includes("%") === true) {
-    return "percentage";
-  }
-  const isDuration = schema.type === "string" && schema.pattern !== undefined;
   const names: Record<string, string> = { object: "mapping", array: "list", boolean: "boolean", null: "null" };
-  return isDuration ? "duration" : (names[schema.type ?? ""] ?? "text");
+  return namesOfPatterns.get(schema.pattern ?? "") ?? names[schema.type ?? ""] ?? "text";
 }
 
 function defaultOf(key: string, schema: JsonSchema, required: ReadonlySet<string>, parent: string): string {

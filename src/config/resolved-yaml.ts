@@ -1,18 +1,33 @@
 import { stringify } from "yaml";
 import { formatListen } from "./address.ts";
 import { formatDuration } from "./duration.ts";
-import { formatShare } from "./fields.ts";
+import {
+  formatDurationOrForever,
+  formatIntervalOrNever,
+  formatShare,
+  formatSizeLimit,
+  formatSizeOrNone,
+} from "./fields.ts";
 import { escapeReferences } from "./interpolation.ts";
 import { hideProxy } from "./proxy.ts";
-import type { Config, CredentialConfig, EndpointConfig, UpstreamConfig, UpstreamDefaults } from "./schema.ts";
+import { formatSize } from "./size.ts";
+import type {
+  Config,
+  CredentialConfig,
+  EndpointConfig,
+  StorageConfig,
+  UpstreamConfig,
+  UpstreamDefaults,
+} from "./schema.ts";
 
 /** What stands in for a secret. */
 const hidden = "[hidden]";
 
 /**
  * Writes a configuration as YAML with every key of the file, defaults included. It can be loaded again and then means
- * the same, except for user names, passwords and the values of headers, which are hidden. The environment's proxies
- * stand above it as comments.
+ * the same, except for user names, passwords and the values of headers, which are hidden. The token of the
+ * administration is hidden by a text that is too short for one, so that nothing runs with a token that all know. The
+ * environment's proxies stand above it as comments.
  */
 export function formatConfig(config: Config): string {
   const { http, https, noProxy } = config.proxyEnvironment;
@@ -26,10 +41,23 @@ export function formatConfig(config: Config): string {
     {
       listen: formatListen(config.listen),
       ...(config.adminListen === undefined ? {} : { admin_listen: formatListen(config.adminListen) }),
+      admin_token: config.adminToken === undefined ? null : hidden,
+      admin_token_file: describePath(config.adminTokenFile),
       default_namespace: config.defaultNamespace,
       default_upstream_namespace: config.defaultUpstreamNamespace,
       check_cache_digest: config.checkCacheDigest,
-      storage: { type: config.storage.type, root: config.storage.root },
+      storage: describeStorage(config.storage),
+      verify: {
+        interval: formatIntervalOrNever(config.verify.intervalMs),
+        rate: `${formatSize(config.verify.bytesPerSecond)}/s`,
+      },
+      warm: {
+        images: config.warm.images,
+        file: config.warm.file ?? null,
+        platforms: config.warm.platforms,
+        interval: formatDuration(config.warm.intervalMs),
+        parallel: config.warm.parallel,
+      },
       upstreams: config.upstreams.map(describeUpstream),
       upstream_defaults: describeTunables(config.upstreamDefaults),
       allow_unlisted: config.allowUnlisted,
@@ -40,6 +68,19 @@ export function formatConfig(config: Config): string {
     { aliasDuplicateObjects: false },
   );
   return `${comments.join("")}${yaml}`;
+}
+
+function describeStorage(storage: StorageConfig): object {
+  return {
+    type: storage.type,
+    root: storage.root,
+    max_size: formatSizeLimit(storage.maxSize),
+    min_free: formatSizeLimit(storage.minFree),
+    high_watermark: formatShare(storage.highWatermark),
+    low_watermark: formatShare(storage.lowWatermark),
+    max_object_size: formatSizeOrNone(storage.maxObjectBytes),
+    pin: storage.pins,
+  };
 }
 
 function describeUpstream(upstream: UpstreamConfig): object {
@@ -117,7 +158,7 @@ function describeTunables(tunables: UpstreamDefaults): object {
     user_agent: tunables.userAgent ?? null,
     proxy: describeProxy(tunables.proxy),
     manifest_invalidation_time: formatDuration(tunables.manifestInvalidationMs),
-    blob_invalidation_time: formatDuration(tunables.blobInvalidationMs),
+    blob_invalidation_time: formatDurationOrForever(tunables.blobInvalidationMs),
     stale_if_error: formatDurationOrForever(tunables.staleIfErrorMs),
     stale_while_revalidate: formatDurationOrForever(tunables.staleWhileRevalidateMs),
     keep_deleted: tunables.keepDeleted,
@@ -128,9 +169,7 @@ function describeTunables(tunables: UpstreamDefaults): object {
     header_timeout: formatDuration(tunables.headerTimeoutMs),
     idle_timeout: formatDuration(tunables.idleTimeoutMs),
     retries: tunables.retries,
+    max_size: formatSizeOrNone(tunables.maxBytes),
+    prefetch: tunables.prefetch,
   };
-}
-
-function formatDurationOrForever(ms: number): string {
-  return ms === Number.POSITIVE_INFINITY ? "forever" : formatDuration(ms);
 }

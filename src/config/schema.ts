@@ -66,9 +66,12 @@ export interface UpstreamDefaults {
   readonly userAgent: string | undefined;
   /** As of `EndpointConfig`. */
   readonly proxy: string | undefined;
-  /** How long a tag is served without asking the upstream; 0 asks every time. */
+  /**
+   * How long a tag is served without asking the upstream; 0 asks every time. A manifest that nobody uses is kept for
+   * this long or for `blobInvalidationMs`, whichever is longer.
+   */
   readonly manifestInvalidationMs: number;
-  /** How long a blob that nobody asks for is kept. */
+  /** How long a blob that nobody uses is kept, a use of its image's manifest included; may be `Infinity`. */
   readonly blobInvalidationMs: number;
   /** How long after its last confirmation a tag may still be served while the upstream fails; may be `Infinity`. */
   readonly staleIfErrorMs: number;
@@ -86,6 +89,13 @@ export interface UpstreamDefaults {
   readonly idleTimeoutMs: number;
   /** Tries after the first that bring no progress, before giving up. */
   readonly retries: number;
+  /**
+   * What the namespace may take of the storage, in bytes; `undefined` for no limit of its own. A blob that it shares
+   * with other namespaces counts fully.
+   */
+  readonly maxBytes: number | undefined;
+  /** What is fetched at once when a client pulls an image's manifest: nothing, or all its blobs. */
+  readonly prefetch: "none" | "platform";
 }
 
 /** One upstream, with every default filled in. */
@@ -114,6 +124,51 @@ export interface ProxyEnvironment {
   readonly noProxy: string | undefined;
 }
 
+/** How much of a volume: a number of bytes, or a share (0 to 1) of the volume's total size. */
+export type SizeLimit =
+  | { readonly kind: "bytes"; readonly bytes: number }
+  | { readonly kind: "share"; readonly share: number };
+
+/** Where the content is kept, and how much of it. */
+export interface StorageConfig {
+  readonly type: "filesystem";
+  readonly root: string;
+  /** What the content may take; `undefined` for no limit. */
+  readonly maxSize: SizeLimit | undefined;
+  /** What is left free on the volume. */
+  readonly minFree: SizeLimit;
+  /** The share (0 to 1) of `maxSize` at which content begins to be evicted; above `lowWatermark`. */
+  readonly highWatermark: number;
+  /** The share (0 to 1) of `maxSize` down to which content is evicted; above 0. */
+  readonly lowWatermark: number;
+  /** Larger blobs are passed on without being stored; `undefined` for no limit. */
+  readonly maxObjectBytes: number | undefined;
+  /** Patterns (`parsePinPattern`) of what is never evicted. */
+  readonly pins: readonly string[];
+}
+
+/** How what is stored is checked in the background. */
+export interface VerifyConfig {
+  /** The time from one pass to the next, longer perhaps than a timer can count; `Infinity` for none. */
+  readonly intervalMs: number;
+  /** How fast a pass reads. */
+  readonly bytesPerSecond: number;
+}
+
+/** The images that are pulled into the cache on a schedule. */
+export interface WarmConfig {
+  /** References as people write them: `alpine:3`, `quay.io/team/app@sha256:…`. */
+  readonly images: readonly string[];
+  /** The path of a file with more of them, one a line; `#` begins a comment. */
+  readonly file: string | undefined;
+  /** `os/arch[/variant]`; none: all that an index has. */
+  readonly platforms: readonly string[];
+  /** The time from one pass to the next, longer perhaps than a timer can count. */
+  readonly intervalMs: number;
+  /** Images that are pulled at one time, 1 to 64. */
+  readonly parallel: number;
+}
+
 /** The configuration as the program uses it: checked, with every default filled in. */
 export interface Config {
   readonly listen: ListenAddress;
@@ -124,7 +179,16 @@ export interface Config {
   /** The namespace of a request whose `ns` is there but empty. */
   readonly defaultUpstreamNamespace: string;
   readonly checkCacheDigest: boolean;
-  readonly storage: { readonly type: "filesystem"; readonly root: string };
+  readonly storage: StorageConfig;
+  readonly verify: VerifyConfig;
+  readonly warm: WarmConfig;
+  /**
+   * Who presents it (`Authorization: Bearer …`) may use the administration API at `listen`, and only who presents it at
+   * `adminListen`. Secret.
+   */
+  readonly adminToken: string | undefined;
+  /** The path of a file that holds the token, in place of `adminToken`. */
+  readonly adminTokenFile: string | undefined;
   /** Each namespace once; docker.io is always among them. */
   readonly upstreams: readonly UpstreamConfig[];
   readonly upstreamDefaults: UpstreamDefaults;

@@ -10,11 +10,11 @@ import {
   proxySchema,
   readEndpoint,
 } from "./endpoint-schema.ts";
-import { count, duration, durationOrForever, share, text, timeout } from "./fields.ts";
+import { count, duration, durationOrForever, finiteSize, share, sizeOrNone, text, timeout } from "./fields.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "./schema.ts";
 
-/** An upstream's entry as it was read: what it leaves out comes from the defaults. */
+/** An upstream's entry as it was read: what it leaves out comes from the defaults. No limit is `Infinity` here. */
 export interface UpstreamEntry extends Omit<UpstreamConfig, keyof UpstreamDefaults> {
   readonly tunables: { readonly [K in keyof UpstreamDefaults]: UpstreamDefaults[K] | undefined };
 }
@@ -42,10 +42,10 @@ const tunables = {
       "The HTTP proxy that the upstream is asked through: a URL such as `http://user:password@proxy.example.com:3128`, or `none` for a direct connection. Null for what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say in the environment.",
   }),
   manifest_invalidation_time: duration(
-    "How long a tag is served without asking the upstream. After it, one HEAD request asks whether the tag has moved. `0s` asks every time. What is pulled by digest is never asked for again.",
+    "How long a tag is served without asking the upstream. After it, one HEAD request asks whether the tag has moved. `0s` asks every time. What is pulled by digest is never asked for again. A manifest that nobody uses is removed after this time or `blob_invalidation_time`, whichever is longer.",
   ),
-  blob_invalidation_time: duration(
-    "How long a blob that nobody asks for is kept. **This version checks the value but removes nothing yet.**",
+  blob_invalidation_time: durationOrForever(
+    "How long a blob that nobody uses is kept: a duration, or `forever`. Any GET or HEAD request counts as use, also of the image's manifest.",
   ),
   stale_if_error: durationOrForever(
     "How long after the upstream last confirmed a tag it may still be served while the upstream fails: a duration, or `forever`.",
@@ -68,6 +68,13 @@ const tunables = {
   header_timeout: timeout("How long the upstream may take to begin its answer.", 1),
   idle_timeout: timeout("How long the upstream may pause within a body.", 1),
   retries: count("Tries after the first one that bring no progress, before a request is given up.", 0, 100),
+  max_size: sizeOrNone(
+    "What the namespace may take of the storage. A blob that it shares with other namespaces counts fully. `none` or null for no limit but the storage's.",
+  ),
+  prefetch: z.enum(["none", "platform"]).meta({
+    description:
+      "What is fetched at once when a client pulls an image's manifest: with `platform` all blobs of that image, before the client asks for them one by one; with `none` nothing.",
+  }),
 };
 
 const defaultsSchema = z.strictObject({
@@ -85,6 +92,8 @@ const defaultsSchema = z.strictObject({
   header_timeout: tunables.header_timeout.prefault("20s"),
   idle_timeout: tunables.idle_timeout.prefault("30s"),
   retries: tunables.retries.prefault(3),
+  max_size: tunables.max_size.prefault("none"),
+  prefetch: tunables.prefetch.prefault("none"),
 });
 
 type DefaultsKeys = z.output<typeof defaultsSchema>;
@@ -111,13 +120,15 @@ function readTunables(keys: { readonly [K in keyof DefaultsKeys]?: DefaultsKeys[
     headerTimeoutMs: keys.header_timeout,
     idleTimeoutMs: keys.idle_timeout,
     retries: keys.retries,
+    maxBytes: keys.max_size,
+    prefetch: keys.prefetch,
   };
 }
 
 /** The schema of `upstream_defaults`. */
 export const upstreamDefaultsSchema: z.ZodType<UpstreamDefaults> = defaultsSchema.transform(
   // The schema has a default for each of them.
-  (keys) => readTunables(keys) as UpstreamDefaults,
+  (keys) => ({ ...readTunables(keys), maxBytes: finiteSize(keys.max_size) }) as UpstreamDefaults,
 );
 
 const patternForm =
@@ -199,6 +210,8 @@ export function completeUpstream(entry: UpstreamEntry, defaults: UpstreamDefault
     headerTimeoutMs: own.headerTimeoutMs ?? defaults.headerTimeoutMs,
     idleTimeoutMs: own.idleTimeoutMs ?? defaults.idleTimeoutMs,
     retries: own.retries ?? defaults.retries,
+    maxBytes: own.maxBytes === undefined ? defaults.maxBytes : finiteSize(own.maxBytes),
+    prefetch: own.prefetch ?? defaults.prefetch,
   };
 }
 

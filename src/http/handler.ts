@@ -11,6 +11,12 @@ export interface Request {
   /** Path and query, as they came. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
+  /**
+   * Reads the body whole. Called once at most; where it is not, nobody reads the body.
+   *
+   * @throws {OciError} CONTENT_TOO_LARGE where it has more than `maxBytes`; what the client's connection fails with.
+   */
+  readonly body?: (maxBytes: number) => Promise<Buffer>;
 }
 
 /** Answers one request. Never rejects: what fails becomes a reply, and `facts.error` says why. */

@@ -3,10 +3,13 @@ import { jsonReply, type Reply } from "./reply.ts";
 
 /** What the probes tell. */
 export interface Health {
-  /** Why the process should get no new requests now; empty when it should. Never asks an upstream. */
-  reasonsAgainst(): Promise<readonly string[]>;
-  /** More, for people. */
-  details(): Record<string, unknown>;
+  /**
+   * Why the process should get no new requests now; empty when it should. An upstream that fails is no reason, nor is a
+   * storage that does: pulls go through without it.
+   */
+  reasonsAgainst(): readonly string[];
+  /** More, for people. Rejects never, and answers soon also when a disk hangs. */
+  details(): Promise<Record<string, unknown>>;
 }
 
 /** Which of them a listener serves. */
@@ -39,10 +42,10 @@ export async function probe(
 }
 
 async function ready({ health, admin }: ProbeOptions, verbose: boolean): Promise<Reply> {
-  const reasons = await health.reasonsAgainst();
+  const reasons = health.reasonsAgainst();
   const status = reasons.length === 0 ? 200 : 503;
   if (!verbose || !admin) return text(status, status === 200 ? "ready\n" : `${reasons.join("\n")}\n`);
-  return jsonReply(status, "application/json", { ready: status === 200, reasons, ...health.details() });
+  return jsonReply(status, "application/json", { ready: status === 200, reasons, ...(await health.details()) });
 }
 
 function text(status: number, body: string, mediaType = "text/plain; charset=utf-8"): Reply {

@@ -8,6 +8,7 @@ import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
+import { isAdminTarget } from "./admin.ts";
 import type { Handler } from "./handler.ts";
 import { probe, type ProbeOptions } from "./probes.ts";
 import { errorReply, type Facts, type Reply } from "./reply.ts";
@@ -24,6 +25,8 @@ export type Address = { readonly host: string; readonly port: number } | { reado
 export interface ServerOptions {
   /** The registry; none on a listener that is only for administration. */
   readonly handler: Handler | undefined;
+  /** What answers below `/_admin/`; none where the administration is not served. */
+  readonly admin?: Handler | undefined;
   readonly probes: ProbeOptions;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -131,7 +134,7 @@ class Serving {
   }
 
   async #answer(request: IncomingMessage, facts: Facts): Promise<Reply> {
-    const { handler, probes } = this.#options;
+    const { handler, admin, probes } = this.#options;
     const { method = "GET", url: target = "/", headers } = request;
     if (method === "GET" || method === "HEAD") {
       const found = await probe(target, probes);
@@ -139,6 +142,11 @@ class Serving {
         facts.endpoint = found.endpoint;
         return found.reply;
       }
+    }
+    if (isAdminTarget(target)) {
+      facts.endpoint = "admin";
+      if (admin === undefined) return errorReply(new OciError("NOT_FOUND", noAdministration));
+      return admin({ method, target, headers, body: (maxBytes) => readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
     return handler({ method, target, headers }, facts);
@@ -217,6 +225,22 @@ class Serving {
       "request",
     );
   }
+}
+
+const noAdministration =
+  "the administration is not served here; admin_listen gives it an address of its own, admin_token serves it here, too";
+
+async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  // The connection is still needed for the answer.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > maxBytes) break;
+    chunks.push(chunk);
+  }
+  if (sizeBytes <= maxBytes) return Buffer.concat(chunks);
+  throw new OciError("CONTENT_TOO_LARGE", `a request's body has at most ${maxBytes} bytes`);
 }
 
 const knownMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -19,6 +19,17 @@ export interface Metrics {
   readonly fillBytes: Counter<"namespace">;
   readonly fillResumes: Counter<"namespace">;
   readonly storageErrors: Counter<"operation" | "code">;
+  readonly storageBytes: Gauge<"kind">;
+  readonly storageLimit: Gauge;
+  readonly volumeFree: Gauge;
+  readonly namespaceBytes: Gauge<"namespace">;
+  readonly evictions: Counter<"kind">;
+  readonly evictedBytes: Counter;
+  readonly shortages: Counter;
+  readonly ledgerRebuilds: Counter;
+  readonly jobs: Counter<"kind" | "state">;
+  /** Calls `update` before each `render`, to set gauges of what is known anyway. */
+  onRender(update: () => void): void;
   /** The media type of `render`'s text. */
   readonly contentType: string;
   /** All of them in Prometheus' text format. */
@@ -29,6 +40,7 @@ export interface Metrics {
 export function createMetrics(version: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
+  const updates: (() => void)[] = [];
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: "entrepot_build_info",
@@ -130,7 +142,60 @@ export function createMetrics(version: string): Metrics {
       labelNames: ["operation", "code"],
       registers,
     }),
+    storageBytes: new Gauge({
+      name: "entrepot_storage_bytes",
+      help: "Bytes of the storage: used by what is stored, reserved for what is being stored.",
+      labelNames: ["kind"],
+      registers,
+    }),
+    storageLimit: new Gauge({
+      name: "entrepot_storage_limit_bytes",
+      help: "What used and reserved bytes together may come to now, by max_size and min_free.",
+      registers,
+    }),
+    volumeFree: new Gauge({
+      name: "entrepot_storage_volume_free_bytes",
+      help: "Free bytes of the volume that the storage lies on.",
+      registers,
+    }),
+    namespaceBytes: new Gauge({
+      name: "entrepot_storage_namespace_bytes",
+      help: "Bytes that a namespace holds; content of several namespaces counts in each.",
+      labelNames: ["namespace"],
+      registers,
+    }),
+    evictions: new Counter({
+      name: "entrepot_evictions_total",
+      help: "What was removed to make room or as nobody used it: link (a repository's manifest or blob), page, content.",
+      labelNames: ["kind"],
+      registers,
+    }),
+    evictedBytes: new Counter({
+      name: "entrepot_evicted_bytes_total",
+      help: "Bytes that were freed so.",
+      registers,
+    }),
+    shortages: new Counter({
+      name: "entrepot_storage_shortages_total",
+      help: "Times that room was needed and nothing more could be removed.",
+      registers,
+    }),
+    ledgerRebuilds: new Counter({
+      name: "entrepot_ledger_rebuilds_total",
+      help: "Times that the ledger was brought in line with what is stored.",
+      registers,
+    }),
+    jobs: new Counter({
+      name: "entrepot_jobs_total",
+      help: "Jobs (evict, verify, warm) that ended: succeeded, failed or cancelled.",
+      labelNames: ["kind", "state"],
+      registers,
+    }),
     contentType: registry.contentType,
-    render: () => registry.metrics(),
+    onRender: (update) => void updates.push(update),
+    render: () => {
+      for (const update of updates) update();
+      return registry.metrics();
+    },
   };
 }

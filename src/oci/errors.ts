@@ -5,11 +5,16 @@
  * another reason throws its own `Error` subclass, and `http/reply` decides what the client sees.
  */
 
-/** A code of the distribution specification, or one that distribution's own implementation added to it. */
+/**
+ * A code of the distribution specification, or one that distribution's own implementation added to it; four are only
+ * the administration's: CONFLICT, CONTENT_TOO_LARGE, REQUEST_INVALID and UNSUPPORTED_MEDIA_TYPE.
+ */
 export type OciErrorCode =
   | "BLOB_UNKNOWN"
   | "BLOB_UPLOAD_INVALID"
   | "BLOB_UPLOAD_UNKNOWN"
+  | "CONFLICT"
+  | "CONTENT_TOO_LARGE"
   | "DENIED"
   | "DIGEST_INVALID"
   | "MANIFEST_BLOB_UNKNOWN"
@@ -20,6 +25,7 @@ export type OciErrorCode =
   | "NOT_FOUND"
   | "PAGINATION_NUMBER_INVALID"
   | "RANGE_INVALID"
+  | "REQUEST_INVALID"
   | "SIZE_INVALID"
   | "TAG_INVALID"
   | "TOOMANYREQUESTS"
@@ -27,12 +33,15 @@ export type OciErrorCode =
   | "UNAVAILABLE"
   | "UNKNOWN"
   | "UNSUPPORTED"
+  | "UNSUPPORTED_MEDIA_TYPE"
   | "URI_TOO_LONG";
 
 const table: Record<OciErrorCode, { readonly status: number; readonly message: string }> = {
   BLOB_UNKNOWN: { status: 404, message: "blob unknown to the registry" },
   BLOB_UPLOAD_INVALID: { status: 400, message: "blob upload invalid" },
   BLOB_UPLOAD_UNKNOWN: { status: 404, message: "blob upload unknown to the registry" },
+  CONFLICT: { status: 409, message: "that does not go together with what is" },
+  CONTENT_TOO_LARGE: { status: 413, message: "the request's body is too large" },
   DENIED: { status: 403, message: "access to the resource is denied" },
   DIGEST_INVALID: { status: 400, message: "the digest is not valid" },
   MANIFEST_BLOB_UNKNOWN: { status: 404, message: "the manifest references an unknown manifest or blob" },
@@ -43,6 +52,7 @@ const table: Record<OciErrorCode, { readonly status: number; readonly message: s
   NOT_FOUND: { status: 404, message: "no such resource" },
   PAGINATION_NUMBER_INVALID: { status: 400, message: "invalid number of results requested" },
   RANGE_INVALID: { status: 416, message: "the requested range cannot be satisfied" },
+  REQUEST_INVALID: { status: 400, message: "the request is not valid" },
   SIZE_INVALID: { status: 400, message: "the content's size does not match what was announced" },
   TAG_INVALID: { status: 400, message: "the tag is not valid" },
   TOOMANYREQUESTS: { status: 429, message: "too many requests" },
@@ -50,6 +60,7 @@ const table: Record<OciErrorCode, { readonly status: number; readonly message: s
   UNAVAILABLE: { status: 503, message: "the service is not available" },
   UNKNOWN: { status: 500, message: "internal error" },
   UNSUPPORTED: { status: 405, message: "the operation is unsupported" },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, message: "the request's body is of a type that is not read here" },
   URI_TOO_LONG: { status: 414, message: "the request's target is too long" },
 };
 

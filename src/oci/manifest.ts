@@ -71,6 +71,11 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Whether it is the media type of a manifest or an index that clients use. */
+export function isManifestMediaType(mediaType: string): boolean {
+  return kinds.has(mediaType);
+}
+
 /**
  * Reads a manifest or an index (image-spec, manifest.md and image-index.md; Docker's schema 2 equals them).
  *

@@ -1,59 +1,131 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
-import { algorithmOf } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type OpenObject, StoreError } from "../store/object-store.ts";
 import type { Link } from "./content.ts";
+import { DigestCheck } from "./digest-check.ts";
 import type { Fill } from "./fill.ts";
-import { holdBack } from "./hold-back.ts";
+import { isFresh } from "./freshness.ts";
 import type { RepositoryId } from "./layout.ts";
+import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
+
+/** How often a blob that goes away while it is being opened is looked for. */
+const attempts = 4;
+const distrustedBlobs = 256;
+const distrustMs = 60_000;
+/** How often it is told how far a fill has come, in milliseconds. */
+const progressMs = 250;
 
 /** What an upstream says of a blob that it has. */
 interface Confirmed {
   readonly sizeBytes: number | undefined;
 }
 
+/** A reader's place in a fill. */
+interface Place {
+  readonly fill: Fill;
+  /** Whether somebody else had caused the fill. */
+  readonly joined: boolean;
+  readonly reader: BlobContent;
+}
+
+/** Why, and since when, a stored blob is not served. */
+interface Distrust {
+  readonly error: StoreError;
+  readonly since: number;
+}
+
 /**
  * A mirror's blobs. A stored blob is served to a repository that is known to contain it (its *link*); to another one
  * only after its upstream has confirmed it, or, where the upstream is a stranger (`trusted` is false), after it has
- * sent the bytes. What is not stored is filled.
+ * sent the bytes. What is not stored, or cannot be read, is filled.
  */
 export class Blobs {
   readonly #tools: MirrorTools;
   readonly #stats = new SingleFlight<Confirmed | undefined>();
-  readonly #checks = new SingleFlight<void>();
+  readonly #check: DigestCheck | undefined;
+  /** Blobs whose reading failed on the way. They are fetched anew for a while, or until they have been stored again. */
+  readonly #distrusted = new LRUCache<Digest, Distrust>({ max: distrustedBlobs });
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
+    this.#check = tools.checkDigest ? new DigestCheck(tools) : undefined;
   }
 
   /** A blob's size; see `PullRegistry.statBlob`. */
   async stat(repository: Repository, digest: Digest): Promise<Answer<number | undefined> | undefined> {
-    const { content, fills } = this.#tools;
-    const id = this.#id(repository);
-    const link = await content.link(id, digest);
-    const stored = link && (await content.statBlob(digest));
-    if (stored !== undefined) return { value: stored.sizeBytes, cache: { hit: true } };
-    const fill = fills.find(id, digest, link !== undefined);
-    if (fill !== undefined && (await fill.opened) === "streaming") {
-      return { value: fill.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: true } };
-    }
-    const { answer, joined } = this.#ask(id, digest, link);
-    const found = await answer;
-    return found && { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    return lookUp(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest));
   }
 
   /** A blob that is ready to be read; see `PullRegistry.openBlob`. */
   async open(repository: Repository, digest: Digest): Promise<Answer<BlobContent> | undefined> {
     const id = this.#id(repository);
-    const stored = await this.#openStored(id, digest);
-    if (stored !== undefined) return { value: stored, cache: { hit: true } };
-    const link = await this.#tools.content.link(id, digest);
-    const confirmed = await this.#confirm(id, digest, link);
+    return lookUp(this.#tools.content, async (lookup) => {
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const answer = await this.#open(lookup, id, digest);
+        if (answer !== "removed") return answer;
+      }
+      throw new StoreError("the blob was removed whenever it was being opened", undefined);
+    });
+  }
+
+  /** Sees to it that a blob is stored; see `PullRegistry.storeBlob`. */
+  async store(
+    repository: Repository,
+    digest: Digest,
+    received: (bytes: number) => void = () => undefined,
+  ): Promise<Answer<number> | undefined> {
+    const id = this.#id(repository);
+    return lookUp(this.#tools.content, async (lookup) => {
+      const found = await this.#find(lookup, id, digest);
+      if (found === undefined) return undefined;
+      if (!("fill" in found)) {
+        await found.close();
+        return { value: found.sizeBytes ?? 0, cache: { hit: true } };
+      }
+      const { fill, joined, reader } = found;
+      // Without readers, a blob that turns out not to be storable is given up at once.
+      await reader.close();
+      await follow(fill, received);
+      if ((await fill.opened) === "absent") return undefined;
+      if (fill.state !== "committed") throw fill.failure ?? new StoreError("the blob could not be stored", undefined);
+      const value = fill.sizeBytes ?? (await lookup.statBlob(digest))?.sizeBytes ?? 0;
+      return { value, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
+    });
+  }
+
+  async #stat(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<Answer<number | undefined> | undefined> {
+    const link = await lookup.link(id, digest);
+    const stored = link && (await lookup.statBlob(digest));
+    if (stored !== undefined) return { value: stored.sizeBytes, cache: { hit: true } };
+    const fill = this.#tools.fills.find(id, digest, link !== undefined);
+    if (fill !== undefined && (await fill.opened) === "streaming") {
+      return { value: fill.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: true } };
+    }
+    const { answer, joined } = this.#ask(lookup, id, digest, link);
+    const found = await answer;
+    return found && { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+  }
+
+  async #open(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<Answer<BlobContent> | "removed" | undefined> {
+    const found = await this.#find(lookup, id, digest);
+    if (found === undefined) return undefined;
+    if (!("fill" in found)) return { value: found, cache: { hit: true } };
+    return this.#read(lookup, id, digest, found);
+  }
+
+  /** A stored blob, or a place in the fill that brings it. The caller closes either. */
+  async #find(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | Place | undefined> {
+    const stored = await this.#openStored(lookup, id, digest);
+    if (stored !== undefined) return stored;
+    const link = await lookup.link(id, digest);
+    const confirmed = await this.#confirm(lookup, id, digest, link);
     if (confirmed === "absent") return undefined;
-    if (confirmed !== undefined) return { value: confirmed, cache: { hit: true } };
+    if (confirmed !== undefined) return confirmed;
     const linked = link !== undefined;
     const { fill, joined } = this.#tools.fills.join(
       {
@@ -61,20 +133,25 @@ export class Blobs {
         digest,
         upstream: this.#tools.upstream,
         expectedBytes: link?.sizeBytes,
-        mayReuse: linked,
+        reuse: lookup.failure !== undefined ? "never" : linked ? "stored" : "linked",
         retries: this.#tools.retries,
       },
       linked,
     );
     // In the same tick: a reader that is there before the first byte can miss none.
-    return this.#read(id, digest, fill, joined);
+    return { fill, joined, reader: fill.join() };
   }
 
-  async #read(id: RepositoryId, digest: Digest, fill: Fill, joined: boolean): Promise<Answer<BlobContent> | undefined> {
-    const reader = fill.join();
+  async #read(
+    lookup: Lookup,
+    id: RepositoryId,
+    digest: Digest,
+    { fill, joined, reader }: Place,
+  ): Promise<Answer<BlobContent> | "removed" | undefined> {
     try {
       const opened = await fill.opened;
       if (opened === "streaming") {
+        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#distrusted.delete(digest));
         return { value: reader, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
       }
       await reader.close();
@@ -83,34 +160,43 @@ export class Blobs {
       await reader.close();
       throw error;
     }
-    const stored = await this.#openStored(id, digest);
-    if (stored === undefined) throw new StoreError("the blob was removed while it was being opened", undefined);
-    return { value: stored, cache: { hit: true } };
+    const stored = await this.#openStored(lookup, id, digest);
+    if (stored !== undefined) return { value: stored, cache: { hit: true } };
+    // Until it is gone, the fill would be joined again, and say the same again.
+    await fill.ended;
+    return "removed";
   }
 
   /** A stored blob that this repository is known to contain. */
-  async #openStored(id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
-    const { content } = this.#tools;
-    if ((await content.link(id, digest)) === undefined) return undefined;
-    const object = await content.openBlob(digest);
+  async #openStored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
+    if ((await lookup.link(id, digest)) === undefined) return undefined;
+    const distrust = this.#distrusted.get(digest);
+    if (distrust !== undefined && isFresh(distrust.since, this.#tools.now(), { ttlMs: distrustMs })) {
+      lookup.fail(distrust.error);
+      return undefined;
+    }
+    const object = await lookup.openBlob(digest);
     return object && this.#content(object, digest);
   }
 
   /** A stored blob that the upstream, asked now, says this repository contains; `undefined` where none is stored. */
   async #confirm(
+    lookup: Lookup,
     id: RepositoryId,
     digest: Digest,
     link: Link | undefined,
   ): Promise<BlobContent | "absent" | undefined> {
-    const { content, trusted, fills } = this.#tools;
+    const { trusted, fills } = this.#tools;
     if (link !== undefined || !trusted || fills.find(id, digest, false) !== undefined) return undefined;
-    if ((await content.statBlob(digest)) === undefined) return undefined;
-    if ((await this.#ask(id, digest, link).answer) === undefined) return "absent";
-    return this.#openStored(id, digest);
+    // There is a link perhaps, and the new one would take its place.
+    if (lookup.failure !== undefined || (await lookup.statBlob(digest)) === undefined) return undefined;
+    if ((await this.#ask(lookup, id, digest, link).answer) === undefined) return "absent";
+    return this.#openStored(lookup, id, digest);
   }
 
   /** Asks the upstream for a blob's size; its answer makes the link. */
   #ask(
+    lookup: Lookup,
     id: RepositoryId,
     digest: Digest,
     link: Link | undefined,
@@ -118,8 +204,8 @@ export class Blobs {
     const { upstream, content, background, signal, trusted } = this.#tools;
     return this.#stats.run(`${id.repository}@${digest}`, async () => {
       const found = await upstream.statBlob(id.repository, digest, signal);
-      if (found !== undefined && trusted && link === undefined) {
-        const sizeBytes = found.sizeBytes ?? (await content.statBlob(digest))?.sizeBytes;
+      if (found !== undefined && trusted && link === undefined && lookup.failure === undefined) {
+        const sizeBytes = found.sizeBytes ?? (await lookup.statBlob(digest))?.sizeBytes;
         if (sizeBytes !== undefined) {
           background.run(() => content.addLink(id, digest, { mediaType: "application/octet-stream", sizeBytes }));
         }
@@ -131,38 +217,35 @@ export class Blobs {
   #content(object: OpenObject, digest: Digest): BlobContent {
     return {
       sizeBytes: object.sizeBytes,
-      read: (span, signal) => {
-        const whole = { start: 0, end: object.sizeBytes };
-        const chunks = object.read(span ?? whole);
-        if (!this.#tools.checkDigest) return chunks;
-        const length = (span ?? whole).end - (span ?? whole).start;
-        return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
-      },
+      read: (span = { start: 0, end: object.sizeBytes }, signal) =>
+        this.#watch(this.#check?.read(object, digest, span, signal) ?? object.read(span), digest),
       close: () => object.close(),
     };
   }
 
-  /** Hashes a stored blob; what is damaged is removed, so that the next request fetches it anew. */
-  async #check(digest: Digest): Promise<void> {
-    const { content, hashes } = this.#tools;
-    const object = await content.openBlob(digest);
-    if (object === undefined) return;
+  /** Passes a stored blob's bytes on. What fails then cannot be mended for this client, but for the next one. */
+  async *#watch(chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
     try {
-      const hash = hashes.start(algorithmOf(digest));
-      try {
-        for await (const chunk of object.read({ start: 0, end: object.sizeBytes })) await hash.bytes(chunk);
-        if ((await hash.digest()) === digest) return;
-      } finally {
-        hash.drop();
-      }
-    } finally {
-      await object.close();
+      yield* chunks;
+    } catch (error) {
+      if (error instanceof StoreError) this.#distrusted.set(digest, { error, since: this.#tools.now() });
+      throw error;
     }
-    await content.removeBlob(digest);
-    throw new StoreError(`the stored content of ${digest} was damaged, and was removed`, undefined);
   }
 
   #id(repository: Repository): RepositoryId {
     return { namespace: this.#tools.namespace, repository };
+  }
+}
+
+/** Resolves when a fill has ended; tells meanwhile how many bytes have come. */
+async function follow(fill: Fill, received: (bytes: number) => void): Promise<void> {
+  const over = new AbortController();
+  void fill.ended.then(() => over.abort());
+  let told = 0;
+  while (!over.signal.aborted) {
+    await delay(progressMs, undefined, { signal: over.signal }).catch(() => undefined);
+    if (fill.receivedBytes > told) received(fill.receivedBytes - told);
+    told = fill.receivedBytes;
   }
 }

@@ -1,73 +1,67 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Digest, digestOf, algorithmOf, isDigest } from "../oci/digest.ts";
+import { type Digest, digestOf, algorithmOf } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
-import type { Tag } from "../oci/reference.ts";
+import type { Namespace, Tag } from "../oci/reference.ts";
 import type { Key, ObjectInfo, ObjectStore, OpenObject } from "../store/object-store.ts";
-import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } from "./layout.ts";
+import { BlobStore } from "./blob-store.ts";
+import type { Bookkeeping } from "./bookkeeping.ts";
+import { formatPlace, linkKey, type PageKind, pageKey, pageName, type RepositoryId, tagKey } from "./layout.ts";
+import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
+import { readWhole } from "./read-whole.ts";
+import { Records } from "./records.ts";
 import type { ManifestContent, Page } from "./registry.ts";
+import type { Reservation } from "./space.ts";
 
-/** That a repository contains a digest, and what it says of it. `sizeBytes` is a claim until the content was read. */
-export interface Link {
-  readonly mediaType: string;
-  readonly sizeBytes: number;
-}
-
-/** What a tag stood for when it was last checked (`checkedAt`, milliseconds since 1970). */
-export interface TagRecord {
-  readonly digest: Digest;
-  readonly mediaType: string;
-  readonly size: number;
-  readonly checkedAt: number;
-}
+export type { Link, TagRecord } from "./content-records.ts";
 
 /** How much of what is small is also kept in memory. */
 export interface ContentLimits {
   readonly manifestCacheBytes: number;
-  readonly tagCacheEntries: number;
+  readonly recordCacheEntries: number;
 }
 
-const defaultLimits: ContentLimits = { manifestCacheBytes: 32 * 1024 * 1024, tagCacheEntries: 20_000 };
+const defaultLimits: ContentLimits = { manifestCacheBytes: 32 * 1024 * 1024, recordCacheEntries: 20_000 };
 
 /**
  * The content store: digests, manifests, tags and links as keys of an object store.
  *
  * A blob's bytes are stored once, whoever asked for them; that a repository contains them is its *link*. Who wants to
  * serve bytes to a repository's reader asks for the link first. Small and often asked records stay in memory too,
- * which is right because one process owns the store and every write goes through here.
+ * which is right because one process owns the store and every write and removal goes through here.
+ *
+ * Removal is safe at any time: what is being removed is absent for readers at once, who has opened a blob reads it to
+ * its end, and what is written meanwhile is written after the removal. Nothing is left that points at what is gone: the
+ * tags of a manifest go before its link, and a tag is not recorded when its manifest has been removed meanwhile.
  */
 export class Content {
-  readonly #store: ObjectStore;
-  readonly #manifests: LRUCache<string, ManifestContent>;
-  readonly #tags: LRUCache<Key, TagRecord>;
-  readonly #links: LRUCache<Key, Link>;
-  readonly #storing = new Map<Digest, Promise<void>>();
-  /** The last write of each record that is being written. */
-  readonly #writing = new Map<Key, Promise<void>>();
+  readonly #books: Bookkeeping;
+  readonly #blobs: BlobStore;
+  readonly #manifests: LRUCache<Key, ManifestContent>;
+  /** The manifests that are being read, by their link. */
+  readonly #loading = new Map<Key, Promise<ManifestContent | undefined>>();
+  readonly #tags: Records<TagRecord>;
+  readonly #links: Records<Link>;
+  readonly #pages: Records<PageRecord>;
 
-  constructor(store: ObjectStore, limits: ContentLimits = defaultLimits) {
-    this.#store = store;
+  constructor(store: ObjectStore, books: Bookkeeping, limits: ContentLimits = defaultLimits) {
+    this.#books = books;
+    this.#blobs = new BlobStore(store, books);
     this.#manifests = new LRUCache({
       maxSize: limits.manifestCacheBytes,
       sizeCalculation: (manifest) => manifest.bytes.length + 512,
     });
-    this.#tags = new LRUCache({ max: limits.tagCacheEntries });
-    this.#links = new LRUCache({ max: limits.tagCacheEntries });
+    const maxInMemory = limits.recordCacheEntries;
+    this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory });
+    this.#links = new Records(store, { isRecord: isLink, maxInMemory });
+    this.#pages = new Records(store, { isRecord: isPageRecord, maxInMemory: 0 });
   }
 
   /** What is recorded of a tag. */
   async tag(id: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
-    const key = tagKey(id, tag);
-    const known = this.#tags.get(key);
-    if (known !== undefined) return known;
-    const record = await this.#record(key, isTagRecord);
-    // What was recorded while the store was read is newer than what was read.
-    const newer = this.#tags.get(key);
-    if (newer !== undefined) return newer;
-    if (record !== undefined) this.#tags.set(key, record);
-    return record;
+    return this.#tags.get(tagKey(id, tag));
   }
 
   /**
@@ -76,160 +70,185 @@ export class Content {
    */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
-    const storing = this.#storing.get(record.digest);
-    const known = this.#tags.get(key);
+    const storing = this.#blobs.storing(record.digest);
+    const known = this.#tags.peek(key);
     if (known !== undefined && known.checkedAt > record.checkedAt) return;
-    this.#tags.set(key, record);
-    const before = known ?? (await this.#record(key, isTagRecord));
+    this.#tags.show(key, record);
+    const before = known ?? (await this.#tags.stored(key));
     if (before !== undefined && before.checkedAt > record.checkedAt) {
-      if (this.#tags.get(key) === record) this.#tags.set(key, before);
+      this.#tags.forget(key, record);
       return;
     }
     await storing;
     // Another record may have come while this one waited; it must not be written over.
-    if ((this.#tags.get(key) ?? record) !== record) return;
+    if ((this.#tags.peek(key) ?? record) !== record) return;
+    const { digest } = record;
     // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
-    await this.#put(key, record, before?.digest !== record.digest);
+    await this.#tags.set(key, record, before?.digest !== digest, async (sizeBytes) => {
+      const link = linkKey(id, digest);
+      // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
+      // either was first, or learns of the tag.
+      while (this.#links.peek(link) === undefined) if ((await this.#links.get(link)) === undefined) return false;
+      await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
+      return true;
+    });
+  }
+
+  /** Removes a tag, where `expected` is given only if it stands for that; false where it stands for something else. */
+  async removeTag(id: RepositoryId, tag: Tag, expected?: Digest): Promise<boolean> {
+    const key = tagKey(id, tag);
+    let removed = false;
+    await this.#tags.remove(key, async (erase) => {
+      // What readers see may never come to be stored: what counts is what is.
+      const record = expected === undefined ? undefined : await this.#tags.stored(key);
+      if (record !== undefined && record.digest !== expected) return;
+      await erase();
+      await this.#books.note({ kind: "tag-removed", id, tag });
+      removed = true;
+    });
+    return removed;
   }
 
   /** Whether a repository contains a digest. */
   async link(id: RepositoryId, digest: Digest): Promise<Link | undefined> {
-    const key = linkKey(id, digest);
-    const known = this.#links.get(key);
-    if (known !== undefined) return known;
-    const link = await this.#record(key, isLink);
-    const newer = this.#links.get(key);
-    if (newer !== undefined) return newer;
-    if (link !== undefined) this.#links.set(key, link);
-    return link;
+    return this.#links.get(linkKey(id, digest));
   }
 
   /** Notes that a repository contains a digest. Lost in a power failure, it costs one question to the upstream. */
   async addLink(id: RepositoryId, digest: Digest, link: Link): Promise<void> {
+    await this.#links.set(linkKey(id, digest), link, false, async (sizeBytes) => {
+      await this.#books.admit(id.namespace, { kind: "link", id, digest, at: this.#books.now() }, sizeBytes);
+      return true;
+    });
+  }
+
+  /** Removes what a repository has of a digest: the tags that stand for it, then the link. The content stays. */
+  async removeLink(id: RepositoryId, digest: Digest): Promise<void> {
     const key = linkKey(id, digest);
-    this.#links.set(key, link);
-    await this.#put(key, link, false);
+    this.#manifests.delete(key);
+    await this.#links.remove(key, async (erase) => {
+      await this.#loading.get(key)?.catch(() => undefined);
+      const { tags } = await this.#books.holding(id, digest);
+      for (const tag of tags) await this.removeTag(id, tag, digest);
+      await erase();
+      await this.#books.note({ kind: "link-removed", id, digest });
+    });
   }
 
   /**
    * A manifest that this repository contains. What is on disk is hashed before it is believed; damaged content is
-   * removed, and absent from then on.
+   * put into quarantine, and absent from then on.
    */
   async manifest(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
     const key = linkKey(id, digest);
     const known = this.#manifests.get(key);
     if (known !== undefined) return known;
+    const loading = this.#loading.get(key) ?? this.#load(id, digest).finally(() => this.#loading.delete(key));
+    this.#loading.set(key, loading);
+    return loading;
+  }
+
+  /**
+   * Stores a manifest whose digest was checked, its link, and links to `contained`: what this repository must contain,
+   * as its registry took the manifest. Readers see it at once. The media type of a manifest that is held already stays
+   * (who fetched one asks `manifest` for it first, which sees the store too).
+   */
+  async storeManifest(id: RepositoryId, fetched: ManifestContent, contained: readonly Descriptor[]): Promise<void> {
+    const key = linkKey(id, fetched.descriptor.digest);
+    const manifest = this.#manifests.get(key) ?? fetched;
+    const { digest, mediaType, size } = manifest.descriptor;
+    const link = { mediaType, sizeBytes: size };
+    this.#manifests.set(key, manifest);
+    this.#links.show(key, link);
+    await this.#blobs.put(id.namespace, digest, manifest.bytes, undefined);
+    await this.addLink(id, digest, link);
+    const children = parseManifest(manifest.bytes, mediaType).children.map((child) => child.digest);
+    await this.#books.note({ kind: "children", digest, children });
+    // One after the other: a manifest may have thousands, and everybody else needs the disk too.
+    for (const child of contained) await this.#linkChild(id, child);
+    // What it refers to is as young as it is.
+    await this.#books.note({ kind: "use", id, digest, at: this.#books.now() });
+  }
+
+  /** The stored content of a digest, whoever it belongs to. The caller closes it. */
+  async openBlob(digest: Digest): Promise<OpenObject | undefined> {
+    return this.#blobs.open(digest);
+  }
+
+  /** Whether a digest's content is stored, and its size. */
+  async statBlob(digest: Digest): Promise<ObjectInfo | undefined> {
+    return this.#blobs.stat(digest);
+  }
+
+  /** Whether somebody reads, stores or removes a digest's content now. */
+  isBusy(digest: Digest): boolean {
+    return this.#blobs.isBusy(digest);
+  }
+
+  /** Stores a finished file whose digest and size were checked; see `BlobStore.put`. */
+  async commitBlob(
+    namespace: Namespace,
+    digest: Digest,
+    file: { readonly path: string; readonly size: number },
+    reservation: Reservation | undefined,
+  ): Promise<void> {
+    await this.#blobs.put(namespace, digest, file, reservation);
+  }
+
+  /** Removes content; false where somebody reads or stores it now, so that it stays. */
+  async removeBlob(digest: Digest): Promise<boolean> {
+    return this.#blobs.remove(digest);
+  }
+
+  /** Puts damaged content aside: it is absent from now on; who reads it now may do so to the end. */
+  async quarantineBlob(digest: Digest): Promise<boolean> {
+    return this.#blobs.quarantine(digest);
+  }
+
+  /** A listing's page as it was stored last, unless another one has taken its place since. */
+  async page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
+    const record = await this.#pages.get(pageKey(id, kind, pageSlot(request)));
+    return record?.request === request ? record.page : undefined;
+  }
+
+  /** Stores a listing's page, in the place of another one perhaps: of each kind a repository has 257 places. */
+  async setPage(id: RepositoryId, page: PageKind, request: string, content: Page): Promise<void> {
+    const slot = pageSlot(request);
+    await this.#pages.set(pageKey(id, page, slot), { request, page: content }, false, async (sizeBytes) => {
+      const change = { kind: "page", id, page, name: pageName(slot), sizeBytes, at: this.#books.now() } as const;
+      await this.#books.admit(id.namespace, change, sizeBytes);
+      return true;
+    });
+  }
+
+  /** Removes a listing's page by the last part of its key. */
+  async removePage(id: RepositoryId, page: PageKind, name: string): Promise<void> {
+    await this.#pages.remove(formatPlace({ kind: "page", id, page, name }), async (erase) => {
+      await erase();
+      await this.#books.note({ kind: "page-removed", id, page, name });
+    });
+  }
+
+  async #load(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
+    const key = linkKey(id, digest);
     const link = await this.link(id, digest);
-    if (link === undefined) return undefined;
-    const bytes = await this.#small(blobKey(digest), maxManifestBytes);
-    if (bytes === undefined) return undefined;
+    const object = link && (await this.#blobs.open(digest));
+    const bytes = object && (await readWhole(object, maxManifestBytes));
+    if (link === undefined || bytes === undefined) return undefined;
     if (digestOf(bytes, algorithmOf(digest)) !== digest) {
-      await this.#store.delete(blobKey(digest));
+      await this.quarantineBlob(digest);
       return undefined;
     }
     const mediaType = readMediaType(bytes, link.mediaType);
     if (mediaType === undefined) return undefined;
     const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes };
-    this.#manifests.set(key, manifest);
+    if (!this.#links.isRemoving(key)) this.#manifests.set(key, manifest);
     return manifest;
-  }
-
-  /**
-   * Stores a manifest whose digest was checked, its link, and links to `children`: what this repository must contain,
-   * as its registry took the manifest. Readers see it at once. The media type of a manifest that is held already stays
-   * (who fetched one asks `manifest` for it first, which sees the store too).
-   */
-  async storeManifest(id: RepositoryId, fetched: ManifestContent, children: readonly Descriptor[]): Promise<void> {
-    const manifest = this.#manifests.get(linkKey(id, fetched.descriptor.digest)) ?? fetched;
-    const { digest, mediaType, size } = manifest.descriptor;
-    this.#manifests.set(linkKey(id, digest), manifest);
-    this.#links.set(linkKey(id, digest), { mediaType, sizeBytes: size });
-    const stored = this.#store.put(blobKey(digest), manifest.bytes);
-    this.#storing.set(digest, stored);
-    try {
-      await stored;
-      await this.addLink(id, digest, { mediaType, sizeBytes: size });
-    } finally {
-      if (this.#storing.get(digest) === stored) this.#storing.delete(digest);
-    }
-    // One after the other: a manifest may have thousands, and everybody else needs the disk too.
-    for (const child of children) await this.#linkChild(id, child);
-  }
-
-  /** The stored content of a digest, whoever it belongs to. The caller closes it. */
-  async openBlob(digest: Digest): Promise<OpenObject | undefined> {
-    return this.#store.get(blobKey(digest));
-  }
-
-  /** Whether a digest's content is stored, and its size. */
-  async statBlob(digest: Digest): Promise<ObjectInfo | undefined> {
-    return this.#store.head(blobKey(digest));
-  }
-
-  /** Stores a finished file whose digest and size were checked. */
-  async commitBlob(digest: Digest, file: { readonly path: string; readonly size: number }): Promise<void> {
-    await this.#store.put(blobKey(digest), file);
-  }
-
-  /** Removes damaged content. */
-  async removeBlob(digest: Digest): Promise<void> {
-    await this.#store.delete(blobKey(digest));
-  }
-
-  /** A listing's page as it was stored last, unless another one has taken its place since. */
-  async page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
-    const record = await this.#record(pageKey(id, kind, pageSlot(request)), isPageRecord);
-    return record?.request === request ? record.page : undefined;
-  }
-
-  /** Stores a listing's page, in the place of another one perhaps: of each kind a repository has 257 places. */
-  async setPage(id: RepositoryId, kind: PageKind, request: string, page: Page): Promise<void> {
-    await this.#put(pageKey(id, kind, pageSlot(request)), { request, page }, false);
   }
 
   async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {
     if ((await this.link(id, child.digest)) !== undefined) return;
     await this.addLink(id, child.digest, { mediaType: child.mediaType, sizeBytes: child.size });
-  }
-
-  /** A JSON record. What cannot be read as one was torn by a power failure, and is as good as absent. */
-  async #record<T>(key: Key, isRecord: (value: unknown) => value is T): Promise<T | undefined> {
-    const bytes = await this.#small(key, 8 * 1024 * 1024);
-    if (bytes === undefined) return undefined;
-    let value: unknown;
-    try {
-      value = JSON.parse(bytes.toString("utf8"));
-    } catch {
-      return undefined;
-    }
-    return isRecord(value) ? value : undefined;
-  }
-
-  /** Writes a record. Of several to one key the last to come here is the last to be stored. */
-  async #put(key: Key, record: object, durable: boolean): Promise<void> {
-    const bytes = Buffer.from(JSON.stringify(record));
-    const before = this.#writing.get(key)?.catch(() => undefined);
-    const write = (): Promise<void> => this.#store.put(key, bytes, { durable });
-    const written = before === undefined ? write() : before.then(write);
-    this.#writing.set(key, written);
-    try {
-      await written;
-    } finally {
-      if (this.#writing.get(key) === written) this.#writing.delete(key);
-    }
-  }
-
-  async #small(key: Key, limitBytes: number): Promise<Buffer | undefined> {
-    const object = await this.#store.get(key);
-    if (object === undefined) return undefined;
-    try {
-      if (object.sizeBytes > limitBytes) return undefined;
-      const chunks: Buffer[] = [];
-      for await (const chunk of object.read({ start: 0, end: object.sizeBytes })) chunks.push(Buffer.from(chunk));
-      return Buffer.concat(chunks);
-    } finally {
-      await object.close();
-    }
   }
 }
 
@@ -241,36 +260,6 @@ function readMediaType(bytes: Buffer, linked: string): string | undefined {
     if (error instanceof OciError) return undefined;
     throw error;
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-function isLink(value: unknown): value is Link {
-  return isObject(value) && typeof value["mediaType"] === "string" && typeof value["sizeBytes"] === "number";
-}
-
-function isTagRecord(value: unknown): value is TagRecord {
-  return (
-    isObject(value) &&
-    typeof value["digest"] === "string" &&
-    isDigest(value["digest"]) &&
-    typeof value["mediaType"] === "string" &&
-    typeof value["size"] === "number" &&
-    typeof value["checkedAt"] === "number"
-  );
-}
-
-/** A page with what it answers, by which it is told from others that share its place. */
-interface PageRecord {
-  readonly request: string;
-  readonly page: Page;
-}
-
-function isPageRecord(value: unknown): value is PageRecord {
-  if (!isObject(value) || typeof value["request"] !== "string") return false;
-  return isObject(value["page"]) && isObject(value["page"]["document"]);
 }
 
 /**

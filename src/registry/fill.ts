@@ -5,22 +5,33 @@ import type { HashPool, RunningHash } from "../store/hashing.ts";
 import type { Span, StoreError } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
 import { type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
+import { limitError } from "./bookkeeping.ts";
 import type { Content } from "./content.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "./layout.ts";
+import { chargedBytes } from "./ledger/ledger.ts";
+import { Lookup } from "./lookup.ts";
 import type { BlobContent } from "./registry.ts";
+import type { Reservation, Space } from "./space.ts";
 
 const windowBytes = 1024 * 1024;
 const laggardMs = 10_000;
 const hashStepBytes = 1024 * 1024;
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
+/** How long a body waits for room to be made, before it is passed on without being stored. */
+const roomWaitMs = 2_000;
+/** The room that is set aside at a time for a body of unknown size. */
+const unknownSizeStepBytes = 16 * 1024 * 1024;
 
 /** What fills work with; the same for all of a process. */
 export interface FillTools {
   readonly content: Content;
   readonly hashes: HashPool;
   readonly pool: BufferPool;
+  readonly space: Pick<Space, "acquire">;
+  /** Larger blobs are passed on without being stored. */
+  readonly maxObjectBytes: number;
   /** The folder of the staging files. */
   readonly spoolFolder: string;
   readonly observer: FillObserver;
@@ -45,8 +56,11 @@ export interface FillRequest {
   readonly upstream: Upstream;
   /** What the repository's manifests say of the blob; used where the upstream does not tell the size. */
   readonly expectedBytes: number | undefined;
-  /** Whether content that is stored meanwhile may be used; false where only the bytes prove the right to them. */
-  readonly mayReuse: boolean;
+  /**
+   * Whether content that is stored meanwhile may be used: `stored`: yes; `linked`: only where a link to it is stored too,
+   * else the bytes are to prove the right to them; `never`: the content store could not be read, and is not needed.
+   */
+  readonly reuse: "stored" | "linked" | "never";
   /** How often in a row the upstream's connection may break without a byte of progress. */
   readonly retries: number;
 }
@@ -82,6 +96,10 @@ export class Fill {
   readonly #verifying = Promise.withResolvers<void>();
   #state: FillState = "starting";
   #sizeBytes: number | undefined;
+  #receivedBytes = 0;
+  #failure: Error | undefined;
+  /** The room of the staging file, and of what becomes of it. */
+  #room: Reservation | undefined;
 
   constructor(request: FillRequest, tools: FillTools) {
     this.#request = request;
@@ -103,6 +121,16 @@ export class Fill {
     return this.#sizeBytes;
   }
 
+  /** How much has come so far. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** Why it failed, or why it was verified but not stored; known when it has ended. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   /** Whether a new reader can still get every byte. */
   get joinable(): boolean {
     return this.#state !== "failed" && this.#spool.servesFrom(0);
@@ -117,7 +145,7 @@ export class Fill {
         return sizeBytes();
       },
       read: (span, signal) => this.#read(seat, span, signal),
-      close: () => this.#spool.detach(seat),
+      close: () => this.#spool.leave(seat),
     };
   }
 
@@ -135,16 +163,15 @@ export class Fill {
   }
 
   async #run(): Promise<void> {
-    const { id, digest, mayReuse } = this.#request;
-    const { content, observer } = this.#tools;
+    const { id, digest } = this.#request;
+    const { observer } = this.#tools;
     observer.started(id.namespace);
     let outcome: FillOutcome = "failed";
     let failure: Error | undefined;
     try {
       // An earlier fill may have ended between the caller's look-up and this fill's start:
       //   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
-      const mayServe = mayReuse || (await content.link(id, digest)) !== undefined;
-      if (mayServe && (await content.statBlob(digest)) !== undefined) {
+      if (await this.#isStored()) {
         outcome = "reused";
         this.#state = "committed";
         this.#opening.resolve("stored");
@@ -164,19 +191,33 @@ export class Fill {
       this.#verifying.reject(failure);
     }
     await this.#spool.discard({ keepFile: outcome === "committed" });
+    this.#room?.release();
+    this.#failure = failure;
     observer.ended(id, digest, outcome, failure);
+  }
+
+  /** Whether the content store has it, for this request. What cannot be read is fetched. */
+  async #isStored(): Promise<boolean> {
+    const { id, digest, reuse } = this.#request;
+    if (reuse === "never") return false;
+    const lookup = new Lookup(this.#tools.content);
+    if (reuse === "linked" && (await lookup.link(id, digest)) === undefined) return false;
+    return (await lookup.statBlob(digest)) !== undefined;
   }
 
   /** Brings the blob into the spool and checks it; false where the upstream does not have it. */
   async #fetch(): Promise<boolean> {
-    const { digest } = this.#request;
+    const { digest, expectedBytes = 0 } = this.#request;
+    if (expectedBytes > this.#tools.maxObjectBytes && !this.#spool.hasReaders) {
+      throw limitError(`${expectedBytes} bytes are more than one object may have, and nobody reads them`);
+    }
     const hash = this.#tools.hashes.start(algorithmOf(digest));
     try {
       const blob = await this.#ask(0);
       if (blob === undefined) return false;
       await this.#receive(blob, hash);
       this.#spool.end();
-      const actual = await hash.digest();
+      const actual = await hash.digest().catch(() => this.#digestOfSpool());
       if (actual !== digest) throw this.#invalid(`the content's digest is ${actual}, not ${digest}`);
       this.#state = "verified";
       this.#opening.resolve("streaming");
@@ -184,6 +225,20 @@ export class Fill {
       return true;
     } finally {
       hash.drop();
+    }
+  }
+
+  /** Hashes once more, from the file that the spool has open: the thread could not open it, or has ended. */
+  async #digestOfSpool(): Promise<Digest> {
+    const hash = this.#tools.hashes.start(algorithmOf(this.#request.digest));
+    const seat = this.#spool.attach();
+    try {
+      const whole = { start: 0, end: this.#sizeBytes ?? Infinity };
+      for await (const chunk of this.#spool.read(seat, whole, this.#abort.signal)) await hash.bytes(chunk);
+      return await hash.digest();
+    } finally {
+      hash.drop();
+      await this.#spool.leave(seat);
     }
   }
 
@@ -206,6 +261,7 @@ export class Fill {
         this.#state = "streaming";
         // An answer of no bytes is complete with its headers, so there these wait for the digest.
         if (this.#sizeBytes !== 0) this.#opening.resolve("streaming");
+        await this.#takeRoom();
       }
       const before = progress.offset;
       try {
@@ -222,6 +278,31 @@ export class Fill {
     }
   }
 
+  /** Sets room aside for the whole body; without it the body is passed on, and is not stored. */
+  async #takeRoom(): Promise<void> {
+    const { space, maxObjectBytes } = this.#tools;
+    const size = this.#sizeBytes ?? Math.min(unknownSizeStepBytes, maxObjectBytes);
+    if (size > maxObjectBytes) return this.#passOn(`${size} bytes are more than one object may have`);
+    const patience = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(roomWaitMs)]);
+    this.#room = await space.acquire(this.#request.id.namespace, chargedBytes(size), patience);
+    if (this.#room === undefined) this.#passOn(`there is no room for ${size} bytes`);
+  }
+
+  /** Sees to it that a body whose size is not known has room for its first `sizeBytes`. */
+  #growRoom(sizeBytes: number): void {
+    const room = this.#room;
+    if (room === undefined || sizeBytes <= room.bytes) return;
+    if (
+      sizeBytes > this.#tools.maxObjectBytes ||
+      !room.grow(chargedBytes(sizeBytes - room.bytes + unknownSizeStepBytes))
+    )
+      this.#passOn(`there is no room for ${sizeBytes} bytes, or they are more than one object may have`);
+  }
+
+  #passOn(reason: string): void {
+    this.#spool.detach(limitError(reason));
+  }
+
   /** Takes one connection's bytes; throws where the body ends before the blob does. */
   async #take(blob: UpstreamBlob, hash: RunningHash, progress: { offset: number; hashed: number }): Promise<void> {
     const spool = this.#spool;
@@ -231,9 +312,11 @@ export class Fill {
       if (this.#sizeBytes !== undefined && end > this.#sizeBytes) {
         throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
       }
+      this.#growRoom(end);
       await spool.write(progress.offset, chunk, signal);
       this.#tools.observer.received(this.#request.id.namespace, chunk.length);
       progress.offset = end;
+      this.#receivedBytes = end;
       if (spool.detached === undefined) {
         if (end - progress.hashed >= hashStepBytes || end === this.#sizeBytes) {
           hash.file(spool.path, spool.filedBytes);
@@ -265,7 +348,7 @@ export class Fill {
     if (this.#spool.detached !== undefined) return this.#spool.detached;
     try {
       if (size === 0) await this.#spool.write(0, new Uint8Array(0), this.#abort.signal);
-      await content.commitBlob(digest, { path: this.#spool.path, size });
+      await content.commitBlob(id.namespace, digest, { path: this.#spool.path, size }, this.#room);
       const link = await content.link(id, digest);
       const mediaType = link?.mediaType ?? "application/octet-stream";
       if (link?.sizeBytes !== size) await content.addLink(id, digest, { mediaType, sizeBytes: size });

@@ -11,6 +11,8 @@ import type { RepositoryId } from "./layout.ts";
 export class Fills {
   readonly #tools: FillTools;
   readonly #fills = new Map<string, Map<Repository, Fill>>();
+  /** How many fills of a digest are under way, in all namespaces. */
+  readonly #digests = new Map<Digest, number>();
   #closing: Error | undefined;
 
   constructor(tools: FillTools) {
@@ -22,6 +24,11 @@ export class Fills {
     let count = 0;
     for (const fills of this.#fills.values()) count += fills.size;
     return count;
+  }
+
+  /** Whether a digest is being fetched, for whomever. */
+  isFilling(digest: Digest): boolean {
+    return this.#digests.has(digest);
   }
 
   /** The fill that a reader of this repository may join, if there is one. */
@@ -62,8 +69,13 @@ export class Fills {
     const fills = this.#fills.get(key) ?? new Map<Repository, Fill>();
     this.#fills.set(key, fills);
     fills.set(request.id.repository, fill);
+    const { digest } = request;
+    this.#digests.set(digest, (this.#digests.get(digest) ?? 0) + 1);
     void fill.ended.then(() => {
       if (fills.get(request.id.repository) === fill) fills.delete(request.id.repository);
+      const left = (this.#digests.get(digest) ?? 1) - 1;
+      if (left > 0) this.#digests.set(digest, left);
+      else this.#digests.delete(digest);
       if (fills.size === 0 && this.#fills.get(key) === fills) this.#fills.delete(key);
     });
   }

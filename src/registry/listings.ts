@@ -4,6 +4,7 @@ import { parseTag, type Repository, type Tag } from "../oci/reference.ts";
 import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "./layout.ts";
+import { lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, Page } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
@@ -59,25 +60,27 @@ export class Listings {
   ): Promise<Answer<Page> | undefined> {
     const { content, breaker, background, namespace } = this.#tools;
     const id: RepositoryId = { namespace, repository };
-    const failing = breaker.current;
-    if (failing !== undefined && breaker.state === "closed") {
-      const stored = await content.page(id, kind, request);
-      if (stored !== undefined) return { value: stored, cache: staleStatus(failing) };
-    }
-    const { answer, joined } = this.#flights.run(`${kind} ${repository} ${request}`, async () => {
-      const page = await ask();
-      if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
-      return page;
+    return lookUp(content, async (lookup) => {
+      const failing = breaker.current;
+      if (failing !== undefined && breaker.state === "closed") {
+        const stored = await lookup.page(id, kind, request);
+        if (stored !== undefined) return { value: stored, cache: staleStatus(failing) };
+      }
+      const { answer, joined } = this.#flights.run(`${kind} ${repository} ${request}`, async () => {
+        const page = await ask();
+        if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
+        return page;
+      });
+      try {
+        const value = await answer;
+        return value && { value, cache: { hit: false, forward: "bypass", forwardStatus: 200, collapsed: joined } };
+      } catch (error) {
+        if (!standsIn(error)) throw error;
+        const stored = await lookup.page(id, kind, request);
+        if (stored === undefined) throw error;
+        return { value: stored, cache: staleStatus(error) };
+      }
     });
-    try {
-      const value = await answer;
-      return value && { value, cache: { hit: false, forward: "bypass", forwardStatus: 200, collapsed: joined } };
-    } catch (error) {
-      if (!standsIn(error)) throw error;
-      const stored = await content.page(id, kind, request);
-      if (stored === undefined) throw error;
-      return { value: stored, cache: staleStatus(error) };
-    }
   }
 
   #readTags(page: UpstreamPage): Page {

@@ -3,6 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { RepositoryId } from "./layout.ts";
+import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
@@ -24,39 +25,44 @@ export class Manifests {
 
   /** A manifest with its bytes. */
   async get(id: RepositoryId, digest: Digest): Promise<Answer<ManifestContent> | undefined> {
-    const stored = await this.stored(id, digest);
-    if (stored !== undefined) return { value: stored, cache: { hit: true } };
-    const { answer, joined } = this.#contents.run(`${id.repository}@${digest}`, () => this.fetch(id, digest));
-    const value = await answer;
-    return value && { value, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
+    return lookUp(this.#tools.content, async (lookup) => {
+      const stored = await this.stored(lookup, id, digest);
+      if (stored !== undefined) return { value: stored, cache: { hit: true } };
+      const key = `${id.repository}@${digest}`;
+      const { answer, joined } = this.#contents.run(key, () => this.fetch(lookup, id, digest));
+      const value = await answer;
+      return value && { value, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
+    });
   }
 
   /** A manifest's descriptor; a HEAD where it is not stored. */
   async describe(id: RepositoryId, digest: Digest): Promise<Answer<Descriptor> | undefined> {
-    const stored = await this.stored(id, digest);
-    if (stored !== undefined) return { value: stored.descriptor, cache: { hit: true } };
-    const { answer, joined } = this.head(id, digest);
-    const value = await answer;
-    return value && { value, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    return lookUp(this.#tools.content, async (lookup) => {
+      const stored = await this.stored(lookup, id, digest);
+      if (stored !== undefined) return { value: stored.descriptor, cache: { hit: true } };
+      const { answer, joined } = this.head(id, digest);
+      const value = await answer;
+      return value && { value, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    });
   }
 
   /**
    * A stored manifest that can be served. While the upstream fails that is an image's only if its blobs are stored too:
    * a client that got the manifest would not go elsewhere for them (podman), and fail.
    */
-  async stored(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
-    const manifest = await this.#tools.content.manifest(id, digest);
+  async stored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
+    const manifest = await lookup.manifest(id, digest);
     if (manifest === undefined || this.#tools.breaker.current === undefined) return manifest;
-    return (await this.isComplete(id, digest)) ? manifest : undefined;
+    return (await this.isComplete(lookup, id, digest)) ? manifest : undefined;
   }
 
   /** Fetches a manifest by tag or digest; it is stored in the background. */
-  async fetch(id: RepositoryId, reference: Reference): Promise<ManifestContent | undefined> {
+  async fetch(lookup: Lookup, id: RepositoryId, reference: Reference): Promise<ManifestContent | undefined> {
     const { upstream, content, background, signal, trusted } = this.#tools;
     const manifest = await upstream.manifest(id.repository, reference, signal);
     if (manifest === undefined) return undefined;
     // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
-    const stored = await content.manifest(id, manifest.descriptor.digest);
+    const stored = await lookup.manifest(id, manifest.descriptor.digest);
     if (stored !== undefined) return stored;
     const { required } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
     background.run(() => content.storeManifest(id, manifest, trusted ? required : []));
@@ -73,15 +79,14 @@ export class Manifests {
   }
 
   /** Whether a stored manifest's blobs are stored too, and this repository's; an index has none of its own. */
-  async isComplete(id: RepositoryId, digest: Digest): Promise<boolean> {
-    const { content } = this.#tools;
-    const manifest = await content.manifest(id, digest);
+  async isComplete(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<boolean> {
+    const manifest = await lookup.manifest(id, digest);
     if (manifest === undefined) return false;
     const needed = this.#needed.get(manifest) ?? parseManifest(manifest.bytes, manifest.descriptor.mediaType).required;
     this.#needed.set(manifest, needed);
     for (const { digest } of needed) {
-      if ((await content.link(id, digest)) === undefined) return false;
-      if ((await content.statBlob(digest)) === undefined) return false;
+      if ((await lookup.link(id, digest)) === undefined) return false;
+      if ((await lookup.statBlob(digest)) === undefined) return false;
     }
     return true;
   }

@@ -6,6 +6,7 @@ import type { Background } from "./background.ts";
 import type { Content } from "./content.ts";
 import type { Fills } from "./fills.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
+import type { Ledger } from "./ledger/ledger.ts";
 import type { Quota } from "./quota.ts";
 
 /** What a mirror is made of, and how it behaves. */
@@ -31,6 +32,10 @@ export interface MirrorTools {
   readonly trusted: boolean;
   /** Whether stored blobs are hashed each time they are served. */
   readonly checkDigest: boolean;
+  /** Whether an image's blobs are fetched as soon as a client has its manifest. */
+  readonly prefetch: boolean;
+  /** Told of each manifest and blob that a client was given or told of, a manifest perhaps by tag. */
+  readonly noteUse: Ledger["use"];
   readonly now: () => number;
   /** Aborts questions to the upstream when the process ends. */
   readonly signal: AbortSignal;

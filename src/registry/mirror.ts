@@ -1,32 +1,55 @@
-import { isDigestReference } from "../oci/reference.ts";
+import type { Digest } from "../oci/digest.ts";
+import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
 import { Blobs } from "./blobs.ts";
 import { Listings } from "./listings.ts";
 import { Manifests } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
-import type { PullRegistry } from "./registry.ts";
+import { Prefetch } from "./prefetch.ts";
+import type { Answer, PullRegistry } from "./registry.ts";
 import { Tags } from "./tags.ts";
 
-/** The registry of one namespace: the cache, topped up from its upstream. It holds nothing that must be closed. */
+/**
+ * The registry of one namespace: the cache, topped up from its upstream. It holds nothing that must be closed. Whatever
+ * is answered counts as a use, by which it is decided what stays in the cache.
+ */
 export function createMirror(tools: MirrorTools): PullRegistry {
   const manifests = new Manifests(tools);
   const tags = new Tags(tools, manifests);
   const blobs = new Blobs(tools);
   const listings = new Listings(tools, tags);
-  const { namespace } = tools;
+  const prefetch = tools.prefetch ? new Prefetch(tools, (...blob) => blobs.store(...blob)) : undefined;
+  const { namespace, noteUse } = tools;
+  const noteManifest = (repository: Repository, reference: Reference, digest: Digest): void =>
+    isDigestReference(reference)
+      ? noteUse({ namespace, repository }, digest)
+      : noteUse({ namespace, repository }, digest, reference);
+  const noteBlob = <T>(repository: Repository, digest: Digest, answer: Answer<T> | undefined): typeof answer => {
+    if (answer !== undefined) noteUse({ namespace, repository }, digest);
+    return answer;
+  };
   return {
-    resolve: (repository, reference) =>
-      isDigestReference(reference)
-        ? manifests.describe({ namespace, repository }, reference)
-        : tags.resolve({ namespace, repository }, reference),
-    manifest: async (repository, reference) => {
+    resolve: async (repository, reference) => {
       const id = { namespace, repository };
-      if (!isDigestReference(reference)) return tags.manifest(id, reference);
-      const answer = await manifests.get(id, reference);
-      if (answer !== undefined) tags.noteManifest(id, reference);
+      const answer = isDigestReference(reference)
+        ? await manifests.describe(id, reference)
+        : await tags.resolve(id, reference);
+      if (answer !== undefined) noteManifest(repository, reference, answer.value.digest);
       return answer;
     },
-    statBlob: (repository, digest) => blobs.stat(repository, digest),
-    openBlob: (repository, digest) => blobs.open(repository, digest),
+    manifest: async (repository, reference) => {
+      const id = { namespace, repository };
+      const byDigest = isDigestReference(reference);
+      const answer = byDigest ? await manifests.get(id, reference) : await tags.manifest(id, reference);
+      if (answer === undefined) return undefined;
+      if (byDigest) tags.noteManifest(id, reference);
+      noteManifest(repository, reference, answer.value.descriptor.digest);
+      prefetch?.begin(repository, answer.value);
+      return answer;
+    },
+    statBlob: async (repository, digest) => noteBlob(repository, digest, await blobs.stat(repository, digest)),
+    openBlob: async (repository, digest) => noteBlob(repository, digest, await blobs.open(repository, digest)),
+    storeBlob: async (repository, digest, received) =>
+      noteBlob(repository, digest, await blobs.store(repository, digest, received)),
     tags: (repository, query) => listings.tags(repository, query),
     referrers: (repository, subject, query) => listings.referrers(repository, subject, query),
   };

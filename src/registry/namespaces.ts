@@ -91,13 +91,14 @@ export interface NamespacesOptions {
 
 /** All registries behind this mirror: the configured ones, and a bounded number of others, made when asked for. */
 export class Namespaces {
+  /** What decides which registry a name means. */
+  readonly rules: NamespaceRules;
   readonly #options: NamespacesOptions;
-  readonly #rules: NamespaceRules;
   readonly #unlisted = new LRUCache<Namespace, PullRegistry>({ max: unlistedInMemory });
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
-    this.#rules = { ...options.rules, isListed: (namespace) => options.listed.has(namespace) };
+    this.rules = { ...options.rules, isListed: (namespace) => options.listed.has(namespace) };
   }
 
   /**
@@ -106,7 +107,7 @@ export class Namespaces {
    * @throws {OciError} NAME_INVALID; NAME_UNKNOWN for a namespace that is not mirrored.
    */
   open(route: Pick<Route, "prefix" | "ns"> & { readonly name: Repository }, host: string | undefined): OpenNamespace {
-    const id = selectRepository(route, host, this.#rules);
+    const id = selectRepository(route, host, this.rules);
     const listed = this.#options.listed.get(id.namespace);
     if (listed !== undefined) return { ...id, registry: listed, label: id.namespace };
     // Not configured, it must be a public name on port 443; what its addresses are is checked at every connection.

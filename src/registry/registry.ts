@@ -70,6 +70,15 @@ export interface PullRegistry {
   statBlob(repository: Repository, digest: Digest): Promise<Answer<number | undefined> | undefined>;
   /** A blob (GET). The caller closes it. */
   openBlob(repository: Repository, digest: Digest): Promise<Answer<BlobContent> | undefined>;
+  /**
+   * Sees to it that a blob is stored, without anybody's reading it; resolves with its size when it is. `received` is told
+   * of bytes as they come, a few times a second. Throws also where it could be had, and could not be stored.
+   */
+  storeBlob(
+    repository: Repository,
+    digest: Digest,
+    received?: (bytes: number) => void,
+  ): Promise<Answer<number> | undefined>;
   /** A page of tags. */
   tags(repository: Repository, query: string): Promise<Answer<Page> | undefined>;
   /** A page of referrers; `undefined` also where the upstream supports neither the API nor its tag schema. */

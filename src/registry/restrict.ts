@@ -16,6 +16,8 @@ export function restrict(registry: PullRegistry, permits: (repository: Repositor
     manifest: (repository, reference) => gate(repository, () => registry.manifest(repository, reference)),
     statBlob: (repository, digest) => gate(repository, () => registry.statBlob(repository, digest)),
     openBlob: (repository, digest) => gate(repository, () => registry.openBlob(repository, digest)),
+    storeBlob: (repository, digest, received) =>
+      gate(repository, () => registry.storeBlob(repository, digest, received)),
     tags: (repository, query) => gate(repository, () => registry.tags(repository, query)),
     referrers: (repository, subject, query) => gate(repository, () => registry.referrers(repository, subject, query)),
   };

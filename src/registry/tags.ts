@@ -6,6 +6,7 @@ import { UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "./layout.ts";
+import { type Lookup, lookUp } from "./lookup.ts";
 import type { Manifests } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
@@ -23,6 +24,7 @@ interface Flight<T> {
 
 /** What is known of a tag when a client asks for it. */
 interface Known<T> {
+  readonly lookup: Lookup;
   readonly id: RepositoryId;
   readonly record: TagRecord | undefined;
   /** What the record stands for, where it is stored and can be served. */
@@ -55,24 +57,28 @@ export class Tags {
 
   /** The manifest that a tag stands for, with its bytes. */
   async manifest(id: RepositoryId, tag: Tag): Promise<Answer<ManifestContent> | undefined> {
-    const record = await this.#tools.content.tag(id, tag);
-    const stored = record && (await this.#manifests.stored(id, record.digest));
-    if (record !== undefined && stored !== undefined && this.#isFresh(record))
-      return { value: stored, cache: { hit: true } };
-    return this.#answer({ id, record, stored }, true, () =>
-      this.#contents.run(tagKey(id, tag), () => this.#refresh(id, tag, record)),
-    );
+    return lookUp(this.#tools.content, async (lookup) => {
+      const record = await lookup.tag(id, tag);
+      const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
+      if (record !== undefined && stored !== undefined && this.#isFresh(record))
+        return { value: stored, cache: { hit: true } };
+      return this.#answer({ lookup, id, record, stored }, true, () =>
+        this.#contents.run(tagKey(id, tag), () => this.#refresh(lookup, id, tag, record)),
+      );
+    });
   }
 
   /** The descriptor that a tag stands for; a HEAD where it is not known. */
   async resolve(id: RepositoryId, tag: Tag): Promise<Answer<Descriptor> | undefined> {
-    const record = await this.#tools.content.tag(id, tag);
-    const stored = record && (await this.#manifests.stored(id, record.digest))?.descriptor;
-    if (record !== undefined && stored !== undefined && this.#isFresh(record))
-      return { value: stored, cache: { hit: true } };
-    const seen = this.#recentlySeen(id, tag);
-    if (seen !== undefined) return { value: seen, cache: { hit: true } };
-    return this.#answer({ id, record, stored }, false, () => this.#head(id, tag, record));
+    return lookUp(this.#tools.content, async (lookup) => {
+      const record = await lookup.tag(id, tag);
+      const stored = record && (await this.#manifests.stored(lookup, id, record.digest))?.descriptor;
+      if (record !== undefined && stored !== undefined && this.#isFresh(record))
+        return { value: stored, cache: { hit: true } };
+      const seen = this.#recentlySeen(id, tag);
+      if (seen !== undefined) return { value: seen, cache: { hit: true } };
+      return this.#answer({ lookup, id, record, stored }, false, () => this.#head(lookup, id, tag, record));
+    });
   }
 
   /**
@@ -97,7 +103,7 @@ export class Tags {
    * on by itself), or when the upstream has deleted what is to be kept.
    */
   async #answer<T extends object>(
-    { id, record, stored }: Known<T>,
+    { lookup, id, record, stored }: Known<T>,
     storing: boolean,
     ask: () => Flight<T>,
   ): Promise<Answer<T> | undefined> {
@@ -116,7 +122,7 @@ export class Tags {
     const usable = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
     // An image that is not complete cannot stand in for the upstream: its client would have to wait for that anyway.
     const complete =
-      record !== undefined && usable !== undefined && (await this.#manifests.isComplete(id, record.digest));
+      record !== undefined && usable !== undefined && (await this.#manifests.isComplete(lookup, id, record.digest));
     const spare = complete ? usable : undefined;
     const failing = breaker.current;
     if (spare !== undefined && failing !== undefined && breaker.state === "closed") {
@@ -154,16 +160,21 @@ export class Tags {
   }
 
   /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET by digest where that says so. */
-  async #refresh(id: RepositoryId, tag: Tag, record: TagRecord | undefined): Promise<ManifestContent | undefined> {
+  async #refresh(
+    lookup: Lookup,
+    id: RepositoryId,
+    tag: Tag,
+    record: TagRecord | undefined,
+  ): Promise<ManifestContent | undefined> {
     const { content, background, now } = this.#tools;
     const checkedAt = now();
     const digest = await this.#currentDigest(id, tag, record);
     if (digest === "absent") return undefined;
     let manifest: ManifestContent | undefined;
     if (digest !== undefined) {
-      manifest = (await content.manifest(id, digest)) ?? (await this.#manifests.fetch(id, digest));
+      manifest = (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest));
     }
-    manifest ??= await this.#manifests.fetch(id, tag);
+    manifest ??= await this.#manifests.fetch(lookup, id, tag);
     if (manifest === undefined) return undefined;
     const { descriptor } = manifest;
     this.#seen.delete(tagKey(id, tag));
@@ -182,29 +193,29 @@ export class Tags {
     return (await this.#manifests.head(id, tag).answer)?.digest ?? "absent";
   }
 
-  #head(id: RepositoryId, tag: Tag, record: TagRecord | undefined): Flight<Descriptor> {
+  #head(lookup: Lookup, id: RepositoryId, tag: Tag, record: TagRecord | undefined): Flight<Descriptor> {
     const { content, background, now } = this.#tools;
     return this.#heads.run(tagKey(id, tag), async () => {
       const checkedAt = now();
       const told = await this.#manifests.head(id, tag).answer;
       if (told === undefined) return undefined;
       // A stored manifest keeps its media type, and HEAD tells the same as GET.
-      const descriptor = (await content.manifest(id, told.digest))?.descriptor ?? told;
+      const descriptor = (await lookup.manifest(id, told.digest))?.descriptor ?? told;
       if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
-      else await this.#see(id, tag, { descriptor, checkedAt });
+      else await this.#see(lookup, id, tag, { descriptor, checkedAt });
       return descriptor;
     });
   }
 
   /** Remembers what a HEAD has told, and records it as soon as the manifest is there. */
-  async #see(id: RepositoryId, tag: Tag, seen: Seen): Promise<void> {
+  async #see(lookup: Lookup, id: RepositoryId, tag: Tag, seen: Seen): Promise<void> {
     const { digest } = seen.descriptor;
     const key = digestKey(id, digest);
     this.#seen.set(tagKey(id, tag), seen);
     const tags = this.#awaited.get(key) ?? new Map<Tag, Seen>();
     if (tags.size < tagsOfOneDigest) tags.set(tag, seen);
     this.#awaited.set(key, tags);
-    if ((await this.#tools.content.manifest(id, digest)) !== undefined) this.noteManifest(id, digest);
+    if ((await lookup.manifest(id, digest)) !== undefined) this.noteManifest(id, digest);
   }
 
   #recentlySeen(id: RepositoryId, tag: Tag): Descriptor | undefined {

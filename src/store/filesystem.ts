@@ -1,13 +1,14 @@
-import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, mkdir, open, opendir, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
+import { copyFile, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BufferPool } from "./buffers.ts";
-import { readSpan } from "./file-reader.ts";
+import { FilesystemReader } from "./filesystem-reader.ts";
+import { putInPlace, removeEmptyFolders } from "./folders.ts";
 import type { Lock } from "./lock.ts";
 import type { Key, ObjectInfo, ObjectStore, OpenObject, Source } from "./object-store.ts";
 import { StoreError } from "./object-store.ts";
-import { flush, flushFolders, format, orAbsent, own, RootError, temporaryFolder } from "./root.ts";
+import { flush, flushFolders, format, isAbsence, own, RootError, temporaryFolder } from "./root.ts";
+import { type Removed, TemporaryFolder } from "./temporary-folder.ts";
 
 const retryMs = 3_000;
 
@@ -23,24 +24,32 @@ export class FilesystemStore implements ObjectStore {
   /** Where staging files belong: the same file system as the objects, so that `put` can move them. */
   readonly temporaryPath: string;
   readonly #root: string;
-  readonly #pool: BufferPool;
+  readonly #reader: FilesystemReader;
+  readonly #temporary: TemporaryFolder;
   readonly #now: () => number;
   #lock: Lock | undefined;
   #unwritable: StoreError | undefined;
   /** The latest attempt to own the folder; `endedAt` is infinite while it runs. */
   #attempt: Promise<void> = Promise.resolve();
   #attemptEndedAt = -Infinity;
+  #swept: Removed = { count: 0, bytes: 0 };
 
   private constructor(root: string, pool: BufferPool, now: () => number) {
     this.#root = root;
-    this.#pool = pool;
     this.#now = now;
+    this.#reader = new FilesystemReader(root, pool);
     this.temporaryPath = join(root, temporaryFolder);
+    this.#temporary = new TemporaryFolder(this.temporaryPath);
   }
 
   /** Why the folder cannot be written, as of the last attempt; `undefined` from the first that succeeds on. */
   get unwritable(): StoreError | undefined {
     return this.#unwritable;
+  }
+
+  /** What an earlier process had left unfinished, and `open` removed. */
+  get swept(): Removed {
+    return this.#swept;
   }
 
   /**
@@ -61,35 +70,20 @@ export class FilesystemStore implements ObjectStore {
       if (error instanceof RootError) throw error;
       return store;
     }
-    await store.#sweep();
+    store.#swept = await store.#temporary.sweep();
     return store;
   }
 
-  async head(key: Key): Promise<ObjectInfo | undefined> {
-    const info = await orAbsent(stat(this.#path(key)), `${key} could not be looked up`);
-    return info?.isFile() ? { key, sizeBytes: info.size } : undefined;
+  head(key: Key): Promise<ObjectInfo | undefined> {
+    return this.#reader.head(key);
   }
 
-  async get(key: Key): Promise<OpenObject | undefined> {
-    const file = await orAbsent(open(this.#path(key), "r"), `${key} could not be opened`);
-    if (file === undefined) return undefined;
-    try {
-      const info = await file.stat();
-      if (!info.isFile()) {
-        await file.close();
-        return undefined;
-      }
-      const pool = this.#pool;
-      return {
-        sizeBytes: info.size,
-        read: (span) => readSpan(file, span, pool),
-        // Closing a file that was only read loses nothing, so its failure concerns nobody.
-        close: () => file.close().catch(() => undefined),
-      };
-    } catch (error) {
-      await file.close().catch(() => undefined);
-      throw new StoreError(`${key} could not be opened`, error);
-    }
+  get(key: Key): Promise<OpenObject | undefined> {
+    return this.#reader.get(key);
+  }
+
+  list(prefix: Key): AsyncGenerator<ObjectInfo> {
+    return this.#reader.list(prefix);
   }
 
   /**
@@ -100,9 +94,9 @@ export class FilesystemStore implements ObjectStore {
    */
   async put(key: Key, source: Source, options: { durable?: boolean } = {}): Promise<void> {
     const durable = options.durable ?? true;
-    const target = this.#path(key);
+    const target = this.#reader.path(key);
     await this.#becomeWritable();
-    const staged = join(this.temporaryPath, randomUUID());
+    const staged = this.#temporary.newPath();
     let path = staged;
     try {
       if (source instanceof Uint8Array) {
@@ -114,9 +108,7 @@ export class FilesystemStore implements ObjectStore {
         await copyFile(source.path, staged, constants.COPYFILE_EXCL);
         if (durable) await flush(staged);
       }
-      const folder = dirname(target);
-      const made = await mkdir(folder, { recursive: true });
-      await rename(path, target);
+      const { folder, made } = await putInPlace(path, target);
       // Folders are flushed also for an object that need not be durable: later ones in them may have to be.
       if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
     } catch (error) {
@@ -128,32 +120,84 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
-  async delete(key: Key): Promise<void> {
-    await orAbsent(unlink(this.#path(key)), `${key} could not be deleted`);
+  async move(from: Key, to: Key): Promise<boolean> {
+    const source = this.#reader.path(from);
+    const target = this.#reader.path(to);
+    if ((await this.head(from)) === undefined) return false;
+    await this.#becomeWritable();
+    try {
+      const { folder, made } = await putInPlace(source, target);
+      await flushFolders(folder, made === undefined ? folder : dirname(made));
+      await flushFolders(dirname(source), dirname(source));
+    } catch (error) {
+      if (isAbsence(error) && (await this.head(from)) === undefined) return false;
+      throw new StoreError(`${from} could not be moved to ${to}`, error);
+    }
+    return true;
   }
 
-  async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
-    const folder = await orAbsent(opendir(this.#path(prefix)), `${prefix} could not be listed`);
-    if (folder === undefined) return;
+  /** @throws {StoreError} it is there still; or it is gone, but its space is not free (`removeLeftovers` tries again). */
+  async delete(key: Key): Promise<void> {
+    // Folders are not objects, and must not be taken away.
+    if ((await this.head(key)) === undefined) return;
+    await this.#becomeWritable();
     try {
-      for await (const entry of folder) {
-        const key = `${prefix}/${entry.name}` as Key;
-        if (entry.isDirectory()) {
-          yield* this.list(key);
-        } else {
-          const info = await this.head(key);
-          if (info !== undefined) yield info;
-        }
-      }
+      await this.#temporary.remove(this.#reader.path(key));
     } catch (error) {
-      throw error instanceof StoreError ? error : new StoreError(`${prefix} could not be listed`, error);
+      throw new StoreError(`${key} could not be deleted`, error);
+    }
+  }
+
+  /**
+   * Removes the folders below `prefix`, not itself, that hold nothing, the deepest first; a `put` meanwhile makes those
+   * that it needs again. A dry run only finds them.
+   *
+   * @returns how many were removed; in a dry run, how many there are.
+   * @throws {StoreError} a folder could not be listed or removed.
+   */
+  async removeEmptyFolders(prefix: Key, { dryRun = false }: { dryRun?: boolean } = {}): Promise<number> {
+    const path = this.#reader.path(prefix);
+    if (!dryRun) await this.#becomeWritable();
+    try {
+      return (await removeEmptyFolders(path, dryRun)).count;
+    } catch (error) {
+      throw new StoreError(`the empty folders below ${prefix} could not be removed`, error);
+    }
+  }
+
+  /**
+   * Removes the files in the temporary folder that were last written more than `olderThanMs` milliseconds ago: what
+   * failed removals left. It must be longer than a fill may wait for its upstream. A dry run only finds them.
+   *
+   * @throws {StoreError} the folder could not be read, or a file not removed.
+   */
+  async removeLeftovers(olderThanMs: number, { dryRun = false }: { dryRun?: boolean } = {}): Promise<Removed> {
+    if (!dryRun) await this.#becomeWritable();
+    try {
+      return await this.#temporary.removeOlder(Date.now() - olderThanMs, dryRun);
+    } catch (error) {
+      throw new StoreError("what is left in the temporary folder could not be removed", error);
+    }
+  }
+
+  /**
+   * The size of the volume that the folder is on, and what is free of it for users without privileges, in bytes.
+   *
+   * @throws {StoreError} the system does not tell.
+   */
+  async volume(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
+    try {
+      const { bsize, blocks, bavail } = await statfs(this.#root);
+      return { totalBytes: bsize * blocks, freeBytes: bsize * bavail };
+    } catch (error) {
+      throw new StoreError(`the volume of ${this.#root} could not be looked up`, error);
     }
   }
 
   /** Whether a small file can be written now; throws `StoreError` where it cannot. */
   async probe(): Promise<void> {
     await this.#becomeWritable();
-    const path = join(this.temporaryPath, randomUUID());
+    const path = this.#temporary.newPath();
     try {
       await writeFile(path, format, { flag: "wx" });
     } catch (error) {
@@ -163,9 +207,12 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
+  /** Waits for what is being deleted, and gives the folder to others. Closing again does nothing. */
   async close(): Promise<void> {
     await this.#attempt.catch(() => undefined);
+    await this.#temporary.idle();
     this.#lock?.release();
+    this.#lock = undefined;
   }
 
   /** @throws {StoreError} `unwritable`, where the folder is still not ours. */
@@ -189,19 +236,6 @@ export class FilesystemStore implements ObjectStore {
     } finally {
       this.#attemptEndedAt = this.#now();
     }
-  }
-
-  /** What lies in the temporary folder when a process starts was left by one that was killed. */
-  async #sweep(): Promise<void> {
-    const folder = await opendir(this.temporaryPath);
-    for await (const entry of folder) {
-      await rm(join(this.temporaryPath, entry.name), { recursive: true, force: true });
-    }
-  }
-
-  #path(key: Key): string {
-    if (key.startsWith("/") || key.split("/").includes("..")) throw new StoreError(`${key} is not a key`, undefined);
-    return join(this.#root, key);
   }
 }
 

@@ -2,18 +2,30 @@ import { readFile, rm } from "node:fs/promises";
 import type { Key, ObjectInfo, ObjectStore, OpenObject, Source } from "./object-store.ts";
 import { StoreError } from "./object-store.ts";
 
+interface Held {
+  readonly bytes: Uint8Array;
+  readonly usedAt: number;
+}
+
 /** An object store that lives as long as the process: for tests. */
 export class MemoryStore implements ObjectStore {
-  readonly #objects = new Map<Key, Uint8Array>();
+  readonly #objects = new Map<Key, Held>();
+  readonly #now: () => number;
+
+  /** @param now Milliseconds since 1970. */
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
 
   async head(key: Key): Promise<ObjectInfo | undefined> {
-    const bytes = this.#objects.get(key);
-    return bytes && { key, sizeBytes: bytes.length };
+    const held = this.#objects.get(key);
+    return held && { key, sizeBytes: held.bytes.length, usedAt: held.usedAt };
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
-    const bytes = this.#objects.get(key);
-    if (bytes === undefined) return undefined;
+    const held = this.#objects.get(key);
+    if (held === undefined) return undefined;
+    const { bytes } = held;
     return {
       sizeBytes: bytes.length,
       async *read(span) {
@@ -25,15 +37,23 @@ export class MemoryStore implements ObjectStore {
 
   async put(key: Key, source: Source): Promise<void> {
     if (source instanceof Uint8Array) {
-      this.#objects.set(key, Uint8Array.from(source));
+      this.#objects.set(key, { bytes: Uint8Array.from(source), usedAt: this.#now() });
       return;
     }
     try {
-      this.#objects.set(key, await readFile(source.path));
+      this.#objects.set(key, { bytes: await readFile(source.path), usedAt: this.#now() });
       await rm(source.path);
     } catch (error) {
       throw new StoreError(`${key} could not be stored`, error);
     }
+  }
+
+  async move(from: Key, to: Key): Promise<boolean> {
+    const held = this.#objects.get(from);
+    if (held === undefined) return false;
+    this.#objects.delete(from);
+    this.#objects.set(to, held);
+    return true;
   }
 
   async delete(key: Key): Promise<void> {
@@ -41,8 +61,8 @@ export class MemoryStore implements ObjectStore {
   }
 
   async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
-    for (const [key, bytes] of this.#objects) {
-      if (key.startsWith(`${prefix}/`)) yield { key, sizeBytes: bytes.length };
+    for (const [key, { bytes, usedAt }] of this.#objects) {
+      if (key.startsWith(`${prefix}/`)) yield { key, sizeBytes: bytes.length, usedAt };
     }
   }
 

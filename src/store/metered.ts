@@ -1,7 +1,10 @@
 import { type ObjectStore, type OpenObject, StoreError } from "./object-store.ts";
 
 /** Told of each failed operation of a store. */
-export type StoreFailureListener = (operation: "head" | "get" | "put" | "delete" | "read", error: StoreError) => void;
+export type StoreFailureListener = (
+  operation: "head" | "get" | "put" | "move" | "delete" | "read",
+  error: StoreError,
+) => void;
 
 /** The same store, which tells `onFailure` of each `StoreError` before it is thrown. */
 export function meterStore(store: ObjectStore, onFailure: StoreFailureListener): ObjectStore {
@@ -33,6 +36,7 @@ export function meterStore(store: ObjectStore, onFailure: StoreFailureListener):
       return object && watchReads(object);
     },
     put: (key, source, options) => watch("put", store.put(key, source, options)),
+    move: (from, to) => watch("move", store.move(from, to)),
     delete: (key) => watch("delete", store.delete(key)),
     list: (prefix) => store.list(prefix),
     close: () => store.close(),

@@ -33,6 +33,22 @@ export interface OpenObject {
 export interface ObjectInfo {
   readonly key: Key;
   readonly sizeBytes: number;
+  /**
+   * The newest time that the storage itself keeps of the object, in milliseconds since 1970: when it was written, or
+   * read where that is noted. Coarse: by a day or more where reads are noted rarely or never. `move` keeps it.
+   */
+  readonly usedAt: number;
+}
+
+/** The part of an object store that changes nothing. What holds for `ObjectStore` holds here. */
+export interface ObjectReader {
+  head(key: Key): Promise<ObjectInfo | undefined>;
+  get(key: Key): Promise<OpenObject | undefined>;
+  /**
+   * All objects whose key starts with `prefix` (whole parts: `a/b` lists `a/b/c`, not `a/bc`), in no order. What comes
+   * or goes meanwhile may be listed or not; everything else is, once.
+   */
+  list(prefix: Key): AsyncIterable<ObjectInfo>;
 }
 
 /**
@@ -44,14 +60,15 @@ export interface ObjectInfo {
  *   it or leave it empty, so only content that is checked when it is read may be written so.
  * - Two `put`s to one key: one of them wins, whole.
  */
-export interface ObjectStore {
-  head(key: Key): Promise<ObjectInfo | undefined>;
-  get(key: Key): Promise<OpenObject | undefined>;
+export interface ObjectStore extends ObjectReader {
   put(key: Key, source: Source, options?: { durable?: boolean }): Promise<void>;
-  /** Removes an object; absent is fine. */
+  /**
+   * Gives an object another key, where it replaces what is there; false where there is nothing at `from`. Atomic as
+   * `put` is. When it resolves, the object outlives a power failure at its new key if it would have at the old one.
+   */
+  move(from: Key, to: Key): Promise<boolean>;
+  /** Removes an object; absent is fine. Resolves when its space is free, but for readers that have it open. */
   delete(key: Key): Promise<void>;
-  /** All objects whose key starts with `prefix` (whole parts: `a/b` lists `a/b/c`, not `a/bc`), in no order. */
-  list(prefix: Key): AsyncIterable<ObjectInfo>;
   close(): Promise<void>;
 }
 
@@ -63,6 +80,11 @@ export class StoreError extends Error {
 
   constructor(message: string, cause: unknown) {
     super(message, { cause });
-    this.code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+    this.code = codeOf(cause);
   }
+}
+
+/** The system's code for an error (`ENOENT`, …), where it has one. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

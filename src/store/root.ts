@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { access, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { acquireLock, type Lock } from "./lock.ts";
-import { StoreError } from "./object-store.ts";
+import { codeOf, StoreError } from "./object-store.ts";
 
 /** What the format file of a folder says that this version can read. */
 export const format = "entrepot 1\n";
@@ -101,8 +101,13 @@ export async function orAbsent<T>(operation: Promise<T>, message: string): Promi
   try {
     return await operation;
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR") return undefined;
+    if (isAbsence(error)) return undefined;
     throw new StoreError(message, error);
   }
+}
+
+/** Whether an error of the file system says that the path, or a folder on the way, does not exist. */
+export function isAbsence(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR";
 }

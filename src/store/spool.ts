@@ -9,7 +9,7 @@ import { Segments } from "./segments.ts";
 export interface SpoolOptions {
   /** The newest bytes that are kept in memory for readers that keep pace; each chunk counts for some bytes more. */
   readonly windowBytes: number;
-  /** How long one reader may hold up the others once the file cannot take more, in milliseconds. */
+  /** How long readers may hold up one that keeps pace once the file takes no more, in milliseconds. */
   readonly laggardMs: number;
   readonly pool: BufferPool;
 }
@@ -17,7 +17,7 @@ export interface SpoolOptions {
 /** What a chunk takes in memory besides its bytes: a body in chunks of one byte must not fill the memory. */
 const chunkOverheadBytes = 256;
 
-/** A reader's place in a spool; from `attach` to `detach`. */
+/** A reader's place in a spool; from `attach` to `leave`. */
 export interface SpoolReader {
   position: number;
 }
@@ -26,8 +26,8 @@ export interface SpoolReader {
  * A staging file that is read while it grows, by any number of readers, each at its own speed.
  *
  * The newest bytes also stay in memory (the *window*): readers that keep pace share those buffers, readers that do not
- * read the file. When the file fails (a full disk) the bytes go on through the window alone: the spool is *detached*,
- * `write` waits for the readers, and one that lags for too long loses its place, so that the rest can go on.
+ * read the file. When the file fails (a full disk), or is not to grow, the bytes go on through the window alone: the
+ * spool is *detached*, `write` waits for the readers, and one that holds up the others for too long loses its place.
  *
  * States: growing, then `end()` or `fail()`; `discard()` last, by the owner, once.
  */
@@ -103,6 +103,14 @@ export class Spool {
     if (!inOrder) this.#wake();
   }
 
+  /**
+   * From now on the file takes no more bytes, as if it had failed with `reason`; what it holds stays readable. Only the
+   * first reason counts.
+   */
+  detach(reason: StoreError): void {
+    this.#detached ??= reason;
+  }
+
   /** Every byte is here. */
   end(): void {
     this.#ended = true;
@@ -117,7 +125,7 @@ export class Spool {
 
   /**
    * Takes a place at the start, so that a detached spool keeps the bytes until this reader has begun. Who attaches must
-   * `detach`.
+   * `leave`.
    */
   attach(): SpoolReader {
     const reader: SpoolReader = { position: 0 };
@@ -126,7 +134,7 @@ export class Spool {
   }
 
   /** Gives the place up; the last reader of a discarded spool closes its file. */
-  async detach(reader: SpoolReader): Promise<void> {
+  async leave(reader: SpoolReader): Promise<void> {
     this.#readers.delete(reader);
     if (this.#detached !== undefined) this.#wake();
     if (this.#discarded && this.#readers.size === 0) await this.#closeFile();
@@ -138,6 +146,7 @@ export class Spool {
    */
   async *read(reader: SpoolReader, span: Span, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     reader.position = span.start;
+    if (this.#detached !== undefined) this.#wake();
     while (reader.position < span.end) {
       signal.throwIfAborted();
       const chunk = this.#fromWindow(reader.position, span.end);
@@ -177,20 +186,23 @@ export class Spool {
       for (let done = 0; done < bytes.length;) {
         done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
       }
+      // Detached meanwhile: who was told so takes no byte from then on to be in the file.
+      if (this.#detached !== undefined) return;
       this.#segments.add({ start: offset, end: offset + bytes.length });
       this.#filedBytes = this.#segments.contiguousBytes;
       this.#arrivedBytes = Math.max(this.#arrivedBytes, this.#filedBytes);
     } catch (error) {
-      this.#detached = new StoreError("the staging file could not be written", error);
+      this.detach(new StoreError("the staging file could not be written", error));
     }
   }
 
-  /** Waits until the window has room again: until its oldest bytes were read by all, or the laggard's time is up. */
+  /**
+   * Waits until the window has room again: until its oldest bytes were read by all, or those who lag have held up one
+   * that keeps pace for too long. Where nobody is held up there is no hurry: whose reader is stuck will end it.
+   */
   async #makeRoom(signal: AbortSignal): Promise<void> {
-    if (this.#windowBytes <= this.#options.windowBytes) return;
-    const deadline = AbortSignal.timeout(this.#options.laggardMs);
-    const either = AbortSignal.any([signal, deadline]);
-    while (this.#windowBytes > this.#options.windowBytes) {
+    let deadline: AbortSignal | undefined;
+    for (this.#trim(); this.#windowBytes > this.#options.windowBytes;) {
       signal.throwIfAborted();
       const oldest = this.#window[0];
       if (oldest === undefined) return;
@@ -199,14 +211,22 @@ export class Spool {
       const needed = [...this.#readers].some(
         ({ position }) => position < oldest.offset + oldest.bytes.length && (fromFile || position >= oldest.offset),
       );
-      if (!needed || deadline.aborted) {
+      if (!needed || deadline?.aborted) {
         this.#dropOldest();
-      } else {
-        await this.#change(either).catch((error: unknown) => {
-          if (signal.aborted) throw error;
-        });
+        continue;
       }
+      deadline = this.#isHeldUp() ? (deadline ?? AbortSignal.timeout(this.#options.laggardMs)) : undefined;
+      await this.#change(deadline === undefined ? signal : AbortSignal.any([signal, deadline])).catch(
+        (error: unknown) => {
+          if (signal.aborted) throw error;
+        },
+      );
     }
+  }
+
+  /** Whether a reader has all that has arrived and wants more. */
+  #isHeldUp(): boolean {
+    return [...this.#readers].some(({ position }) => position >= this.#arrivedBytes && position !== Infinity);
   }
 
   /** Drops what is over the window's size and safe in the file. */

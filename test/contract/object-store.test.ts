@@ -88,9 +88,9 @@ async function read(store: ObjectStore, key: Key): Promise<Buffer> {
 
 async function list(store: ObjectStore, prefix: string): Promise<string[]> {
   const found: string[] = [];
-  for await (const { key, sizeBytes } of store.list(prefix as Key)) {
-    assert.equal(sizeBytes, (await store.head(key))?.sizeBytes);
-    found.push(key);
+  for await (const info of store.list(prefix as Key)) {
+    assert.deepEqual(info, await store.head(info.key));
+    found.push(info.key);
   }
   return found.toSorted();
 }
@@ -119,7 +119,7 @@ for (const [name, setup] of Object.entries(drivers)) {
       const bytes = Buffer.from("exact bytes");
       await store.put(one, bytes);
       bytes.fill(0);
-      assert.deepEqual(await store.head(one), { key: one, sizeBytes: 11 });
+      assert.deepEqual({ ...(await store.head(one)), usedAt: 0 }, { key: one, sizeBytes: 11, usedAt: 0 });
       assert.equal(
         await open(store, one).then(async (object) => {
           await object.close();
@@ -247,6 +247,72 @@ for (const [name, setup] of Object.entries(drivers)) {
       });
       assert.equal((await read(store, one)).toString(), "kept");
       assert.deepEqual(await list(store, "blobs"), [one]);
+    });
+
+    test("an object's last use is a time in whole milliseconds, at least about when it was written", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const before = Date.now();
+      await store.put(one, Buffer.from("object"));
+      const { usedAt = 0 } = (await store.head(one)) ?? {};
+      // A file system's clock ticks some times a second only.
+      assert.ok(usedAt >= before - 1_000 && usedAt <= Date.now() + 1_000, `${usedAt}, written at ${before}`);
+      assert.ok(Number.isInteger(usedAt));
+      await store.move(one, two);
+      assert.equal((await store.head(two))?.usedAt, usedAt);
+    });
+
+    test("a move gives an object another key, and replaces what is there", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const elsewhere = "quarantine/sha256/x" as Key;
+      await store.put(one, Buffer.from("moved"));
+      assert.equal(await store.move(one, elsewhere), true);
+      assert.equal(await store.head(one), undefined);
+      assert.equal((await read(store, elsewhere)).toString(), "moved");
+      await store.put(two, Buffer.from("replaced"));
+      const object = await open(store, two);
+      assert.equal(await store.move(elsewhere, two), true);
+      assert.equal((await read(store, two)).toString(), "moved");
+      assert.equal((await collect(object)).toString(), "replaced");
+      await object.close();
+      assert.deepEqual(await list(store, "blobs"), [two]);
+      assert.deepEqual(await list(store, "quarantine"), []);
+      assert.equal(await store.move(two, two), true);
+      assert.equal((await read(store, two)).toString(), "moved");
+    });
+
+    test("what is absent is not moved, and leaves what is at the other key", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      await store.put(two, Buffer.from("kept"));
+      for (const key of [one, "blobs", "blobs/sha256/00", `${two}/part`]) {
+        assert.equal(await store.move(key as Key, two), false, key);
+      }
+      assert.equal((await read(store, two)).toString(), "kept");
+      assert.deepEqual(await list(store, "blobs"), [two]);
+    });
+
+    test("of several moves of one object, one succeeds; readers see it whole throughout", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const keys = [one, two, "quarantine/sha256/x" as Key];
+      await store.put(two, Buffer.from("the object"));
+      for (let round = 0; round < 20; round++) {
+        const from = keys[(round + 1) % 3] ?? one;
+        const to = keys[(round + 2) % 3] ?? one;
+        const moves = Array.from({ length: 3 }, () => store.move(from, to));
+        const seen = await Promise.all(
+          [from, to].map(async (key) => {
+            const object = await store.get(key);
+            const bytes = object && (await collect(object)).toString();
+            await object?.close();
+            return bytes ?? "the object";
+          }),
+        );
+        assert.deepEqual(seen, ["the object", "the object"]);
+        assert.equal((await Promise.all(moves)).filter(Boolean).length, 1);
+      }
     });
 
     test("list goes by whole parts, at any depth", async () => {

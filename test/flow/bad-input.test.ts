@@ -187,7 +187,7 @@ let tree: string[];
 
 /** All that is on disk, folders too. */
 async function readTree(): Promise<string[]> {
-  return (await readdir(mirror.root, { recursive: true })).filter((path) => !path.startsWith("lock")).toSorted();
+  return (await readdir(mirror.root, { recursive: true })).filter((path) => !/^(?:lock|ledger)/.test(path)).toSorted();
 }
 
 before(async () => {

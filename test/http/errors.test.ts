@@ -34,6 +34,7 @@ function failing(error: Error): FakeRegistry {
     manifest: fail,
     statBlob: fail,
     openBlob: fail,
+    storeBlob: fail,
     tags: fail,
     referrers: fail,
   };

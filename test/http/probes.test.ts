@@ -11,7 +11,7 @@ function options(reasons: readonly string[], admin = true): ProbeOptions {
   return {
     admin,
     metrics,
-    health: { reasonsAgainst: async () => reasons, details: () => ({ version: "1.2.3", fills: 0 }) },
+    health: { reasonsAgainst: () => reasons, details: async () => ({ version: "1.2.3", fills: 0 }) },
   };
 }
 
@@ -63,16 +63,16 @@ test("/ and /healthz are 200 as long as the process answers", async () => {
 test("/readyz says whether, and why not", async () => {
   const ready = await answer("/readyz", options([]));
   assert.deepEqual([ready.status, ready.text], [200, "ready\n"]);
-  const not = await answer("/readyz", options(["the process is stopping", "the disk is full"]));
-  assert.deepEqual([not.status, not.text], [503, "the process is stopping\nthe disk is full\n"]);
+  const not = await answer("/readyz", options(["the process is stopping", "it is told to"]));
+  assert.deepEqual([not.status, not.text], [503, "the process is stopping\nit is told to\n"]);
 });
 
 test("details are for the administration's listener only", async () => {
-  const details = await answer("/readyz?verbose", options(["the disk is full"]));
+  const details = await answer("/readyz?verbose", options(["the process is stopping"]));
   assert.equal(details.status, 503);
   assert.deepEqual(JSON.parse(details.text), {
     ready: false,
-    reasons: ["the disk is full"],
+    reasons: ["the process is stopping"],
     version: "1.2.3",
     fills: 0,
   });

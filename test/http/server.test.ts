@@ -28,7 +28,7 @@ async function start(
 ): Promise<TestServer> {
   const destination = new Writable({ write: (_chunk, _encoding, done) => done() });
   const log = await createLogger({ level: "info", format: "json", destination });
-  const health = { reasonsAgainst: async () => [], details: () => ({ version: "1", fills: 0 }) };
+  const health = { reasonsAgainst: () => [], details: async () => ({ version: "1", fills: 0 }) };
   const server = await listen(address, { handler, probes: { admin: false, metrics, health }, log, metrics });
   return {
     ...server,

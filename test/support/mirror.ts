@@ -20,6 +20,8 @@ export const quickDefaults: UpstreamDefaults = {
   headerTimeoutMs: 2_000,
   idleTimeoutMs: 2_000,
   retries: 1,
+  maxBytes: undefined,
+  prefetch: "none",
 };
 
 /** How a mirror for a test differs from the usual one. */
@@ -93,7 +95,20 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     defaultNamespace: "docker.io",
     defaultUpstreamNamespace: "docker.io",
     checkCacheDigest: false,
-    storage: { type: "filesystem", root },
+    storage: {
+      type: "filesystem",
+      root,
+      maxSize: undefined,
+      minFree: { kind: "bytes", bytes: 0 },
+      highWatermark: 0.95,
+      lowWatermark: 0.9,
+      maxObjectBytes: undefined,
+      pins: [],
+    },
+    verify: { intervalMs: Infinity, bytesPerSecond: 50 * 1024 * 1024 },
+    warm: { images: [], file: undefined, platforms: [], intervalMs: 6 * 3_600_000, parallel: 4 },
+    adminToken: undefined,
+    adminTokenFile: undefined,
     upstreams: [listed({ namespace: "docker.io", host, ...options.upstream }), ...(options.others ?? []).map(listed)],
     upstreamDefaults: quickDefaults,
     allowUnlisted: true,

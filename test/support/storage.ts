@@ -11,7 +11,7 @@ export interface Stored {
   readonly blobs: readonly Digest[];
   /** Names in the folder of unfinished files. */
   readonly temporary: readonly string[];
-  /** All files by their path in the folder, but for the lock; sorted. */
+  /** All files by their path in the folder, but for the lock and the ledger; sorted. */
   readonly files: readonly string[];
 }
 
@@ -24,7 +24,7 @@ export async function inspectStorage(root: string): Promise<Stored> {
   const files = entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) => relative(root, join(entry.parentPath, entry.name)))
-    .filter((path) => !path.startsWith("lock"))
+    .filter((path) => !/^(?:lock|ledger)/.test(path))
     .toSorted();
   const blobs: Digest[] = [];
   for (const path of files.filter((each) => each.startsWith("blobs/"))) {

@@ -37,10 +37,15 @@ async function run(
       err += text;
     },
   };
-  const exitCode = await runCommandLine(args, terminal, "1.2.3", async (config) => {
-    served = config;
-    return 7;
-  });
+  const actions = {
+    serve: async (config: Config): Promise<number> => {
+      served = config;
+      return 7;
+    },
+    openStore: () => assert.fail("no store is opened here"),
+  };
+  const person = { screen: undefined, ask: undefined, onInterrupt: () => () => undefined };
+  const exitCode = await runCommandLine(args, terminal, "1.2.3", actions, person);
   return { exitCode, out, err, served };
 }
 
@@ -52,6 +57,7 @@ describe("serving", () => {
     ["the predecessor's order", ["--listen", "a:1", "filesystem", "--root", "/d"], "/d", 1],
     ["flags behind the command", ["filesystem", "--root", "/d", "--listen", "a:1"], "/d", 1],
     ["filesystem without root", ["filesystem"], "./data", 8080],
+    ["limits without a command", ["--max-size", "10GiB", "--min-free=1%", "--max-object-size", "none"], "./data", 8080],
     ["a switch before the command", ["--check-cache-digest", "filesystem", "--root", "/d"], "/d", 8080],
   ];
   for (const [name, args, root, port] of cases) {
@@ -73,6 +79,10 @@ describe("serving", () => {
       defaultUpstreamNamespace: ["aa.io", "b.io"],
       upstreamConfigFile: ["u.yaml", "wrong"],
       upstreamCredentials: ['{"c.io": {"username": "u", "password": "p"}}', "wrong"],
+      adminTokenFile: ["/a/token", "/b/token"],
+      maxSize: ["10GiB", "wrong"],
+      minFree: ["1GiB", "wrong"],
+      maxObjectSize: ["1MiB", "wrong"],
       logLevel: ["trace", "wrong"],
       logFormat: ["pretty", "wrong"],
       root: ["/a", "/b"],
@@ -94,6 +104,10 @@ describe("serving", () => {
     assert.equal(served.defaultUpstreamNamespace, "aa.io");
     assert.equal(served.checkCacheDigest, true);
     assert.equal(served.storage.root, "/a");
+    assert.equal(served.adminTokenFile, "/a/token");
+    assert.deepEqual(served.storage.maxSize, { kind: "bytes", bytes: 10 * 1024 ** 3 });
+    assert.deepEqual(served.storage.minFree, { kind: "bytes", bytes: 1024 ** 3 });
+    assert.equal(served.storage.maxObjectBytes, 1024 ** 2);
     assert.equal(served.shutdownTimeoutMs, 1_000);
     assert.deepEqual(served.log, { level: "trace", format: "pretty" });
     assert.deepEqual(
@@ -165,7 +179,10 @@ describe("what is asked for wrongly: one line, exit code 2, nothing on standard 
     [["--lisen", "a:1"], /^entrepot: unknown option '--lisen'\n\(Did you mean --listen\?\)\n$/],
     [["--listen"], /^entrepot: option '--listen <address>' argument missing\n$/],
     [["--listen", "x"], /^entrepot: --listen: expected host:port.*\n$/],
-    [["chek"], /^entrepot: unknown command "chek"; the commands are filesystem, s3, check, version\n$/],
+    [
+      ["chek"],
+      /^entrepot: unknown command "chek"; the commands are filesystem, s3, check, version, ls, du, purge, pin, unpin, evict, verify, warm, jobs\n$/,
+    ],
     [["check", "foo"], /^entrepot: unknown command "foo"; the commands are filesystem, s3\n$/],
     [["filesystem", "foo"], /^entrepot: unexpected word "foo" after filesystem\n$/],
     [["s3"], /^entrepot: S3 storage is not in this version; use `filesystem --root DIR`\n$/],

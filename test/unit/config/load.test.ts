@@ -27,6 +27,21 @@ const tunables = {
   headerTimeoutMs: 20_000,
   idleTimeoutMs: 30_000,
   retries: 3,
+  maxBytes: undefined,
+  prefetch: "none",
+};
+
+const gib = 1024 ** 3;
+
+const storage: Config["storage"] = {
+  type: "filesystem",
+  root: "./data",
+  maxSize: { kind: "share", share: 0.9 },
+  minFree: { kind: "share", share: 0.05 },
+  highWatermark: 0.95,
+  lowWatermark: 0.9,
+  maxObjectBytes: undefined,
+  pins: [],
 };
 
 const plainEndpoint = {
@@ -69,7 +84,11 @@ test("without any setting, the defaults", () => {
     defaultNamespace: "docker.io",
     defaultUpstreamNamespace: "docker.io",
     checkCacheDigest: false,
-    storage: { type: "filesystem", root: "./data" },
+    storage,
+    verify: { intervalMs: 7 * day, bytesPerSecond: 50 * 1024 ** 2 },
+    warm: { images: [], file: undefined, platforms: [], intervalMs: day / 4, parallel: 4 },
+    adminToken: undefined,
+    adminTokenFile: undefined,
     upstreams: [dockerHub],
     upstreamDefaults: tunables,
     allowUnlisted: true,
@@ -90,6 +109,8 @@ test("every key of a file has its effect", () => {
     keepDeleted: false,
     negativeTtlMs: 0,
     rateLimitReserve: 0.25,
+    maxBytes: 10 * gib,
+    prefetch: "platform" as const,
   };
   const config = loadFile(
     `
@@ -98,7 +119,18 @@ admin_listen: unix:/run/admin.sock
 default_namespace: quay.io
 default_upstream_namespace: ghcr.io
 check_cache_digest: true
-storage: { type: filesystem, root: /srv }
+admin_token: \${TOKEN}
+storage:
+  type: filesystem
+  root: /srv
+  max_size: 1.5TB
+  min_free: 0B
+  high_watermark: 80%
+  low_watermark: 12.5%
+  max_object_size: 2GiB
+  pin: [Quay.io:443/team/**, "docker.io/*:lts"]
+verify: { interval: never, rate: 1MB/s }
+warm: { images: [alpine, "quay.io/team/app:1"], file: list.txt, platforms: [linux/arm/v7], interval: 30d, parallel: 64 }
 allow_unlisted: [Quay.io, "*.example.com"]
 log: { level: debug, format: pretty }
 shutdown_timeout: 0s
@@ -112,6 +144,8 @@ upstream_defaults:
   keep_deleted: false
   negative_ttl: 0s
   rate_limit_reserve: 25%
+  max_size: 10GiB
+  prefetch: platform
 upstreams:
   - namespace: quay.io
     host: mirror.example.com:5000
@@ -149,9 +183,11 @@ upstreams:
     header_timeout: 2s
     idle_timeout: 3s
     retries: 0
+    max_size: 1GiB
+    prefetch: none
     server_names: [Quay.Mirror.example.com]
 `,
-    { files: pems },
+    { files: pems, env: { TOKEN: "0123456789abcdef" } },
   );
   assert.deepEqual(config, {
     listen: { kind: "tcp", host: "::", port: 80 },
@@ -159,7 +195,26 @@ upstreams:
     defaultNamespace: "quay.io",
     defaultUpstreamNamespace: "ghcr.io",
     checkCacheDigest: true,
-    storage: { type: "filesystem", root: "/srv" },
+    storage: {
+      type: "filesystem",
+      root: "/srv",
+      maxSize: { kind: "bytes", bytes: 1.5e12 },
+      minFree: { kind: "bytes", bytes: 0 },
+      highWatermark: 0.8,
+      lowWatermark: 0.125,
+      maxObjectBytes: 2 * gib,
+      pins: ["quay.io/team/**", "docker.io/library/*:lts"],
+    },
+    verify: { intervalMs: Number.POSITIVE_INFINITY, bytesPerSecond: 1_000_000 },
+    warm: {
+      images: ["alpine", "quay.io/team/app:1"],
+      file: "list.txt",
+      platforms: ["linux/arm/v7"],
+      intervalMs: 30 * day,
+      parallel: 64,
+    },
+    adminToken: "0123456789abcdef",
+    adminTokenFile: undefined,
     allowUnlisted: ["quay.io", "*.example.com"],
     proxyEnvironment: noProxies,
     log: { level: "debug", format: "pretty" },
@@ -213,16 +268,35 @@ upstreams:
         headerTimeoutMs: 2_000,
         idleTimeoutMs: 3_000,
         retries: 0,
+        maxBytes: gib,
+        prefetch: "none",
         serverNames: ["quay.mirror.example.com"],
       },
     ],
   });
 });
 
+test("no limit can be written as none or null, and in an entry against the defaults", () => {
+  for (const none of ["none", "null"]) {
+    const config = loadFile(`
+storage: { max_size: ${none}, max_object_size: ${none} }
+upstream_defaults: { max_size: 1GiB, blob_invalidation_time: forever }
+upstreams:
+  - { namespace: quay.io, host: quay.io, max_size: ${none} }
+  - { namespace: ghcr.io, host: ghcr.io }
+`);
+    assert.deepEqual(config.storage, { ...storage, maxSize: undefined });
+    assert.equal(upstream(config, "quay.io").maxBytes, undefined);
+    assert.equal(upstream(config, "ghcr.io").maxBytes, gib);
+    assert.equal(upstream(config, "ghcr.io").blobInvalidationMs, Number.POSITIVE_INFINITY);
+  }
+});
+
 describe("flags beat the environment, which beats the file", () => {
   const files = {
     "c.yaml": `{listen: "a:1", admin_listen: "a:11", default_namespace: a.io, default_upstream_namespace: a.io,
-                check_cache_digest: false, storage: {root: /a}, log: {level: trace, format: json}}`,
+                check_cache_digest: false, admin_token_file: /a/token,
+                storage: {root: /a, max_size: 1GiB, min_free: 1%, max_object_size: 1MB}, log: {level: trace, format: json}}`,
     "none.yaml": "",
   };
   const env = {
@@ -230,7 +304,11 @@ describe("flags beat the environment, which beats the file", () => {
     ADMIN_LISTEN: "b:22",
     DEFAULT_NAMESPACE: "b.io",
     DEFAULT_UPSTREAM_NAMESPACE: "b.io",
+    ADMIN_TOKEN_FILE: "/b/token",
     CHECK_CACHE_DIGEST: "1",
+    MAX_SIZE: "2GiB",
+    MIN_FREE: "2%",
+    MAX_OBJECT_SIZE: "2MB",
     FILESYSTEM_ROOT: "/b",
     LOG_LEVEL: "warn",
     LOG_FORMAT: "pretty",
@@ -241,7 +319,11 @@ describe("flags beat the environment, which beats the file", () => {
     adminListen: "c:33",
     defaultNamespace: "c.io",
     defaultUpstreamNamespace: "c.io",
+    adminTokenFile: "/c/token",
     checkCacheDigest: true,
+    maxSize: "none",
+    minFree: "3B",
+    maxObjectSize: "none",
     root: "/c",
     logLevel: "error",
     logFormat: "json",
@@ -252,21 +334,55 @@ describe("flags beat the environment, which beats the file", () => {
     config.defaultNamespace,
     config.defaultUpstreamNamespace,
     config.checkCacheDigest,
-    config.storage.root,
+    config.adminTokenFile,
+    config.storage,
     config.log,
   ];
+  const bytes = (amount: number): unknown => ({ kind: "bytes", bytes: amount });
   const tcp = (host: string, port: number): unknown => ({ kind: "tcp", host, port });
 
   test("file", () => {
-    const expected = [tcp("a", 1), tcp("a", 11), "a.io", "a.io", false, "/a", { level: "trace", format: "json" }];
+    const own = { root: "/a", maxSize: bytes(gib), minFree: { kind: "share", share: 0.01 }, maxObjectBytes: 1e6 };
+    const limits = { ...storage, ...own };
+    const expected = [
+      tcp("a", 1),
+      tcp("a", 11),
+      "a.io",
+      "a.io",
+      false,
+      "/a/token",
+      limits,
+      { level: "trace", format: "json" },
+    ];
     assert.deepEqual(view(load({ flags: { config: "c.yaml" }, files })), expected);
   });
   test("environment", () => {
-    const expected = [tcp("b", 2), tcp("b", 22), "b.io", "b.io", true, "/b", { level: "warn", format: "pretty" }];
+    const own = { root: "/b", maxSize: bytes(2 * gib), minFree: { kind: "share", share: 0.02 }, maxObjectBytes: 2e6 };
+    const limits = { ...storage, ...own };
+    const expected = [
+      tcp("b", 2),
+      tcp("b", 22),
+      "b.io",
+      "b.io",
+      true,
+      "/b/token",
+      limits,
+      { level: "warn", format: "pretty" },
+    ];
     assert.deepEqual(view(load({ env, files })), expected);
   });
   test("flags", () => {
-    const expected = [tcp("c", 3), tcp("c", 33), "c.io", "c.io", true, "/c", { level: "error", format: "json" }];
+    const limits = { ...storage, root: "/c", maxSize: undefined, minFree: bytes(3) };
+    const expected = [
+      tcp("c", 3),
+      tcp("c", 33),
+      "c.io",
+      "c.io",
+      true,
+      "/c/token",
+      limits,
+      { level: "error", format: "json" },
+    ];
     assert.deepEqual(view(load({ flags, env, files })), expected);
   });
   test("--config beats CONFIG", () => {

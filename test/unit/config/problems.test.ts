@@ -117,6 +117,83 @@ describe("what is wrong in a file is said with file, line and key", () => {
     ["an unknown storage", "storage: {type: tape}", 'c.yaml:1: storage.type: expected "filesystem"'],
     ["an empty root", "storage: {root: ''}", /^c\.yaml:1: storage\.root: expected a folder's path/],
     [
+      "a size without unit",
+      "storage: {max_size: 500}",
+      'c.yaml:1: storage.max_size: needs a unit or a percent sign, as in "50GiB" or "90%"',
+    ],
+    [
+      "the same in quotes",
+      "storage: {min_free: '0'}",
+      'c.yaml:1: storage.min_free: needs a unit or a percent sign, as in "50GiB" or "90%"',
+    ],
+    ["an unknown unit of size", upstreamWith("max_size: 5 GB/s"), /upstreams\[0\]\.max_size: expected a size such as/],
+    ["a namespace's size without unit", upstreamWith("max_size: 5"), /upstreams\[0\]\.max_size: a size needs a unit/],
+    ["an object's size without unit", "storage: {max_object_size: '5'}", /max_object_size: a size needs a unit/],
+    ["a size of nothing", "storage: {max_size: 0%}", /storage\.max_size: must be more than nothing, or "none" for no/],
+    ["an object's of nothing", "storage: {max_object_size: 0B}", /max_object_size: must be more than nothing/],
+    ["a share of more than the volume", "storage: {min_free: 101%}", /min_free: expected a share from 0% to 100%/],
+    ["a share for a namespace", "upstream_defaults: {max_size: 5%}", /max_size: expected a size such as "500MB"/],
+    [
+      "a watermark without percent sign",
+      "storage: {low_watermark: 0.8}",
+      /low_watermark: a share needs a percent sign/,
+    ],
+    [
+      "watermarks the wrong way round",
+      "storage:\n  low_watermark: 96%",
+      'c.yaml:1: storage.high_watermark: must be more than low_watermark, which is 96%; got "95%"',
+    ],
+    [
+      "equal watermarks",
+      "storage:\n  root: /a\n  high_watermark: 90%",
+      'c.yaml:3: storage.high_watermark: must be more than low_watermark, which is 90%; got "90%"',
+    ],
+    [
+      "a watermark of nothing",
+      "storage:\n  low_watermark: 0%\n  high_watermark: 0%",
+      "c.yaml:2: storage.low_watermark: must be more than 0%",
+    ],
+    [
+      "a pin without namespace",
+      "storage:\n  pin:\n    - alpine",
+      /^c\.yaml:3: storage\.pin\[0\]: .*begins with a registry/,
+    ],
+    ["an unknown prefetch", upstreamWith("prefetch: all"), /prefetch: expected one of none, platform, got "all"$/],
+    [
+      "a blob's time that is no duration",
+      upstreamWith("blob_invalidation_time: never"),
+      /blob_invalidation_time: expected a/,
+    ],
+    ["verifying all the time", "verify: {interval: 0s}", 'c.yaml:1: verify.interval: must be longer than 0s, got "0s"'],
+    [
+      "an interval without unit",
+      "verify: {interval: 7}",
+      /^c\.yaml:1: verify\.interval: a duration needs a unit: write "7s"/,
+    ],
+    [
+      "an unknown word for an interval",
+      "verify: {interval: forever}",
+      /^c\.yaml:1: verify\.interval: expected a duration/,
+    ],
+    ["warming without end", "warm: {interval: never}", /^c\.yaml:1: warm\.interval: expected a duration/],
+    ["warming all the time", "warm: {interval: 0s}", /^c\.yaml:1: warm\.interval: must be longer than 0s/],
+    ["a rate of nothing", "verify: {rate: 0MB/s}", 'c.yaml:1: verify.rate: must be more than 0, such as "50MiB/s"'],
+    ["a rate without unit", "verify: {rate: 50}", /^c\.yaml:1: verify\.rate: a size needs a unit/],
+    [
+      "no platform",
+      "warm: {platforms: [amd64]}",
+      /^c\.yaml:1: warm\.platforms\[0\]: expected a platform such as .*"amd64"$/,
+    ],
+    ["no image", "warm: {images: ['https://a.io/b']}", /^c\.yaml:1: warm\.images\[0\]: expected an image such as/],
+    ["too many at one time", "warm: {parallel: 65}", /^c\.yaml:1: warm\.parallel: must be at most 64, got 65$/],
+    ["a short token", "admin_token: 0123456789abcde", /^c\.yaml:1: admin_token: must be at least 16 printable/],
+    ["a token of digits", "admin_token: 1234567890123456", "c.yaml:1: admin_token: expected text; put it in quotes"],
+    [
+      "a token twice",
+      "admin_token: 0123456789abcdef\nadmin_token_file: f",
+      "c.yaml:2: admin_token_file: not together with `admin_token`",
+    ],
+    [
       "allow_unlisted as text",
       "allow_unlisted: maybe",
       /^c\.yaml:1: allow_unlisted: expected true, false or a list of names .*, got "maybe"$/,
@@ -178,6 +255,12 @@ describe("what is wrong elsewhere is said with flag, variable or file", () => {
       "a flag over a key of the file",
       { flags: { config: "f", logLevel: "x" }, files: { f: "log: {level: info}" } },
       /^--log-level: expected one of/,
+    ],
+    ["a limit", { flags: { maxSize: "5" } }, '--max-size: needs a unit or a percent sign, as in "50GiB" or "90%"'],
+    [
+      "a token's file besides a token",
+      { flags: { config: "f", adminTokenFile: "t" }, files: { f: "admin_token: 0123456789abcdef" } },
+      "--admin-token-file: not together with `admin_token`",
     ],
     [
       "no boolean",
@@ -284,6 +367,9 @@ describe("no message repeats a secret", () => {
     upstreamWith("username: u", `pasword: ${secret}`),
     `- {namespace: a.io, host: "user:${secret}@a.io"}`,
     `- {namespace: "user:${secret}@a.io", host: a.io}`,
+    `admin_token: ${secret}`,
+    `admin_token: "${secret}\\n0123456789"`,
+    `admin_token: [${secret}]`,
   ];
   for (const content of contents) {
     test(JSON.stringify(content), () => {

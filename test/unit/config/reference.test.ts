@@ -183,6 +183,17 @@ describe("the JSON Schema", () => {
     { upstreams: [{ namespace: "a.io", host: "a.io", accounts: [{ user: "u" }] }] },
     { upstreams: [{ namespace: "a.io", host: "a.io", credentials_by_repository: [{ username: "u", password: "p" }] }] },
     { storage: { type: "s3" } },
+    { storage: { max_size: 500 } },
+    { storage: { max_size: "500" } },
+    { storage: { max_size: "500Gi" } },
+    { storage: { min_free: "none" } },
+    { storage: { pin: "docker.io/**" } },
+    { upstream_defaults: { max_size: "90%" } },
+    { upstream_defaults: { prefetch: true } },
+    { verify: { interval: "forever" } },
+    { verify: { rate: "50MiB/h" } },
+    { warm: { interval: "never" } },
+    { warm: { parallel: 0 } },
   ];
   for (const value of refused) {
     test(`refuses ${JSON.stringify(value)}, as the program does`, () => {

@@ -7,13 +7,24 @@ import { load, loadFile, pems } from "./loading.ts";
 const rich = `
 listen: "[::1]:80"
 admin_listen: unix:/run/a.sock
+admin_token_file: "/run/$\${odd}"
+storage:
+  max_size: 1.5TiB
+  min_free: 0B
+  high_watermark: 50%
+  low_watermark: 33.3333%
+  max_object_size: 1234567B
+  pin: ["docker.io/library/*:lts", "quay.io/**"]
+verify: { interval: never, rate: 1500kB }
+warm: { images: ["alpine:3"], file: "\${not}", platforms: [linux/amd64], interval: 30d, parallel: 1 }
 check_cache_digest: true
 allow_unlisted: ["*.example.com"]
 log: { level: warn, format: pretty }
 shutdown_timeout: 1m 5s
-upstream_defaults: { stale_if_error: 90s, user_agent: me/1 }
+upstream_defaults: { stale_if_error: 90s, user_agent: me/1, max_size: 20GB, prefetch: platform }
 upstreams:
   - { namespace: quay.io, host: a.example.com:5000, tls: false, retries: 0, server_names: [q.example.com],
+      max_size: none, prefetch: none, blob_invalidation_time: forever,
       username: the-user, password: hunter2, manifest_invalidation_time: 0s, stale_if_error: forever }
   - namespace: rich.example.com
     host: rich.example.com
@@ -89,6 +100,13 @@ describe("formatConfig", () => {
       assert.deepEqual(loadFile(formatConfig(config), { env, files: pems }), hide(config));
     });
   }
+
+  test("hides the token, by a text that is not taken for one", () => {
+    const text = formatConfig(loadFile("admin_token: hunter2-and-some-more"));
+    assert.match(text, /^admin_token: "\[hidden\]"$/m);
+    assert.ok(!text.includes("hunter2"));
+    assert.throws(() => loadFile(text), { name: "ConfigError", message: /admin_token: must be at least 16/ });
+  });
 
   test("hides user names, passwords, headers and proxies' users, from wherever they come", () => {
     const more = { UPSTREAM_CREDENTIALS: '{"ghcr.io": {"username": "env-user", "password": "env-secret"}}' };

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { blobKey } from "../../../src/registry/layout.ts";
 import type { CacheStatus, PullRegistry } from "../../../src/registry/registry.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
@@ -192,28 +191,6 @@ test("an upstream that fails is an error for what is cold, and nothing for what 
   await assert.rejects(mirror.openBlob(b, digest), error);
   await assert.rejects(mirror.openBlob(a, digestOf(Buffer.from("cold"))), error);
   await assert.rejects(mirror.statBlob(a, digestOf(Buffer.from("cold"))), error);
-});
-
-test("with the check on, a damaged blob is never complete, is removed, and is fetched anew", async () => {
-  await using subject = await createFakeMirror({ checkDigest: true });
-  const { mirror, upstream, store } = subject;
-  const digest = upstream.addBlob(a, bytes);
-  await pull(mirror, a, digest);
-  await subject.idle();
-  assert.deepEqual(await pull(mirror, a, digest), [bytes, { hit: true }]);
-  const damaged = Buffer.from(bytes);
-  damaged[100] = (damaged[100] ?? 0) ^ 1;
-  await store.put(blobKey(digest), damaged);
-  const answer = await mirror.openBlob(a, digest);
-  assert.ok(answer !== undefined);
-  let length = 0;
-  await assert.rejects(async () => {
-    for await (const chunk of answer.value.read({ start: 50_000, end: 150_000 }, never())) length += chunk.length;
-  }, /damaged, and was removed/);
-  assert.equal(length, 100_000 - 16 * 1024);
-  await answer.value.close();
-  assert.equal((await pull(mirror, a, digest))?.[0].equals(bytes), true);
-  assert.equal(upstream.asked.length, 2);
 });
 
 test("a link to what is not stored is no hit", async () => {

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { digestOf, parseDigest } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { Content, type ContentLimits, type TagRecord } from "../../../src/registry/content.ts";
+import type { ContentLimits, TagRecord } from "../../../src/registry/content.ts";
 import { blobKey, linkKey, pageKey, type RepositoryId, tagKey } from "../../../src/registry/layout.ts";
 import type { ManifestContent, Page } from "../../../src/registry/registry.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { openContent } from "../../support/books.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn } from "../../support/event-loop.ts";
 import { mediaTypes } from "../../support/image.ts";
@@ -39,6 +40,7 @@ function countReads(store: ObjectStore): { readonly store: ObjectStore; readonly
         return store.get(key);
       },
       put: (key, source, options) => store.put(key, source, options),
+      move: (from, to) => store.move(from, to),
       delete: (key) => store.delete(key),
       list: (prefix) => store.list(prefix),
       close: () => store.close(),
@@ -50,13 +52,13 @@ const page: Page = { document: { tags: ["a"] }, nextQuery: "last=a", filtersAppl
 
 test("what is stored is there for the next process", async () => {
   const store = new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const manifest = manifestOf("1");
   await content.storeManifest(id, manifest, []);
   await content.setTag(id, latest, recordOf(manifest));
   await content.addLink(id, digestOf(Buffer.from("blob")), { mediaType: "a/b", sizeBytes: 4 });
   await content.setPage(id, "tags", "n=1", page);
-  const next = new Content(store);
+  const next = openContent(store);
   assert.deepEqual(await next.manifest(id, manifest.descriptor.digest), manifest);
   assert.deepEqual(await next.tag(id, latest), recordOf(manifest));
   assert.deepEqual(await next.link(id, digestOf(Buffer.from("blob"))), { mediaType: "a/b", sizeBytes: 4 });
@@ -68,7 +70,7 @@ test("what is stored is there for the next process", async () => {
 
 test("pages of requests that clients make up take a bounded number of places, and none another's", async () => {
   const store = new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const nth = (index: number): Page => ({ ...page, document: { tags: [String(index)] } });
   await content.setPage(id, "tags", "", page);
   for (let index = 0; index < 2_000; index++) await content.setPage(id, "tags", `x=${index}`, nth(index));
@@ -84,7 +86,7 @@ test("pages of requests that clients make up take a bounded number of places, an
 });
 
 test("a repository has what it has a link to, whatever is stored", async () => {
-  const content = new Content(new MemoryStore());
+  const content = openContent(new MemoryStore());
   const manifest = manifestOf("1");
   await content.storeManifest(id, manifest, [
     { mediaType: mediaTypes.config, digest: digestOf(Buffer.from("c")), size: 1 },
@@ -112,21 +114,22 @@ test("torn records are as good as absent", async () => {
     { ...recordOf(manifest), mediaType: 5 },
   ].map((record) => JSON.stringify(record));
   for (const text of [...torn, ...wrong]) {
-    const content = new Content(store);
+    const content = openContent(store);
     await store.put(tagKey(id, latest), Buffer.from(text));
     assert.equal(await content.tag(id, latest), undefined, text);
   }
   const links = ['{"mediaType":"a/b"}', '{"sizeBytes":1}', '{"mediaType":1,"sizeBytes":1}'];
   for (const text of [...torn.filter((record) => record !== whole), ...links]) {
-    const content = new Content(store);
+    const content = openContent(store);
     await store.put(linkKey(id, digest), Buffer.from(text));
     assert.equal(await content.link(id, digest), undefined, text);
     await store.put(pageKey(id, "tags", ""), Buffer.from(text));
     assert.equal(await content.page(id, "tags", ""), undefined, text);
   }
-  const content = new Content(store);
+  const content = openContent(store);
+  await content.storeManifest(id, manifest, []);
   await content.setTag(id, latest, recordOf(manifest));
-  assert.deepEqual(await new Content(store).tag(id, latest), recordOf(manifest), "and can be written again");
+  assert.deepEqual(await openContent(store).tag(id, latest), recordOf(manifest), "and can be written again");
 });
 
 test("a manifest whose stored bytes are damaged is removed, and absent from then on", async () => {
@@ -134,19 +137,19 @@ test("a manifest whose stored bytes are damaged is removed, and absent from then
   const manifest = manifestOf("1");
   const { digest } = manifest.descriptor;
   for (const damaged of [Buffer.alloc(0), manifest.bytes.subarray(1), Buffer.from(manifest.bytes).fill(0, 3, 4)]) {
-    await new Content(store).storeManifest(id, manifest, []);
+    await openContent(store).storeManifest(id, manifest, []);
     await store.put(blobKey(digest), damaged);
-    const content = new Content(store);
+    const content = openContent(store);
     assert.equal(await content.manifest(id, digest), undefined);
     assert.equal(await store.head(blobKey(digest)), undefined);
     await content.storeManifest(id, manifest, []);
-    assert.deepEqual(await new Content(store).manifest(id, digest), manifest);
+    assert.deepEqual(await openContent(store).manifest(id, digest), manifest);
   }
 });
 
 test("content that cannot be read as the manifest its link speaks of is no manifest (CVE-2021-41190)", async () => {
   const store = new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const bytes = Buffer.from('{"schemaVersion":2,"manifests":[],"layers":[]}');
   const digest = digestOf(bytes);
   await store.put(blobKey(digest), bytes);
@@ -163,14 +166,14 @@ test("content that cannot be read as the manifest its link speaks of is no manif
 
 test("what is larger than a manifest may be is not read as one", async () => {
   const store = new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const bytes = Buffer.alloc(4 * 1024 * 1024 + 1);
   const digest = digestOf(bytes);
   await store.put(blobKey(digest), bytes);
   await content.addLink(id, digest, { mediaType: mediaTypes.manifest, sizeBytes: bytes.length });
   assert.equal(await content.manifest(id, digest), undefined);
   assert.notEqual(await store.head(blobKey(digest)), undefined);
-  const unread = new Content({
+  const unread = openContent({
     ...countReads(store).store,
     get: async (key) =>
       key === blobKey(digest)
@@ -182,18 +185,18 @@ test("what is larger than a manifest may be is not read as one", async () => {
 
 test("the media type that a digest was served with first stays", async () => {
   const store = new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const first = manifestOf("1");
   await content.storeManifest(id, first, []);
   await content.storeManifest(id, manifestOf("1", dockerType), []);
   const { digest } = first.descriptor;
   assert.equal((await content.manifest(id, digest))?.descriptor.mediaType, mediaTypes.manifest);
   assert.equal((await content.link(id, digest))?.mediaType, mediaTypes.manifest);
-  assert.equal((await new Content(store).manifest(id, digest))?.descriptor.mediaType, mediaTypes.manifest);
+  assert.equal((await openContent(store).manifest(id, digest))?.descriptor.mediaType, mediaTypes.manifest);
 });
 
 test("a manifest's link keeps its type when a parent lists it as another", async () => {
-  const content = new Content(new MemoryStore());
+  const content = openContent(new MemoryStore());
   const child = manifestOf("child");
   const parent = manifestOf("parent");
   await content.storeManifest(id, child, []);
@@ -214,7 +217,7 @@ test("what is being stored is seen at once, and the tag reaches the store after 
       assert.equal(options?.durable ?? true, !key.includes("/_links/"), key);
     },
   };
-  const content = new Content(store);
+  const content = openContent(store);
   const manifest = manifestOf("1");
   const { digest } = manifest.descriptor;
   const storing = content.storeManifest(id, manifest, []);
@@ -237,7 +240,7 @@ test("a tag whose manifest could not be stored is not stored either", async () =
     ...countReads(memory).store,
     put: (key, source) => (key.startsWith("blobs/") ? Promise.reject(error) : memory.put(key, source)),
   };
-  const content = new Content(store);
+  const content = openContent(store);
   const manifest = manifestOf("1");
   const storing = content.storeManifest(id, manifest, []);
   const tagging = content.setTag(id, latest, recordOf(manifest));
@@ -250,13 +253,14 @@ test("a tag whose manifest could not be stored is not stored either", async () =
 test("a new check of an unchanged tag need not outlive a power failure; a changed one must", async () => {
   const durable: unknown[] = [];
   const memory = new MemoryStore();
-  const content = new Content({
+  const content = openContent({
     ...countReads(memory).store,
     put: (key, source, options) => {
-      durable.push(options?.durable);
+      if (key === tagKey(id, latest)) durable.push(options?.durable);
       return memory.put(key, source);
     },
   });
+  for (const name of ["1", "2"]) await content.storeManifest(id, manifestOf(name), []);
   await content.setTag(id, latest, recordOf(manifestOf("1"), 1));
   await content.setTag(id, latest, recordOf(manifestOf("1"), 2));
   await content.setTag(id, latest, recordOf(manifestOf("2"), 3));
@@ -267,7 +271,7 @@ test("of several records of one thing the newest is the one that is stored, whic
   const memory = new MemoryStore();
   const first = createBarrier();
   let count = 0;
-  const content = new Content({
+  const content = openContent({
     ...countReads(memory).store,
     put: async (key, source) => {
       if (count++ === 0) await first.wait();
@@ -280,14 +284,14 @@ test("of several records of one thing the newest is the one that is stored, whic
   await turn(5);
   first.release();
   await Promise.all(writes);
-  assert.deepEqual((await new Content(memory).page(id, "tags", ""))?.document, { tags: ["3"] });
+  assert.deepEqual((await openContent(memory).page(id, "tags", ""))?.document, { tags: ["3"] });
 });
 
 test("a tag that is set again while its first manifest is still being stored stays what it was set to", async () => {
   const memory = new MemoryStore();
   const [slow, quick] = [manifestOf("slow"), manifestOf("quick")];
   const barrier = createBarrier();
-  const content = new Content({
+  const content = openContent({
     ...countReads(memory).store,
     put: async (key, source) => {
       if (key === blobKey(slow.descriptor.digest)) await barrier.wait();
@@ -299,14 +303,14 @@ test("a tag that is set again while its first manifest is still being stored sta
   await tagging[1];
   barrier.release();
   await Promise.all([...storing, ...tagging]);
-  assert.deepEqual(await new Content(memory).tag(id, latest), recordOf(quick, 2));
+  assert.deepEqual(await openContent(memory).tag(id, latest), recordOf(quick, 2));
 });
 
 test("a write that failed does not hold up the next", async () => {
   const memory = new MemoryStore();
   const error = new StoreError("full", undefined);
   let count = 0;
-  const content = new Content({
+  const content = openContent({
     ...countReads(memory).store,
     put: (key, source) => (count++ === 0 ? Promise.reject(error) : memory.put(key, source)),
   });
@@ -314,18 +318,18 @@ test("a write that failed does not hold up the next", async () => {
   const next = content.setPage(id, "tags", "", { ...page, document: { tags: ["b"] } });
   await assert.rejects(failing, error);
   await next;
-  assert.deepEqual((await new Content(memory).page(id, "tags", ""))?.document, { tags: ["b"] });
+  assert.deepEqual((await openContent(memory).page(id, "tags", ""))?.document, { tags: ["b"] });
 });
 
 test("records and manifests that were read once are not read again", async () => {
   const memory = new MemoryStore();
   const manifest = manifestOf("1");
   const { digest } = manifest.descriptor;
-  const before = new Content(memory);
+  const before = openContent(memory);
   await before.storeManifest(id, manifest, []);
   await before.setTag(id, latest, recordOf(manifest));
   const { store, reads } = countReads(memory);
-  const content = new Content(store);
+  const content = openContent(store);
   for (let round = 0; round < 3; round++) {
     await content.tag(id, latest);
     await content.link(id, digest);
@@ -336,15 +340,15 @@ test("records and manifests that were read once are not read again", async () =>
 
 test("what is kept in memory is bounded, by bytes and by entries", async () => {
   const memory = new MemoryStore();
-  const limits: ContentLimits = { manifestCacheBytes: 4 * 1_024, tagCacheEntries: 5 };
-  const before = new Content(memory, limits);
+  const limits: ContentLimits = { manifestCacheBytes: 4 * 1_024, recordCacheEntries: 5 };
+  const before = openContent(memory, limits);
   const manifests = Array.from({ length: 20 }, (_, index) => manifestOf(`${index}`));
   for (const [index, manifest] of manifests.entries()) {
     await before.storeManifest(id, manifest, []);
     await before.setTag(id, parseTag(`v${index}`), recordOf(manifest));
   }
   const { store, reads } = countReads(memory);
-  const content = new Content(store, limits);
+  const content = openContent(store, limits);
   const pass = async (): Promise<void> => {
     for (const [index, manifest] of manifests.entries()) {
       assert.deepEqual(await content.tag(id, parseTag(`v${index}`)), recordOf(manifest));
@@ -362,7 +366,7 @@ test("what is kept in memory is bounded, by bytes and by entries", async () => {
 
 test("a store that cannot tell is an error, not absence", async () => {
   const error = new StoreError("the disk failed", undefined);
-  const content = new Content({ ...countReads(new MemoryStore()).store, get: () => Promise.reject(error) });
+  const content = openContent({ ...countReads(new MemoryStore()).store, get: () => Promise.reject(error) });
   const { digest } = manifestOf("1").descriptor;
   await assert.rejects(content.tag(id, latest), error);
   await assert.rejects(content.link(id, digest), error);

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { Background } from "../../../src/registry/background.ts";
-import { Content } from "../../../src/registry/content.ts";
+import type { Content } from "../../../src/registry/content.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import { createMirror } from "../../../src/registry/mirror.ts";
 import type { MirrorTools } from "../../../src/registry/mirror-tools.ts";
@@ -15,6 +15,7 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import type { ObjectStore } from "../../../src/store/object-store.ts";
 import { Breaker } from "../../../src/upstream/breaker.ts";
 import type { UpstreamError } from "../../../src/upstream/upstream.ts";
+import { endlessSpace, openContent } from "../../support/books.ts";
 import { holdEventLoop, never, until } from "../../support/event-loop.ts";
 import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
@@ -81,18 +82,28 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       staleWaitMs: 60_000,
       trusted: true,
       checkDigest: false,
+      prefetch: false,
+      noteUse: () => undefined,
       now: () => subject.now,
       signal: never(),
       ...changes,
     };
   };
   const fillsOf = (content: Content): Fills => {
-    const fills = new Fills({ content, hashes, pool, spoolFolder: folder.path, observer });
+    const fills = new Fills({
+      content,
+      hashes,
+      pool,
+      space: endlessSpace,
+      maxObjectBytes: Infinity,
+      spoolFolder: folder.path,
+      observer,
+    });
     all.push(fills);
     return fills;
   };
   const all: Fills[] = [];
-  const content = new Content(store);
+  const content = openContent(store);
   const fills = fillsOf(content);
   const upstream = createFakeUpstream();
   const dockerHub = parseNamespace("docker.io");
@@ -111,7 +122,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       };
     },
     restart: () => {
-      const next = new Content(store);
+      const next = openContent(store);
       return createMirror(make(next, fillsOf(next), upstream, dockerHub));
     },
     async idle() {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../../src/oci/reference.ts";
-import { Content } from "../../../src/registry/content.ts";
+import type { Content } from "../../../src/registry/content.ts";
 import type { Fill, FillRequest } from "../../../src/registry/fill.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import type { RepositoryId } from "../../../src/registry/layout.ts";
@@ -14,6 +14,8 @@ import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type ObjectStore, type Span, StoreError } from "../../../src/store/object-store.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
+import type { Space } from "../../../src/registry/space.ts";
+import { endlessSpace, openContent } from "../../support/books.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
 import { holdEventLoop, never, turn, until } from "../../support/event-loop.ts";
@@ -45,6 +47,8 @@ interface Options {
   readonly store?: ObjectStore;
   /** Where staging files go, below the temporary folder; one that is missing is a disk that takes nothing. */
   readonly folder?: string;
+  readonly space?: Pick<Space, "acquire">;
+  readonly maxObjectBytes?: number;
 }
 
 async function setUp(options: Options = {}): Promise<Subject> {
@@ -53,13 +57,15 @@ async function setUp(options: Options = {}): Promise<Subject> {
   const pool = new BufferPool();
   const hashes = new HashPool(1);
   const store = options.store ?? new MemoryStore();
-  const content = new Content(store);
+  const content = openContent(store);
   const upstream = createFakeUpstream();
   const told: string[] = [];
   const fills = new Fills({
     content,
     hashes,
     pool,
+    space: options.space ?? endlessSpace,
+    maxObjectBytes: options.maxObjectBytes ?? Infinity,
     spoolFolder: join(folder.path, options.folder ?? ""),
     observer: {
       started: (namespace) => told.push(`started ${namespace}`),
@@ -83,7 +89,7 @@ async function setUp(options: Options = {}): Promise<Subject> {
       digest,
       upstream,
       expectedBytes: undefined,
-      mayReuse: false,
+      reuse: "linked",
       retries: 1,
       ...changes,
     }),
@@ -410,12 +416,12 @@ test("content that was stored meanwhile is used, where the right to it is known"
   await fills.idle();
   assert.notEqual(await content.statBlob(digest), undefined);
   const asked = upstream.asked.length;
-  const reused = fills.join(subject.request(a, digest, { mayReuse: true }), true).fill;
+  const reused = fills.join(subject.request(a, digest, { reuse: "stored" }), true).fill;
   assert.equal(await reused.opened, "stored");
   await reused.ended;
   assert.equal(upstream.asked.length, asked);
   assert.equal(told.at(-1), "ended docker.io reused");
-  const proven = fills.join(subject.request(b, digest, { mayReuse: false }), false).fill;
+  const proven = fills.join(subject.request(b, digest, { reuse: "linked" }), false).fill;
   assert.equal(await proven.opened, "absent", "the bytes prove the right, and this upstream has none");
   assert.notEqual(await store.head(`blobs/sha256/${digest.slice(7, 9)}/${digest.slice(9)}` as never), undefined);
 });
@@ -427,6 +433,7 @@ test("a fill that cannot be stored is complete for its readers, and told; none i
     head: (key) => memory.head(key),
     get: (key) => memory.get(key),
     put: () => Promise.reject(error),
+    move: (from, to) => memory.move(from, to),
     delete: (key) => memory.delete(key),
     list: (prefix) => memory.list(prefix),
     close: () => memory.close(),

@@ -18,7 +18,15 @@ import { anyText } from "../oci/arbitraries.ts";
 const absent = async (): Promise<undefined> => undefined;
 
 function emptyRegistry(): PullRegistry {
-  return { resolve: absent, manifest: absent, statBlob: absent, openBlob: absent, tags: absent, referrers: absent };
+  return {
+    resolve: absent,
+    manifest: absent,
+    statBlob: absent,
+    openBlob: absent,
+    storeBlob: absent,
+    tags: absent,
+    referrers: absent,
+  };
 }
 
 interface Subject {

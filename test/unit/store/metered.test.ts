@@ -22,6 +22,7 @@ function failing(error: Error, opens = false): ObjectStore {
         })
       : fail,
     put: fail,
+    move: fail,
     delete: fail,
     list: () => assert.fail("nothing is listed here"),
     close: async () => undefined,
@@ -35,11 +36,13 @@ test("each failed operation is told once, with its name, and thrown", async () =
   await assert.rejects(store.head(key), error);
   await assert.rejects(store.get(key), error);
   await assert.rejects(store.put(key, Buffer.from("")), error);
+  await assert.rejects(store.move(key, key), error);
   await assert.rejects(store.delete(key), error);
   assert.deepEqual(told, [
     ["head", "EIO"],
     ["get", "EIO"],
     ["put", "EIO"],
+    ["move", "EIO"],
     ["delete", "EIO"],
   ]);
 });
@@ -63,7 +66,9 @@ test("what succeeds, what is absent and what is not the store's failure are not 
   await memory.put(key, Buffer.from("x"));
   assert.equal((await memory.head(key))?.sizeBytes, 1);
   assert.equal(await memory.get("blobs/b" as Key), undefined);
-  await memory.delete(key);
+  assert.equal(await memory.move(key, "blobs/c" as Key), true);
+  assert.equal(await memory.move(key, "blobs/c" as Key), false);
+  await memory.delete("blobs/c" as Key);
   const broken = meterStore(failing(new TypeError("a bug")), (operation) => told.push(operation));
   await assert.rejects(broken.head(key), TypeError);
   assert.deepEqual(told, []);

@@ -50,7 +50,7 @@ async function readAt(spool: Spool, reader: SpoolReader, span: Span, pace = 0, s
       chunks.push(copy);
     }
   } finally {
-    await spool.detach(reader);
+    await spool.leave(reader);
   }
   return Buffer.concat(chunks);
 }
@@ -196,7 +196,7 @@ test("a reader gets bytes as soon as they are there, and waits for the others", 
   await spool.write(3, Buffer.from("def"), never());
   assert.equal(Buffer.from((await second).value ?? []).toString(), "def");
   assert.equal((await bytes.next()).done, true, "a span ends without the end of the spool");
-  await spool.detach(reader);
+  await spool.leave(reader);
   await spool.discard({ keepFile: false });
 });
 
@@ -228,8 +228,8 @@ test("when it fails, readers get what is there, then the error", async () => {
     for await (const chunk of spool.read(slow, { start: 0, end: 6_000 }, never())) seen += chunk.length;
   }, error);
   assert.equal(seen, 5_000);
-  await spool.detach(waiting);
-  await spool.detach(slow);
+  await spool.leave(waiting);
+  await spool.leave(slow);
   await spool.discard({ keepFile: false });
 });
 
@@ -251,7 +251,7 @@ test("a reader's abort ends that reader, while it waits and while it reads, and 
   reads.abort(reason);
   await assert.rejects(waiting, reason);
   await assert.rejects(reading.next(), reason);
-  await spool.detach(reader);
+  await spool.leave(reader);
   await assert.rejects(follow(spool, everything, 0, reads.signal), reason);
   spool.end();
   assert.ok((await stays).equals(content));
@@ -271,7 +271,7 @@ test("a reader that leaves a file's chunk gives its buffer back", async () => {
     break;
   }
   assert.equal(pool.lentBytes, 0);
-  await spool.detach(reader);
+  await spool.leave(reader);
   await spool.discard({ keepFile: false });
 });
 
@@ -422,31 +422,174 @@ test("one that lags too long loses its place; it is waited for once, not with ev
   await spool.discard({ keepFile: false });
 });
 
-test("a writer that waits for readers ends with its signal", async (context) => {
+test("a reader that holds up nobody is waited for without a deadline, alone or among others like it", async (context) => {
+  for (const [count, position] of [
+    [1, 0],
+    [3, 0],
+    [3, 300],
+  ] as const) {
+    await using subject = await setUp({ folder: "missing" });
+    const { spool } = subject;
+    const deadlines = mockDeadlines(context);
+    const content = pseudoRandomBytes(6_000, "alone");
+    const readers = Array.from({ length: count }, () => spool.attach());
+    // The others have some of what is there, but not all: they would have something to read.
+    for (const reader of readers.slice(1)) reader.position = position;
+    const writing = (async () => {
+      for (const { offset, bytes } of cut(content, [600])) await spool.write(offset, bytes, never());
+      spool.end();
+    })();
+    assert.equal(await isSettled(writing), false);
+    assert.equal(deadlines.length, 0);
+    const results = readers.map((reader) => readAt(spool, reader, everything, 1));
+    for (const got of await Promise.all(results)) assert.ok(got.equals(content));
+    await writing;
+    await spool.discard({ keepFile: false });
+  }
+});
+
+test("when the one that was held up leaves, its deadline no longer counts; the next one's begins anew", async (context) => {
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
   const deadlines = mockDeadlines(context);
+  const content = pseudoRandomBytes(3_000, "leaves");
+  const slow = spool.attach();
+  const writing = (async () => {
+    for (const { offset, bytes } of cut(content, [600])) await spool.write(offset, bytes, never());
+    spool.end();
+  })();
+  const leaves = new AbortController();
+  const first = follow(spool, everything, 0, leaves.signal);
+  await until(() => deadlines.length === 1);
+  leaves.abort(new Error("the client left"));
+  await assert.rejects(first, /the client left/);
+  deadlines[0]?.abort(new Error("its time is up"));
+  assert.equal(await isSettled(writing), false);
+  // One that waits for what is to come is held up, too.
+  const tail = follow(spool, { start: 2_900, end: 3_000 });
+  await until(() => deadlines.length === 2);
+  assert.equal(await isSettled(writing), false);
+  assert.ok((await readAt(spool, slow, everything)).equals(content), "no byte was dropped that it had not read");
+  assert.ok((await tail).equals(content.subarray(2_900)));
+  await writing;
+  await spool.discard({ keepFile: false });
+});
+
+test("a reader that has read its span is not held up", async (context) => {
+  await using subject = await setUp({ folder: "missing" });
+  const { spool } = subject;
+  const deadlines = mockDeadlines(context);
+  const done = spool.attach();
+  const slow = spool.attach();
+  const content = pseudoRandomBytes(3_000, "done");
+  const writing = (async () => {
+    for (const { offset, bytes } of cut(content, [600])) await spool.write(offset, bytes, never());
+    spool.end();
+  })();
+  for await (const chunk of spool.read(done, { start: 0, end: 600 }, never())) assert.equal(chunk.length, 600);
+  assert.equal(await isSettled(writing), false);
+  assert.equal(deadlines.length, 0);
+  assert.ok((await readAt(spool, slow, everything)).equals(content));
+  await writing;
+  await spool.leave(done);
+  await spool.discard({ keepFile: false });
+});
+
+test("detached at any place, readers get every byte, and the file's stay readable", async (context) => {
+  mockDeadlines(context);
+  const size = 6_000;
+  const content = pseudoRandomBytes(size, "detached");
+  const sizes = fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 6 });
+  const wishes = fc.array(fc.record({ start: fc.nat({ max: size }), pace: fc.nat({ max: 3 }) }), {
+    minLength: 1,
+    maxLength: 6,
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.nat({ max: size }), fc.boolean(), sizes, wishes, async (place, during, pieceSizes, readers) => {
+      await using subject = await setUp();
+      const { spool } = subject;
+      const reason = new StoreError("it is too large", undefined);
+      const behind = spool.attach();
+      const results = readers.map(({ start, pace }) =>
+        follow(spool, { start, end: Infinity }, pace).then((got) => assert.ok(got.equals(content.subarray(start)))),
+      );
+      for (const { offset, bytes } of cut(content, pieceSizes)) {
+        const isPlace = offset <= place && place < offset + bytes.length;
+        if (isPlace && !during) spool.detach(reason);
+        const written = spool.write(offset, bytes, never());
+        if (isPlace) {
+          spool.detach(reason);
+          spool.detach(new StoreError("another reason", undefined));
+          assert.equal(spool.filedBytes, offset);
+          results.push(readAt(spool, behind, everything, 1).then((got) => assert.ok(got.equals(content))));
+        }
+        await written;
+      }
+      spool.end();
+      if (place === size) await spool.leave(behind);
+      await Promise.all(results);
+      assert.equal(spool.detached, place === size ? undefined : reason);
+      assert.ok(spool.filedBytes <= place);
+      const file = await readFile(spool.path).catch(() => Buffer.alloc(0));
+      assert.ok(file.subarray(0, spool.filedBytes).equals(content.subarray(0, spool.filedBytes)));
+      await spool.discard({ keepFile: false });
+    }),
+    { numRuns: 80 },
+  );
+});
+
+test("detached before the first byte, it makes no file", async (context) => {
+  mockDeadlines(context);
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(5_000, "no file");
+  spool.detach(new StoreError("it is too large", undefined));
+  const results = [0, 2].map((pace) => follow(spool, everything, pace));
+  for (const { offset, bytes } of cut(content, [300])) await spool.write(offset, bytes, never());
+  spool.end();
+  for (const got of await Promise.all(results)) assert.ok(got.equals(content));
+  assert.equal(spool.filedBytes, 0);
+  await assert.rejects(access(spool.path), { code: "ENOENT" });
+  await spool.discard({ keepFile: false });
+});
+
+test("detached, it does not wait for a reader that has the file", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const content = pseudoRandomBytes(1_200, "in the file");
+  const behind = spool.attach();
+  await spool.write(0, content.subarray(0, 600), never());
+  spool.detach(new StoreError("it is too large", undefined));
+  // The window is too small for both chunks, but the first is in the file.
+  await spool.write(600, content.subarray(600), never());
+  spool.end();
+  assert.ok((await readAt(spool, behind, everything)).equals(content));
+  await spool.discard({ keepFile: false });
+});
+
+test("a writer that waits for readers ends with its signal", async () => {
   await using subject = await setUp({ folder: "missing" });
   const { spool } = subject;
   const reader = spool.attach();
   const controller = new AbortController();
   const reason = new Error("the process is stopping");
   const writing = spool.write(0, Buffer.alloc(windowBytes + 1), controller.signal);
-  await until(() => deadlines.length > 0);
+  await until(() => spool.detached !== undefined);
   assert.equal(await isSettled(writing), false);
   controller.abort(reason);
   await assert.rejects(writing, reason);
-  await spool.detach(reader);
+  await spool.leave(reader);
   await spool.discard({ keepFile: false });
 });
 
-test("the last reader's leaving frees a writer that waits for it", async (context) => {
-  const deadlines = mockDeadlines(context);
+test("the last reader's leaving frees a writer that waits for it", async () => {
   await using subject = await setUp({ folder: "missing" });
   const { spool } = subject;
   const reader = spool.attach();
   const writing = spool.write(0, Buffer.alloc(windowBytes + 1), never());
-  await until(() => deadlines.length > 0);
+  await until(() => spool.detached !== undefined);
   assert.equal(await isSettled(writing), false);
-  await spool.detach(reader);
+  await spool.leave(reader);
   await writing;
   await spool.discard({ keepFile: false });
 });

@@ -1,0 +1,113 @@
+import type { Command } from "commander";
+import { formatListen, type ListenAddress } from "../../config/address.ts";
+import type { Config } from "../../config/schema.ts";
+import type { AdminAddress, AdminClient } from "../admin-client.ts";
+import { loadConfiguration } from "../configuration.ts";
+import type { OpenStore } from "../job-host.ts";
+import { CommandFailure, exitCodes, type Person, type Terminal } from "../terminal.ts";
+
+export type { OpenStore } from "../job-host.ts";
+
+/** What the commands of the administration are made with. */
+export interface CommandContext {
+  readonly program: Command;
+  readonly terminal: Terminal;
+  readonly person: Person;
+  /** Opens the store that a configuration names, for this process alone. */
+  readonly openStore: (config: Config) => Promise<OpenStore>;
+  /** Told the exit code of the command that ran. */
+  readonly finish: (exitCode: number) => void;
+}
+
+/** The flags that all of them have. */
+export interface AdminFlags {
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly json?: boolean;
+}
+
+/** Adds a command that asks a mirror's administration. */
+export function addAdminCommand({ program }: CommandContext, usage: string, description: string): Command {
+  return program
+    .command(usage)
+    .description(description)
+    .option(
+      "--server <url>",
+      "the mirror: http://host:port, https://host:port or unix:/path [default: the configuration's admin_listen]",
+    )
+    .option("--token-file <file>", "file with the token of the administration [default: the configuration's]")
+    .option("--json", "write what the server answers, for scripts");
+}
+
+/** Runs a command with a client, which is closed in the end. */
+export async function withClient(
+  context: CommandContext,
+  command: Command,
+  run: (client: AdminClient) => Promise<number | void>,
+): Promise<void> {
+  const client = await connect(context, command);
+  try {
+    context.finish((await run(client)) ?? exitCodes.ok);
+  } finally {
+    await client.close();
+  }
+}
+
+/**
+ * A client for the mirror that the flags or the configuration name.
+ *
+ * @throws {CommandFailure} They name none.
+ */
+export async function connect({ terminal }: CommandContext, command: Command): Promise<AdminClient> {
+  const { server, tokenFile } = command.opts<AdminFlags>();
+  const given = tokenFile === undefined ? undefined : readToken(terminal, tokenFile);
+  // The token of the configuration is for the configuration's mirror only.
+  if (server !== undefined) return openClient({ server, token: given });
+  const address = addressOf(await loadConfiguration(command, terminal), terminal);
+  return openClient({ ...address, token: given ?? address.token });
+}
+
+/** What only these commands need is loaded when one of them runs: the mirror starts sooner without. */
+async function openClient(address: AdminAddress): Promise<AdminClient> {
+  const { AdminClient: Client } = await import("../admin-client.ts");
+  return new Client(address);
+}
+
+function addressOf(config: Config, terminal: Terminal): AdminAddress {
+  const { adminListen, listen, adminToken, adminTokenFile } = config;
+  const hasToken = adminToken !== undefined || adminTokenFile !== undefined;
+  const address = adminListen ?? (hasToken ? listen : undefined);
+  if (address === undefined || (address.kind === "tcp" && address.port === 0)) {
+    throw new CommandFailure(
+      "it is not known where the administration is: set admin_listen (--admin-listen 127.0.0.1:8081) for the mirror " +
+        "and for this command, or name a mirror with --server",
+      { exitCode: exitCodes.usage },
+    );
+  }
+  const token = adminToken ?? (adminTokenFile === undefined ? undefined : readToken(terminal, adminTokenFile));
+  return { server: urlOf(address), token };
+}
+
+/** Where an address can be reached from this machine. */
+function urlOf(address: ListenAddress): string {
+  if (address.kind === "unix") return formatListen(address);
+  const local: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+  return `http://${formatListen({ ...address, host: local[address.host] ?? address.host })}`;
+}
+
+function readToken(terminal: Terminal, path: string): string {
+  try {
+    return terminal.readFile(path).trim();
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? "unknown";
+    throw new CommandFailure(`the token's file ${path} cannot be read (${reason})`, {
+      exitCode: exitCodes.usage,
+      cause: error,
+    });
+  }
+}
+
+/** Writes an answer as JSON. */
+export function writeJson(terminal: Terminal, answer: unknown): void {
+  terminal.out(`${JSON.stringify(answer, undefined, 2)}\n`);
+}

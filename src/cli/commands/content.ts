@@ -1,0 +1,195 @@
+import type { Command } from "commander";
+import type { PurgeReport, UsageReport } from "../../jobs/administration.ts";
+import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../registry/ledger/ledger.ts";
+import type { AdminClient } from "../admin-client.ts";
+import { formatAgo, formatBytes, formatCount } from "../quantities.ts";
+import { formatTable } from "../table.ts";
+import { CommandFailure, exitCodes } from "../terminal.ts";
+import { addAdminCommand, type AdminFlags, type CommandContext, withClient, writeJson } from "./command.ts";
+
+const itemsAtOnce = "1000";
+
+/** Adds the commands that look at what is cached, and remove it: `ls`, `du`, `purge`. */
+export function addContentCommands(context: CommandContext): Command[] {
+  const { terminal } = context;
+  const list = addAdminCommand(
+    context,
+    "ls [name]",
+    "list what is cached: the registries, or a registry's repositories, or a repository's tags",
+  )
+    .usage("[options] [NAMESPACE[/REPOSITORY]]")
+    .addHelpText("after", "\nExamples:\n  entrepot ls\n  entrepot ls docker.io\n  entrepot ls docker.io/library/alpine")
+    .action((name: string | undefined) =>
+      withClient(context, list, async (client) => {
+        const { json = false } = list.opts<AdminFlags>();
+        const found = await listContent(client, name);
+        if (json) writeJson(terminal, { items: found.items });
+        else terminal.out(await found.table(Date.now()));
+      }),
+    );
+  const usage = addAdminCommand(context, "du", "show how full the cache is, by registry").action(() =>
+    withClient(context, usage, async (client) => {
+      const report = await client.get<UsageReport>("/usage");
+      if (usage.opts<AdminFlags>().json === true) writeJson(terminal, report);
+      else terminal.out(await formatUsage(report));
+    }),
+  );
+  return [list, usage, addPurge(context)];
+}
+
+interface Listing {
+  readonly items: readonly unknown[];
+  readonly table: (now: number) => Promise<string>;
+}
+
+async function listContent(client: AdminClient, name: string | undefined): Promise<Listing> {
+  if (name === undefined) {
+    const { items } = await client.get<ListPart<NamespaceUsage>>("/namespaces");
+    return { items, table: (now) => formatNamespaces(items, now) };
+  }
+  const slash = name.indexOf("/");
+  const namespace = slash < 0 ? name : name.slice(0, slash);
+  const repository = slash < 0 ? "" : name.slice(slash + 1);
+  if (repository === "") {
+    const items = await listAll<RepositoryUsage>(client, "/repositories", { namespace });
+    return { items, table: (now) => formatRepositories(items, now) };
+  }
+  const items = await listAll<TagUsage>(client, "/tags", { namespace, repository });
+  return { items, table: (now) => formatTags(items, now) };
+}
+
+async function listAll<Item>(
+  client: AdminClient,
+  path: string,
+  query: Readonly<Record<string, string>>,
+): Promise<Item[]> {
+  const items: Item[] = [];
+  let after: string | undefined;
+  do {
+    const part: ListPart<Item> = await client.get(path, { ...query, limit: itemsAtOnce, after });
+    items.push(...part.items);
+    after = part.next;
+  } while (after !== undefined);
+  return items;
+}
+
+const size = { head: "SIZE", align: "right" } as const;
+const lastUse = { head: "LAST USE", align: "right" } as const;
+
+function formatNamespaces(items: readonly NamespaceUsage[], now: number): Promise<string> {
+  return formatTable(
+    [{ head: "NAMESPACE" }, { head: "REPOSITORIES", align: "right" }, size, lastUse],
+    items.map(({ namespace, repositories, bytes, usedAt }) => {
+      return [namespace, String(repositories), formatBytes(bytes), formatAgo(usedAt, now)];
+    }),
+  );
+}
+
+function formatRepositories(items: readonly RepositoryUsage[], now: number): Promise<string> {
+  return formatTable(
+    [{ head: "REPOSITORY" }, { head: "TAGS", align: "right" }, size, lastUse],
+    items.map(({ namespace, repository, tags, bytes, usedAt }) => {
+      return [`${namespace}/${repository}`, String(tags), formatBytes(bytes), formatAgo(usedAt, now)];
+    }),
+  );
+}
+
+function formatTags(items: readonly TagUsage[], now: number): Promise<string> {
+  return formatTable(
+    [{ head: "TAG" }, { head: "DIGEST" }, size, lastUse, { head: "PINNED" }],
+    items.map(({ tag = "-", digest, bytes, usedAt, pinned }) => {
+      return [tag, digest, formatBytes(bytes), formatAgo(usedAt, now), pinned ? "yes" : ""];
+    }),
+  );
+}
+
+async function formatUsage(report: UsageReport): Promise<string> {
+  const limit = (bytes: number | undefined): string => (bytes === undefined ? "none" : formatBytes(bytes));
+  const namespaces = await formatTable(
+    [{ head: "NAMESPACE" }, { head: "REPOSITORIES", align: "right" }, size, { head: "LIMIT", align: "right" }],
+    report.namespaces.map(({ namespace, repositories, bytes, limitBytes }) => {
+      return [namespace, String(repositories), formatBytes(bytes), limit(limitBytes)];
+    }),
+  );
+  const used = report.exact
+    ? formatBytes(report.bytes)
+    : `at most ${formatBytes(report.bytes)} (the ledger is being rebuilt)`;
+  const lines = [
+    ["used", used],
+    ["being stored", formatBytes(report.reservedBytes)],
+    ["pinned", formatBytes(report.pinnedBytes)],
+    ["limit", limit(report.limitBytes)],
+    ["free on the volume", report.volume === undefined ? "unknown" : formatBytes(report.volume.freeBytes)],
+  ];
+  return `${namespaces}\n${lines.map(([what, amount]) => `${what}: ${amount}\n`).join("")}`;
+}
+
+interface PurgeFlags extends AdminFlags {
+  readonly namespace?: string;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+}
+
+function addPurge(context: CommandContext): Command {
+  const { terminal, person } = context;
+  const purge = addAdminCommand(context, "purge [target...]", "remove something from the cache")
+    .usage("[options] TARGET...")
+    .option("--namespace <name>", "all that is cached of this registry, as the target NAMESPACE/")
+    .option("-n, --dry-run", "only show what would be removed")
+    .option("-y, --yes", "do not ask first")
+    .addHelpText(
+      "after",
+      "\nA target is one of:\n" +
+        "  docker.io/library/alpine:3          a tag, and what only it needs\n" +
+        "  docker.io/library/alpine@sha256:…   a manifest with its tags, or a blob, of a repository\n" +
+        "  docker.io/library/alpine            a repository\n" +
+        "  docker.io/                          a registry\n" +
+        "  sha256:…                            a manifest or blob in every repository\n" +
+        "Pins do not protect what is purged. On a terminal the plan is shown first; elsewhere --yes or --dry-run is needed.",
+    )
+    .action((words: readonly string[]) =>
+      withClient(context, purge, async (client) => {
+        const { namespace, dryRun = false, yes = false, json = false } = purge.opts<PurgeFlags>();
+        const targets = [...words, ...(namespace === undefined ? [] : [`${namespace.replace(/\/$/, "")}/`])];
+        if (targets.length === 0) throw wrong("what is to be removed? See `entrepot help purge`");
+        if (!dryRun && !yes && (person.ask === undefined || json)) {
+          throw wrong("nobody can be asked here: use --yes, or --dry-run to see the plan");
+        }
+        if (!yes || dryRun) {
+          const plan = await purgeAll(client, targets, true);
+          if (json) writeJson(terminal, plan);
+          else plan.forEach((report) => terminal.out(describePurge(report)));
+          if (dryRun) return exitCodes.ok;
+          if (!/^y(es)?$/i.test((await person.ask?.("Remove it? [y/N] ")) ?? "")) {
+            throw new CommandFailure("nothing was removed");
+          }
+        }
+        const reports = await purgeAll(client, targets, false);
+        if (json) writeJson(terminal, reports);
+        else reports.forEach((report) => terminal.out(describePurge(report)));
+        return exitCodes.ok;
+      }),
+    );
+  return purge;
+}
+
+async function purgeAll(client: AdminClient, targets: readonly string[], dryRun: boolean): Promise<PurgeReport[]> {
+  const reports: PurgeReport[] = [];
+  for (const target of targets) reports.push(await client.post<PurgeReport>("/purge", { target, dryRun }));
+  return reports;
+}
+
+function describePurge({ target, dryRun, tags, links, pages, freesBytes, contentsInUse }: PurgeReport): string {
+  const parts = [
+    formatCount(tags, "tag"),
+    `${links} ${links === 1 ? "manifest or blob" : "manifests and blobs"}`,
+    formatCount(pages, "listing"),
+  ];
+  const inUse = contentsInUse === 0 ? "" : `; ${contentsInUse} of them are in use, and go later`;
+  const bytes = `${formatBytes(freesBytes)}${dryRun ? " would be freed" : " freed"}`;
+  return `${target}: ${parts.join(", ")}${dryRun ? "" : " removed"}; ${bytes}${inUse}\n`;
+}
+
+function wrong(message: string): CommandFailure {
+  return new CommandFailure(message, { exitCode: exitCodes.usage });
+}

@@ -1,0 +1,181 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { ValueError } from "../../config/config-error.ts";
+import { options as settings } from "../../config/options.ts";
+import { parseRate } from "../../config/size.ts";
+import type { JobRequest } from "../../jobs/administration.ts";
+import type { JobState } from "../../jobs/job.ts";
+import { formatImageReference, ImageListError, parseImageList } from "../../oci/image-reference.ts";
+import { loadConfiguration, toFlag } from "../configuration.ts";
+import { type JobHost, runInStore } from "../job-host.ts";
+import { formatAgo, formatMs } from "../quantities.ts";
+import { describeEnd, exitCodeOf, followJob } from "../run-job.ts";
+import { explain } from "../serve.ts";
+import { formatTable } from "../table.ts";
+import { CommandFailure, exitCodes, type Terminal } from "../terminal.ts";
+import { addAdminCommand, type AdminFlags, type CommandContext, connect, withClient, writeJson } from "./command.ts";
+
+interface JobFlags extends AdminFlags {
+  readonly dryRun?: boolean;
+  readonly store?: boolean;
+}
+
+/** Adds the commands that run jobs and look at them: `evict`, `verify`, `warm`, `jobs`. */
+export function addJobCommands(context: CommandContext): Command[] {
+  return [addEvict(context), addVerify(context), addWarm(context), addJobs(context)];
+}
+
+function addEvict(context: CommandContext): Command {
+  const evict = addAdminCommand(context, "evict", "remove what was not used for too long, and what is above the limits")
+    .option("-n, --dry-run", "only count what would be removed")
+    .action(() => runJob(context, evict, { kind: "evict", dryRun: evict.opts<JobFlags>().dryRun }));
+  return evict;
+}
+
+function addVerify(context: CommandContext): Command {
+  const verify = addAdminCommand(context, "verify", "check all that is cached; exit code 1 where something is wrong")
+    .option("--repair", "put right what is found: damaged content is put aside, and fetched again on its next use")
+    .option("-n, --dry-run", "change nothing, also with --repair")
+    .option("--rate <rate>", "how fast it reads, such as 50MiB/s [default: the configuration's]", readRate);
+  addStoreFlags(verify).action(() => {
+    const { dryRun, repair, rate } = verify.opts<JobFlags & { repair?: boolean; rate?: number }>();
+    return runJob(context, verify, { kind: "verify", dryRun, repair, bytesPerSecond: rate });
+  });
+  return verify;
+}
+
+function addWarm(context: CommandContext): Command {
+  const warm = addAdminCommand(context, "warm <image...>", "pull images into the cache; what is there is skipped")
+    .usage("[options] FILE|IMAGE...")
+    .option(
+      "--platform <os/arch>",
+      "pull only this platform of images that have several, such as linux/arm64; may be repeated [default: the configuration's]",
+      (value: string, before: readonly string[] | undefined) => [...(before ?? []), ...value.split(",")],
+    )
+    .option("--parallel <n>", "blobs and manifests at a time, 1 to 64 [default: the configuration's]", readParallel)
+    .addHelpText("after", "\nA word that is a file's name is read as a list: an image a line, # begins a comment.");
+  addStoreFlags(warm).action((words: readonly string[]) => {
+    const { platform, parallel } = warm.opts<JobFlags & { platform?: string[]; parallel?: number }>();
+    const images = words.flatMap((word) => readImages(context.terminal, word));
+    if (images.length === 0) throw new CommandFailure("the lists name no image", { exitCode: exitCodes.usage });
+    return runJob(context, warm, { kind: "warm", images, platforms: platform, parallel });
+  });
+  return warm;
+}
+
+function addJobs(context: CommandContext): Command {
+  const { terminal, person } = context;
+  const jobs = addAdminCommand(context, "jobs [id]", "list the jobs that run or ran; with an id, follow that one")
+    .usage("[options] [ID]")
+    .option("--cancel", "stop the job of that id")
+    .action((id: string | undefined) =>
+      withClient(context, jobs, async (client) => {
+        const { json = false, cancel = false } = jobs.opts<AdminFlags & { cancel?: boolean }>();
+        if (id === undefined) {
+          if (cancel) throw new CommandFailure("--cancel needs a job's id", { exitCode: exitCodes.usage });
+          const answer = await client.get<{ readonly items: readonly JobState[] }>("/jobs");
+          if (json) writeJson(terminal, answer);
+          else terminal.out(await formatJobs(answer.items, Date.now()));
+          return exitCodes.ok;
+        }
+        if (cancel) await client.cancel(id);
+        const followed = await followJob(client, id, { terminal, person, json, onInterrupt: "leave" });
+        if (followed.job !== undefined && !json) terminal.out(describeEnd(followed.job));
+        return cancel && !followed.interrupted ? exitCodes.ok : exitCodeOf(followed);
+      }),
+    );
+  return jobs;
+}
+
+function addStoreFlags(command: Command): Command {
+  command.option("--store", "work on the storage folder itself, on which no mirror may run");
+  for (const option of settings.filter(({ name }) => name === "root")) command.addOption(toFlag(option));
+  return command;
+}
+
+/** Starts a job, shows it, and makes its end the command's. */
+async function runJob(context: CommandContext, command: Command, request: JobRequest): Promise<void> {
+  const { terminal, person, finish } = context;
+  const { json = false, store = false, server } = command.opts<JobFlags>();
+  if (store && server !== undefined) {
+    throw new CommandFailure("either --store or --server", { exitCode: exitCodes.usage });
+  }
+  const host = store ? await openStore(context, command) : await connect(context, command);
+  try {
+    const { id } = await host.start(request);
+    const followed = await followJob(host, id, { terminal, person, json, onInterrupt: "cancel" });
+    const { job } = followed;
+    if (job !== undefined && !json) terminal.out(describeEnd(job));
+    const problems = job === undefined ? 0 : await countLeft(job);
+    if (problems > 0 && !json) terminal.out(`${problems} things are wrong; --repair puts them right\n`);
+    const code = exitCodeOf(followed);
+    finish(code === exitCodes.ok && problems > 0 ? exitCodes.failed : code);
+  } finally {
+    await host.close();
+  }
+}
+
+/** How much a scrub found wrong and left as it is. */
+async function countLeft(job: JobState): Promise<number> {
+  if (job.kind !== "verify" || !job.dryRun) return 0;
+  const { countProblems } = await import("../../jobs/verify.ts");
+  return countProblems(job);
+}
+
+async function openStore(context: CommandContext, command: Command): Promise<JobHost> {
+  const config = await loadConfiguration(command, context.terminal);
+  try {
+    return runInStore(await context.openStore(config));
+  } catch (error) {
+    throw new CommandFailure(explain(error), { cause: error });
+  }
+}
+
+/** The images that a word stands for: itself, or those in the file of that name. */
+function readImages(terminal: Terminal, word: string): readonly string[] {
+  let text: string;
+  try {
+    text = terminal.readFile(word);
+  } catch (error) {
+    // No image's name begins like that.
+    if (!/^[./~]/.test(word)) return [word];
+    const reason = (error as NodeJS.ErrnoException).code ?? "unknown";
+    throw new CommandFailure(`the list ${word} cannot be read (${reason})`, { exitCode: exitCodes.usage });
+  }
+  try {
+    return parseImageList(text).map(formatImageReference);
+  } catch (error) {
+    if (!(error instanceof ImageListError)) throw error;
+    const lines = error.problems.map(({ line, message }) => `${word}:${line}: ${message}`);
+    throw new CommandFailure(lines.join("\nentrepot: "), { exitCode: exitCodes.usage });
+  }
+}
+
+async function formatJobs(jobs: readonly JobState[], now: number): Promise<string> {
+  if (jobs.length === 0) return "no job ran since the mirror started\n";
+  return formatTable(
+    [
+      { head: "ID" },
+      { head: "STATE" },
+      { head: "STARTED", align: "right" },
+      { head: "TOOK", align: "right" },
+      { head: "" },
+    ],
+    jobs.map(({ id, state, startedAt, endedAt = now, dryRun, error }) => {
+      return [id, state, formatAgo(startedAt, now), formatMs(endedAt - startedAt), error ?? (dryRun ? "dry run" : "")];
+    }),
+  );
+}
+
+function readRate(text: string): number {
+  try {
+    return parseRate(text);
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    throw new InvalidArgumentError(error.message);
+  }
+}
+
+function readParallel(text: string): number {
+  if (!/^\d{1,2}$/.test(text) || Number(text) < 1 || Number(text) > 64) throw new InvalidArgumentError("1 to 64");
+  return Number(text);
+}

@@ -1,0 +1,92 @@
+import type { Config } from "./config/schema.ts";
+import { PinList } from "./jobs/pin-list.ts";
+import { createMaintenance, type Maintenance } from "./maintenance.ts";
+import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
+import type { Observers } from "./observers.ts";
+import { stateKey } from "./registry/layout.ts";
+import { parsePin } from "./registry/pins.ts";
+import { Records } from "./registry/records.ts";
+import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
+import type { StorageObservers } from "./storage-observers.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+
+/** What the configuration does not say; all but the version is for tests. */
+export interface EngineOptions extends MirrorsOptions, Pick<StorageOptions, "graceMs"> {}
+
+/** Everything but the listeners: the storage, the mirrors on it, and the work that keeps it in order. */
+export interface Engine {
+  readonly storage: Storage;
+  readonly mirrors: Mirrors;
+  readonly maintenance: Maintenance;
+  /** Resolves when no blob is being fetched and nothing waits to be stored. */
+  idle(): Promise<void>;
+  /** Ends everything; what still runs is cut. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the storage and makes the mirrors on it. No upstream is asked, and no job begins.
+ *
+ * @param onError Told of what fails outside of requests and jobs.
+ * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ */
+export async function startEngine(
+  config: Config,
+  options: EngineOptions,
+  observers: Observers & StorageObservers,
+  onError: (error: unknown) => void,
+): Promise<Engine> {
+  const { now } = options;
+  const storage = await openStorage(
+    config,
+    {
+      ...options,
+      isFailing: (namespace) => mirrors.breakers.get(namespace)?.current !== undefined,
+      pins: () => pins.all,
+    },
+    observers,
+  );
+  const pins = await openPins(config, storage.store, onError);
+  const mirrors = createMirrors(config, options, storage, observers);
+  const maintenance = createMaintenance(config, { storage, mirrors, pins, observers, now, onError });
+  return {
+    storage,
+    mirrors,
+    maintenance,
+    async idle() {
+      await storage.fills.idle();
+      await mirrors.idle();
+    },
+    async close() {
+      const reason = new Error("the process is stopping");
+      await maintenance.close();
+      await storage.fills.close(reason);
+      await mirrors.close(reason);
+      await storage.close();
+    },
+  };
+}
+
+async function openPins(config: Config, store: ObjectStore, onError: (error: unknown) => void): Promise<PinList> {
+  const records = new Records(store, { isRecord: isPatterns, maxInMemory: 0 });
+  const key = stateKey("pins");
+  return PinList.open({
+    configured: config.storage.pins,
+    parse: (pattern) => parsePin(pattern).pattern,
+    load: async () => {
+      try {
+        return (await records.get(key))?.patterns ?? [];
+      } catch (error) {
+        // A disk that cannot be read must not keep the mirror from passing on what it is asked for.
+        onError(error);
+        return [];
+      }
+    },
+    save: (patterns) => records.set(key, { patterns }, true, async () => true),
+  });
+}
+
+function isPatterns(value: unknown): value is { readonly patterns: readonly string[] } {
+  if (typeof value !== "object" || value === null || !("patterns" in value)) return false;
+  return Array.isArray(value.patterns) && value.patterns.every((pattern) => typeof pattern === "string");
+}

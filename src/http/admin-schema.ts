@@ -1,0 +1,170 @@
+import * as z from "zod";
+import type { JobRequest } from "../jobs/administration.ts";
+
+/*
+ * What the administration's API reads and writes. These schemas check requests, and the OpenAPI document is made from
+ * them. Sizes are bytes, times milliseconds since 1970.
+ */
+
+const time = z.int().meta({ description: "Milliseconds since 1970." });
+const bytes = z.int().min(0);
+const count = z.int().min(0);
+const usedAt = time.optional().meta({ description: "When it was last used, in milliseconds since 1970." });
+const names = { namespace: z.string(), repository: z.string() };
+
+/** A part of a list is asked for by these. */
+const part = {
+  after: z.string().min(1).optional().meta({ description: "The `next` of the part before." }),
+  limit: z.coerce.number().int().min(1).max(1000).default(100).meta({ description: "Items in the answer, at most." }),
+};
+
+function listOf(item: z.ZodType): z.ZodType {
+  return z.strictObject({
+    items: z.array(item),
+    next: z.string().optional().meta({ description: "Where the next part begins; absent from the last one." }),
+  });
+}
+
+const namespaceUsage = { namespace: z.string(), repositories: count, bytes, usedAt };
+
+/** A `UsageReport`. */
+export const usageSchema: z.ZodType = z.strictObject({
+  bytes: bytes.meta({ description: "What the store holds, in whole blocks of 4 KiB." }),
+  exact: z.boolean().meta({ description: "False while the ledger is rebuilt: `bytes` is all that the volume holds." }),
+  reservedBytes: bytes.meta({ description: "Set aside for what is being stored." }),
+  limitBytes: bytes.optional().meta({ description: "What `bytes` and `reservedBytes` may come to; absent: no limit." }),
+  volume: z.strictObject({ totalBytes: bytes, freeBytes: bytes }).optional(),
+  pinnedBytes: bytes.meta({ description: "What pins keep." }),
+  namespaces: z.array(z.strictObject({ ...namespaceUsage, limitBytes: bytes.optional() })),
+});
+
+/** The namespaces, in one part. */
+export const namespacesSchema: z.ZodType = listOf(z.strictObject(namespaceUsage));
+
+/** Which part of a list is asked for. */
+interface PartQuery {
+  readonly after?: string | undefined;
+  readonly limit: number;
+}
+
+/** The query of a list of repositories. */
+export const repositoriesQuery: z.ZodType<PartQuery & { readonly namespace?: string | undefined }> = z.strictObject({
+  namespace: z.string().optional().meta({ description: "Only those of this registry: `docker.io`." }),
+  ...part,
+});
+
+/** A part of the repositories. */
+export const repositoriesSchema: z.ZodType = listOf(
+  z.strictObject({
+    ...names,
+    tags: count,
+    bytes: bytes.meta({ description: "What it shares with other repositories counts, too." }),
+    usedAt,
+  }),
+);
+
+/** The query of a list of tags. */
+export const tagsQuery: z.ZodType<PartQuery & { readonly namespace: string; readonly repository: string }> =
+  z.strictObject({
+    namespace: z.string().meta({ description: "`docker.io`" }),
+    repository: z.string().meta({ description: "`library/alpine`" }),
+    ...part,
+  });
+
+/** A part of a repository's tags. */
+export const tagsSchema: z.ZodType = listOf(
+  z.strictObject({
+    ...names,
+    tag: z.string().optional().meta({ description: "Absent from a manifest without a tag." }),
+    digest: z.string(),
+    bytes: bytes.meta({ description: "All that it refers to and that is cached." }),
+    usedAt,
+    pinned: z.boolean(),
+  }),
+);
+
+/** What is to be removed. */
+export const purgeRequest: z.ZodType<{ readonly target: string; readonly dryRun: boolean }> = z.strictObject({
+  target: z.string().min(1).max(1024).meta({
+    description:
+      "`docker.io/` (a namespace), `docker.io/library/alpine` (a repository), `docker.io/library/alpine:3`, `docker.io/library/alpine@sha256:…`, or `sha256:…` (a digest in all repositories).",
+  }),
+  dryRun: z.boolean().default(false).meta({ description: "Only say what would be removed." }),
+});
+
+/** A `PurgeReport`. */
+export const purgeSchema: z.ZodType = z.strictObject({
+  target: z.string().meta({ description: "By its full name." }),
+  dryRun: z.boolean(),
+  tags: count,
+  links: count.meta({ description: "Manifests and blobs of repositories." }),
+  pages: count.meta({ description: "Stored listings." }),
+  contents: count.meta({ description: "Content that nobody else holds." }),
+  contentsInUse: count.meta({ description: "Of `contents`, what is in use: it stays until eviction removes it." }),
+  freesBytes: bytes,
+});
+
+/** A pin, in a body or in a query. */
+export const pinRequest: z.ZodType<{ readonly pattern: string }> = z.strictObject({
+  pattern: z.string().min(1).max(1024).meta({ description: "`docker.io/library/*:lts`, `quay.io/team/**`" }),
+});
+
+/** A `PinReport`. */
+export const pinsSchema: z.ZodType = z.strictObject({
+  configured: z.array(z.string()).meta({ description: "Those of the configuration." }),
+  added: z.array(z.string()),
+});
+
+const dryRun = z.boolean().optional().meta({ description: "Only count what would be done." });
+
+/** A job to start. What is left out is as the configuration has it. */
+export const jobRequest: z.ZodType<JobRequest> = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("evict"), dryRun }),
+  z.strictObject({
+    kind: z.literal("verify"),
+    dryRun,
+    repair: z.boolean().optional().meta({ description: "Put right what is found." }),
+    bytesPerSecond: z.int().min(1).optional().meta({ description: "How fast it reads." }),
+  }),
+  z.strictObject({
+    kind: z.literal("warm"),
+    images: z
+      .array(z.string().max(1024))
+      .min(1)
+      .max(10_000)
+      .meta({ description: "`alpine:3`, `quay.io/team/app:1.2`" }),
+    platforms: z.array(z.string().max(255)).max(100).optional().meta({ description: "`linux/amd64`; empty: all." }),
+    parallel: z.int().min(1).max(64).optional(),
+  }),
+]);
+
+const stepSchema = z.strictObject({
+  name: z.string(),
+  title: z.string(),
+  state: z.enum(["waiting", "running", "done", "failed", "cancelled", "skipped"]),
+  durationMs: z.number().min(0).optional(),
+  counts: z.record(z.string(), z.number()),
+  done: z.number().optional(),
+  total: z.number().optional(),
+  unit: z.enum(["objects", "bytes"]).optional(),
+});
+
+/** A `JobState`. */
+export const jobSchema: z.ZodType = z.strictObject({
+  id: z.string(),
+  kind: z.enum(["evict", "verify", "warm"]),
+  dryRun: z.boolean(),
+  state: z.enum(["running", "succeeded", "failed", "cancelled"]),
+  startedAt: time,
+  endedAt: time.optional(),
+  steps: z.array(stepSchema),
+  error: z.string().optional().meta({ description: "Why it failed." }),
+});
+
+/** The jobs. */
+export const jobsSchema: z.ZodType = z.strictObject({ items: z.array(jobSchema) });
+
+/** What went wrong (distribution-spec, "Error Codes"). */
+export const errorSchema: z.ZodType = z.strictObject({
+  errors: z.array(z.strictObject({ code: z.string(), message: z.string(), detail: z.unknown().optional() })),
+});

@@ -1,0 +1,151 @@
+import type { IncomingHttpHeaders } from "node:http";
+import * as z from "zod";
+import type { Administration } from "../jobs/administration.ts";
+import { OciError } from "../oci/errors.ts";
+import { isDigestReference } from "../oci/reference.ts";
+import { parseRoute } from "../oci/route.ts";
+import type { PurgeTarget } from "../registry/ledger/ledger.ts";
+import { type NamespaceRules, selectRepository } from "../registry/namespaces.ts";
+import { checkAccess } from "./admin-access.ts";
+import { describeApi } from "./admin-openapi.ts";
+import { type AdminOperation, createOperations, readBy } from "./admin-operations.ts";
+import type { Handler, Request } from "./handler.ts";
+import { errorReply, type Facts, type Headers, jsonReply, type Reply } from "./reply.ts";
+
+const root = "/_admin";
+const maxBodyBytes = 1024 * 1024;
+
+/** What the administration's API works with. */
+export interface AdminHandlerOptions {
+  readonly administration: Administration;
+  /** What decides which registry the name in a predecessor's delete means. */
+  readonly rules: NamespaceRules;
+  /** Gets the token that every request needs; it is asked each time, as a file may change. None: no token is needed. */
+  readonly token: (() => Promise<string>) | undefined;
+  readonly version: string;
+}
+
+/** Whether a request's target belongs to the administration. */
+export function isAdminTarget(target: string): boolean {
+  return target === root || target.startsWith(`${root}/`) || target.startsWith(`${root}?`);
+}
+
+/** The administration's API: everything below `/_admin/`. Never rejects. */
+export function createAdminHandler(options: AdminHandlerOptions): Handler {
+  const api = new AdminApi(options);
+  return async (request, facts) => {
+    facts.endpoint = "admin";
+    try {
+      return await api.answer(request, facts);
+    } catch (error) {
+      facts.error = error;
+      return errorReply(error, headersOf(error));
+    }
+  };
+}
+
+function headersOf(error: unknown): Headers {
+  if (!(error instanceof OciError)) return {};
+  if (error.code === "UNAUTHORIZED") return { "WWW-Authenticate": 'Bearer realm="entrepot"' };
+  // What is left of the body is not worth reading.
+  return error.code === "CONTENT_TOO_LARGE" ? { Connection: "close" } : {};
+}
+
+class AdminApi {
+  readonly #options: AdminHandlerOptions;
+  readonly #operations: readonly AdminOperation[];
+
+  constructor(options: AdminHandlerOptions) {
+    this.#options = options;
+    const described = createOperations(options.administration);
+    const self: AdminOperation = {
+      method: "GET",
+      path: "/openapi.json",
+      id: "getDescription",
+      summary: "This document.",
+      answer: { status: 200, description: "OpenAPI 3.1.", mediaType: "application/json", schema: z.looseObject({}) },
+      run: async () => jsonReply(200, "application/json", document),
+    };
+    this.#operations = [self, ...described];
+    const document = describeApi(this.#operations, options.version);
+  }
+
+  async answer(request: Request, facts: Facts): Promise<Reply> {
+    checkAccess(request.headers, await this.#options.token?.());
+    const [path = "", query = ""] = request.target.slice(root.length).split(/\?(.*)/s, 2);
+    if (/^\/.+\/(?:manifests|blobs)\/[^/]+$/.test(path)) return this.#delete(request, facts);
+    const method = request.method === "HEAD" ? "GET" : request.method;
+    const here = this.#operations.filter((operation) => match(operation.path, path) !== undefined);
+    if (here.length === 0) throw new OciError("NOT_FOUND", `no such resource; ${root}/openapi.json has them all`);
+    const operation = here.find((each) => each.method === method);
+    if (operation === undefined) return refuseMethod(here.map((each) => each.method));
+    return operation.run({
+      parameter: match(operation.path, path) ?? "",
+      query: readBy(operation.query ?? z.strictObject({}), parseQuery(query), "the query"),
+      body: operation.body === undefined ? undefined : readBy(operation.body, await readJson(request), "the body"),
+      facts,
+    });
+  }
+
+  /** The predecessor's deletes: the same names as in a pull, and nothing in the answer. */
+  async #delete({ method, target, headers }: Request, facts: Facts): Promise<Reply> {
+    if (method !== "DELETE") return refuseMethod(["DELETE"]);
+    const route = parseRoute(`/v2${target.slice(root.length)}`);
+    const endpoint = route?.endpoint;
+    if (route === undefined || (endpoint?.kind !== "manifest" && endpoint?.kind !== "blob")) {
+      throw new OciError("NOT_FOUND");
+    }
+    const id = selectRepository({ ...route, name: endpoint.name }, headers.host, this.#options.rules);
+    const reference = endpoint.kind === "blob" ? endpoint.digest : endpoint.reference;
+    Object.assign(facts, { ...id, reference });
+    const purged: PurgeTarget = isDigestReference(reference)
+      ? { kind: "digest", id, digest: reference }
+      : { kind: "tag", id, tag: reference };
+    await this.#options.administration.purge(purged, { dryRun: false });
+    return { status: 200, headers: { "Content-Length": 0 } };
+  }
+}
+
+/** What a path's part in braces stands for, or empty text; `undefined` where the path is another one. */
+function match(template: string, path: string): string | undefined {
+  const parts = template.split("/");
+  const segments = path.split("/");
+  if (parts.length !== segments.length) return undefined;
+  let parameter = "";
+  for (const [index, part] of parts.entries()) {
+    const segment = segments[index] ?? "";
+    if (part.startsWith("{") && segment !== "") parameter = segment;
+    else if (part !== segment) return undefined;
+  }
+  return parameter;
+}
+
+function refuseMethod(methods: readonly AdminOperation["method"][]): Reply {
+  const allowed = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  return errorReply(new OciError("UNSUPPORTED", `use ${methods.join(" or ")} here`), { Allow: allowed.join(", ") });
+}
+
+function parseQuery(text: string): Readonly<Record<string, string>> {
+  const fields = [...new URLSearchParams(text)];
+  if (new Set(fields.map(([name]) => name)).size < fields.length) {
+    throw new OciError("REQUEST_INVALID", "the query has a field twice");
+  }
+  return Object.fromEntries(fields);
+}
+
+/** A page of another site can post a form, or text, without asking first; never JSON by its name. */
+function isJson(headers: IncomingHttpHeaders): boolean {
+  return /^application\/json *(?:;|$)/i.test(headers["content-type"] ?? "");
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  if (!isJson(request.headers)) {
+    throw new OciError("UNSUPPORTED_MEDIA_TYPE", "send JSON, with `Content-Type: application/json`");
+  }
+  const bytes = (await request.body?.(maxBodyBytes)) ?? Buffer.alloc(0);
+  try {
+    return JSON.parse(bytes.toString("utf8")) as unknown;
+  } catch {
+    throw new OciError("REQUEST_INVALID", "the body is not JSON");
+  }
+}

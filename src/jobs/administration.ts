@@ -1,0 +1,317 @@
+import { OciError } from "../oci/errors.ts";
+import { type ImageReference, parseImageReference } from "../oci/image-reference.ts";
+import { parsePlatform, type Platform } from "../oci/platform.ts";
+import type { Namespace } from "../oci/reference.ts";
+import type { Content } from "../registry/content.ts";
+import type {
+  Ledger,
+  ListPart,
+  NamespaceUsage,
+  PurgePlan,
+  PurgeTarget,
+  RepositoryUsage,
+  TagUsage,
+} from "../registry/ledger/ledger.ts";
+import type { NamespaceRules } from "../registry/namespaces.ts";
+import type { Space, Volume } from "../registry/space.ts";
+import { type JobKind, JobRunning, type JobState, type Step } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { PinList, PinReport } from "./pin-list.ts";
+import { formatPurgeTarget, parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
+
+/** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
+export interface JobOptions {
+  readonly evict: { readonly dryRun: boolean };
+  /** A dry run changes nothing, whatever `repair` says. */
+  readonly verify: {
+    readonly dryRun: boolean;
+    readonly repair: boolean;
+    readonly bytesPerSecond: number | undefined;
+  };
+  readonly warm: {
+    readonly images: readonly ImageReference[];
+    readonly platforms: readonly Platform[] | undefined;
+    readonly parallel: number | undefined;
+  };
+}
+
+/** What each kind of job does. */
+export type JobSteps = { readonly [Kind in JobKind]: (options: JobOptions[Kind]) => readonly Step[] };
+
+/** A job that somebody asks for; images and platforms as people write them. */
+export type JobRequest =
+  | { readonly kind: "evict"; readonly dryRun?: boolean | undefined }
+  | {
+      readonly kind: "verify";
+      readonly dryRun?: boolean | undefined;
+      readonly repair?: boolean | undefined;
+      readonly bytesPerSecond?: number | undefined;
+    }
+  | {
+      readonly kind: "warm";
+      readonly images: readonly string[];
+      readonly platforms?: readonly string[] | undefined;
+      readonly parallel?: number | undefined;
+    };
+
+/** What the administration works with. */
+export interface AdministrationOptions {
+  readonly ledger: Pick<Ledger, "namespaces" | "repositories" | "tags" | "holding" | "purgePlan" | "pinnedBytes">;
+  readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
+  readonly space: Pick<Space, "state" | "refresh">;
+  /** What a namespace may take. */
+  readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
+  /** What decides which registry a name means, as for pulls. */
+  readonly rules: NamespaceRules;
+  readonly pins: PinList;
+  readonly jobs: Pick<Jobs, "start" | "get" | "list" | "cancel" | "follow">;
+  readonly steps: JobSteps;
+}
+
+/** How full the store is, in bytes as they are charged (whole blocks). */
+export interface UsageReport {
+  readonly bytes: number;
+  /** Whether `bytes` is exact; otherwise the ledger is being rebuilt, and it is all that the volume holds. */
+  readonly exact: boolean;
+  /** Set aside for what is being stored. */
+  readonly reservedBytes: number;
+  /** What `bytes` and `reservedBytes` may come to now; `undefined` where there is no limit. */
+  readonly limitBytes: number | undefined;
+  /** `undefined` where nothing is known of it. */
+  readonly volume: Volume | undefined;
+  /** What pins keep. */
+  readonly pinnedBytes: number;
+  /** Content that several namespaces hold counts fully in each. */
+  readonly namespaces: readonly (NamespaceUsage & { readonly limitBytes: number | undefined })[];
+}
+
+/** What was removed, or would be. */
+export interface PurgeReport {
+  /** The target by its full name. */
+  readonly target: string;
+  readonly dryRun: boolean;
+  readonly tags: number;
+  /** Manifests and blobs of repositories. */
+  readonly links: number;
+  /** Stored listings. */
+  readonly pages: number;
+  /** Content that nobody else holds. */
+  readonly contents: number;
+  /** Of `contents`, what is read or stored right now: it stays for eviction to remove. */
+  readonly contentsInUse: number;
+  /** What `contents`, tags and links take. */
+  readonly freesBytes: number;
+}
+
+/** What people may do to a cache that runs: look at what it holds, remove it, keep it, and run jobs. */
+export class Administration {
+  readonly #options: AdministrationOptions;
+
+  constructor(options: AdministrationOptions) {
+    this.#options = options;
+  }
+
+  async usage(): Promise<UsageReport> {
+    const { space, ledger, pins, namespaceMaxBytes } = this.#options;
+    await space.refresh();
+    const [namespaces, pinnedBytes] = await Promise.all([ledger.namespaces(), ledger.pinnedBytes(pins.all)]);
+    const { usedBytes, exact, reservedBytes, limitBytes, volume } = space.state;
+    return {
+      bytes: usedBytes,
+      exact,
+      reservedBytes,
+      limitBytes: limitBytes === Infinity ? undefined : Math.max(0, Math.floor(limitBytes)),
+      volume,
+      pinnedBytes,
+      namespaces: namespaces.map((each) => ({ ...each, limitBytes: namespaceMaxBytes(each.namespace) })),
+    };
+  }
+
+  async namespaces(): Promise<readonly NamespaceUsage[]> {
+    return this.#options.ledger.namespaces();
+  }
+
+  /**
+   * The repositories of a registry, or of all.
+   *
+   * @throws {OciError} NAME_INVALID; NAME_UNKNOWN where nothing of the namespace is cached.
+   */
+  async repositories(query: {
+    readonly namespace?: string | undefined;
+    readonly after?: string | undefined;
+    readonly limit: number;
+  }): Promise<ListPart<RepositoryUsage>> {
+    const { limit, after } = query;
+    const namespace = query.namespace === undefined ? undefined : readNamespace(query.namespace);
+    const part = await this.#options.ledger.repositories({
+      limit,
+      ...(namespace !== undefined && { namespace }),
+      ...(after !== undefined && { after }),
+    });
+    if (part.items.length === 0 && namespace !== undefined && after === undefined) throw notCached(`${namespace}/`);
+    return part;
+  }
+
+  /**
+   * A repository's tags, and its manifests that have none.
+   *
+   * @throws {OciError} NAME_INVALID; NAME_UNKNOWN where nothing of the repository is cached.
+   */
+  async tags(query: {
+    readonly namespace: string;
+    readonly repository: string;
+    readonly after?: string | undefined;
+    readonly limit: number;
+  }): Promise<ListPart<TagUsage>> {
+    const { limit, after } = query;
+    const { ledger, pins, rules } = this.#options;
+    const id = readRepository(query.namespace, query.repository, rules);
+    const part = await ledger.tags({ ...id, limit, ...(after !== undefined && { after }), pins: pins.all });
+    if (part.items.length === 0 && after === undefined) throw notCached(`${id.namespace}/${id.repository}`);
+    return part;
+  }
+
+  /**
+   * What a text of `parsePurgeTarget` means.
+   *
+   * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID
+   */
+  target(text: string): PurgeTarget {
+    return parsePurgeTarget(text, this.#options.rules);
+  }
+
+  /**
+   * Removes something from the cache, also where it is pinned; a dry run says what that comes to. Readers are safe:
+   * tags go before what they stand for, manifests before what they refer to, and who reads a blob reads it to its end.
+   *
+   * @throws {OciError} NOT_FOUND where nothing of it is cached.
+   */
+  async purge(target: PurgeTarget, { dryRun }: { readonly dryRun: boolean }): Promise<PurgeReport> {
+    const plan = await this.#options.ledger.purgePlan(target);
+    const { tags, links, pages, contents, freesBytes } = plan;
+    if (tags.length + links.length + pages.length + contents.length === 0) {
+      throw new OciError("NOT_FOUND", `nothing of ${formatPurgeTarget(target)} is cached`);
+    }
+    return {
+      target: formatPurgeTarget(target),
+      dryRun,
+      tags: tags.length,
+      links: links.length,
+      pages: pages.length,
+      contents: contents.length,
+      contentsInUse: dryRun ? 0 : await this.#carryOut(plan),
+      freesBytes,
+    };
+  }
+
+  pins(): PinReport {
+    return this.#options.pins.report;
+  }
+
+  /** @throws {OciError} REQUEST_INVALID */
+  async addPin(pattern: string): Promise<void> {
+    await this.#options.pins.add(pattern);
+  }
+
+  /** @throws {OciError} REQUEST_INVALID; NOT_FOUND; CONFLICT for one of the configuration. */
+  async removePin(pattern: string): Promise<void> {
+    if (!(await this.#options.pins.remove(pattern))) throw new OciError("NOT_FOUND", `there is no pin ${pattern}`);
+  }
+
+  /**
+   * Starts a job; it runs on when whoever asked for it has left.
+   *
+   * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID; CONFLICT, with the id of the job as `detail`, where
+   *   one of this kind runs.
+   */
+  start(request: JobRequest): JobState {
+    const { jobs } = this.#options;
+    try {
+      return jobs.start(request.kind, { dryRun: isDryRun(request) }, this.#steps(request)).state;
+    } catch (error) {
+      if (!(error instanceof JobRunning)) throw error;
+      throw new OciError("CONFLICT", error.message, { detail: { job: error.id }, cause: error });
+    }
+  }
+
+  /** The newest first. */
+  jobs(): readonly JobState[] {
+    return this.#options.jobs.list();
+  }
+
+  /** @throws {OciError} NOT_FOUND */
+  job(id: string): JobState {
+    const job = this.#options.jobs.get(id);
+    if (job === undefined) throw new OciError("NOT_FOUND", `there is no job ${JSON.stringify(id)}`);
+    return job;
+  }
+
+  /**
+   * Stops a job, which ends a little later. One that has ended stays as it is.
+   *
+   * @throws {OciError} NOT_FOUND
+   */
+  cancel(id: string): JobState {
+    this.job(id);
+    this.#options.jobs.cancel(id);
+    return this.job(id);
+  }
+
+  /**
+   * A job's state now and when it changes, until it ends or the signal aborts.
+   *
+   * @throws {OciError} NOT_FOUND, at once.
+   */
+  follow(id: string, signal: AbortSignal): AsyncIterable<JobState> {
+    this.job(id);
+    return this.#options.jobs.follow(id, signal);
+  }
+
+  #steps(request: JobRequest): readonly Step[] {
+    const { steps } = this.#options;
+    switch (request.kind) {
+      case "evict":
+        return steps.evict({ dryRun: isDryRun(request) });
+      case "verify": {
+        const { repair = false, bytesPerSecond } = request;
+        return steps.verify({ dryRun: isDryRun(request), repair, bytesPerSecond });
+      }
+      case "warm": {
+        const { images, platforms, parallel } = request;
+        return steps.warm({
+          images: images.map(parseImageReference),
+          platforms: platforms?.map(parsePlatform),
+          parallel,
+        });
+      }
+    }
+  }
+
+  /** Removes what a plan says, in its order; returns how much content stays, as it is in use. */
+  async #carryOut({ tags, links, pages, contents }: PurgePlan): Promise<number> {
+    const { content, ledger } = this.#options;
+    // What was pulled again since the plan was made is something else, and stays.
+    for (const { id, tag, digest } of tags) await content.removeTag(id, tag, digest);
+    for (const { id, digest } of links) await content.removeLink(id, digest);
+    for (const { id, page, name } of pages) await content.removePage(id, page, name);
+    const holders = new Map(links.map(({ id, digest }) => [digest, id]));
+    let inUse = 0;
+    for (const digest of contents) {
+      const id = holders.get(digest);
+      const held = id === undefined ? undefined : await ledger.holding(id, digest);
+      const isFree = held === undefined || (held.usedAt === undefined && held.otherHolders === 0);
+      if (!isFree || !(await content.removeBlob(digest))) inUse++;
+    }
+    return inUse;
+  }
+}
+
+/** Whether a job only says what it would do; verifying does nothing else unless it is to repair. */
+function isDryRun(request: JobRequest): boolean {
+  if (request.kind === "warm") return false;
+  return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
+}
+
+function notCached(name: string): OciError {
+  return new OciError("NAME_UNKNOWN", `nothing of ${name} is cached`);
+}

@@ -1,0 +1,81 @@
+export type JobKind = "evict" | "verify" | "warm";
+
+/** What progress is measured in. */
+export type ProgressUnit = "objects" | "bytes";
+
+/** What a step came upon or did: "examined", "removed", "bytes freed" … */
+export type StepCounts = Readonly<Record<string, number>>;
+
+/** A step as it was at one moment. */
+export interface StepState {
+  readonly name: string;
+  readonly title: string;
+  /** `cancelled` is the step that was interrupted; those after it are `skipped`, as they are after a failed one. */
+  readonly state: "waiting" | "running" | "done" | "failed" | "cancelled" | "skipped";
+  /** Only of a step that ran, and ended. */
+  readonly durationMs?: number;
+  readonly counts: StepCounts;
+  /** How much of `total` is done, where the step has said what its total is; the three come together. */
+  readonly done?: number;
+  readonly total?: number;
+  readonly unit?: ProgressUnit;
+}
+
+/** A job as it was at one moment. Times are milliseconds since 1970. */
+export interface JobState {
+  readonly id: string;
+  readonly kind: JobKind;
+  /** Whether it only says what it would do. */
+  readonly dryRun: boolean;
+  readonly state: "running" | "succeeded" | "failed" | "cancelled";
+  readonly startedAt: number;
+  readonly endedAt?: number;
+  readonly steps: readonly StepState[];
+  /** Why it failed. */
+  readonly error?: string;
+}
+
+/** A part of a job. Its name is for programs, its title for people. */
+export interface Step {
+  readonly name: string;
+  readonly title: string;
+  /** Throws where it fails; when `signal` aborts it stops soon, and leaves everything in order. */
+  run(progress: StepProgress, signal: AbortSignal): Promise<void>;
+}
+
+/** Where a step tells how far it is. Cheap: it may be called for each of a million objects. */
+export interface StepProgress {
+  /** Adds to a count; `by` is 1 where it is not given, and 0 makes a count appear that has none yet. */
+  count(what: string, by?: number): void;
+  /** Says how much there is to do, again where that turns out to be otherwise. */
+  total(total: number, unit: ProgressUnit): void;
+  advance(by: number): void;
+}
+
+/** A job that was started. */
+export interface RunningJob {
+  readonly id: string;
+  readonly state: JobState;
+  /** Its last state, when it has ended, however it ended. Never rejects. */
+  readonly ended: Promise<JobState>;
+}
+
+/** What is told of jobs, for the log and the metrics. */
+export interface JobObserver {
+  started(job: JobState): void;
+  stepEnded(job: JobState, step: StepState): void;
+  /** `error` is why it failed. */
+  ended(job: JobState, error: Error | undefined): void;
+}
+
+/** A job of this kind runs already. */
+export class JobRunning extends Error {
+  override readonly name = "JobRunning";
+  /** The one that runs. */
+  readonly id: string;
+
+  constructor(kind: JobKind, id: string) {
+    super(`a job of this kind is running: ${kind}, ${id}`);
+    this.id = id;
+  }
+}

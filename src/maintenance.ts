@@ -1,0 +1,127 @@
+import { readFile } from "node:fs/promises";
+import type { Config } from "./config/schema.ts";
+import { Administration, type JobSteps } from "./jobs/administration.ts";
+import { Jobs } from "./jobs/jobs.ts";
+import type { PinList } from "./jobs/pin-list.ts";
+import { Schedule } from "./jobs/schedule.ts";
+import { verifySteps } from "./jobs/verify.ts";
+import { warmSteps } from "./jobs/warm.ts";
+import type { Mirrors } from "./mirrors.ts";
+import { type ImageReference, parseImageList, parseImageReference } from "./oci/image-reference.ts";
+import { parsePlatform } from "./oci/platform.ts";
+import { stateKey } from "./registry/layout.ts";
+import { Records } from "./registry/records.ts";
+import type { Storage } from "./storage.ts";
+import type { StorageObservers } from "./storage-observers.ts";
+
+const tidyMs = 60_000;
+
+/** What maintenance works on. */
+export interface MaintenanceOptions {
+  readonly storage: Storage;
+  readonly mirrors: Mirrors;
+  readonly pins: PinList;
+  readonly observers: StorageObservers;
+  readonly now: () => number;
+  /** Told of what fails outside of jobs. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** The work that keeps a cache in order, and what people may do to it. */
+export interface Maintenance {
+  readonly administration: Administration;
+  /** Begins with what is done by the clock: eviction, and the jobs that the configuration wants. */
+  start(): void;
+  /** Cancels what runs, and waits for its end. */
+  close(): Promise<void>;
+}
+
+/** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
+export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
+  const { storage, mirrors, pins, observers, now, onError } = options;
+  const jobs = new Jobs(observers.jobs);
+  const steps: JobSteps = {
+    evict: (wanted) => storage.evictor.steps(wanted),
+    verify: ({ dryRun, repair, bytesPerSecond }) =>
+      verifySteps(
+        { ...storage, now },
+        { repair: repair && !dryRun, bytesPerSecond: bytesPerSecond ?? config.verify.bytesPerSecond },
+      ),
+    warm: ({ images, platforms, parallel }) =>
+      warmSteps(
+        {
+          open: (image) =>
+            mirrors.namespaces.open({ prefix: [], ns: image.namespace, name: image.repository }, undefined),
+        },
+        {
+          images,
+          platforms: platforms ?? config.warm.platforms.map(parsePlatform),
+          parallel: parallel ?? config.warm.parallel,
+        },
+      ),
+  };
+  const administration = new Administration({
+    ...storage,
+    namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
+    rules: mirrors.namespaces.rules,
+    pins,
+    jobs,
+    steps,
+  });
+  const running: { close(): Promise<void> }[] = [];
+  return {
+    administration,
+    start() {
+      const tidying = setInterval(() => void storage.evictor.tidy(), tidyMs);
+      tidying.unref();
+      running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
+    },
+    async close() {
+      await Promise.all(running.map((each) => each.close()));
+      await jobs.close();
+    },
+  };
+
+  function scheduleVerify(): Schedule {
+    const records = new Records(storage.store, { isRecord: isEndedAt, maxInMemory: 0 });
+    const key = stateKey("verified");
+    return new Schedule({
+      jobs,
+      kind: "verify",
+      steps: () => steps.verify({ dryRun: false, repair: true, bytesPerSecond: undefined }),
+      intervalMs: config.verify.intervalMs,
+      recall: async () => (await records.get(key))?.endedAt,
+      remember: (endedAt) => records.set(key, { endedAt }, true, async () => true),
+      onError,
+    });
+  }
+
+  function scheduleWarm(): Schedule[] {
+    const { images, file, intervalMs } = config.warm;
+    if (images.length === 0 && file === undefined) return [];
+    let list: readonly ImageReference[] = [];
+    return [
+      new Schedule({
+        jobs,
+        kind: "warm",
+        steps: () => steps.warm({ images: list, platforms: undefined, parallel: undefined }),
+        intervalMs,
+        // The list is read anew each time. A new process begins at once: what is there already costs little.
+        recall: async () => {
+          list = [...images.map(parseImageReference), ...(file === undefined ? [] : await readList(file))];
+          return undefined;
+        },
+        remember: () => Promise.resolve(),
+        onError,
+      }),
+    ];
+  }
+}
+
+async function readList(file: string): Promise<readonly ImageReference[]> {
+  return parseImageList(await readFile(file, "utf8"));
+}
+
+function isEndedAt(value: unknown): value is { readonly endedAt: number } {
+  return typeof value === "object" && value !== null && "endedAt" in value && typeof value.endedAt === "number";
+}

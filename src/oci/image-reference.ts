@@ -1,0 +1,91 @@
+import { parseDigest } from "./digest.ts";
+import { OciError } from "./errors.ts";
+import {
+  isDigestReference,
+  type Namespace,
+  parseNamespace,
+  parseRepository,
+  parseTag,
+  type Reference,
+  type Repository,
+} from "./reference.ts";
+
+/**
+ * An image as people name it, with what they left out filled in. The registry's name is the one that was written
+ * (`index.docker.io` stays that), and `library/` is not added: which registry and repository are meant is for
+ * `Namespaces` to say, as for a client's request.
+ */
+export interface ImageReference {
+  readonly namespace: Namespace;
+  readonly repository: Repository;
+  readonly reference: Reference;
+}
+
+const defaultNamespace = "docker.io";
+const defaultTag = "latest";
+const namePattern = /^([^:@]*)(?::([^@]*))?(?:@(.*))?$/s;
+
+/**
+ * Reads an image's name as Docker does: `alpine`, `quay.io/team/app:1.2`, `localhost:5000/app@sha256:…`. What stands
+ * before the first `/` is a registry when it has a dot, a colon or a capital letter or is `localhost`; otherwise Docker
+ * Hub is meant. Without tag and digest it is `latest`; where there are both the digest counts.
+ *
+ * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID
+ */
+export function parseImageReference(text: string): ImageReference {
+  const slash = text.indexOf("/");
+  const first = text.slice(0, Math.max(0, slash));
+  const isRegistry = /[.:A-Z]/.test(first) || first === "localhost";
+  const rest = isRegistry ? text.slice(slash + 1) : text;
+  const [, name = "", tag, digest] = namePattern.exec(rest) ?? [];
+  const namespace = parseNamespace(isRegistry ? first : defaultNamespace);
+  const repository = parseRepository(name);
+  const tagged = parseTag(tag ?? defaultTag);
+  return { namespace, repository, reference: digest === undefined ? tagged : parseDigest(digest) };
+}
+
+/** Writes an image's full name, which `parseImageReference` reads as this image. */
+export function formatImageReference({ namespace, repository, reference }: ImageReference): string {
+  return `${namespace}/${repository}${isDigestReference(reference) ? "@" : ":"}${reference}`;
+}
+
+/** A line of a list of images that names none. */
+export interface ImageListProblem {
+  /** From 1. */
+  readonly line: number;
+  readonly message: string;
+}
+
+/** A list of images has lines that cannot be read. All of them are told at once. */
+export class ImageListError extends Error {
+  override readonly name = "ImageListError";
+  readonly problems: readonly ImageListProblem[];
+
+  constructor(problems: readonly ImageListProblem[]) {
+    super(problems.map(({ line, message }) => `line ${line}: ${message}`).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads a list of images: one a line, `#` begins a comment, lines without an image are skipped. A byte order mark
+ * counts as white space.
+ *
+ * @throws {ImageListError}
+ */
+export function parseImageList(text: string): ImageReference[] {
+  const images: ImageReference[] = [];
+  const problems: ImageListProblem[] = [];
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    const name = line.replace(/#.*$/s, "").trim();
+    if (name === "") continue;
+    try {
+      images.push(parseImageReference(name));
+    } catch (error) {
+      if (!(error instanceof OciError)) throw error;
+      problems.push({ line: index + 1, message: `${JSON.stringify(name)}: ${error.message}` });
+    }
+  }
+  if (problems.length > 0) throw new ImageListError(problems);
+  return images;
+}

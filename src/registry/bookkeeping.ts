@@ -1,0 +1,48 @@
+import type { Namespace } from "../oci/reference.ts";
+import { StoreError } from "../store/object-store.ts";
+import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "./ledger/ledger.ts";
+import type { RepositoryId } from "./layout.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Reservation, Space } from "./space.ts";
+
+/** The code of the `StoreError` for what the store's own limit does not let in. */
+export const limitReached = "ELIMIT";
+
+/** A `StoreError` for what may not be stored, although the disk could take it. */
+export function limitError(message: string): StoreError {
+  return new StoreError(message, Object.assign(new Error("the limit is reached"), { code: limitReached }));
+}
+
+/** Keeps the account of what is stored: nothing is written without room for it, and without the ledger's knowing. */
+export interface Bookkeeping {
+  /**
+   * Admits something that is about to be written; resolves when the ledger knows of it.
+   *
+   * @param reservation Room that was set aside for it; it is released. Without one, room is set aside here.
+   * @throws {StoreError} `limitReached`: there is no room.
+   */
+  admit(namespace: Namespace, change: LedgerChange, sizeBytes: number, reservation?: Reservation): Promise<void>;
+  /** Notes what needs no room: a removal, or what a manifest refers to. */
+  note(change: LedgerChange): Promise<void>;
+  holding(id: RepositoryId, digest: Digest): Promise<Holding>;
+  now(): number;
+}
+
+/** The books of a store whose room is limited. */
+export function keepBooks(ledger: Ledger, space: Space, now: () => number): Bookkeeping {
+  return {
+    async admit(namespace, change, sizeBytes, reservation) {
+      const room = reservation ?? space.reserve(namespace, chargedBytes(sizeBytes));
+      if (room === undefined) throw limitError(`there is no room for ${sizeBytes} bytes of ${namespace}`);
+      try {
+        await ledger.tell(change);
+      } finally {
+        // From here on the totals have it.
+        room.release();
+      }
+    },
+    note: (change) => ledger.tell(change),
+    holding: (id, digest) => ledger.holding(id, digest),
+    now,
+  };
+}

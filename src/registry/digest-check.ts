@@ -1,0 +1,87 @@
+import { LRUCache } from "lru-cache";
+import { algorithmOf, type Digest } from "../oci/digest.ts";
+import { type OpenObject, type Span, StoreError } from "../store/object-store.ts";
+import { isFresh } from "./freshness.ts";
+import { holdBack } from "./hold-back.ts";
+import type { MirrorTools } from "./mirror-tools.ts";
+import { SingleFlight } from "./single-flight.ts";
+
+const rememberedDigests = 1_024;
+const rememberedMs = 3_600_000;
+
+/**
+ * Checks stored blobs while they are served. The last bytes of an answer are kept back until the digest is known to be
+ * right; what is damaged is put into quarantine, so that the next request fetches it anew.
+ *
+ * A whole blob is hashed each time, from the very chunks that are sent: nothing is read twice. A range does not hold
+ * what the digest is of, so the blob is read once for it, by one reader for all who ask at once; after that, and after
+ * a whole blob was found right, its ranges are taken to be right for an hour.
+ */
+export class DigestCheck {
+  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "now">;
+  readonly #checks = new SingleFlight<void>();
+  /** When each of the blobs was last found right, in milliseconds. */
+  readonly #right = new LRUCache<Digest, number>({ max: rememberedDigests });
+
+  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "now">) {
+    this.#tools = tools;
+  }
+
+  /**
+   * The bytes of `span`, checked; a chunk is valid until the next one is asked for.
+   *
+   * @throws {StoreError} before the last bytes, where the blob is damaged.
+   */
+  read(object: OpenObject, digest: Digest, span: Span, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const chunks = object.read(span);
+    const length = span.end - span.start;
+    if (length === object.sizeBytes) {
+      // They end only when the digest is right: nothing else is to be waited for.
+      return holdBack(this.#hashed(chunks, digest), length, Promise.resolve(), signal);
+    }
+    if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.now(), { ttlMs: rememberedMs })) return chunks;
+    return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
+  }
+
+  /** Passes a whole blob's chunks on; throws at the end where they are not what the digest says. */
+  async *#hashed(chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
+    const { hashes, now } = this.#tools;
+    const hash = hashes.start(algorithmOf(digest));
+    try {
+      for await (const chunk of chunks) {
+        // It is copied at once, and hashed while the client takes it.
+        const taken = hash.bytes(chunk);
+        yield chunk;
+        await taken;
+      }
+      if ((await hash.digest()) !== digest) throw await this.#quarantine(digest);
+      this.#right.set(digest, now());
+    } finally {
+      hash.drop();
+    }
+  }
+
+  /** Reads a blob for its digest's sake, with a handle of its own: the client that caused it may leave. */
+  async #check(digest: Digest): Promise<void> {
+    const object = await this.#tools.content.openBlob(digest);
+    // What a reader has open goes away only when it is found damaged.
+    if (object === undefined) throw damaged(digest);
+    try {
+      const whole = { start: 0, end: object.sizeBytes };
+      for await (const _chunk of this.#hashed(object.read(whole), digest));
+    } finally {
+      await object.close();
+    }
+  }
+
+  async #quarantine(digest: Digest): Promise<StoreError> {
+    this.#right.delete(digest);
+    // Where that fails the store has told so, and the answer fails all the same.
+    await this.#tools.content.quarantineBlob(digest).catch(() => undefined);
+    return damaged(digest);
+  }
+}
+
+function damaged(digest: Digest): StoreError {
+  return new StoreError(`the stored content of ${digest} is damaged`, undefined);
+}

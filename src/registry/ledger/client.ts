@@ -1,0 +1,311 @@
+import { Worker } from "node:worker_threads";
+import type { Digest } from "../../oci/digest.ts";
+import type { Namespace, Tag } from "../../oci/reference.ts";
+import type { RepositoryId } from "../layout.ts";
+import type { Ledger, LedgerChange, LedgerQueries, Totals } from "./ledger.ts";
+import type { LedgerReply, LedgerRequest, LedgerThreadData, RebuildReason, TotalsPart } from "./messages.ts";
+import { RecentChanges } from "./recent-changes.ts";
+import { Uses } from "./uses.ts";
+
+/** Told of what happens to the ledger. */
+export interface LedgerObserver {
+  /** The store is read, to make the ledger right. */
+  rebuilding(reason: RebuildReason): void;
+  rebuilt(stats: { readonly objects: number; readonly durationMs: number }): void;
+  /** The ledger could not be opened, written or rebuilt; it is tried again later. */
+  failed(error: Error): void;
+}
+
+/** How a ledger is opened. */
+export interface LedgerOptions {
+  /** The database's file, beside the data; SQLite adds others with the same beginning. */
+  readonly path: string;
+  /** The folder of the filesystem store. */
+  readonly root: string;
+  readonly observer: LedgerObserver;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** After which time uses are told that nothing else takes along, in milliseconds; 1000. */
+  readonly useDelayMs?: number;
+  /** After which time it is tried again what failed, in milliseconds; a minute. */
+  readonly retryMs?: number;
+}
+
+/**
+ * Opens the ledger of a store. Returns at once and never throws: whether it can be opened turns out in its thread, and
+ * is said to the observer. Who opens it closes it.
+ */
+export function openLedger(options: LedgerOptions): Ledger {
+  return new LedgerClient(options);
+}
+
+type Waiting = PromiseWithResolvers<unknown>;
+
+interface Batch {
+  readonly changes: readonly LedgerChange[];
+  readonly told: readonly (() => void)[];
+}
+
+/** The ledger as the main thread has it: changes go to the thread in batches, each as soon as the last one is in. */
+class LedgerClient implements Ledger {
+  readonly #options: LedgerOptions;
+  readonly #retryMs: number;
+  #worker: Worker | undefined;
+  #totals: { bytes: number; readonly namespaces: Map<Namespace, number> } | undefined;
+  #collected: LedgerChange[] = [];
+  #told: (() => void)[] = [];
+  readonly #uses = new Uses();
+  readonly #recent = new RecentChanges();
+  /** Batches that were sent and are not in the ledger yet, in order. */
+  readonly #batches = new Map<number, Batch>();
+  readonly #queries = new Map<number, Waiting>();
+  readonly #rebuilds = new Map<number, Waiting>();
+  #nextId = 1;
+  #useTimer: NodeJS.Timeout | undefined;
+  #restartTimer: NodeJS.Timeout | undefined;
+  #closing: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+    this.#retryMs = options.retryMs ?? 60_000;
+    this.#start();
+  }
+
+  get totals(): Totals | undefined {
+    return this.#totals;
+  }
+
+  async tell(change: LedgerChange): Promise<void> {
+    this.#recent.note(change);
+    // Without a thread the change is in the files, or will be; the next thread finds it there.
+    if (this.#worker === undefined || this.#closing !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#collected.push(change);
+    this.#told.push(resolve);
+    if (this.#batches.size === 0) this.#flush();
+    await promise;
+  }
+
+  use(id: RepositoryId, digest: Digest, tag?: Tag): void {
+    if (this.#worker === undefined || this.#closing !== undefined) return;
+    if (this.#uses.note(id, digest, tag, this.#options.now())) {
+      this.#flush();
+      return;
+    }
+    this.#useTimer ??= setTimeout(() => this.#flush(), this.#options.useDelayMs ?? 1_000).unref();
+  }
+
+  isUsePending(id: RepositoryId, digest: Digest): boolean {
+    return this.#uses.isPending(id, digest);
+  }
+
+  candidates(...parameters: Parameters<LedgerQueries["candidates"]>): ReturnType<LedgerQueries["candidates"]> {
+    return this.#ask("candidates", parameters);
+  }
+
+  holding(...parameters: Parameters<LedgerQueries["holding"]>): ReturnType<LedgerQueries["holding"]> {
+    return this.#ask("holding", parameters);
+  }
+
+  pinnedBytes(...parameters: Parameters<LedgerQueries["pinnedBytes"]>): ReturnType<LedgerQueries["pinnedBytes"]> {
+    return this.#ask("pinnedBytes", parameters);
+  }
+
+  namespaces(): ReturnType<LedgerQueries["namespaces"]> {
+    return this.#ask("namespaces", []);
+  }
+
+  repositories(...parameters: Parameters<LedgerQueries["repositories"]>): ReturnType<LedgerQueries["repositories"]> {
+    return this.#ask("repositories", parameters);
+  }
+
+  tags(...parameters: Parameters<LedgerQueries["tags"]>): ReturnType<LedgerQueries["tags"]> {
+    return this.#ask("tags", parameters);
+  }
+
+  purgePlan(...parameters: Parameters<LedgerQueries["purgePlan"]>): ReturnType<LedgerQueries["purgePlan"]> {
+    return this.#ask("purgePlan", parameters);
+  }
+
+  async rebuild(): Promise<void> {
+    await this.#request(this.#rebuilds, (id) => ({ kind: "rebuild", id }));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#closing = Promise.withResolvers<void>();
+      clearTimeout(this.#restartTimer);
+      if (this.#worker === undefined) {
+        this.#closing.resolve();
+      } else {
+        this.#flush();
+        this.#worker.ref();
+        this.#post({ kind: "close" });
+      }
+    }
+    await this.#closing.promise;
+  }
+
+  async #ask<Name extends keyof LedgerQueries>(
+    name: Name,
+    parameters: Parameters<LedgerQueries[Name]>,
+  ): Promise<Awaited<ReturnType<LedgerQueries[Name]>>> {
+    // Messages keep their order: what was told before the question is in the ledger when it is answered.
+    this.#flush();
+    const seen = this.#uses.mark();
+    const query = { name, parameters } as Extract<LedgerRequest, { kind: "query" }>["query"];
+    const answer = await this.#request(this.#queries, (id) => ({ kind: "query", id, query }), seen);
+    return answer as Awaited<ReturnType<LedgerQueries[Name]>>;
+  }
+
+  #request(
+    waiting: Map<number, Waiting>,
+    request: (id: number) => LedgerRequest,
+    onAnswer?: () => void,
+  ): Promise<unknown> {
+    if (this.#worker === undefined || this.#closing !== undefined) {
+      return Promise.reject(new Error("the ledger is not available"));
+    }
+    const id = this.#nextId++;
+    const settled = Promise.withResolvers<unknown>();
+    const { resolve } = settled;
+    waiting.set(id, {
+      ...settled,
+      resolve: (value) => {
+        onAnswer?.();
+        resolve(value);
+      },
+    });
+    this.#post(request(id));
+    return settled.promise;
+  }
+
+  #flush(): void {
+    clearTimeout(this.#useTimer);
+    this.#useTimer = undefined;
+    const uses = this.#uses.take();
+    if (this.#worker === undefined || (uses.length === 0 && this.#collected.length === 0)) return;
+    // Uses last: one of what was told with it counts, and one of what was removed is of nothing.
+    const batch = { changes: [...this.#collected, ...uses], told: this.#told };
+    this.#collected = [];
+    this.#told = [];
+    const id = this.#nextId++;
+    this.#batches.set(id, batch);
+    this.#post({ kind: "changes", id, changes: batch.changes });
+  }
+
+  #post(request: LedgerRequest): void {
+    this.#worker?.postMessage(request);
+    this.#keepAlive();
+  }
+
+  /** The thread keeps the process alive only while somebody waits for it. */
+  #keepAlive(): void {
+    const waiting = this.#batches.size + this.#queries.size + this.#rebuilds.size;
+    if (waiting > 0 || this.#closing !== undefined) this.#worker?.ref();
+    else this.#worker?.unref();
+  }
+
+  #start(): void {
+    const { path, root } = this.#options;
+    const workerData: LedgerThreadData = { path, root, retryMs: this.#retryMs };
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const worker = new Worker(new URL(`./thread.${extension}`, import.meta.url), {
+      workerData,
+      // Room for the largest manifest and the longest list of candidates.
+      resourceLimits: { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 4 },
+    });
+    const started = performance.now();
+    let reason: Error | undefined;
+    worker.on("message", (reply: LedgerReply) => this.#receive(reply));
+    worker.on("error", (error: Error) => {
+      reason = error;
+    });
+    worker.on("exit", () => this.#ended(reason, performance.now() - started));
+    this.#worker = worker;
+    // What the last thread did not come to; done twice it changes nothing.
+    for (const [id, { changes }] of this.#batches) this.#post({ kind: "changes", id, changes });
+    this.#keepAlive();
+  }
+
+  #receive(reply: LedgerReply): void {
+    switch (reply.kind) {
+      case "done":
+        if (reply.changed !== undefined) this.#change(reply.changed);
+        for (const told of this.#batches.get(reply.id)?.told ?? []) told();
+        if (this.#batches.delete(reply.id) && this.#batches.size === 0 && this.#collected.length > 0) this.#flush();
+        this.#rebuilds.get(reply.id)?.resolve(undefined);
+        this.#rebuilds.delete(reply.id);
+        break;
+      case "answer":
+        this.#queries.get(reply.id)?.resolve(reply.value);
+        this.#queries.delete(reply.id);
+        break;
+      case "refused":
+        this.#queries.get(reply.id)?.reject(reply.error);
+        this.#queries.delete(reply.id);
+        break;
+      case "totals":
+        this.#totals = undefined;
+        if (reply.totals !== undefined) {
+          this.#totals = { bytes: 0, namespaces: new Map() };
+          this.#change(reply.totals);
+        }
+        break;
+      case "rebuilding":
+        this.#post({ kind: "scan", recent: this.#recent.list() });
+        this.#options.observer.rebuilding(reply.reason);
+        break;
+      case "rebuilt":
+        this.#options.observer.rebuilt({ objects: reply.objects, durationMs: reply.durationMs });
+        break;
+      case "failed":
+        this.#options.observer.failed(reply.error);
+        break;
+      case "closed":
+        void this.#worker?.terminate();
+        break;
+    }
+    this.#keepAlive();
+  }
+
+  #change({ bytes, namespaces }: TotalsPart): void {
+    if (this.#totals === undefined) return;
+    this.#totals.bytes = bytes;
+    for (const [namespace, held] of namespaces) {
+      if (held > 0) this.#totals.namespaces.set(namespace, held);
+      else this.#totals.namespaces.delete(namespace);
+    }
+  }
+
+  #ended(reason: Error | undefined, livedMs: number): void {
+    this.#worker = undefined;
+    this.#totals = undefined;
+    const error = new Error("the ledger's thread ended", { cause: reason });
+    for (const waiting of [...this.#queries.values(), ...this.#rebuilds.values()]) waiting.reject(error);
+    this.#queries.clear();
+    this.#rebuilds.clear();
+    if (this.#closing !== undefined) {
+      this.#letGo();
+      this.#closing.resolve();
+      return;
+    }
+    this.#options.observer.failed(error);
+    if (livedMs >= this.#retryMs) {
+      this.#start();
+      return;
+    }
+    // One that dies again and again is not waited for.
+    this.#letGo();
+    this.#restartTimer = setTimeout(() => this.#start(), this.#retryMs).unref();
+  }
+
+  /** Lets go of who waits for changes that no thread takes. */
+  #letGo(): void {
+    for (const told of [...this.#batches.values()].flatMap((batch) => batch.told)) told();
+    for (const told of this.#told) told();
+    this.#batches.clear();
+    this.#collected = [];
+    this.#told = [];
+  }
+}

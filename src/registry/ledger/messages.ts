@@ -1,0 +1,49 @@
+import type { Namespace } from "../../oci/reference.ts";
+import type { LedgerChange, LedgerQueries } from "./ledger.ts";
+
+/** A question with what it is asked with. */
+export type Query = {
+  [Name in keyof LedgerQueries]: { readonly name: Name; readonly parameters: Parameters<LedgerQueries[Name]> };
+}[keyof LedgerQueries];
+
+/** Why the store is read. */
+export type RebuildReason = "absent" | "damaged" | "another version" | "not complete" | "not closed" | "asked for";
+
+/** Charged bytes of the store and of some namespaces, or of all; one with 0 bytes is gone. */
+export interface TotalsPart {
+  readonly bytes: number;
+  readonly namespaces: readonly (readonly [Namespace, number])[];
+}
+
+/** What the thread is asked for. It does one after the other, in order. */
+export type LedgerRequest =
+  | { readonly kind: "changes"; readonly id: number; readonly changes: readonly LedgerChange[] }
+  | { readonly kind: "query"; readonly id: number; readonly query: Query }
+  /** The answer to `rebuilding`: what was told last, and perhaps is not written yet. */
+  | { readonly kind: "scan"; readonly recent: readonly LedgerChange[] }
+  | { readonly kind: "rebuild"; readonly id: number }
+  | { readonly kind: "close" };
+
+/** What the thread says. */
+export type LedgerReply =
+  /** The changes are in the ledger, or lost: then `totals` becomes unknown. Or: the store was read anew. */
+  | { readonly kind: "done"; readonly id: number; readonly changed?: TotalsPart }
+  | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "refused"; readonly id: number; readonly error: Error }
+  /** All totals, or that they are not known. */
+  | { readonly kind: "totals"; readonly totals: TotalsPart | undefined }
+  /** The store will be read as soon as `scan` comes. */
+  | { readonly kind: "rebuilding"; readonly reason: RebuildReason }
+  | { readonly kind: "rebuilt"; readonly objects: number; readonly durationMs: number }
+  | { readonly kind: "failed"; readonly error: Error }
+  | { readonly kind: "closed" };
+
+/** What the thread is started with. */
+export interface LedgerThreadData {
+  /** The database's file. */
+  readonly path: string;
+  /** The folder of the store. */
+  readonly root: string;
+  /** How long it waits before it tries again what failed. */
+  readonly retryMs: number;
+}

@@ -1,0 +1,80 @@
+import type { ObjectReader } from "../../store/object-store.ts";
+import { formatPlace, type Place } from "../layout.ts";
+import type { LedgerDatabase } from "./database.ts";
+import type { LedgerChange } from "./ledger.ts";
+import type { TotalsPart } from "./messages.ts";
+import { scanStore } from "./scan.ts";
+
+const placesAtOnce = 128;
+const lookUpsAtOnce = 2;
+
+/** What a step has done. */
+export interface ReconcileStep {
+  /** How many objects were found in the store. */
+  readonly objects: number;
+  readonly totals: TotalsPart;
+}
+
+/**
+ * Makes the ledger equal to the store, step by step; between any two of them, and while the store is read, changes may
+ * be told and questions asked. How that comes out right:
+ *
+ * 1. From the beginning on the database notes what it is told of, key by key. Of those objects the ledger knows the
+ *    truth, as everything that happens to them is told; the files, read a moment earlier or later, are not believed.
+ * 2. Nothing happens to all other objects meanwhile, so whenever their files are read, that is how they are. What is
+ *    found is added; then, where the ledger knew of something before, what is not found is removed.
+ *
+ * `recent` is what was told before the beginning and is perhaps not written yet: it is told once more. Ended early it
+ * leaves a ledger that is not believed when it is opened again.
+ *
+ * @param knewBefore Whether the ledger may know of what is not there.
+ * @throws {StoreError} the store could not be read; and whatever SQLite throws, also where it was closed meanwhile
+ */
+export async function* reconcile(
+  database: LedgerDatabase,
+  reader: ObjectReader,
+  knewBefore: boolean,
+  recent: readonly LedgerChange[],
+): AsyncGenerator<ReconcileStep> {
+  database.beginScan();
+  database.apply(recent);
+  for await (const changes of scanStore(reader, (digest) => database.wantsChildren(digest))) {
+    const objects = changes.filter((change) => change.kind !== "children").length;
+    yield { objects, totals: database.applyScanned(changes) };
+  }
+  if (knewBefore) {
+    let { places, next } = database.places(undefined, placesAtOnce);
+    while (next !== undefined || places.length > 0) {
+      const absent = await findAbsent(reader, places);
+      yield { objects: 0, totals: database.applyScanned(absent) };
+      if (next === undefined) break;
+      ({ places, next } = database.places(next, placesAtOnce));
+    }
+  }
+  database.endScan();
+}
+
+async function findAbsent(reader: ObjectReader, places: readonly Place[]): Promise<LedgerChange[]> {
+  const absent: LedgerChange[] = [];
+  for (let start = 0; start < places.length; start += lookUpsAtOnce) {
+    await Promise.all(
+      places.slice(start, start + lookUpsAtOnce).map(async (place) => {
+        if ((await reader.head(formatPlace(place))) === undefined) absent.push(removalOf(place));
+      }),
+    );
+  }
+  return absent;
+}
+
+function removalOf(place: Place): LedgerChange {
+  switch (place.kind) {
+    case "content":
+      return { kind: "content-removed", digest: place.digest };
+    case "link":
+      return { kind: "link-removed", id: place.id, digest: place.digest };
+    case "tag":
+      return { kind: "tag-removed", id: place.id, tag: place.tag };
+    case "page":
+      return { kind: "page-removed", id: place.id, page: place.page, name: place.name };
+  }
+}

@@ -1,0 +1,140 @@
+import { LRUCache } from "lru-cache";
+import type { Key, ObjectStore } from "../store/object-store.ts";
+import { readWhole } from "./read-whole.ts";
+
+const maxRecordBytes = 8 * 1024 * 1024;
+
+/** How records of a kind are kept. */
+export interface RecordsOptions<T> {
+  /** Whether what was read is such a record. */
+  readonly isRecord: (value: unknown) => value is T;
+  /** How many stay in memory; 0: none. */
+  readonly maxInMemory: number;
+}
+
+/**
+ * Small JSON records of one kind, by key. What is set or removed is so for readers at once, and reaches the store in
+ * the order in which it was asked for, key by key. One process owns the store and every write goes through here, so
+ * that what is in memory is what is, or will be, stored.
+ */
+export class Records<T extends object> {
+  readonly #store: ObjectStore;
+  readonly #isRecord: (value: unknown) => value is T;
+  readonly #memory: LRUCache<Key, T> | undefined;
+  readonly #reading = new Map<Key, Promise<T | undefined>>();
+  /** The last write or removal of each key that is under way. */
+  readonly #writing = new Map<Key, Promise<void>>();
+  /** How many removals of a key are waiting or under way. */
+  readonly #removing = new Map<Key, number>();
+
+  constructor(store: ObjectStore, { isRecord, maxInMemory }: RecordsOptions<T>) {
+    this.#store = store;
+    this.#isRecord = isRecord;
+    this.#memory = maxInMemory > 0 ? new LRUCache({ max: maxInMemory }) : undefined;
+  }
+
+  /** A record. What cannot be read as one was torn by a power failure, and is as good as absent. */
+  async get(key: Key): Promise<T | undefined> {
+    const known = this.#memory?.get(key);
+    if (known !== undefined || this.#removing.has(key)) return known;
+    const reading = this.#reading.get(key) ?? this.#read(key);
+    this.#reading.set(key, reading);
+    try {
+      return await reading;
+    } finally {
+      if (this.#reading.get(key) === reading) this.#reading.delete(key);
+    }
+  }
+
+  /** The record as far as it is in memory. */
+  peek(key: Key): T | undefined {
+    return this.#memory?.get(key);
+  }
+
+  /** Lets readers see a record that will be written. */
+  show(key: Key, record: T): void {
+    this.#memory?.set(key, record);
+  }
+
+  /** Takes back what `show` has shown, where nothing else was shown since: the store says what is. */
+  forget(key: Key, record: T): void {
+    if (this.#memory?.peek(key) === record) this.#memory.delete(key);
+  }
+
+  /** Whether it is being removed. */
+  isRemoving(key: Key): boolean {
+    return this.#removing.has(key);
+  }
+
+  /** The record as it is stored, whatever will be. */
+  async stored(key: Key): Promise<T | undefined> {
+    const object = await this.#store.get(key);
+    const bytes = object && (await readWhole(object, maxRecordBytes));
+    return bytes && this.#parse(bytes);
+  }
+
+  /**
+   * Sets a record. When its turn has come, and before it is written, `admit` is called with its size: where that answers
+   * false the record is not wanted any more, and is forgotten.
+   *
+   * @param durable Whether it must outlive a power failure once this resolves.
+   */
+  async set(key: Key, record: T, durable: boolean, admit: (sizeBytes: number) => Promise<boolean>): Promise<void> {
+    this.show(key, record);
+    const bytes = Buffer.from(JSON.stringify(record));
+    await this.#inOrder(key, async () => {
+      if (await admit(bytes.length)) await this.#store.put(key, bytes, { durable });
+      else this.forget(key, record);
+    });
+  }
+
+  /**
+   * Removes a record, in order with writes: readers find it absent at once, also those that are reading it now, and
+   * what is set from now on is written after it is gone. When its turn has come, `around` is called, and calls `erase`.
+   */
+  async remove(key: Key, around: (erase: () => Promise<void>) => Promise<void>): Promise<void> {
+    this.#memory?.delete(key);
+    this.#removing.set(key, (this.#removing.get(key) ?? 0) + 1);
+    await this.#inOrder(key, async () => {
+      try {
+        // A read that has begun would put what it finds into the memory after the removal.
+        await this.#reading.get(key)?.catch(() => undefined);
+        await around(() => this.#store.delete(key));
+      } finally {
+        const left = (this.#removing.get(key) ?? 1) - 1;
+        if (left > 0) this.#removing.set(key, left);
+        else this.#removing.delete(key);
+      }
+    });
+  }
+
+  async #read(key: Key): Promise<T | undefined> {
+    const record = await this.stored(key);
+    // What was set while the store was read is newer than what was read.
+    const newer = this.#memory?.get(key);
+    if (newer !== undefined || this.#removing.has(key)) return newer;
+    if (record !== undefined) this.#memory?.set(key, record);
+    return record;
+  }
+
+  #parse(bytes: Buffer): T | undefined {
+    let value: unknown;
+    try {
+      value = JSON.parse(bytes.toString("utf8"));
+    } catch {
+      return undefined;
+    }
+    return this.#isRecord(value) ? value : undefined;
+  }
+
+  async #inOrder(key: Key, work: () => Promise<void>): Promise<void> {
+    const before = this.#writing.get(key)?.catch(() => undefined);
+    const done = before === undefined ? work() : before.then(work);
+    this.#writing.set(key, done);
+    try {
+      await done;
+    } finally {
+      if (this.#writing.get(key) === done) this.#writing.delete(key);
+    }
+  }
+}

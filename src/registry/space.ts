@@ -1,0 +1,234 @@
+import type { Namespace } from "../oci/reference.ts";
+import type { Totals } from "./ledger/ledger.ts";
+
+const volumePollMs = 1_000;
+const maxAttempts = 4;
+
+/** A size, or a share (0 to 1) of the volume. */
+export type SizeLimit =
+  | { readonly kind: "bytes"; readonly bytes: number }
+  | { readonly kind: "share"; readonly share: number };
+
+/** How much the store may take. */
+export interface SpaceLimits {
+  /** The hard limit; `undefined`: as much as the volume has. */
+  readonly maxSize: SizeLimit | undefined;
+  /** What stays free on the volume, whoever else uses it. */
+  readonly minFree: SizeLimit;
+  /** The share of the limit above which room is made, and the share that is then aimed at. */
+  readonly highWatermark: number;
+  readonly lowWatermark: number;
+  /** What a namespace may take. */
+  readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
+}
+
+/** The volume that the store lies on, in bytes. */
+export interface Volume {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+}
+
+/** What `Space` works with. */
+export interface SpaceOptions {
+  readonly limits: SpaceLimits;
+  /** What lies in the store; `undefined` where that is not known (yet). */
+  readonly totals: () => Totals | undefined;
+  readonly volume: () => Promise<Volume>;
+  readonly now: () => number;
+  /** Makes room for `bytes` more in a namespace; false where there cannot be enough. */
+  readonly makeRoom: (namespace: Namespace, bytes: number) => Promise<boolean>;
+  /** Told that a high watermark was passed. */
+  readonly onPressure: () => void;
+}
+
+/** Room that was set aside for something that is being stored. It must be released, once. */
+export interface Reservation {
+  readonly bytes: number;
+  /** Sets more aside; false where there is no room for it, and nothing has changed. */
+  grow(bytes: number): boolean;
+  /** Gives it back: what was stored is in the totals by now, or was not stored. More than once is harmless. */
+  release(): void;
+}
+
+/** How full the store is, in charged bytes. */
+export interface SpaceState {
+  readonly usedBytes: number;
+  readonly reservedBytes: number;
+  /** What `usedBytes` and `reservedBytes` may come to at this moment; `Infinity` where nothing is known of the volume. */
+  readonly limitBytes: number;
+  readonly volume: Volume | undefined;
+  /** Whether `usedBytes` is exact; otherwise it is all that the volume holds, of which the store is a part. */
+  readonly exact: boolean;
+}
+
+/** What has to go so that all is below its low watermark again. */
+export interface Overage {
+  readonly bytes: number;
+  readonly namespaces: readonly { readonly namespace: Namespace; readonly bytes: number }[];
+}
+
+/**
+ * The room that the store has. Whatever is to be stored first sets its room aside, in one tick, so that the hard limit is
+ * never passed, however many fills run.
+ */
+export class Space {
+  readonly #options: SpaceOptions;
+  readonly #reserved = new Map<Namespace, number>();
+  #reservedBytes = 0;
+  #volume: Volume | undefined;
+  /** What lay in the store when the volume was looked at, where that was known. */
+  #usedAtPoll: number | undefined;
+  /** What was released, and so may have been stored, since then. */
+  #releasedSince = 0;
+  #polledAt = -Infinity;
+  #polling: Promise<void> | undefined;
+
+  constructor(options: SpaceOptions) {
+    this.#options = options;
+  }
+
+  /** Looks at the volume. A failure leaves what was known. */
+  async refresh(): Promise<void> {
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined;
+    });
+    await this.#polling;
+  }
+
+  get state(): SpaceState {
+    const { maxSize, minFree } = this.#options.limits;
+    const volume = this.#volume;
+    const exactBytes = this.#options.totals()?.bytes;
+    const usedBytes = exactBytes ?? (volume === undefined ? 0 : usedOf(volume) + this.#releasedSince);
+    let limitBytes = resolveSize(maxSize, volume) ?? Infinity;
+    if (volume !== undefined) {
+      const spare = volume.freeBytes - (resolveSize(minFree, volume) ?? 0);
+      // What was stored or removed since the volume was looked at has changed both in equal measure.
+      const usedThen =
+        exactBytes === undefined ? usedOf(volume) : (this.#usedAtPoll ?? exactBytes - this.#releasedSince);
+      limitBytes = Math.max(0, Math.min(limitBytes, usedThen + spare));
+    }
+    return { usedBytes, reservedBytes: this.#reservedBytes, limitBytes, volume, exact: exactBytes !== undefined };
+  }
+
+  /** Sets room aside; `undefined` where there is none now. */
+  reserve(namespace: Namespace, bytes: number): Reservation | undefined {
+    if (!this.#take(namespace, bytes)) return undefined;
+    let held = bytes;
+    return {
+      get bytes() {
+        return held;
+      },
+      grow: (more) => {
+        if (!this.#take(namespace, more)) return false;
+        held += more;
+        return true;
+      },
+      release: () => {
+        this.#give(namespace, held);
+        held = 0;
+      },
+    };
+  }
+
+  /** Sets room aside, and makes it where there is none. `undefined` where that does not help, or not until `signal`. */
+  async acquire(namespace: Namespace, bytes: number, signal: AbortSignal): Promise<Reservation | undefined> {
+    if (!this.#couldFit(namespace, bytes)) return undefined;
+    const givenUp = Promise.withResolvers<boolean>();
+    const giveUp = (): void => givenUp.resolve(false);
+    if (signal.aborted) giveUp();
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      // Somebody else may be quicker to take the room that was made.
+      for (let attempts = 0; attempts < maxAttempts; attempts++) {
+        const reservation = this.reserve(namespace, bytes);
+        if (reservation !== undefined) return reservation;
+        if (!(await Promise.race([this.#options.makeRoom(namespace, bytes), givenUp.promise]))) break;
+      }
+      return this.reserve(namespace, bytes);
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+  }
+
+  /** What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones. */
+  overage(more: { readonly namespace: Namespace; readonly bytes: number } | undefined = undefined): Overage {
+    const { namespaceMaxBytes } = this.#options.limits;
+    const totals = this.#options.totals();
+    const { usedBytes, limitBytes } = this.state;
+    const wanted = more?.bytes ?? 0;
+    const namespaces = new Set([...(totals?.namespaces.keys() ?? []), ...(more === undefined ? [] : [more.namespace])]);
+    return {
+      bytes: this.#excess(usedBytes + this.#reservedBytes, wanted, limitBytes),
+      namespaces: [...namespaces].flatMap((namespace) => {
+        const limit = namespaceMaxBytes(namespace) ?? Infinity;
+        const used = (totals?.namespaces.get(namespace) ?? 0) + (this.#reserved.get(namespace) ?? 0);
+        const bytes = this.#excess(used, namespace === more?.namespace ? wanted : 0, limit);
+        return bytes > 0 ? [{ namespace, bytes }] : [];
+      }),
+    };
+  }
+
+  #excess(usedBytes: number, wantedBytes: number, limitBytes: number): number {
+    const { highWatermark, lowWatermark } = this.#options.limits;
+    if (usedBytes <= limitBytes * highWatermark && usedBytes + wantedBytes <= limitBytes) return 0;
+    return Math.ceil(usedBytes - Math.min(limitBytes * lowWatermark, limitBytes - wantedBytes));
+  }
+
+  /** Whether it would fit into a store that holds nothing else. */
+  #couldFit(namespace: Namespace, bytes: number): boolean {
+    const limit = this.#options.limits.namespaceMaxBytes(namespace) ?? Infinity;
+    return bytes <= Math.min(limit, this.state.limitBytes);
+  }
+
+  #take(namespace: Namespace, bytes: number): boolean {
+    if (this.#options.now() - this.#polledAt >= volumePollMs) void this.refresh();
+    const { usedBytes, limitBytes } = this.state;
+    const totals = this.#options.totals();
+    const reservedHere = this.#reserved.get(namespace) ?? 0;
+    const limitHere = this.#options.limits.namespaceMaxBytes(namespace) ?? Infinity;
+    const usedHere = totals === undefined ? usedBytes : (totals.namespaces.get(namespace) ?? 0);
+    if (usedBytes + this.#reservedBytes + bytes > limitBytes) return false;
+    // Without totals a namespace may have anything of what is used, and its limit lets nothing more be sure.
+    if (limitHere !== Infinity && usedHere + reservedHere + bytes > limitHere) return false;
+    this.#reservedBytes += bytes;
+    this.#reserved.set(namespace, reservedHere + bytes);
+    const { highWatermark } = this.#options.limits;
+    const high =
+      usedBytes + this.#reservedBytes > limitBytes * highWatermark ||
+      usedHere + reservedHere + bytes > limitHere * highWatermark;
+    if (high) this.#options.onPressure();
+    return true;
+  }
+
+  #give(namespace: Namespace, bytes: number): void {
+    this.#reservedBytes -= bytes;
+    this.#releasedSince += bytes;
+    const left = (this.#reserved.get(namespace) ?? 0) - bytes;
+    if (left > 0) this.#reserved.set(namespace, left);
+    else this.#reserved.delete(namespace);
+  }
+
+  async #poll(): Promise<void> {
+    this.#polledAt = this.#options.now();
+    const releasedBefore = this.#releasedSince;
+    const usedBefore = this.#options.totals()?.bytes;
+    try {
+      this.#volume = await this.#options.volume();
+      this.#usedAtPoll = usedBefore;
+      this.#releasedSince -= releasedBefore;
+    } catch {
+      // The operations that need the volume fail for themselves, and say why.
+    }
+  }
+}
+
+function usedOf(volume: Volume): number {
+  return volume.totalBytes - volume.freeBytes;
+}
+
+function resolveSize(limit: SizeLimit | undefined, volume: Volume | undefined): number | undefined {
+  if (limit === undefined) return undefined;
+  if (limit.kind === "bytes") return limit.bytes;
+  return volume === undefined ? undefined : limit.share * volume.totalBytes;
+}

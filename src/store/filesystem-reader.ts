@@ -1,0 +1,111 @@
+import type { Dir } from "node:fs";
+import { open, opendir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { BufferPool } from "./buffers.ts";
+import { readSpan } from "./file-reader.ts";
+import { type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
+import { orAbsent } from "./root.ts";
+
+/** How many names a listing takes from the system at once. */
+const namesAtOnce = 256;
+/** How many files a listing looks up at once: one of the few threads for files is kept busy, most are left to others. */
+const lookUpsAtOnce = 2;
+
+interface OpenFolder {
+  readonly key: Key;
+  readonly names: Dir;
+}
+
+/**
+ * A view of a folder of objects for another thread than its owner's, while the owner changes it. It takes no lock,
+ * changes nothing, holds no resources of its own, and sees each object as the owner's readers do.
+ */
+export function openFilesystemReader(root: string): ObjectReader {
+  return new FilesystemReader(root, new BufferPool());
+}
+
+/** What the filesystem store does without changing anything; a key is a path below `root`. */
+export class FilesystemReader implements ObjectReader {
+  readonly #root: string;
+  readonly #pool: BufferPool;
+
+  constructor(root: string, pool: BufferPool) {
+    this.#root = root;
+    this.#pool = pool;
+  }
+
+  /** @throws {StoreError} for what is no key, such as one that would lead out of the folder. */
+  path(key: Key): string {
+    if (key.startsWith("/") || key.split("/").includes("..")) throw new StoreError(`${key} is not a key`, undefined);
+    return join(this.#root, key);
+  }
+
+  async head(key: Key): Promise<ObjectInfo | undefined> {
+    const info = await orAbsent(stat(this.path(key)), `${key} could not be looked up`);
+    if (!info?.isFile()) return undefined;
+    return { key, sizeBytes: info.size, usedAt: Math.floor(Math.max(info.mtimeMs, info.atimeMs)) };
+  }
+
+  async get(key: Key): Promise<OpenObject | undefined> {
+    const file = await orAbsent(open(this.path(key), "r"), `${key} could not be opened`);
+    if (file === undefined) return undefined;
+    try {
+      const info = await file.stat();
+      if (!info.isFile()) {
+        await file.close();
+        return undefined;
+      }
+      const pool = this.#pool;
+      return {
+        sizeBytes: info.size,
+        read: (span) => readSpan(file, span, pool),
+        // Closing a file that was only read loses nothing, so its failure concerns nobody.
+        close: () => file.close().catch(() => undefined),
+      };
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      throw new StoreError(`${key} could not be opened`, error);
+    }
+  }
+
+  /** Holds one open folder for each level and a few objects, however many there are. */
+  async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
+    const path: OpenFolder[] = [];
+    const enter = async (key: Key): Promise<void> => {
+      const opened = opendir(this.path(key), { bufferSize: namesAtOnce });
+      const names = await orAbsent(opened, `${key} could not be listed`);
+      if (names !== undefined) path.push({ key, names });
+    };
+    try {
+      await enter(prefix);
+      for (let folder = path.at(-1); folder !== undefined; folder = path.at(-1)) {
+        const { files, inner, ended } = await readSome(folder);
+        for (const info of await Promise.all(files.map((key) => this.head(key)))) {
+          if (info !== undefined) yield info;
+        }
+        if (ended) await path.pop()?.names.close();
+        if (inner !== undefined) await enter(inner);
+      }
+    } catch (error) {
+      throw error instanceof StoreError ? error : new StoreError(`${prefix} could not be listed`, error);
+    } finally {
+      for (const { names } of path) await names.close().catch(() => undefined);
+    }
+  }
+}
+
+/** The next few files of a folder, up to a folder in it or the end. */
+async function readSome(
+  folder: OpenFolder,
+): Promise<{ readonly files: readonly Key[]; readonly inner?: Key; readonly ended?: boolean }> {
+  const files: Key[] = [];
+  while (files.length < lookUpsAtOnce) {
+    // A folder that was removed since it was opened has no more entries.
+    const entry = await folder.names.read();
+    if (entry === null) return { files, ended: true };
+    const key = `${folder.key}/${entry.name}` as Key;
+    if (entry.isDirectory()) return { files, inner: key };
+    files.push(key);
+  }
+  return { files };
+}

@@ -1,0 +1,75 @@
+import { lstat, mkdir, opendir, rename, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { codeOf } from "./object-store.ts";
+import { orAbsent } from "./root.ts";
+
+/** How often a folder may be removed between being made and being used. */
+const attempts = 10;
+
+/**
+ * Renames a file, and makes the folders of its new path: `folder` is the last of them, `made` the topmost that was not
+ * there. Another's `removeEmptyFolders` may take them away again at any moment until the file is in them.
+ *
+ * @throws the system's error.
+ */
+export async function putInPlace(
+  path: string,
+  target: string,
+): Promise<{ readonly folder: string; readonly made: string | undefined }> {
+  const folder = dirname(target);
+  let made: string | undefined;
+  for (let left = attempts; ; left--) {
+    try {
+      const topmost = await mkdir(folder, { recursive: true });
+      // Of several attempts' folders the topmost counts, as what is above it alone is known to be safe on the disk.
+      if (topmost !== undefined && (made === undefined || topmost.length < made.length)) made = topmost;
+      await rename(path, target);
+      return { folder, made };
+    } catch (error) {
+      const isGone = codeOf(error) === "ENOENT";
+      if (!isGone || left <= 1 || (await orAbsent(lstat(path), `${path} could not be looked up`)) === undefined) {
+        throw error;
+      }
+    }
+  }
+}
+
+/**
+ * Removes the folders below `path`, not itself, that hold nothing, the deepest first; a dry run only finds them.
+ *
+ * @returns how many were removed, and whether `path` now holds nothing.
+ * @throws the system's error.
+ */
+export async function removeEmptyFolders(
+  path: string,
+  dryRun: boolean,
+): Promise<{ readonly count: number; readonly empty: boolean }> {
+  const entries = await orAbsent(opendir(path), `${path} could not be listed`);
+  if (entries === undefined) return { count: 0, empty: false };
+  let count = 0;
+  let empty = true;
+  for await (const entry of entries) {
+    if (!entry.isDirectory()) {
+      empty = false;
+      continue;
+    }
+    const folder = join(path, entry.name);
+    const inner = await removeEmptyFolders(folder, dryRun);
+    count += inner.count;
+    if (inner.empty && (dryRun || (await removeFolder(folder)))) count++;
+    else empty = false;
+  }
+  return { count, empty };
+}
+
+/** Whether a folder was removed; false where it is not empty (any more), or gone. */
+async function removeFolder(path: string): Promise<boolean> {
+  try {
+    await rmdir(path);
+    return true;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === "ENOTEMPTY" || code === "EEXIST" || code === "ENOENT") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,74 @@
+import type { Bookkeeping } from "../../src/registry/bookkeeping.ts";
+import { Content, type ContentLimits } from "../../src/registry/content.ts";
+import { formatPlace, tagKey } from "../../src/registry/layout.ts";
+import type { Holding, LedgerChange } from "../../src/registry/ledger/ledger.ts";
+import type { Reservation, Space } from "../../src/registry/space.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import type { Tag } from "../../src/oci/reference.ts";
+import type { Key, ObjectStore } from "../../src/store/object-store.ts";
+
+/** Books of a store without limits, which keep what they were told. */
+export interface SimpleBooks extends Bookkeeping {
+  readonly changes: LedgerChange[];
+}
+
+/** Makes books that admit everything. */
+export function createBooks(): SimpleBooks {
+  const changes: LedgerChange[] = [];
+  const tags = new Map<Key, { readonly tag: Tag; readonly digest: Digest; readonly repository: string }>();
+  const links = new Map<Key, { readonly digest: Digest; readonly repository: string; readonly at: number }>();
+  const note = (change: LedgerChange): void => {
+    changes.push(change);
+    if (change.kind === "tag") {
+      tags.set(tagKey(change.id, change.tag), { ...change, repository: JSON.stringify(change.id) });
+    } else if (change.kind === "tag-removed") {
+      tags.delete(tagKey(change.id, change.tag));
+    } else if (change.kind === "link") {
+      links.set(formatPlace({ ...change, kind: "link" }), { ...change, repository: JSON.stringify(change.id) });
+    } else if (change.kind === "link-removed") {
+      links.delete(formatPlace({ ...change, kind: "link" }));
+    }
+  };
+  return {
+    changes,
+    admit: async (_namespace, change, _sizeBytes, reservation) => {
+      note(change);
+      reservation?.release();
+    },
+    note: async (change) => note(change),
+    holding: async (id, digest): Promise<Holding> => {
+      const repository = JSON.stringify(id);
+      const holders = [...links.values()].filter((link) => link.digest === digest);
+      return {
+        usedAt: holders.find((link) => link.repository === repository)?.at,
+        tags: [...tags.values()]
+          .filter((each) => each.repository === repository && each.digest === digest)
+          .map(({ tag }) => tag),
+        otherHolders: holders.filter((link) => link.repository !== repository).length,
+      };
+    },
+    now: () => 1_000,
+  };
+}
+
+/** A content store whose books admit everything. */
+export function openContent(store: ObjectStore, limits?: ContentLimits): Content {
+  return new Content(store, createBooks(), limits);
+}
+
+/** Room without end. */
+export const endlessSpace: Pick<Space, "acquire"> = {
+  async acquire(_namespace, bytes): Promise<Reservation> {
+    let held = bytes;
+    return {
+      get bytes() {
+        return held;
+      },
+      grow: (more) => {
+        held += more;
+        return true;
+      },
+      release: () => undefined,
+    };
+  },
+};

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { parsePlatform } from "../../../src/config/warm-schema.ts";
+import { loadFile, problemsOf } from "./loading.ts";
+
+describe("platforms", () => {
+  for (const text of ["linux/amd64", "linux/arm/v7", "windows/amd64", "wasip1/wasm", "linux/mips64le"]) {
+    test(`takes ${text}`, () => assert.equal(parsePlatform(text), text));
+  }
+  for (const text of ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "Linux/amd64", "linux/amd64 ", "all"]) {
+    test(`refuses "${text}"`, () => assert.throws(() => parsePlatform(text), { name: "ValueError" }));
+  }
+});
+
+describe("images", () => {
+  const imagesOf = (image: string): readonly string[] =>
+    loadFile(JSON.stringify({ warm: { images: [image] } })).warm.images;
+  for (const image of [
+    "alpine",
+    "alpine:3.20",
+    "library/alpine",
+    "team/app:Latest_1",
+    "quay.io/team/app",
+    "Quay.io/team/app:1",
+    "localhost:5000/app",
+    "[::1]:5000/app:1",
+    `alpine@sha256:${"a".repeat(64)}`,
+    `quay.io/team/app:1@sha512:${"0".repeat(128)}`,
+  ]) {
+    test(`takes ${image.slice(0, 50)}`, () => assert.deepEqual(imagesOf(image), [image]));
+  }
+  for (const image of [
+    "",
+    "/alpine",
+    "alpine/",
+    "alpine:",
+    "Alpine",
+    "a b",
+    "https://quay.io/a",
+    "a@sha256:",
+    "a:b:c",
+  ]) {
+    test(`refuses "${image}"`, () => assert.equal(problemsOf(() => imagesOf(image)).length, 1));
+  }
+});

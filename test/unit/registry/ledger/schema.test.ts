@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { copyFile, readdir, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { test } from "node:test";
+import { LedgerDatabase } from "../../../../src/registry/ledger/database.ts";
+import { createTemporaryDirectory } from "../../../support/temporary.ts";
+import { ask, digest, repository } from "./ledger-model.ts";
+
+const id = repository("docker.io/a");
+
+/** A closed ledger that holds a link. */
+async function fill(path: string): Promise<void> {
+  const database = new LedgerDatabase(path);
+  assert.equal(database.reason, "absent");
+  database.apply([{ kind: "link", id, digest: digest(1), at: 1 }]);
+  database.endScan();
+  database.close();
+}
+
+function usedAt(database: LedgerDatabase): number | undefined {
+  return ask(database, "holding", id, digest(1)).usedAt;
+}
+
+test("closed well, it is as it was; and nothing else is left in the folder", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  await fill(path);
+  assert.deepEqual(await readdir(folder.path), ["ledger.sqlite"]);
+  const database = new LedgerDatabase(path);
+  assert.equal(database.reason, undefined);
+  assert.equal(database.totals?.bytes, 4096);
+  database.close();
+});
+
+test("not closed, all that was told is there, and the files are to be read", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  await fill(path);
+  const running = new LedgerDatabase(path);
+  running.apply([{ kind: "link", id, digest: digest(2), at: 2 }]);
+  // What a process leaves that is killed now.
+  for (const suffix of ["", "-wal"]) await copyFile(`${path}${suffix}`, join(folder.path, `copy${suffix}`));
+  running.close();
+  const database = new LedgerDatabase(join(folder.path, "copy"));
+  assert.equal(database.reason, "not closed");
+  assert.equal(database.totals?.bytes, 2 * 4096);
+  // Closed before the files were read, it is no better than before.
+  database.close();
+  const again = new LedgerDatabase(join(folder.path, "copy"));
+  assert.equal(again.reason, "not closed");
+  again.doubt();
+  assert.equal(again.totals, undefined);
+  again.close();
+  const doubted = new LedgerDatabase(join(folder.path, "copy"));
+  assert.equal(doubted.reason, "not complete");
+  assert.equal(doubted.totals, undefined);
+  doubted.beginScan();
+  doubted.endScan();
+  doubted.close();
+  const right = new LedgerDatabase(join(folder.path, "copy"));
+  assert.equal(right.reason, undefined);
+  right.close();
+});
+
+const damages: [string, (path: string) => Promise<void>, string][] = [
+  ["is no database", (path) => writeFile(path, "x".repeat(10_000)), "damaged"],
+  ["is empty", (path) => truncate(path, 0), "absent"],
+  ["is cut off", (path) => truncate(path, 4096), "damaged"],
+  [
+    "is of another version",
+    async (path) => {
+      const database = new DatabaseSync(path);
+      database.exec("PRAGMA user_version = 99");
+      database.close();
+    },
+    "another version",
+  ],
+  [
+    "lacks its state",
+    async (path) => {
+      const database = new DatabaseSync(path);
+      database.exec("DELETE FROM meta");
+      database.close();
+    },
+    "damaged",
+  ],
+];
+for (const [what, damage, reason] of damages) {
+  test(`a file that ${what} is made anew`, async () => {
+    await using folder = await createTemporaryDirectory();
+    const path = join(folder.path, "ledger.sqlite");
+    await fill(path);
+    await damage(path);
+    const database = new LedgerDatabase(path);
+    assert.equal(database.reason, reason);
+    assert.equal(database.totals, undefined);
+    assert.equal(usedAt(database), undefined);
+    database.apply([{ kind: "link", id, digest: digest(1), at: 3 }]);
+    assert.equal(usedAt(database), 3);
+    database.close();
+  });
+}
+
+test("where no file can be, it throws", async () => {
+  await using folder = await createTemporaryDirectory();
+  assert.throws(() => new LedgerDatabase(join(folder.path, "none", "ledger.sqlite")), /unable to open/);
+});

@@ -141,6 +141,8 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
   const close = async (): Promise<void> => {
     draining = true;
     const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
+    // First, as who follows a job keeps a listener from draining.
+    await maintenance.close();
     const [main, ...others] = servers;
     await main?.drain(deadline);
     await Promise.race([engine.idle(), aborted(deadline)]);

@@ -1,10 +1,10 @@
+import { parsePinPattern } from "./config/pin-pattern.ts";
 import type { Config } from "./config/schema.ts";
 import { PinList } from "./jobs/pin-list.ts";
 import { createMaintenance, type Maintenance } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
 import type { Observers } from "./observers.ts";
 import { stateKey } from "./registry/layout.ts";
-import { parsePin } from "./registry/pins.ts";
 import { Records } from "./registry/records.ts";
 import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
 import type { StorageObservers } from "./storage-observers.ts";
@@ -72,7 +72,7 @@ async function openPins(config: Config, store: ObjectStore, onError: (error: unk
   const key = stateKey("pins");
   return PinList.open({
     configured: config.storage.pins,
-    parse: (pattern) => parsePin(pattern).pattern,
+    parse: parsePinPattern,
     load: async () => {
       try {
         return (await records.get(key))?.patterns ?? [];

@@ -34,7 +34,7 @@ export function createStorageObservers(metrics: Metrics, log: Logger, now: () =>
         log.debug({ reason }, "the ledger is being brought in line with the storage, in the background");
       },
       rebuilt: ({ objects, durationMs }) => {
-        const level = objects === 0 ? "debug" : "info";
+        const level = durationMs < 1_000 ? "debug" : "info";
         log[level]({ objects, ms: Math.round(durationMs) }, "the ledger is in line with the storage");
       },
       failed: (error) => log.error({ err: error }, "the ledger failed: it is opened again"),

@@ -101,6 +101,8 @@ export interface PurgeReport {
   readonly contentsInUse: number;
   /** What `contents`, tags and links take. */
   readonly freesBytes: number;
+  /** Whether a dry run counted only a part, as there is so much of it. */
+  readonly incomplete: boolean;
 }
 
 /** What people may do to a cache that runs: look at what it holds, remove it, keep it, and run jobs. */
@@ -187,21 +189,24 @@ export class Administration {
    * @throws {OciError} NOT_FOUND where nothing of it is cached.
    */
   async purge(target: PurgeTarget, { dryRun }: { readonly dryRun: boolean }): Promise<PurgeReport> {
-    const plan = await this.#options.ledger.purgePlan(target);
-    const { tags, links, pages, contents, freesBytes } = plan;
-    if (tags.length + links.length + pages.length + contents.length === 0) {
+    const sums = { tags: 0, links: 0, pages: 0, contents: 0, contentsInUse: 0, freesBytes: 0 };
+    let more = false;
+    // A large target comes in parts, each made when the one before it is gone.
+    do {
+      const plan = await this.#options.ledger.purgePlan(target);
+      const { tags, links, pages, contents, freesBytes } = plan;
+      more = plan.more === true;
+      sums.tags += tags.length;
+      sums.links += links.length;
+      sums.pages += pages.length;
+      sums.contents += contents.length;
+      sums.freesBytes += freesBytes;
+      if (!dryRun) sums.contentsInUse += await this.#carryOut(plan);
+    } while (more && !dryRun);
+    if (sums.tags + sums.links + sums.pages + sums.contents === 0) {
       throw new OciError("NOT_FOUND", `nothing of ${formatPurgeTarget(target)} is cached`);
     }
-    return {
-      target: formatPurgeTarget(target),
-      dryRun,
-      tags: tags.length,
-      links: links.length,
-      pages: pages.length,
-      contents: contents.length,
-      contentsInUse: dryRun ? 0 : await this.#carryOut(plan),
-      freesBytes,
-    };
+    return { target: formatPurgeTarget(target), dryRun, ...sums, incomplete: more };
   }
 
   pins(): PinReport {

@@ -162,8 +162,7 @@ export class Content {
     this.#links.show(key, link);
     await this.#blobs.put(id.namespace, digest, manifest.bytes, undefined);
     await this.addLink(id, digest, link);
-    const children = parseManifest(manifest.bytes, mediaType).children.map((child) => child.digest);
-    await this.#books.note({ kind: "children", digest, children });
+    await this.#noteChildren(manifest);
     // One after the other: a manifest may have thousands, and everybody else needs the disk too.
     for (const child of contained) await this.#linkChild(id, child);
     // What it refers to is as young as it is.
@@ -243,7 +242,14 @@ export class Content {
     if (mediaType === undefined) return undefined;
     const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes };
     if (!this.#links.isRemoving(key)) this.#manifests.set(key, manifest);
+    // The ledger may have been made anew while nothing said that this is a manifest.
+    void this.#noteChildren(manifest);
     return manifest;
+  }
+
+  async #noteChildren({ bytes, descriptor: { digest, mediaType } }: ManifestContent): Promise<void> {
+    const children = parseManifest(bytes, mediaType).children.map((child) => child.digest);
+    await this.#books.note({ kind: "children", digest, children });
   }
 
   async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {

@@ -179,14 +179,23 @@ async function purgeAll(client: AdminClient, targets: readonly string[], dryRun:
   return reports;
 }
 
-function describePurge({ target, dryRun, tags, links, pages, freesBytes, contentsInUse }: PurgeReport): string {
+function describePurge({
+  target,
+  dryRun,
+  tags,
+  links,
+  pages,
+  freesBytes,
+  contentsInUse,
+  incomplete,
+}: PurgeReport): string {
   const parts = [
     formatCount(tags, "tag"),
     `${links} ${links === 1 ? "manifest or blob" : "manifests and blobs"}`,
     formatCount(pages, "listing"),
   ];
   const inUse = contentsInUse === 0 ? "" : `; ${contentsInUse} of them are in use, and go later`;
-  const bytes = `${formatBytes(freesBytes)}${dryRun ? " would be freed" : " freed"}`;
+  const bytes = `${incomplete ? "at least " : ""}${formatBytes(freesBytes)}${dryRun ? " would be freed" : " freed"}`;
   return `${target}: ${parts.join(", ")}${dryRun ? "" : " removed"}; ${bytes}${inUse}\n`;
 }
 

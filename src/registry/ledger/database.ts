@@ -5,7 +5,7 @@ import type { Namespace } from "../../oci/reference.ts";
 import { formatPlace, type Place } from "../layout.ts";
 import { findCandidates } from "./candidates.ts";
 import { Changes } from "./changes.ts";
-import { chargedBytes, type LedgerChange, type LedgerQueries } from "./ledger.ts";
+import { chargedBytes, type LedgerChange } from "./ledger.ts";
 import { findHolding, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
 import { findContent } from "./names.ts";
@@ -15,9 +15,6 @@ import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
-
-/** The answer to a question, without the promise. */
-export type Answer<Name extends keyof LedgerQueries> = Awaited<ReturnType<LedgerQueries[Name]>>;
 
 /** The ledger's tables: what is told, what is asked, and how the files correct them. All of it takes effect at once. */
 export class LedgerDatabase {

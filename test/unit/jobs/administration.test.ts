@@ -73,6 +73,7 @@ describe("purge", () => {
       pages: 1,
       contents: 2,
       contentsInUse: 0,
+      incomplete: false,
       freesBytes: 12_288,
     });
     assert.deepEqual(removed, []);

@@ -191,6 +191,7 @@ test("a use is pending until the answer to a question that was asked after it", 
   context.mock.timers.tick(1_000);
   assert.equal(sent().length, count + 1);
   assert.ok(ledger.isUsePending(id, digest(1)), "nobody has asked");
+  context.mock.timers.reset();
   await ledger.holding(id, digest(1));
   assert.ok(!ledger.isUsePending(id, digest(1)));
 });

@@ -83,6 +83,12 @@ export class Child {
     for (const pid of this.#tree()) writeFileSync(`/proc/${pid}/clear_refs`, "5");
   }
 
+  /** Ends the process at once, as a crash would. */
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#exited;
+  }
+
   /** Ends the process: politely, then by force. */
   async stop(): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;

@@ -15,18 +15,21 @@ import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
 import { manifests } from "./scenarios/manifests.ts";
 import { memory } from "./scenarios/memory.ts";
+import { million } from "./scenarios/million.ts";
 import { startUp } from "./scenarios/start-up.ts";
 import { warmBlobs } from "./scenarios/warm-blobs.ts";
 import { fullSettings, quickSettings, type Settings } from "./settings.ts";
 import { UpstreamRegistry } from "./upstream.ts";
 
-const scenarios: readonly Scenario[] = [startUp, warmBlobs, manifests, firstByte, coldPull, herd, memory];
+const scenarios: readonly Scenario[] = [startUp, warmBlobs, manifests, firstByte, coldPull, herd, memory, million];
 
 const usage = `Usage: npm run bench -- [options]
 
 Measures Entrepot, nginx (sendfile) and docker-registry (proxy mode) in turn, on this machine.
 
-  --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")}
+  --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")};
+                without it all but million
+  --blobs N     how many blobs the store of \`million\` has; default: ${fullSettings.storeBlobs}
   --quick       small blobs and few rounds: shows that everything works, says little about speed
   --json FILE   writes every sample to FILE
   --folder DIR  where the temporary files go (about 4 GB; with --quick 1 GB); default: ${tmpdir()}
@@ -72,11 +75,20 @@ function describeMachine(): Record<string, unknown> {
   };
 }
 
+function readSettings(quick: boolean, blobs: string | undefined): Settings {
+  const settings = quick ? quickSettings : fullSettings;
+  if (blobs === undefined) return settings;
+  if (!/^[1-9]\d{2,8}$/.test(blobs)) throw new Error("--blobs must be a number from 100 on");
+  const storeBlobs = Number(blobs);
+  return { ...settings, storeBlobs, evictedObjects: Math.min(settings.evictedObjects, Math.ceil(storeBlobs / 25)) };
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       only: { type: "string", multiple: true },
       quick: { type: "boolean", default: false },
+      blobs: { type: "string" },
       json: { type: "string" },
       folder: { type: "string", default: tmpdir() },
       install: { type: "boolean", default: false },
@@ -96,13 +108,14 @@ async function main(): Promise<number> {
   const load = loadavg()[0] ?? 0;
   if (load > 0.5) print(`The machine is busy (load ${load.toFixed(2)}): the results will be noisy.`);
   if (values.quick) print("--quick: these numbers say little.");
-  const selected = scenarios.filter(({ name }) => only === undefined || only.includes(name));
+  const settings = readSettings(values.quick, values.blobs);
+  const selected = scenarios.filter(({ name, onRequest }) => only?.includes(name) ?? onRequest !== true);
   const began = performance.now();
   const sections: Section[] = [];
   const failed: string[] = [];
   for (const scenario of selected) {
     try {
-      const section = await measure(scenario, values.quick ? quickSettings : fullSettings, values.folder);
+      const section = await measure(scenario, settings, values.folder);
       print(`\n${formatSection(section)}`);
       sections.push(section);
     } catch (error) {

@@ -21,5 +21,7 @@ export interface Bench {
 export interface Scenario {
   readonly name: string;
   readonly title: string;
+  /** It takes so long that it runs only where it is asked for by name. */
+  readonly onRequest?: true;
   readonly run: (bench: Bench) => Promise<Omit<Section, "scenario" | "title">>;
 }

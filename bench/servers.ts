@@ -52,6 +52,12 @@ export function hasDist(): boolean {
   return existsSync(join(projectFolder, "dist", "main.js"));
 }
 
+/** The command that `npm start` runs, with these arguments for the program. */
+export function entrepotCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
+  const program = join(projectFolder, "src", "main.ts");
+  return { command: process.execPath, args: [...nodeFlags(program), program, ...args] };
+}
+
 /** Starts a server with empty storage. */
 export async function startServer(name: ServerName, place: Place): Promise<Server> {
   started += 1;

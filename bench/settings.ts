@@ -25,6 +25,12 @@ export interface Settings {
   readonly slowBytesPerSecond: number;
   readonly slowSeconds: number;
   readonly startRounds: number;
+  /** The blobs of the large store, what is evicted from it, and what it is asked for each second meanwhile. */
+  readonly storeBlobs: number;
+  readonly evictedObjects: number;
+  readonly storeRequestsPerSecond: number;
+  /** How long the large store is asked where nothing else says how long. */
+  readonly storeSeconds: number;
   /** What the upstream sends on one connection, in bytes per second, in the scenarios that are cold. */
   readonly upstreamBytesPerSecond: number;
 }
@@ -50,6 +56,10 @@ export const fullSettings: Settings = {
   slowBytesPerSecond: 100_000,
   slowSeconds: 8,
   startRounds: 11,
+  storeBlobs: 1_000_000,
+  evictedObjects: 10_000,
+  storeRequestsPerSecond: 500,
+  storeSeconds: 20,
   upstreamBytesPerSecond: 50_000_000,
 };
 
@@ -71,4 +81,7 @@ export const quickSettings: Settings = {
   slowClients: 100,
   slowSeconds: 2,
   startRounds: 3,
+  storeBlobs: 50_000,
+  evictedObjects: 2_000,
+  storeSeconds: 4,
 };

@@ -8,6 +8,12 @@ export function median(samples: readonly number[]): number {
   return (lower + upper) / 2;
 }
 
+/** The value that a share of the samples, from 0 to 1, does not exceed. */
+export function quantile(samples: readonly number[], share: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
+}
+
 /**
  * How `ours` compares with `theirs`: the median of the rounds' ratios, which a machine that is slower in some rounds
  * disturbs less than the ratio of the medians. That one is taken where the rounds do not correspond.

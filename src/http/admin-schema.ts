@@ -145,6 +145,7 @@ const stepSchema = z.strictObject({
   state: z.enum(["waiting", "running", "done", "failed", "cancelled", "skipped"]),
   durationMs: z.number().min(0).optional(),
   counts: z.record(z.string(), z.number()),
+  error: z.string().optional().meta({ description: "Why it failed." }),
   done: z.number().optional(),
   total: z.number().optional(),
   unit: z.enum(["objects", "bytes"]).optional(),

@@ -103,8 +103,8 @@ export class Evictor {
       },
     });
     return [
-      step("idle", "what nobody used for its namespace's idle time", (remover) => this.#removeIdle(remover)),
-      step("limits", "what is least recently used, down to the low watermarks", async (remover) => {
+      step("idle", "Remove what nobody used for its namespace's idle time", (remover) => this.#removeIdle(remover)),
+      step("limits", "Remove what is least recently used, down to the low watermarks", async (remover) => {
         await this.#tools.space.refresh();
         return this.#keepLimits(undefined, remover);
       }),

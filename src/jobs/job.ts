@@ -10,11 +10,13 @@ export type StepCounts = Readonly<Record<string, number>>;
 export interface StepState {
   readonly name: string;
   readonly title: string;
-  /** `cancelled` is the step that was interrupted; those after it are `skipped`, as they are after a failed one. */
+  /** `cancelled` is a step that was interrupted; those after it are `skipped`, as they are after one that failed. */
   readonly state: "waiting" | "running" | "done" | "failed" | "cancelled" | "skipped";
   /** Only of a step that ran, and ended. */
   readonly durationMs?: number;
   readonly counts: StepCounts;
+  /** Why it failed. */
+  readonly error?: string;
   /** How much of `total` is done, where the step has said what its total is; the three come together. */
   readonly done?: number;
   readonly total?: number;
@@ -39,6 +41,11 @@ export interface JobState {
 export interface Step {
   readonly name: string;
   readonly title: string;
+  /**
+   * Of a step that does not depend on others: up to so many neighbours of this sort run at a time. Where one fails, so
+   * does the job, but no other step is skipped. A step without it waits for all that come before it.
+   */
+  readonly parallel?: number;
   /** Throws where it fails; when `signal` aborts it stops soon, and leaves everything in order. */
   run(progress: StepProgress, signal: AbortSignal): Promise<void>;
 }

@@ -7,7 +7,7 @@ const remembered = 20;
 /** Who follows a job is told of it no more often. */
 const followMs = 200;
 
-/** Runs jobs: at most one of a kind at a time, its steps one after another. */
+/** Runs jobs: at most one of a kind at a time, its steps in their order. */
 export class Jobs {
   readonly #observer: JobObserver;
   readonly #clock: Clock;

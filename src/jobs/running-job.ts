@@ -2,6 +2,9 @@ import { randomBytes } from "node:crypto";
 import type { Clock } from "../upstream/clock.ts";
 import type { JobKind, JobObserver, JobState, ProgressUnit, RunningJob, Step, StepProgress, StepState } from "./job.ts";
 
+/** An error names the reasons of so many steps; all of them have their own. */
+const reasonsTold = 10;
+
 /** A job from its start on. */
 export class Job implements RunningJob {
   readonly id: string;
@@ -14,6 +17,8 @@ export class Job implements RunningJob {
   readonly #observer: JobObserver;
   readonly #clock: Clock;
   readonly #steps: readonly StepRecord[];
+  /** A step has failed that those after it depend on. */
+  #isStopped = false;
   #head: Omit<JobState, "steps">;
   #snapshot: JobState | undefined;
 
@@ -45,28 +50,33 @@ export class Job implements RunningJob {
   async #run(): Promise<JobState> {
     // Who started it has its id first.
     await Promise.resolve();
-    const { signal } = this.#abort;
-    let outcome: { readonly state: "succeeded" | "failed" | "cancelled"; readonly error?: Error } | undefined;
+    const running = new Set<Promise<void>>();
     for (const step of this.#steps) {
-      if (outcome === undefined && signal.aborted) outcome = { state: "cancelled" };
-      if (outcome !== undefined) {
-        step.skip();
-        continue;
-      }
-      try {
-        await step.run(signal, this.#clock);
-      } catch (thrown) {
-        const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-        outcome = signal.aborted ? { state: "cancelled" } : { state: "failed", error };
-      }
-      this.#observer.stepEnded(this.state, step.state);
+      while (running.size >= (step.parallel ?? 1)) await Promise.race(running);
+      const run = this.#runStep(step).finally(() => running.delete(run));
+      running.add(run);
+      if (step.parallel === undefined) await run;
     }
-    const { state, error } = outcome ?? { state: "succeeded" };
+    await Promise.all(running);
+    const isCut = this.#abort.signal.aborted && this.#steps.some((step) => !step.hasEnded);
+    const error = isCut ? undefined : failureOf(this.#steps);
+    const state = isCut ? "cancelled" : error === undefined ? "succeeded" : "failed";
     this.#head = { ...this.#head, state, endedAt: this.#clock.now(), ...(error && { error: error.message }) };
     this.#changed();
     this.#observer.ended(this.state, error);
     this.#over.abort();
     return this.state;
+  }
+
+  async #runStep(step: StepRecord): Promise<void> {
+    const { signal } = this.#abort;
+    if (this.#isStopped || signal.aborted) {
+      step.skip();
+      return;
+    }
+    await step.run(signal, this.#clock);
+    if (step.parallel === undefined && step.error !== undefined) this.#isStopped = true;
+    this.#observer.stepEnded(this.state, step.state);
   }
 
   #changed(): void {
@@ -82,60 +92,103 @@ class StepRecord implements StepProgress {
   #done = 0;
   #state: StepState["state"] = "waiting";
   #durationMs: number | undefined;
+  #error: Error | undefined;
+  #snapshot: StepState | undefined;
 
   constructor(step: Step, onChange: () => void) {
     this.#step = step;
     this.#onChange = onChange;
   }
 
+  get name(): string {
+    return this.#step.name;
+  }
+
+  get parallel(): number | undefined {
+    return this.#step.parallel;
+  }
+
+  /** Why it failed. */
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  /** Whether it came to its own end, good or bad. */
+  get hasEnded(): boolean {
+    return this.#state === "done" || this.#state === "failed";
+  }
+
+  /** The same object until something changes: a job may have thousands of steps. */
   get state(): StepState {
     const { name, title } = this.#step;
-    return Object.freeze({
+    this.#snapshot ??= Object.freeze({
       name,
       title,
       state: this.#state,
       ...(this.#durationMs !== undefined && { durationMs: this.#durationMs }),
       counts: Object.freeze(Object.fromEntries(this.#counts)),
+      ...(this.#error !== undefined && { error: this.#error.message }),
       ...this.#progress,
     });
+    return this.#snapshot;
   }
 
   count(what: string, by = 1): void {
     this.#counts.set(what, (this.#counts.get(what) ?? 0) + by);
-    this.#onChange();
+    this.#changed();
   }
 
   total(total: number, unit: ProgressUnit): void {
     this.#progress = { done: this.#done, total, unit };
-    this.#onChange();
+    this.#changed();
   }
 
   advance(by: number): void {
     this.#done += by;
     if (this.#progress !== undefined) this.#progress.done = this.#done;
-    this.#onChange();
+    this.#changed();
   }
 
   skip(): void {
     this.#become("skipped");
   }
 
+  /** Runs it to its end, however that is. */
   async run(signal: AbortSignal, clock: Clock): Promise<void> {
     const startedAt = clock.now();
     this.#become("running");
+    let state: StepState["state"] = "done";
     try {
       await this.#step.run(this, signal);
-      this.#durationMs = clock.now() - startedAt;
-      this.#become("done");
     } catch (error) {
-      this.#durationMs = clock.now() - startedAt;
-      this.#become(signal.aborted ? "cancelled" : "failed");
-      throw error;
+      state = signal.aborted ? "cancelled" : "failed";
+      if (!signal.aborted) this.#error = error instanceof Error ? error : new Error(String(error));
     }
+    this.#durationMs = clock.now() - startedAt;
+    this.#become(state);
   }
 
   #become(state: StepState["state"]): void {
     this.#state = state;
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#snapshot = undefined;
     this.#onChange();
   }
+}
+
+/** Why a job failed whose steps have ended; `undefined` where none has failed. */
+function failureOf(steps: readonly StepRecord[]): Error | undefined {
+  const failures = steps.flatMap(({ name, parallel, error }) => (error === undefined ? [] : [{ name, parallel, error }]));
+  const [stop] = failures.filter(({ parallel }) => parallel === undefined);
+  if (failures.length === 0 || stop !== undefined) return stop?.error;
+  const told = failures.slice(0, reasonsTold);
+  const reasons = told.map(({ name, error }) => `${name}: ${error.message}`);
+  if (failures.length > told.length) reasons.push(`and ${failures.length - told.length} more`);
+  return new AggregateError(
+    told.map(({ error }) => error),
+    reasons.join("; "),
+  );
 }

@@ -152,7 +152,7 @@ export class Space {
   }
 
   /** What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones. */
-  overage(more: { readonly namespace: Namespace; readonly bytes: number } | undefined = undefined): Overage {
+  overage(more?: { readonly namespace: Namespace; readonly bytes: number }): Overage {
     const { namespaceMaxBytes } = this.#options.limits;
     const totals = this.#options.totals();
     const { usedBytes, limitBytes } = this.state;

@@ -8,10 +8,11 @@ import fc from "fast-check";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import type { Content } from "../../../src/registry/content.ts";
-import { linkKey, parseKey, repositoriesPrefix, tagKey } from "../../../src/registry/layout.ts";
+import { linkKey, parseKey, repositoriesPrefix } from "../../../src/registry/layout.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";
+
 import { MemoryStore } from "../../../src/store/memory.ts";
-import type { ObjectStore } from "../../../src/store/object-store.ts";
+import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
 import { openContent } from "../../support/books.ts";
 import { mediaTypes } from "../../support/image.ts";
 
@@ -73,11 +74,11 @@ test("removals among reads and writes leave nothing that points at what is gone"
       const running = acts.map(([name, run]) => scheduler.schedule(Promise.resolve(name)).then(() => run(content)));
       await scheduler.waitFor(Promise.all(running));
 
-      const files = new Set<string>();
+      const files = new Set<Key>();
       for await (const { key } of memory.list(repositoriesPrefix)) files.add(key);
       const fresh = openContent(memory);
       for (const key of files) {
-        const place = parseKey(key as ReturnType<typeof tagKey>);
+        const place = parseKey(key);
         if (place?.kind !== "tag") continue;
         const record = await fresh.tag(id, place.tag);
         assert.ok(record !== undefined);

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -81,6 +81,27 @@ export class Child {
   /** Makes `memory().peak` begin anew. */
   resetPeak(): void {
     for (const pid of this.#tree()) writeFileSync(`/proc/${pid}/clear_refs`, "5");
+  }
+
+  /** Waits until the process prints a line that contains `text`, and resolves to that line. */
+  async printed(text: string, limitMs: number): Promise<string> {
+    const started = performance.now();
+    const log = openSync(this.#logPath, "r");
+    try {
+      const chunk = Buffer.alloc(1024 * 1024);
+      for (let rest = ""; performance.now() - started < limitMs;) {
+        const count = readSync(log, chunk);
+        const lines = (rest + chunk.toString("latin1", 0, count)).split("\n");
+        rest = lines.pop() ?? "";
+        const found = lines.find((line) => line.includes(text));
+        if (found !== undefined) return found;
+        if (count === 0) await delay(100);
+        if (this.#process.exitCode !== null) break;
+      }
+    } finally {
+      closeSync(log);
+    }
+    throw new Error(`${this.#command} did not print "${text}":\n${this.#logTail()}`);
   }
 
   /** Ends the process at once, as a crash would. */

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Child, freePort } from "./child.ts";
@@ -53,9 +53,8 @@ export function hasDist(): boolean {
 }
 
 /** The command that `npm start` runs, with these arguments for the program. */
-export function entrepotCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
-  const program = join(projectFolder, "src", "main.ts");
-  return { command: process.execPath, args: [...nodeFlags(program), program, ...args] };
+export function entrepotCommand(args: readonly string[]): Pick<Recipe, "command" | "args" | "env"> {
+  return nodeCommand(join(projectFolder, "src", "main.ts"), args);
 }
 
 /** Starts a server with empty storage. */
@@ -135,24 +134,31 @@ function entrepot(program: string, folder: string, port: number, { upstream }: P
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
   const flags = ["--listen", `127.0.0.1:${port}`, "--config", join(folder, "config.yaml")];
   return {
-    command: process.execPath,
-    args: [...nodeFlags(program), program, ...flags, "filesystem", "--root", root],
+    ...nodeCommand(program, [...flags, "filesystem", "--root", root]),
     readyPath: "/readyz",
     blobPath: (hex) => join(root, "blobs/sha256", hex.slice(0, 2), hex.slice(2)),
   };
 }
 
 /**
- * The flags that Node is started with: those of `npm start`, or of the compiled program's first line, and what
+ * Node with the flags and the variables that `npm start`, or the compiled program's first line, starts it with, and what
  * `ENTREPOT_NODE_FLAGS` adds, such as `--cpu-prof`.
  */
-function nodeFlags(program: string): string[] {
+function nodeCommand(program: string, args: readonly string[]): Pick<Recipe, "command" | "args" | "env"> {
   const [path, line] = program.endsWith(".js")
     ? [program, /^#!.*/]
     : [join(projectFolder, "package.json"), /"start": ".*"/];
-  const command = line.exec(readFileSync(path, "utf8"))?.[0] ?? "";
-  const flags = /\bnode((?: --[^\s"]+)*)/.exec(command)?.[1] ?? "";
-  return `${flags} ${process.env["ENTREPOT_NODE_FLAGS"] ?? ""}`.split(" ").filter((flag) => flag !== "");
+  const words = line.exec(readFileSync(path, "utf8"))?.[0].split(/[\s"]+/) ?? [];
+  const more = process.env["ENTREPOT_NODE_FLAGS"]?.split(" ").filter((flag) => flag !== "") ?? [];
+  const variables = words.flatMap((word) => {
+    const [, name = "", value = ""] = /^([A-Z_]+)=(.+)$/.exec(word) ?? [];
+    return name === "" ? [] : [[name, resolve(projectFolder, value)] as const];
+  });
+  return {
+    command: process.execPath,
+    args: [...words.filter((word) => word.startsWith("--")), ...more, program, ...args],
+    env: Object.fromEntries(variables),
+  };
 }
 
 /** As Debian sets it up (sendfile, tcp_nopush, an access log, a worker per core), with the headers of a registry. */

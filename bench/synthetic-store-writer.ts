@@ -22,7 +22,8 @@ for (let index = from; index < to; index++) {
   const { id, manifests, blobs, shared } = describeRepository(index);
   const used = usedAt(index, repositories);
   const [first] = manifests;
-  for (const key of [linkKey(id, first.digest), tagKey(id, tag)]) mkdirSync(dirname(join(root, key)), { recursive: true });
+  for (const key of [linkKey(id, first.digest), tagKey(id, tag)])
+    mkdirSync(dirname(join(root, key)), { recursive: true });
   for (const { digest, bytes } of [...blobs, ...manifests]) write(blobKey(digest), bytes, used);
   for (const { digest, mediaType, bytes } of [...shared, ...blobs, ...manifests]) {
     write(linkKey(id, digest), { mediaType, sizeBytes: bytes.length }, used);

@@ -8,10 +8,11 @@ import type { Namespace, Repository, Tag } from "../src/oci/reference.ts";
 import type { RepositoryId } from "../src/registry/layout.ts";
 import { format } from "../src/store/root.ts";
 import { manifestMediaType } from "./content.ts";
+import type { Ask } from "./open-loop.ts";
 
 /** The registries that the repositories are of, in turn. */
 export const namespaces: readonly string[] = ["docker.io", "ghcr.io", "quay.io"];
-export const indexMediaType = "application/vnd.oci.image.index.v1+json";
+const indexMediaType = "application/vnd.oci.image.index.v1+json";
 export const tag: Tag = "latest" as Tag;
 
 const configMediaType = "application/vnd.oci.image.config.v1+json";
@@ -72,7 +73,12 @@ export function describeRepository(index: number): SyntheticRepository {
     const layers = Array.from({ length: ownLayers }, (_, layer) => layerOf(`${index} ${platform} ${layer}`));
     blobs.push(config, ...layers);
     const all = [...shared.slice(platform, platform + 1), ...layers];
-    const manifest = { schemaVersion: 2, mediaType: manifestMediaType, config: describe(config), layers: all.map(describe) };
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: manifestMediaType,
+      config: describe(config),
+      layers: all.map(describe),
+    };
     return item(manifestMediaType, Buffer.from(JSON.stringify(manifest)));
   });
   const list = images.map((image, platform) => ({
@@ -90,13 +96,32 @@ export function describeRepository(index: number): SyntheticRepository {
 }
 
 /** A base layer by its number. */
-export function baseLayer(index: number): Item {
+function baseLayer(index: number): Item {
   return layerOf(`base ${index}`);
 }
 
 /** All base layers. */
 export function allBaseLayers(): Item[] {
   return Array.from({ length: baseLayers }, (_, index) => baseLayer(index));
+}
+
+/** A hit of the younger half, which eviction does not come to: a tag's manifest, one by its digest, or a blob. */
+export function pickHit(repositories: number): Ask {
+  const half = Math.floor(repositories / 2);
+  const { id, manifests, blobs } = describeRepository(half + Math.floor(Math.random() * (repositories - half)));
+  const path = `/v2/${id.repository}`;
+  const namespace = `?ns=${id.namespace}`;
+  const accept = manifests.map(({ mediaType }) => mediaType).join(", ");
+  switch (Math.floor(Math.random() * 3)) {
+    case 0:
+      return { path: `${path}/manifests/${tag}${namespace}`, accept };
+    case 1: {
+      const manifest = manifests[Math.floor(Math.random() * manifests.length)] ?? manifests[0];
+      return { path: `${path}/manifests/${manifest.digest}${namespace}`, accept };
+    }
+    default:
+      return { path: `${path}/blobs/${blobs[Math.floor(Math.random() * blobs.length)]?.digest}${namespace}` };
+  }
 }
 
 /**

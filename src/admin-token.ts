@@ -1,27 +1,69 @@
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { parseAdminToken } from "./config/admin-token.ts";
 import { ConfigError } from "./config/config-error.ts";
 import { explainReading } from "./config/named-files.ts";
 import type { Config } from "./config/schema.ts";
+import { OciError } from "./oci/errors.ts";
 
-/** Gets the administration's token; from a file it is read each time, so that it can be changed. */
+/** Gets the administration's token. What it throws is for whoever asked for something that needs it. */
 export type AdminToken = () => Promise<string>;
 
+const cacheMs = 1_000;
+const maxFileBytes = 64 * 1024;
+
 /**
- * The administration's token, where one is configured; it has been read once.
+ * The administration's token, where one is configured; it has been read once. A file is read again when it is asked for
+ * a second later, so that it can be changed; where that fails, asking is UNAVAILABLE.
  *
- * @throws {ConfigError} its file cannot be read, or holds no token.
+ * @param now Milliseconds that never go back.
+ * @throws {ConfigError} its file cannot be read, is no regular file, or holds no token.
  */
-export async function readAdminToken({ adminToken, adminTokenFile: file }: Config): Promise<AdminToken | undefined> {
+export async function readAdminToken(
+  { adminToken, adminTokenFile: file }: Pick<Config, "adminToken" | "adminTokenFile">,
+  now: () => number = () => performance.now(),
+): Promise<AdminToken | undefined> {
   if (adminToken !== undefined) return async () => adminToken;
   if (file === undefined) return undefined;
-  const read = async (): Promise<string> => parseAdminToken((await readFile(file, "utf8")).trim());
   try {
-    await read();
+    await readToken(file);
   } catch (error) {
     const isSystem = error instanceof Error && "code" in error;
-    const reason = isSystem ? `cannot be read: ${explainReading(error)}` : `holds no token: ${String(error)}`;
+    const reason = isSystem ? `cannot be read: ${explainReading(error)}` : String((error as Error).message);
     throw new ConfigError([`admin_token_file: ${file} ${reason}`]);
   }
-  return read;
+  let last: { readonly at: number; readonly token: Promise<string> } | undefined;
+  return () => {
+    if (last === undefined || now() - last.at >= cacheMs) last = { at: now(), token: ask(file) };
+    return last.token;
+  };
+}
+
+async function ask(file: string): Promise<string> {
+  try {
+    return await readToken(file);
+  } catch (error) {
+    throw new OciError("UNAVAILABLE", "the administration's token cannot be read", { cause: error });
+  }
+}
+
+async function readToken(file: string): Promise<string> {
+  // Opening a pipe to which nobody writes would take a thread for ever.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await handle.stat()).isFile()) throw new Error("is no regular file");
+    const text = await readStart(handle);
+    try {
+      return parseAdminToken(text.trim());
+    } catch (error) {
+      throw new Error(`holds no token: it ${(error as Error).message}`, { cause: error });
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readStart(handle: FileHandle): Promise<string> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(maxFileBytes), 0, maxFileBytes, 0);
+  return buffer.toString("utf8", 0, bytesRead);
 }

@@ -1,5 +1,6 @@
 import type { DestinationStream } from "pino";
 import { type AdminToken, readAdminToken } from "./admin-token.ts";
+import { ConfigError } from "./config/config-error.ts";
 import type { Config, ListenAddress } from "./config/schema.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { createAdminHandler } from "./http/admin.ts";
@@ -7,11 +8,12 @@ import { createHandler } from "./http/handler.ts";
 import type { Health } from "./http/probes.ts";
 import { type Address, listen, type RunningServer } from "./http/server.ts";
 import { watchStorage } from "./http/storage-state.ts";
-import { createLogger, type Logger } from "./observe/log.ts";
+import { createLogger, type Logger, type LogOptions } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
 import type { Administration } from "./jobs/administration.ts";
 import { createObservers, type Observers } from "./observers.ts";
 import { createStorageObservers } from "./storage-observers.ts";
+import { hasFormat } from "./store/root.ts";
 
 /** A running mirror. */
 export interface App {
@@ -52,7 +54,13 @@ interface Program {
  */
 export async function startApp(config: Config, options: AppOptions): Promise<App> {
   const token = await readAdminToken(config);
-  return withLog(config, options, (log) => serve(config, options, log, token));
+  return withLog(config.log, options, (log) => serve(config, options, log, token));
+}
+
+/** How a storage is opened to work on it. */
+export interface OfflineOptions extends AppOptions {
+  /** Whether the folder must be a storage already; otherwise it becomes one. */
+  readonly mustExist?: boolean;
 }
 
 /** A storage that is worked on without a mirror's running on it. */
@@ -62,13 +70,21 @@ export interface Offline {
 }
 
 /**
- * Opens the storage to work on it, without listening. Upstreams are asked where the work needs them.
+ * Opens the storage to work on it, without listening. Upstreams are asked where the work needs them. Warnings and worse
+ * are logged, to standard error, as whoever asked for the work is shown the rest.
  *
  * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ * @throws {ConfigError} it is no storage, and must be one; then nothing was written.
  */
-export async function openOffline(config: Config, options: AppOptions): Promise<Offline> {
-  return withLog(config, options, async (log) => {
-    const { engine } = await openProgram(config, options, log);
+export async function openOffline(config: Config, { mustExist = false, ...options }: OfflineOptions): Promise<Offline> {
+  const { root } = config.storage;
+  if (mustExist && !(await hasFormat(root))) {
+    throw new ConfigError([`${root} is no storage of entrepot: it has no file "format"`]);
+  }
+  const level = /^(?:trace|debug|info)$/.test(config.log.level) ? "warn" : config.log.level;
+  return withLog({ ...config.log, level, fileDescriptor: 2 }, options, async (log) => {
+    // Nobody pulls meanwhile: what no repository holds is not about to be linked.
+    const { engine } = await openProgram(config, { ...options, scrubGraceMs: 0 }, log);
     return {
       administration: engine.maintenance.administration,
       async close() {
@@ -80,10 +96,10 @@ export async function openOffline(config: Config, options: AppOptions): Promise<
   });
 }
 
-async function withLog<T>(config: Config, options: AppOptions, work: (log: Logger) => Promise<T>): Promise<T> {
+async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log: Logger) => Promise<T>): Promise<T> {
   const { logDestination: destination, onLogFailure: onFailure } = options;
   const log = await createLogger({
-    ...config.log,
+    ...settings,
     ...(destination !== undefined && { destination }),
     ...(onFailure !== undefined && { onFailure }),
   });
@@ -152,13 +168,14 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
   };
   const handler = createHandler(mirrors.namespaces);
   const { rules } = mirrors.namespaces;
+  const { adminListen } = config;
   const admin = createAdminHandler({
     administration: maintenance.administration,
     rules,
     token,
+    host: adminListen?.kind === "tcp" ? adminListen.host : undefined,
     version: options.version,
   });
-  const { adminListen } = config;
   try {
     const probes = { health, metrics, admin: adminListen === undefined };
     // Without a token everybody could remove what is cached.

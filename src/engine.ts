@@ -1,17 +1,18 @@
 import { parsePinPattern } from "./config/pin-pattern.ts";
 import type { Config } from "./config/schema.ts";
 import { PinList } from "./jobs/pin-list.ts";
-import { createMaintenance, type Maintenance } from "./maintenance.ts";
+import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
 import type { Observers } from "./observers.ts";
 import { stateKey } from "./registry/layout.ts";
-import { Records } from "./registry/records.ts";
+import { Records, unaccounted } from "./registry/records.ts";
 import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
 import type { StorageObservers } from "./storage-observers.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
-/** What the configuration does not say; all but the version is for tests. */
-export interface EngineOptions extends MirrorsOptions, Pick<StorageOptions, "graceMs"> {}
+/** What the configuration does not say; all but the version and `scrubGraceMs` is for tests. */
+export interface EngineOptions
+  extends MirrorsOptions, Pick<StorageOptions, "graceMs">, Pick<MaintenanceOptions, "scrubGraceMs" | "random"> {}
 
 /** Everything but the listeners: the storage, the mirrors on it, and the work that keeps it in order. */
 export interface Engine {
@@ -36,7 +37,6 @@ export async function startEngine(
   observers: Observers & StorageObservers,
   onError: (error: unknown) => void,
 ): Promise<Engine> {
-  const { now } = options;
   const storage = await openStorage(
     config,
     {
@@ -48,7 +48,7 @@ export async function startEngine(
   );
   const pins = await openPins(config, storage.store, onError);
   const mirrors = createMirrors(config, options, storage, observers);
-  const maintenance = createMaintenance(config, { storage, mirrors, pins, observers, now, onError });
+  const maintenance = createMaintenance(config, { ...options, storage, mirrors, pins, observers, onError });
   return {
     storage,
     mirrors,
@@ -58,6 +58,7 @@ export async function startEngine(
       await mirrors.idle();
     },
     async close() {
+      // Jobs first, as they use all the rest; then what fills the storage; the storage last.
       const reason = new Error("the process is stopping");
       await maintenance.close();
       await storage.fills.close(reason);
@@ -70,19 +71,20 @@ export async function startEngine(
 async function openPins(config: Config, store: ObjectStore, onError: (error: unknown) => void): Promise<PinList> {
   const records = new Records(store, { isRecord: isPatterns, maxInMemory: 0 });
   const key = stateKey("pins");
+  const damagedKey = stateKey("pins-damaged");
   return PinList.open({
     configured: config.storage.pins,
     parse: parsePinPattern,
     load: async () => {
-      try {
-        return (await records.get(key))?.patterns ?? [];
-      } catch (error) {
-        // A disk that cannot be read must not keep the mirror from passing on what it is asked for.
-        onError(error);
-        return [];
+      const record = await records.get(key);
+      // What is there and cannot be read as a list somebody may still want to mend.
+      if (record === undefined && (await store.head(key)) !== undefined && (await store.move(key, damagedKey))) {
+        onError(new Error(`the pins that were added are lost: ${key} is damaged, and is ${damagedKey} now`));
       }
+      return record?.patterns ?? [];
     },
-    save: (patterns) => records.set(key, { patterns }, true, async () => true),
+    save: (patterns) => records.set(key, { patterns }, true, unaccounted),
+    onError,
   });
 }
 

@@ -10,7 +10,7 @@ import type { Mirrors } from "./mirrors.ts";
 import { type ImageReference, parseImageList, parseImageReference } from "./oci/image-reference.ts";
 import { parsePlatform } from "./oci/platform.ts";
 import { stateKey } from "./registry/layout.ts";
-import { Records } from "./registry/records.ts";
+import { Records, unaccounted } from "./registry/records.ts";
 import type { Storage } from "./storage.ts";
 import type { StorageObservers } from "./storage-observers.ts";
 
@@ -23,6 +23,10 @@ export interface MaintenanceOptions {
   readonly pins: PinList;
   readonly observers: StorageObservers;
   readonly now: () => number;
+  /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
+  readonly scrubGraceMs?: number;
+  /** From 0 to 1: how late jobs begin that the configuration wants. */
+  readonly random?: () => number;
   /** Told of what fails outside of jobs. */
   readonly onError: (error: unknown) => void;
 }
@@ -38,13 +42,18 @@ export interface Maintenance {
 
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
-  const { storage, mirrors, pins, observers, now, onError } = options;
+  const { storage, mirrors, pins, observers, now, scrubGraceMs, random, onError } = options;
   const jobs = new Jobs(observers.jobs);
   const steps: JobSteps = {
     evict: (wanted) => storage.evictor.steps(wanted),
     verify: ({ dryRun, repair, bytesPerSecond }) =>
       verifySteps(
-        { ...storage, now },
+        {
+          ...storage,
+          reader: storage.files.caretaker,
+          now,
+          ...(scrubGraceMs !== undefined && { graceMs: scrubGraceMs }),
+        },
         { repair: repair && !dryRun, bytesPerSecond: bytesPerSecond ?? config.verify.bytesPerSecond },
       ),
     warm: ({ images, platforms, parallel }) =>
@@ -77,6 +86,8 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
     },
     async close() {
+      // First, as a job may wait for a run of it.
+      await storage.evictor.close();
       await Promise.all(running.map((each) => each.close()));
       await jobs.close();
     },
@@ -91,8 +102,9 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       steps: () => steps.verify({ dryRun: false, repair: true, bytesPerSecond: undefined }),
       intervalMs: config.verify.intervalMs,
       recall: async () => (await records.get(key))?.endedAt,
-      remember: (endedAt) => records.set(key, { endedAt }, true, async () => true),
+      remember: (endedAt) => records.set(key, { endedAt }, true, unaccounted),
       onError,
+      ...(random !== undefined && { random }),
     });
   }
 
@@ -113,6 +125,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         },
         remember: () => Promise.resolve(),
         onError,
+        ...(random !== undefined && { random }),
       }),
     ];
   }

@@ -66,7 +66,7 @@ export function createMirrors(
       retries: settings.retries,
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,
-      prefetch: settings.prefetch === "platform",
+      prefetch: trusted && settings.prefetch === "platform",
       noteUse: (id, digest, tag) => storage.ledger.use(id, digest, tag),
       now,
       signal: stopping.signal,

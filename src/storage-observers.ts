@@ -1,9 +1,13 @@
 import type { EvictObserver, Shortage } from "./jobs/evict.ts";
 import type { JobObserver } from "./jobs/job.ts";
+import { problemsOf } from "./jobs/verify.ts";
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
+import type { Digest } from "./oci/digest.ts";
 import type { LedgerObserver } from "./registry/ledger/client.ts";
 
+/** Failures to remove something are told no more often. */
+const repeatFailureMs = 60_000;
 /** A shortage that lasts is told again after this time. */
 const repeatShortageMs = 10 * 60_000;
 
@@ -12,10 +16,13 @@ export interface StorageObservers {
   readonly ledger: LedgerObserver;
   readonly evictor: EvictObserver;
   readonly jobs: JobObserver;
+  /** Stored content did not have its digest, and was put aside. */
+  readonly damaged: (digest: Digest) => void;
 }
 
 /** Makes the observers of the storage. */
 export function createStorageObservers(metrics: Metrics, log: Logger, now: () => number): StorageObservers {
+  let toldFailureAt = -Infinity;
   const toldShortages = new Map<string, number>();
   const tellShortage = ({ namespace, missingBytes, pinnedBytes, kept }: Shortage): void => {
     metrics.shortages.inc();
@@ -46,14 +53,29 @@ export function createStorageObservers(metrics: Metrics, log: Logger, now: () =>
         log.debug({ ...candidate }, "removed from the cache");
       },
       stuck: tellShortage,
-      failed: (error) => log.error({ err: error }, "room could not be made"),
+      failed: (error) => {
+        if (now() - toldFailureAt < repeatFailureMs) return;
+        toldFailureAt = now();
+        log.error({ err: error }, "something could not be removed from the cache to make room");
+      },
+    },
+    damaged: (digest) => {
+      metrics.quarantined.inc();
+      log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
     },
     jobs: {
       started: ({ id, kind, dryRun }) => log.info({ job: id, kind, dryRun }, "a job begins"),
-      stepEnded: ({ id, kind }, { name, state, durationMs, counts }) =>
-        log.info({ job: id, kind, step: name, state, ms: durationMs, counts }, "a step of a job ended"),
-      ended: ({ id, kind, state, startedAt, endedAt = startedAt }, error) => {
+      stepEnded: ({ id, kind }, { name, state, durationMs, counts, error }) => {
+        const fields = { job: id, kind, step: name, state, ms: durationMs, counts };
+        if (error === undefined) log.info(fields, "a step of a job ended");
+        else log.warn({ ...fields, error }, "a step of a job failed");
+      },
+      ended: (job, error) => {
+        const { id, kind, dryRun, state, startedAt, endedAt = startedAt } = job;
         metrics.jobs.inc({ kind, state });
+        // Of a dry run nothing is better than it was.
+        if (state === "succeeded" && !dryRun) metrics.jobSucceededAt.set({ kind }, endedAt / 1_000);
+        if (kind === "verify") for (const [what, count] of problemsOf(job)) metrics.verifyProblems.inc({ what }, count);
         const fields = { job: id, kind, state, ms: endedAt - startedAt };
         if (error === undefined) log.info(fields, "a job ended");
         else log.warn({ ...fields, err: error }, "a job failed");

@@ -82,10 +82,10 @@ export async function openStorage(
     totals: () => ledger.totals,
     volume: () => files.volume(),
     now,
-    makeRoom: (namespace, bytes) => evictor.makeRoom(namespace, bytes),
+    makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => evictor.relieve(),
   });
-  const content = new Content(store, keepBooks(ledger, space, now));
+  const content = new Content(store, keepBooks(ledger, space, now), undefined, observers.damaged);
   const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
   const fills = new Fills({
     content,

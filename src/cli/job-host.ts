@@ -1,7 +1,7 @@
 import type { Administration, JobRequest } from "../jobs/administration.ts";
 import type { JobState } from "../jobs/job.ts";
 import { OciError } from "../oci/errors.ts";
-import { CommandFailure } from "./terminal.ts";
+import { CommandFailure, exitCodes } from "./terminal.ts";
 
 /** Where jobs run: in a mirror that is asked over HTTP, or in this process. What fails is a `CommandFailure`. */
 export interface JobHost {
@@ -28,7 +28,8 @@ export function runInStore(store: OpenStore): JobHost {
         return administration.start(request);
       } catch (error) {
         if (!(error instanceof OciError)) throw error;
-        throw new CommandFailure(error.message, { cause: error });
+        const exitCode = error.status === 400 ? exitCodes.usage : exitCodes.failed;
+        throw new CommandFailure(error.message, { exitCode, cause: error });
       }
     },
     follow: (id) => administration.follow(id, never.signal),

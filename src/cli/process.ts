@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline/promises";
 import type { App } from "../app.ts";
 import type { Config } from "../config/schema.ts";
-import type { OpenStore } from "./commands/command.ts";
+import { ask } from "./ask.ts";
+import type { OpenStore } from "./job-host.ts";
 import { runCommandLine } from "./program.ts";
 import { type Happenings, serve } from "./serve.ts";
+import { createStandardOutput, type StandardOutput } from "./standard-output.ts";
 import type { Person } from "./terminal.ts";
 import { readVersion } from "./version.ts";
 
@@ -26,30 +27,34 @@ const writeError = (text: string): void => {
 
 const person: Person = {
   screen: process.stderr.isTTY ? process.stderr : undefined,
-  ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
+  ask:
+    process.stdin.isTTY && process.stderr.isTTY
+      ? (question) => ask(process.stdin, process.stderr, question)
+      : undefined,
   onInterrupt(listener) {
     process.on("SIGINT", listener);
     return () => process.off("SIGINT", listener);
   },
 };
 
-async function ask(question: string): Promise<string> {
-  const lines = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return await lines.question(question);
-  } finally {
-    lines.close();
-  }
-}
-
 /** Runs the command line of this process; resolves with the exit code. */
-export function runProcess(): Promise<number> {
+export async function runProcess(): Promise<number> {
+  // There is nobody left to tell.
+  process.stderr.on("error", () => undefined);
+  const outputFailed = Promise.withResolvers<number>();
+  let output: StandardOutput | undefined;
+  // The server writes its log in another way, and starts sooner without.
+  const getOutput = (): StandardOutput => {
+    if (output === undefined) {
+      output = createStandardOutput(process.stdout, writeError);
+      void output.failed.then(outputFailed.resolve);
+    }
+    return output;
+  };
   const terminal = {
     env: process.env,
     readFile: (path: string) => readFileSync(path, "utf8"),
-    out: (text: string) => {
-      process.stdout.write(text);
-    },
+    out: (text: string) => getOutput().write(text),
     err: writeError,
   };
   const onLogFailure = (error: Error): void => writeError(`entrepot: lines of the log are lost: ${error.message}\n`);
@@ -62,10 +67,14 @@ export function runProcess(): Promise<number> {
       };
       return serve(start, happenings, writeError);
     },
-    openStore: async (config: Config, version: string): Promise<OpenStore> => {
+    openStore: async (config: Config, version: string, mustExist: boolean): Promise<OpenStore> => {
       const { openOffline } = await import("../app.ts");
-      return openOffline(config, { version, onLogFailure });
+      return openOffline(config, { version, onLogFailure, mustExist });
     },
   };
-  return runCommandLine(process.argv.slice(2), terminal, readVersion(), actions, person);
+  const run = async (): Promise<number> => {
+    const exitCode = await runCommandLine(process.argv.slice(2), terminal, readVersion(), actions, person);
+    return (await output?.written()) ?? exitCode;
+  };
+  return Promise.race([outputFailed.promise, run()]);
 }

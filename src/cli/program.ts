@@ -2,18 +2,18 @@ import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/config-error.ts";
 import { options } from "../config/options.ts";
 import type { Config } from "../config/schema.ts";
-import type { OpenStore } from "./commands/command.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";
 import { loadConfiguration, toFlag } from "./configuration.ts";
+import type { OpenStore } from "./job-host.ts";
 import { CommandFailure, exitCodes, type Person, type Terminal } from "./terminal.ts";
 
 /** What commands do that is not theirs. */
 export interface Actions {
   /** Runs the server until it is stopped; resolves with the exit code. */
   readonly serve: (config: Config, version: string) => Promise<number>;
-  readonly openStore: (config: Config, version: string) => Promise<OpenStore>;
+  readonly openStore: (config: Config, version: string, mustExist: boolean) => Promise<OpenStore>;
 }
 
 const noS3 = "S3 storage is not in this version; use `filesystem --root DIR`";
@@ -44,7 +44,7 @@ export async function runCommandLine(
     program,
     terminal,
     person,
-    openStore: (config: Config) => actions.openStore(config, version),
+    openStore: (config: Config, mustExist: boolean) => actions.openStore(config, version, mustExist),
     finish: (code: number) => {
       exitCode = code;
     },

@@ -13,8 +13,8 @@ export interface Terminal {
 export interface Person {
   /** Where bars may be drawn; `undefined` where standard error is no terminal. */
   readonly screen: NodeJS.WritableStream | undefined;
-  /** Asks and gets the answer; `undefined` where there is nobody to ask. */
-  readonly ask: ((question: string) => Promise<string>) | undefined;
+  /** Asks, as `ask` does; `undefined` where there is nobody to ask. */
+  readonly ask: ((question: string) => Promise<string | undefined>) | undefined;
   /** `listener` is called for each Ctrl-C (SIGINT) until what is returned is called. */
   onInterrupt(listener: () => void): () => void;
 }
@@ -32,3 +32,6 @@ export class CommandFailure extends Error {
     this.exitCode = options.exitCode ?? exitCodes.failed;
   }
 }
+
+/** A mirror understood what it was asked for, and says no to that. */
+export class Refusal extends CommandFailure {}

@@ -165,7 +165,7 @@ export interface WarmConfig {
   readonly platforms: readonly string[];
   /** The time from one pass to the next, longer perhaps than a timer can count. */
   readonly intervalMs: number;
-  /** Images that are pulled at one time, 1 to 64. */
+  /** How many images are pulled at a time, and how many manifests and blobs of all of them together; 1 to 64. */
   readonly parallel: number;
 }
 

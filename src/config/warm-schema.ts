@@ -42,7 +42,11 @@ export const warmSchema: z.ZodType<WarmConfig> = z
         "The platforms that are pulled of an image that has several: `linux/amd64`, `linux/arm/v7`. An empty list is all that it has.",
     }),
     interval: interval("The time from one pass to the next.").prefault("6h"),
-    parallel: count("How many images are pulled at a time, and how many manifests and blobs of all of them together.", 1, 64).prefault(4),
+    parallel: count(
+      "How many images are pulled at a time, and how many manifests and blobs of all of them together.",
+      1,
+      64,
+    ).prefault(4),
   })
   .transform(({ images, file, platforms, interval: intervalMs, parallel }) => {
     return { images, file: file ?? undefined, platforms, intervalMs, parallel };

@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import { OciError } from "../oci/errors.ts";
+import type { Request } from "./handler.ts";
 
 const bearer = /^bearer +(\S+) *$/i;
 
@@ -10,16 +11,28 @@ const bearer = /^bearer +(\S+) *$/i;
  *
  * A page of another site that a browser shows must not reach this, least of all without a token: browsers say where a
  * request comes from (Fetch Metadata; RFC 6454). Without a token a name that leads here is not believed either, as
- * anybody's name can be made to (DNS rebinding).
+ * anybody's name can be made to (DNS rebinding); a page's GET for its own origin does not even say where it comes from.
  *
- * @param token The token that is needed; `undefined` where none is.
+ * @param access.token The token that is needed; `undefined` where none is.
+ * @param access.host The name that is listened at, which is believed.
  * @throws {OciError} DENIED, UNAUTHORIZED
  */
-export function checkAccess(headers: IncomingHttpHeaders, token: string | undefined): void {
+export function checkAccess(
+  { method, headers }: Pick<Request, "method" | "headers">,
+  { token, host }: { readonly token: string | undefined; readonly host: string | undefined },
+): void {
   if (isForeign(headers, token !== undefined)) {
     throw new OciError("DENIED", "the administration does not answer the pages of other sites");
   }
-  if (token === undefined) return;
+  if (token === undefined) {
+    const name = nameOf(headers.host);
+    const isRead = method === "GET" || method === "HEAD";
+    if (!isRead || name === undefined || isThisMachine(name) || name === host?.toLowerCase()) return;
+    throw new OciError(
+      "DENIED",
+      "without a token the administration is asked by an IP address, localhost or the host of admin_listen, and no other name",
+    );
+  }
   const given = bearer.exec(headers.authorization ?? "")?.[1];
   if (given === undefined || !isSame(given, token)) {
     const message =
@@ -34,6 +47,11 @@ function isForeign(headers: IncomingHttpHeaders, hasToken: boolean): boolean {
   if (origin === undefined) return false;
   const url = URL.parse(origin);
   return url === null || url.host !== host.toLowerCase() || !(hasToken || isThisMachine(url.hostname));
+}
+
+/** The host of a `Host` field, without its port; `undefined` where there is none, as browsers always send one. */
+function nameOf(host: string | undefined): string | undefined {
+  return host === undefined || host === "" ? undefined : (URL.parse(`http://${host}`)?.hostname ?? host);
 }
 
 function isThisMachine(hostname: string): boolean {

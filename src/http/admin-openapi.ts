@@ -17,7 +17,8 @@ const predecessors: Json = Object.fromEntries(
       delete: {
         operationId: `delete_${what}`,
         summary,
-        description: "`image` may have slashes, and begins with a registry's name or not, as in a pull.",
+        description:
+          "`image` begins with a registry's name or not, as in a pull. It may have slashes, which stand in the path as they are: a client that encodes them (`%2F`), as generated ones do, is refused.",
         parameters: [
           { name: "image", in: "path", required: true, schema: reference },
           { name: parameter, in: "path", required: true, schema: reference },
@@ -32,8 +33,8 @@ const predecessors: Json = Object.fromEntries(
   ]),
 );
 
-/** The OpenAPI 3.1 document of the operations. */
-export function describeApi(operations: readonly AdminOperation[], version: string): Json {
+/** The OpenAPI 3.1 document of the operations, as they are where a token is needed or not. */
+export function describeApi(operations: readonly AdminOperation[], version: string, needsToken: boolean): Json {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const operation of operations) {
     const path = (paths[`/_admin${operation.path}`] ??= {});
@@ -46,11 +47,10 @@ export function describeApi(operations: readonly AdminOperation[], version: stri
       version,
       description: "Sizes are in bytes, times in milliseconds since 1970.",
     },
-    // With and without: a token is needed where one is configured.
-    security: [{ token: [] }, {}],
+    security: needsToken ? [{ token: [] }] : [],
     paths: { ...paths, ...predecessors },
     components: {
-      securitySchemes: { token: { type: "http", scheme: "bearer" } },
+      ...(needsToken && { securitySchemes: { token: { type: "http", scheme: "bearer" } } }),
       responses: {
         Error: {
           description: "It failed, and why.",

@@ -1,6 +1,10 @@
 import type * as z from "zod";
-import { OciError } from "../oci/errors.ts";
 import type { Administration } from "../jobs/administration.ts";
+import { OciError } from "../oci/errors.ts";
+import { parseDigest } from "../oci/digest.ts";
+import { parseRepository, parseTag } from "../oci/reference.ts";
+import type { Clock } from "../upstream/clock.ts";
+import { readNamespace } from "../jobs/purge-target.ts";
 import {
   jobRequest,
   jobSchema,
@@ -16,7 +20,14 @@ import {
   tagsSchema,
   usageSchema,
 } from "./admin-schema.ts";
+import type { RepositoryId } from "../registry/layout.ts";
 import { type BodyStream, type Facts, jsonReply, type Reply } from "./reply.ts";
+
+/** Who follows a job hears of it at least so often. */
+const quietMs = 20_000;
+/** Of a request that is refused it is told so many things, in so many characters. */
+const issuesTold = 5;
+const longestTold = 500;
 
 /** What an operation answers where it succeeds. */
 export interface AdminAnswer {
@@ -91,7 +102,7 @@ function answerJson(document: unknown, status = 200): Reply {
 }
 
 /** All operations but the predecessor's, and the document that describes them. */
-export function createOperations(administration: Administration): readonly AdminOperation[] {
+export function createOperations(administration: Administration, clock: Clock): readonly AdminOperation[] {
   return [
     describe({
       method: "GET",
@@ -116,7 +127,10 @@ export function createOperations(administration: Administration): readonly Admin
       summary: "The repositories of which something is cached.",
       query: repositoriesQuery,
       answer: json(repositoriesSchema, "A part of the list."),
-      run: async ({ query }) => answerJson(await administration.repositories(query)),
+      run: async ({ query }) => {
+        checkPlace(query.after, readRepositoryPlace);
+        return answerJson(await administration.repositories(query));
+      },
     }),
     describe({
       method: "GET",
@@ -125,7 +139,11 @@ export function createOperations(administration: Administration): readonly Admin
       summary: "A repository's cached tags, and its manifests that have none.",
       query: tagsQuery,
       answer: json(tagsSchema, "A part of the list."),
-      run: async ({ query }) => answerJson(await administration.tags(query)),
+      run: async ({ query: { namespace, repository, ...part } }) => {
+        checkPlace(part.after, (text) => (text.includes(":") ? parseDigest(text) : parseTag(text)));
+        const id = namespace === undefined ? readName(administration, repository) : { namespace, repository };
+        return answerJson(await administration.tags({ ...id, ...part }));
+      },
     }),
     describe({
       method: "POST",
@@ -140,7 +158,7 @@ export function createOperations(administration: Administration): readonly Admin
       },
     }),
     ...describePins(administration),
-    ...describeJobs(administration),
+    ...describeJobs(administration, clock),
   ];
 }
 
@@ -152,7 +170,7 @@ function describePins(administration: Administration): readonly AdminOperation[]
       id: "listPins",
       summary: "The patterns of what is never evicted.",
       answer: json(pinsSchema, "The pins."),
-      run: () => answerJson(administration.pins()),
+      run: async () => answerJson(await administration.pins()),
     }),
     describe({
       method: "POST",
@@ -164,7 +182,7 @@ function describePins(administration: Administration): readonly AdminOperation[]
       run: async ({ body: { pattern }, facts }) => {
         facts.reference = pattern;
         await administration.addPin(pattern);
-        return answerJson(administration.pins());
+        return answerJson(await administration.pins());
       },
     }),
     describe({
@@ -177,21 +195,21 @@ function describePins(administration: Administration): readonly AdminOperation[]
       run: async ({ query: { pattern }, facts }) => {
         facts.reference = pattern;
         await administration.removePin(pattern);
-        return answerJson(administration.pins());
+        return answerJson(await administration.pins());
       },
     }),
   ];
 }
 
-function describeJobs(administration: Administration): readonly AdminOperation[] {
+function describeJobs(administration: Administration, clock: Clock): readonly AdminOperation[] {
   return [
     describe({
       method: "GET",
       path: "/jobs",
       id: "listJobs",
-      summary: "The jobs that run and the last ones that ran, the newest first.",
+      summary: "The jobs that run and the last ones that ran, the newest first, without their steps.",
       answer: json(jobsSchema, "The jobs."),
-      run: () => answerJson({ items: administration.jobs() }),
+      run: () => answerJson({ items: administration.jobs().map(({ steps: _, ...job }) => job) }),
     }),
     describe({
       method: "POST",
@@ -229,7 +247,8 @@ function describeJobs(administration: Administration): readonly AdminOperation[]
       method: "GET",
       path: "/jobs/{id}/events",
       id: "followJob",
-      summary: "A job's state now and whenever it changes, one JSON object a line, until it has ended.",
+      summary:
+        "A job's state now, whenever it changes, and every 20 seconds when it does not; one JSON object a line, until it has ended.",
       answer: {
         status: 200,
         description: "The states, the last of which is the job's end.",
@@ -241,24 +260,63 @@ function describeJobs(administration: Administration): readonly AdminOperation[]
         return {
           status: 200,
           headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
-          body: follow(administration, parameter),
+          body: follow(administration, parameter, clock),
         };
       },
     }),
   ];
 }
 
-function follow(administration: Administration, id: string): BodyStream {
+/** Where nothing changes the last state comes again, so that nobody on the way takes the connection for dead. */
+function follow(administration: Administration, id: string, clock: Clock): BodyStream {
   return {
     async *read(signal) {
-      for await (const state of administration.follow(id, signal)) yield Buffer.from(`${JSON.stringify(state)}\n`);
+      const states = administration.follow(id, signal)[Symbol.asyncIterator]();
+      let line: Buffer | undefined;
+      for (let next = states.next(); ;) {
+        const told = new AbortController();
+        // Aborting it says that something was told meanwhile, not that something is wrong.
+        const quiet = clock.wait(quietMs, told.signal).catch(() => undefined);
+        const got = await Promise.race([next, quiet]).finally(() => told.abort());
+        if (got?.done === true) return;
+        if (got !== undefined) {
+          line = Buffer.from(`${JSON.stringify(got.value)}\n`);
+          next = states.next();
+        }
+        if (line !== undefined) yield line;
+      }
     },
     close: async () => undefined,
   };
 }
 
+/** @throws {OciError} REQUEST_INVALID where `after` is nothing that a list could have given as `next`. */
+function checkPlace(after: string | undefined, read: (text: string) => unknown): void {
+  if (after === undefined) return;
+  try {
+    read(after);
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
+    throw new OciError("REQUEST_INVALID", "the query: after: expected the `next` of the part before", { cause: error });
+  }
+}
+
+/** A place in the list of repositories, which is a repository's full name. */
+function readRepositoryPlace(text: string): void {
+  const slash = text.indexOf("/");
+  readNamespace(text.slice(0, Math.max(0, slash)));
+  parseRepository(text.slice(slash + 1));
+}
+
+/** A repository by a name as `purge` reads it. */
+function readName(administration: Administration, name: string): RepositoryId {
+  const target = administration.target(name);
+  if (target.kind === "repository") return target.id;
+  throw new OciError("NAME_INVALID", `${JSON.stringify(name)} is no repository's name`);
+}
+
 /**
- * Reads a value by an operation's schema.
+ * Reads a value by an operation's schema. The error is short, however much of the value is wrong.
  *
  * @param where What the value is, for the message: `the body`.
  * @throws {OciError} REQUEST_INVALID
@@ -266,8 +324,11 @@ function follow(administration: Administration, id: string): BodyStream {
 export function readBy(schema: z.ZodType, value: unknown, where: string): unknown {
   const read = schema.safeParse(value);
   if (read.success) return read.data;
-  const problems = read.error.issues.map(({ path, message }) => {
+  const { issues } = read.error;
+  const problems = issues.slice(0, issuesTold).map(({ path, message }) => {
     return path.length === 0 ? message : `${path.join(".")}: ${message}`;
   });
-  throw new OciError("REQUEST_INVALID", `${where}: ${problems.join("; ")}`);
+  if (issues.length > issuesTold) problems.push(`and ${issues.length - issuesTold} more`);
+  const told = `${where}: ${problems.join("; ")}`;
+  throw new OciError("REQUEST_INVALID", told.length > longestTold ? `${told.slice(0, longestTold - 1)}…` : told);
 }

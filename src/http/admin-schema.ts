@@ -15,7 +15,10 @@ const names = { namespace: z.string(), repository: z.string() };
 /** A part of a list is asked for by these. */
 const part = {
   after: z.string().min(1).optional().meta({ description: "The `next` of the part before." }),
-  limit: z.coerce.number().int().min(1).max(1000).default(100).meta({ description: "Items in the answer, at most." }),
+  limit: z
+    .preprocess((text) => (/^\d{1,4}$/.test(String(text)) ? Number(text) : text), z.int().min(1).max(1000))
+    .default(100)
+    .meta({ description: "Items in the answer, at most." }),
 };
 
 function listOf(item: z.ZodType): z.ZodType {
@@ -64,12 +67,19 @@ export const repositoriesSchema: z.ZodType = listOf(
 );
 
 /** The query of a list of tags. */
-export const tagsQuery: z.ZodType<PartQuery & { readonly namespace: string; readonly repository: string }> =
-  z.strictObject({
-    namespace: z.string().meta({ description: "`docker.io`" }),
-    repository: z.string().meta({ description: "`library/alpine`" }),
-    ...part,
-  });
+export const tagsQuery: z.ZodType<
+  PartQuery & { readonly namespace?: string | undefined; readonly repository: string }
+> = z.strictObject({
+  namespace: z
+    .string()
+    .optional()
+    .meta({ description: "`docker.io`; absent: `repository` says it, or means the default." }),
+  repository: z.string().meta({
+    description:
+      "`library/alpine`; without `namespace` a name as a purge's target: `docker.io/library/alpine`, `alpine`.",
+  }),
+  ...part,
+});
 
 /** A part of a repository's tags. */
 export const tagsSchema: z.ZodType = listOf(
@@ -151,20 +161,21 @@ const stepSchema = z.strictObject({
   unit: z.enum(["objects", "bytes"]).optional(),
 });
 
-/** A `JobState`. */
-export const jobSchema: z.ZodType = z.strictObject({
+const jobHead = {
   id: z.string(),
   kind: z.enum(["evict", "verify", "warm"]),
   dryRun: z.boolean(),
   state: z.enum(["running", "succeeded", "failed", "cancelled"]),
   startedAt: time,
   endedAt: time.optional(),
-  steps: z.array(stepSchema),
   error: z.string().optional().meta({ description: "Why it failed." }),
-});
+};
 
-/** The jobs. */
-export const jobsSchema: z.ZodType = z.strictObject({ items: z.array(jobSchema) });
+/** A `JobState`. */
+export const jobSchema: z.ZodType = z.strictObject({ ...jobHead, steps: z.array(stepSchema) });
+
+/** The jobs, without their steps: there may be many. */
+export const jobsSchema: z.ZodType = z.strictObject({ items: z.array(z.strictObject(jobHead)) });
 
 /** What went wrong (distribution-spec, "Error Codes"). */
 export const errorSchema: z.ZodType = z.strictObject({

@@ -6,6 +6,7 @@ import { isDigestReference } from "../oci/reference.ts";
 import { parseRoute } from "../oci/route.ts";
 import type { PurgeTarget } from "../registry/ledger/ledger.ts";
 import { type NamespaceRules, selectRepository } from "../registry/namespaces.ts";
+import { type Clock, systemClock } from "../upstream/clock.ts";
 import { checkAccess } from "./admin-access.ts";
 import { describeApi } from "./admin-openapi.ts";
 import { type AdminOperation, createOperations, readBy } from "./admin-operations.ts";
@@ -22,6 +23,10 @@ export interface AdminHandlerOptions {
   readonly rules: NamespaceRules;
   /** Gets the token that every request needs; it is asked each time, as a file may change. None: no token is needed. */
   readonly token: (() => Promise<string>) | undefined;
+  /** The name that is listened at, where it is one: without a token, GETs come by it, by an address or `localhost`. */
+  readonly host?: string | undefined;
+  /** For tests. */
+  readonly clock?: Clock;
   readonly version: string;
 }
 
@@ -46,9 +51,7 @@ export function createAdminHandler(options: AdminHandlerOptions): Handler {
 
 function headersOf(error: unknown): Headers {
   if (!(error instanceof OciError)) return {};
-  if (error.code === "UNAUTHORIZED") return { "WWW-Authenticate": 'Bearer realm="entrepot"' };
-  // What is left of the body is not worth reading.
-  return error.code === "CONTENT_TOO_LARGE" ? { Connection: "close" } : {};
+  return error.code === "UNAUTHORIZED" ? { "WWW-Authenticate": 'Bearer realm="entrepot"' } : {};
 }
 
 class AdminApi {
@@ -57,7 +60,7 @@ class AdminApi {
 
   constructor(options: AdminHandlerOptions) {
     this.#options = options;
-    const described = createOperations(options.administration);
+    const described = createOperations(options.administration, options.clock ?? systemClock);
     const self: AdminOperation = {
       method: "GET",
       path: "/openapi.json",
@@ -67,11 +70,12 @@ class AdminApi {
       run: async () => jsonReply(200, "application/json", document),
     };
     this.#operations = [self, ...described];
-    const document = describeApi(this.#operations, options.version);
+    const document = describeApi(this.#operations, options.version, options.token !== undefined);
   }
 
   async answer(request: Request, facts: Facts): Promise<Reply> {
-    checkAccess(request.headers, await this.#options.token?.());
+    const { token, host } = this.#options;
+    checkAccess(request, { token: await token?.(), host });
     const [path = "", query = ""] = request.target.slice(root.length).split(/\?(.*)/s, 2);
     if (/^\/.+\/(?:manifests|blobs)\/[^/]+$/.test(path)) return this.#delete(request, facts);
     const method = request.method === "HEAD" ? "GET" : request.method;

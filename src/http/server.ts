@@ -7,6 +7,7 @@ import { OciError } from "../oci/errors.ts";
 import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { CacheStatus } from "../registry/registry.ts";
+import { settleOrAbort } from "../upstream/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin.ts";
 import type { Handler } from "./handler.ts";
@@ -17,6 +18,7 @@ import { ClientGone, sendBody } from "./send.ts";
 // Longer than clients (30 s) and the usual load balancer (60 s) keep an idle connection, so that they close it first.
 const keepAliveMs = 75_000;
 const clientIdleMs = 5 * 60_000;
+const bodyMs = 30_000;
 
 /** Where a server listens. */
 export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -30,6 +32,8 @@ export interface ServerOptions {
   readonly probes: ProbeOptions;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** How long a request's body may take to come; for tests. */
+  readonly bodyMs?: number;
 }
 
 /** A listening server. */
@@ -90,6 +94,10 @@ function hasCode(error: unknown, code: string): boolean {
 class Serving {
   readonly #options: ServerOptions;
   #draining = false;
+  /** Aborts when draining begins. */
+  readonly #stop = new AbortController();
+  /** Requests whose body was not read to its end: their connection ends with the answer. */
+  readonly #unread = new WeakSet<IncomingMessage>();
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -124,6 +132,7 @@ class Serving {
 
   async drain(server: Server, deadline: AbortSignal): Promise<void> {
     this.#draining = true;
+    this.#stop.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
     const cut = (): void => server.closeAllConnections();
@@ -146,10 +155,22 @@ class Serving {
     if (isAdminTarget(target)) {
       facts.endpoint = "admin";
       if (admin === undefined) return errorReply(new OciError("NOT_FOUND", noAdministration));
-      return admin({ method, target, headers, body: (maxBytes) => readBody(request, maxBytes) }, facts);
+      return admin({ method, target, headers, body: (maxBytes) => this.#readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
     return handler({ method, target, headers }, facts);
+  }
+
+  async #readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+    const late = AbortSignal.timeout(this.#options.bodyMs ?? bodyMs);
+    try {
+      return await settleOrAbort(collect(request, maxBytes), AbortSignal.any([late, this.#stop.signal]));
+    } catch (error) {
+      this.#unread.add(request);
+      if (late.aborted) throw new OciError("REQUEST_INVALID", "the request's body did not come in time");
+      if (this.#draining) throw new OciError("UNAVAILABLE", "the mirror is stopping");
+      throw error;
+    }
   }
 
   /** Tells the client of a failure where its answer has not begun, else cuts it; returns the body's bytes. */
@@ -175,7 +196,8 @@ class Serving {
       throw new ClientGone("the client left before its answer was ready");
     }
     try {
-      response.writeHead(status, this.#draining ? { ...headers, Connection: "close" } : headers);
+      const isLast = this.#draining || this.#unread.has(request);
+      response.writeHead(status, isLast ? { ...headers, Connection: "close" } : headers);
     } catch (error) {
       await stream?.close();
       throw error;
@@ -230,7 +252,7 @@ class Serving {
 const noAdministration =
   "the administration is not served here; admin_listen gives it an address of its own, admin_token serves it here, too";
 
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+async function collect(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   // The connection is still needed for the answer.

@@ -56,7 +56,7 @@ export type JobRequest =
 
 /** What the administration works with. */
 export interface AdministrationOptions {
-  readonly ledger: Pick<Ledger, "namespaces" | "repositories" | "tags" | "holding" | "purgePlan" | "pinnedBytes">;
+  readonly ledger: Pick<Ledger, "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
   readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
   readonly space: Pick<Space, "state" | "refresh">;
   /** What a namespace may take. */
@@ -209,8 +209,9 @@ export class Administration {
     return { target: formatPurgeTarget(target), dryRun, ...sums, incomplete: more };
   }
 
-  pins(): PinReport {
-    return this.#options.pins.report;
+  /** @throws {OciError} UNAVAILABLE where they cannot be read. */
+  async pins(): Promise<PinReport> {
+    return this.#options.pins.report();
   }
 
   /** @throws {OciError} REQUEST_INVALID */
@@ -294,19 +295,13 @@ export class Administration {
 
   /** Removes what a plan says, in its order; returns how much content stays, as it is in use. */
   async #carryOut({ tags, links, pages, contents }: PurgePlan): Promise<number> {
-    const { content, ledger } = this.#options;
+    const { content } = this.#options;
     // What was pulled again since the plan was made is something else, and stays.
     for (const { id, tag, digest } of tags) await content.removeTag(id, tag, digest);
     for (const { id, digest } of links) await content.removeLink(id, digest);
     for (const { id, page, name } of pages) await content.removePage(id, page, name);
-    const holders = new Map(links.map(({ id, digest }) => [digest, id]));
     let inUse = 0;
-    for (const digest of contents) {
-      const id = holders.get(digest);
-      const held = id === undefined ? undefined : await ledger.holding(id, digest);
-      const isFree = held === undefined || (held.usedAt === undefined && held.otherHolders === 0);
-      if (!isFree || !(await content.removeBlob(digest))) inUse++;
-    }
+    for (const digest of contents) if (!(await content.removeBlob(digest))) inUse++;
     return inUse;
   }
 }

@@ -1,13 +1,23 @@
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Content } from "../registry/content.ts";
 import type { Fills } from "../registry/fills.ts";
 import type { Candidate, CandidateQuery, Ledger } from "../registry/ledger/ledger.ts";
 import type { Overage, Space } from "../registry/space.ts";
+import { formatPlace } from "../registry/layout.ts";
+import { StoreError } from "../store/object-store.ts";
+import { settleOrAbort } from "../upstream/settle-or-abort.ts";
 import type { Step, StepProgress } from "./job.ts";
 
 /** How many candidates are asked for at a time. */
 const batchSize = 128;
+/** How long nothing is tried after there was not enough to remove, in milliseconds. */
+const shortMs = 5_000;
+/** For how long what could not be removed is left alone, in milliseconds. */
+const failedMs = 10 * 60_000;
+/** How many removals may fail in a row before a run is given up: then it is not the one object. */
+const maxFailures = 16;
 /** How many a dry run looks at, at most. */
 const dryRunSize = 100_000;
 
@@ -63,19 +73,27 @@ export class Evictor {
   /** The last run that was asked for: runs come one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #relieving = false;
+  /** What could not be removed lately. */
+  readonly #failed = new LRUCache<string, true>({ max: 1_000, ttl: failedMs });
+  /** Until when nobody tries again, as there was not enough to remove. */
+  #shortUntil = -Infinity;
 
   constructor(tools: EvictTools) {
     this.#tools = tools;
   }
 
-  /** Makes room for `bytes` more of a namespace; false where not enough can be removed. Never rejects. */
-  async makeRoom(namespace: Namespace, bytes: number): Promise<boolean> {
-    return this.#inTurn(() => this.#relieve({ namespace, bytes }));
+  /**
+   * Makes room for `bytes` more of a namespace; false where not enough can be removed, or was until `signal`. Never
+   * rejects.
+   */
+  async makeRoom(namespace: Namespace, bytes: number, signal: AbortSignal): Promise<boolean> {
+    if (this.#isShort()) return false;
+    return this.#inTurn(async () => !signal.aborted && (await this.#relieve({ namespace, bytes }, signal)));
   }
 
   /** Brings everything below its low watermark, in the background; at once, and once, however often it is called. */
   relieve(): void {
-    if (this.#relieving) return;
+    if (this.#relieving || this.#isShort()) return;
     this.#relieving = true;
     void this.#inTurn(() => this.#relieve(undefined)).finally(() => {
       this.#relieving = false;
@@ -93,13 +111,18 @@ export class Evictor {
 
   /** The same as a job. Its dry run counts what would go if nobody used anything meanwhile. */
   steps(options: { readonly dryRun: boolean }): readonly Step[] {
+    const counter = createCounter();
     const step = (name: string, title: string, work: (remove: Remover) => Promise<unknown>): Step => ({
       name,
       title,
       run: (progress, signal) => {
         const stop = AbortSignal.any([signal, this.#stopping.signal]);
-        const remover = options.dryRun ? createCounter(progress) : this.#remover(stop, progress);
-        return this.#queue(async () => void (await work(remover)));
+        const remover = options.dryRun ? counter(progress) : this.#remover(stop, progress);
+        // Who cancels a job need not wait for the run that is before it.
+        return settleOrAbort(
+          this.#queue(async () => void (await work(remover))),
+          stop,
+        );
       },
     });
     return [
@@ -122,6 +145,7 @@ export class Evictor {
     try {
       return await this.#queue(work);
     } catch (error) {
+      this.#shortUntil = this.#tools.now() + shortMs;
       if (!this.#stopping.signal.aborted) this.#tools.observer.failed(error);
       return false;
     }
@@ -133,56 +157,77 @@ export class Evictor {
     return done;
   }
 
-  async #relieve(more: Parameters<Space["overage"]>[0]): Promise<boolean> {
-    return this.#keepLimits(more, this.#remover(this.#stopping.signal));
+  async #relieve(more: Parameters<Space["overage"]>[0], signal?: AbortSignal): Promise<boolean> {
+    const enough = await this.#keepLimits(more, this.#remover(this.#stopping.signal), signal);
+    // Nothing will have changed when the next one asks for room, a moment later.
+    if (!enough && signal?.aborted !== true) this.#shortUntil = this.#tools.now() + shortMs;
+    return enough;
   }
 
-  /** Whether everything is within its limits afterwards. */
-  async #keepLimits(more: Parameters<Space["overage"]>[0], remover: Remover): Promise<boolean> {
-    const { space } = this.#tools;
+  #isShort(): boolean {
+    return this.#tools.now() < this.#shortUntil;
+  }
+
+  /**
+   * Whether everything is within its limits afterwards. While it is not known what lies in the store, nothing is removed:
+   * the volume may be full of others' files, and whose content is to be kept would not be known either.
+   */
+  async #keepLimits(more: Parameters<Space["overage"]>[0], remover: Remover, signal?: AbortSignal): Promise<boolean> {
+    const { space, ledger } = this.#tools;
+    if (ledger.totals === undefined) return false;
     let enough = true;
     for (const { namespace } of space.overage(more).namespaces) {
       const of = (overage: Overage): number =>
         overage.namespaces.find((each) => each.namespace === namespace)?.bytes ?? 0;
-      enough = (await this.#free(namespace, () => of(space.overage(more)), remover)) && enough;
+      enough = (await this.#free(namespace, () => of(space.overage(more, true)), remover, signal)) && enough;
     }
-    return (await this.#free(undefined, () => space.overage(more).bytes, remover)) && enough;
+    if (space.overage(more).bytes <= remover.pretendedBytes) return enough;
+    return (await this.#free(undefined, () => space.overage(more, true).bytes, remover, signal)) && enough;
   }
 
-  /** Removes the least recently used until `missing` is none; false where that is not to be reached. */
-  async #free(namespace: Namespace | undefined, missing: () => number, remover: Remover): Promise<boolean> {
+  /** Removes the least recently used until `missing` is none; false where that is not to be reached, or not in time. */
+  async #free(
+    namespace: Namespace | undefined,
+    missing: () => number,
+    remover: Remover,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
     const before = this.#tools.now() - this.#tools.graceMs;
     const query: Query = { usedBefore: before, ...(namespace !== undefined && { only: [namespace] }) };
     const left = (): number => missing() - remover.pretendedBytes;
+    const mayGoOn = (): boolean => this.#tools.ledger.totals !== undefined && signal?.aborted !== true;
     if (left() <= 0) return true;
-    if (!(await this.#each(query, remover, () => left() > 0)) || left() <= 0) return true;
-    if (remover.dryRun) return false;
+    await this.#each(query, remover, () => mayGoOn() && left() > 0);
+    if (left() <= 0) return true;
+    if (remover.dryRun || !mayGoOn()) return false;
     const pinnedBytes = await this.#tools.ledger.pinnedBytes(this.#tools.pins());
     this.#tools.observer.stuck({ namespace, missingBytes: left(), pinnedBytes, kept: this.#kept() });
     return false;
   }
 
   async #removeIdle(remover: Remover): Promise<void> {
-    const { now, retention, ledger } = this.#tools;
+    const { now, retention, ledger, graceMs } = this.#tools;
     for (const namespace of ledger.totals?.namespaces.keys() ?? []) {
-      const { idleMs } = retention(namespace);
+      const idleMs = Math.max(retention(namespace).idleMs, graceMs);
       if (idleMs === Infinity) continue;
       await this.#each({ only: [namespace], usedBefore: now() - idleMs }, remover, () => true);
     }
   }
 
-  /** Removes candidates while `wanted`; true where that is still so when there are no more. */
-  async #each(query: Query, remover: Remover, wanted: () => boolean): Promise<boolean> {
-    const limit = remover.dryRun ? dryRunSize : batchSize;
+  /** Removes candidates while `wanted`, and while there are any. */
+  async #each(query: Query, remover: Remover, wanted: () => boolean): Promise<void> {
     for (;;) {
+      // Those that cannot be removed come again and again, and must not be all that comes.
+      const limit = remover.dryRun ? dryRunSize : batchSize + this.#failed.size;
       const pins = this.#tools.pins();
       const candidates = await this.#tools.ledger.candidates({ ...query, except: this.#kept(), pins, limit });
-      let removed = 0;
+      let changed = 0;
       for (const candidate of candidates) {
-        if (!wanted()) return false;
-        if (await remover.remove(candidate)) removed++;
+        if (!wanted()) return;
+        // What is in use has been used now: it is no candidate any more, and gives way to the next ones.
+        if ((await remover.remove(candidate)) || candidate.kind === "link") changed++;
       }
-      if (remover.dryRun || removed === 0) return wanted();
+      if (remover.dryRun || changed === 0) return;
     }
   }
 
@@ -192,17 +237,30 @@ export class Evictor {
   }
 
   #remover(signal: AbortSignal, progress?: StepProgress): Remover {
+    let failuresInARow = 0;
     return {
       dryRun: false,
       pretendedBytes: 0,
       remove: async (candidate) => {
         signal.throwIfAborted();
-        const removed = await this.#remove(candidate);
-        if (removed) {
-          count(candidate, progress);
-          this.#tools.observer.removed(candidate);
+        const name = identify(candidate);
+        if (this.#failed.has(name)) return false;
+        try {
+          const removed = await this.#remove(candidate);
+          failuresInARow = 0;
+          if (removed) {
+            count(candidate, progress);
+            this.#tools.observer.removed(candidate);
+          }
+          return removed;
+        } catch (error) {
+          // One object that cannot be removed must not keep the others.
+          if (!(error instanceof StoreError) || ++failuresInARow > maxFailures) throw error;
+          this.#failed.set(name, true);
+          this.#tools.observer.failed(error);
+          progress?.count("failed");
+          return false;
         }
-        return removed;
       },
     };
   }
@@ -246,19 +304,28 @@ interface Remover {
   remove(candidate: Candidate): Promise<boolean>;
 }
 
-function createCounter(progress: StepProgress): Remover {
+/** Makes the removers of a dry run's steps: each counts what no earlier one has. */
+function createCounter(): (progress: StepProgress) => Remover {
+  const counted = new Set<string>();
   let pretendedBytes = 0;
-  return {
+  return (progress) => ({
     dryRun: true,
     get pretendedBytes() {
       return pretendedBytes;
     },
     remove: async (candidate) => {
+      const name = identify(candidate);
+      if (counted.has(name)) return false;
+      counted.add(name);
       pretendedBytes += candidate.freesBytes;
       count(candidate, progress);
       return true;
     },
-  };
+  });
+}
+
+function identify(candidate: Candidate): string {
+  return candidate.kind === "content" ? candidate.digest : formatPlace(candidate);
 }
 
 const nouns: Readonly<Record<Candidate["kind"], string>> = {

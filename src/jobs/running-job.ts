@@ -181,7 +181,9 @@ class StepRecord implements StepProgress {
 
 /** Why a job failed whose steps have ended; `undefined` where none has failed. */
 function failureOf(steps: readonly StepRecord[]): Error | undefined {
-  const failures = steps.flatMap(({ name, parallel, error }) => (error === undefined ? [] : [{ name, parallel, error }]));
+  const failures = steps.flatMap(({ name, parallel, error }) =>
+    error === undefined ? [] : [{ name, parallel, error }],
+  );
   const [stop] = failures.filter(({ parallel }) => parallel === undefined);
   if (failures.length === 0 || stop !== undefined) return stop?.error;
   const told = failures.slice(0, reasonsTold);

@@ -9,7 +9,7 @@ const quarantineMs = 30 * 24 * 3_600_000;
 
 /**
  * Looks for content that no link holds. The links were read before; a link that was made since is in the ledger. It
- * comes before content is read: that makes all of it look used.
+ * comes before content is read: where the reader's reads are noted, all of it looks used then.
  */
 export function orphansStep(scrub: Scrub): Step {
   const { content, ledger, now, graceMs = defaultGraceMs } = scrub.tools;

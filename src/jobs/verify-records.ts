@@ -1,6 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
 import { isLink, isTagRecord, type Link } from "../registry/content-records.ts";
-import { type RepositoryId, repositoriesPrefix } from "../registry/layout.ts";
+import { linkKey, type RepositoryId, repositoriesPrefix } from "../registry/layout.ts";
 import { chargedBytes } from "../registry/ledger/ledger.ts";
 import type { Step, StepProgress } from "./job.ts";
 import type { Scrub } from "./verify-scrub.ts";
@@ -63,6 +63,10 @@ async function checkSize(
 export function tagsStep(scrub: Scrub): Step {
   const { content } = scrub.tools;
   const read = scrub.records(isTagRecord);
+  const readLink = scrub.records(isLink);
+  // What is being written is not in the store yet; asking for all links there would make them look used.
+  const isLinked = async (id: RepositoryId, digest: Digest): Promise<boolean> =>
+    typeof (await readLink(linkKey(id, digest))) === "object" || (await content.link(id, digest)) !== undefined;
   const isStored = async (digest: Digest): Promise<boolean> =>
     (await content.statBlob(digest)) !== undefined ||
     content.isBusy(digest) ||
@@ -80,8 +84,10 @@ export function tagsStep(scrub: Scrub): Step {
           const record = await read(object.key);
           if (record === "absent") return;
           const digest = record === "torn" ? undefined : record.digest;
-          if (digest !== undefined && (await content.link(id, digest)) !== undefined && (await isStored(digest)))
-            return;
+          if (digest !== undefined && (await isLinked(id, digest)) && (await isStored(digest))) return;
+          // Somebody may have removed the tag first, and then its manifest.
+          const now = await read(object.key);
+          if (typeof now === "object" ? now.digest !== digest : now === "absent") return;
           progress.count(digest === undefined ? "torn" : "dangling");
           if (scrub.repair && (await content.removeTag(id, tag, digest))) progress.count("removed");
         });

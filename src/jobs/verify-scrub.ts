@@ -2,18 +2,20 @@ import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { Content } from "../registry/content.ts";
 import { blobKey, parseKey, type Place } from "../registry/layout.ts";
 import type { Ledger } from "../registry/ledger/ledger.ts";
-import { type RecordsOptions, Records } from "../registry/records.ts";
+import { readRecord, type RecordsOptions } from "../registry/records.ts";
 import type { FilesystemStore } from "../store/filesystem.ts";
 import type { HashPool } from "../store/hashing.ts";
-import { type Key, type ObjectInfo, type ObjectStore, StoreError } from "../store/object-store.ts";
+import { type Key, type ObjectInfo, type ObjectReader, type ObjectStore, StoreError } from "../store/object-store.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { StepProgress } from "./job.ts";
 import type { Rate } from "./rate.ts";
 
 /** What a scrub works with. */
 export interface VerifyTools {
-  /** What is read; all that is changed below `blobs` and `repositories` is changed through `content`. */
-  readonly store: ObjectStore;
+  /** Reads what is stored; it should not note that as use, or a scrub would make all of it look young. */
+  readonly reader: ObjectReader;
+  /** Removes what was put aside long ago; what lies below `blobs` and `repositories` is changed through `content`. */
+  readonly store: Pick<ObjectStore, "delete">;
   readonly content: Content;
   /** Its answers come before those of the files where somebody pulls meanwhile; without one, nobody may. */
   readonly ledger: Pick<Ledger, "totals" | "purgePlan" | "rebuild"> | undefined;
@@ -51,7 +53,7 @@ export class Scrub {
     prefix: Key,
     signal: AbortSignal,
   ): AsyncGenerator<{ readonly object: ObjectInfo; readonly place: Place | undefined }> {
-    for await (const object of this.tools.store.list(prefix)) {
+    for await (const object of this.tools.reader.list(prefix)) {
       await this.#rate.take(objectBytes, signal);
       yield { object, place: parseKey(object.key) };
     }
@@ -69,14 +71,13 @@ export class Scrub {
 
   /** The records of a kind as they are stored. */
   records<T extends object>(isRecord: RecordsOptions<T>["isRecord"]): (key: Key) => Promise<T | "torn" | "absent"> {
-    const { store } = this.tools;
-    const records = new Records(store, { isRecord, maxInMemory: 0 });
+    const { reader } = this.tools;
     return async (key) => {
-      const record = await records.stored(key);
+      const record = await readRecord(reader, key, isRecord);
       if (record !== undefined) return record;
-      if ((await store.head(key)) === undefined) return "absent";
+      if ((await reader.head(key)) === undefined) return "absent";
       // It may have been written since it was read.
-      return (await records.stored(key)) ?? "torn";
+      return (await readRecord(reader, key, isRecord)) ?? "torn";
     };
   }
 
@@ -86,7 +87,7 @@ export class Scrub {
     signal: AbortSignal,
     onRead: (bytes: number) => void = () => undefined,
   ): Promise<{ readonly sizeBytes: number; readonly sound: boolean } | undefined> {
-    const object = await this.tools.store.get(blobKey(digest));
+    const object = await this.tools.reader.get(blobKey(digest));
     if (object === undefined) return undefined;
     const { sizeBytes } = object;
     const hash = this.tools.hashes.start(algorithmOf(digest));

@@ -42,10 +42,18 @@ export function verifySteps(tools: VerifyTools, { repair, bytesPerSecond }: Veri
   ];
 }
 
+/** How many things of each sort a scrub found wrong, whether they were put right or not. */
+export function problemsOf(job: JobState): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [what, count] of job.steps.flatMap((step) => Object.entries(step.counts))) {
+    if (problems.has(what)) found.set(what, (found.get(what) ?? 0) + count);
+  }
+  return found;
+}
+
 /** How many things a scrub found wrong, whether they were put right or not. */
 export function countProblems(job: JobState): number {
-  const counts = job.steps.flatMap((step) => Object.entries(step.counts));
-  return counts.reduce((sum, [what, count]) => sum + (problems.has(what) ? count : 0), 0);
+  return [...problemsOf(job).values()].reduce((sum, count) => sum + count, 0);
 }
 
 function leftoversStep({ tools: { files }, repair }: Scrub): Step {

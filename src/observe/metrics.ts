@@ -28,6 +28,9 @@ export interface Metrics {
   readonly shortages: Counter;
   readonly ledgerRebuilds: Counter;
   readonly jobs: Counter<"kind" | "state">;
+  readonly jobSucceededAt: Gauge<"kind">;
+  readonly verifyProblems: Counter<"what">;
+  readonly quarantined: Counter;
   /** Calls `update` before each `render`, to set gauges of what is known anyway. */
   onRender(update: () => void): void;
   /** The media type of `render`'s text. */
@@ -189,6 +192,23 @@ export function createMetrics(version: string): Metrics {
       name: "entrepot_jobs_total",
       help: "Jobs (evict, verify, warm) that ended: succeeded, failed or cancelled.",
       labelNames: ["kind", "state"],
+      registers,
+    }),
+    jobSucceededAt: new Gauge({
+      name: "entrepot_job_last_success_timestamp_seconds",
+      help: "When a job of a kind last succeeded in this process, dry runs aside; seconds since 1970.",
+      labelNames: ["kind"],
+      registers,
+    }),
+    verifyProblems: new Counter({
+      name: "entrepot_verify_problems_total",
+      help: "What verify jobs found wrong: damaged, dangling, failed (to be read), torn, wrong size; dry runs too.",
+      labelNames: ["what"],
+      registers,
+    }),
+    quarantined: new Counter({
+      name: "entrepot_storage_quarantined_total",
+      help: "Stored content that did not have its digest, and was put aside.",
       registers,
     }),
     contentType: registry.contentType,

@@ -3,7 +3,7 @@ import type { Namespace } from "../oci/reference.ts";
 import type { ObjectInfo, ObjectStore, OpenObject, Source } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { blobKey } from "./layout.ts";
-import { quarantine } from "./quarantine.ts";
+import { boundQuarantine, putAside } from "./quarantine.ts";
 import type { Reservation } from "./space.ts";
 
 /**
@@ -13,10 +13,15 @@ import type { Reservation } from "./space.ts";
 export class BlobStore {
   readonly #store: ObjectStore;
   readonly #books: Bookkeeping;
-  readonly #storing = new Map<Digest, Promise<void>>();
+  /** What is being stored, or held for another reason, and how often. */
+  readonly #held = new Map<Digest, number>();
   readonly #removing = new Map<Digest, Promise<void>>();
-  /** How many readers have each blob open, or are opening it. */
-  readonly #readers = new Map<Digest, number>();
+  /** Who has each blob open. */
+  readonly #readers = new Map<Digest, Set<OpenObject>>();
+  /** Open blobs in whose place there is something else by now, or nothing. */
+  readonly #outdated = new WeakSet<OpenObject>();
+  /** Content of which it is being asked whether anybody holds it; true once somebody has begun to. */
+  readonly #questioned = new Map<Digest, boolean>();
 
   constructor(store: ObjectStore, books: Bookkeeping) {
     this.#store = store;
@@ -26,16 +31,13 @@ export class BlobStore {
   /** The content of a digest. The caller closes it. */
   async open(digest: Digest): Promise<OpenObject | undefined> {
     if (this.#removing.has(digest)) return undefined;
-    this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
-    let object: OpenObject | undefined;
+    const release = this.hold(digest);
     try {
-      object = await this.#store.get(blobKey(digest));
+      const object = await this.#store.get(blobKey(digest));
+      return object && this.#watch(digest, object);
     } finally {
-      if (object === undefined) this.#leave(digest);
+      release();
     }
-    if (object === undefined) return undefined;
-    const opened = object;
-    return { ...opened, close: () => opened.close().finally(() => this.#leave(digest)) };
   }
 
   /** Whether the content of a digest is stored, and its size. */
@@ -45,12 +47,22 @@ export class BlobStore {
 
   /** Whether somebody reads, stores or removes it now. */
   isBusy(digest: Digest): boolean {
-    return this.#readers.has(digest) || this.#storing.has(digest) || this.#removing.has(digest);
+    return this.#readers.has(digest) || this.#held.has(digest) || this.#removing.has(digest);
   }
 
-  /** The latest attempt to store it, while that runs. */
-  storing(digest: Digest): Promise<void> | undefined {
-    return this.#storing.get(digest);
+  /** Keeps content from being removed until what is returned is called, once. */
+  hold(digest: Digest): () => void {
+    this.#held.set(digest, (this.#held.get(digest) ?? 0) + 1);
+    return () => {
+      const left = (this.#held.get(digest) ?? 1) - 1;
+      if (left > 0) this.#held.set(digest, left);
+      else this.#held.delete(digest);
+    };
+  }
+
+  /** Notes that a repository is about to hold a digest: called in the tick in which the ledger is told. */
+  noteHolder(digest: Digest): void {
+    if (this.#questioned.has(digest)) this.#questioned.set(digest, true);
   }
 
   /**
@@ -60,27 +72,57 @@ export class BlobStore {
    * @throws {StoreError} also where the limit does not let it in.
    */
   async put(namespace: Namespace, digest: Digest, source: Source, reservation: Reservation | undefined): Promise<void> {
-    const stored = this.#put(namespace, digest, source, reservation);
-    this.#storing.set(digest, stored);
+    const release = this.hold(digest);
     try {
-      await stored;
+      await this.#put(namespace, digest, source, reservation);
     } finally {
-      if (this.#storing.get(digest) === stored) this.#storing.delete(digest);
+      release();
     }
   }
 
-  /** Removes content; false where somebody reads or stores it now, so that it stays. */
+  /** Removes content that no repository holds; false where one does, or where somebody reads or stores it now. */
   async remove(digest: Digest): Promise<boolean> {
-    if (this.isBusy(digest)) return false;
-    await this.#remove(digest, () => this.#store.delete(blobKey(digest)));
+    if (this.isBusy(digest) || this.#questioned.has(digest)) return false;
+    this.#questioned.set(digest, false);
+    try {
+      const isHeld = await this.#books.isHeld(digest);
+      // Between the answer and the mark that it is being removed, nothing can come.
+      if (isHeld || this.#questioned.get(digest) === true || this.isBusy(digest)) return false;
+    } finally {
+      this.#questioned.delete(digest);
+    }
+    await this.#remove(digest, async () => {
+      await this.#store.delete(blobKey(digest));
+      return true;
+    });
     return true;
   }
 
-  /** Puts damaged content aside; false where it is being stored anew or removed now. */
-  async quarantine(digest: Digest): Promise<boolean> {
-    if (this.#storing.has(digest) || this.#removing.has(digest)) return false;
-    await this.#remove(digest, () => quarantine(this.#store, digest));
-    return true;
+  /**
+   * Puts damaged content aside; false where it is gone, or is being stored anew or removed now, or where what was `seen`
+   * to be damaged is not what is stored any more.
+   */
+  async quarantine(digest: Digest, seen: OpenObject | undefined): Promise<boolean> {
+    if (this.#held.has(digest) || this.#removing.has(digest)) return false;
+    if (seen !== undefined && this.#outdated.has(seen)) return false;
+    const isMoved = await this.#remove(digest, () => putAside(this.#store, digest));
+    if (isMoved) await boundQuarantine(this.#store, digest);
+    return isMoved;
+  }
+
+  #watch(digest: Digest, object: OpenObject): OpenObject {
+    const readers = this.#readers.get(digest) ?? new Set();
+    this.#readers.set(digest, readers);
+    const watched: OpenObject = {
+      ...object,
+      close: async () => {
+        await object.close();
+        readers.delete(watched);
+        if (readers.size === 0 && this.#readers.get(digest) === readers) this.#readers.delete(digest);
+      },
+    };
+    readers.add(watched);
+    return watched;
   }
 
   async #put(
@@ -89,12 +131,13 @@ export class BlobStore {
     source: Source,
     reservation: Reservation | undefined,
   ): Promise<void> {
-    await this.#removing.get(digest)?.catch(() => undefined);
+    await this.#removing.get(digest);
     const sizeBytes = source instanceof Uint8Array ? source.length : source.size;
     const change = { kind: "content", digest, sizeBytes, at: this.#books.now() } as const;
     await this.#books.admit(namespace, change, sizeBytes, reservation);
     try {
       await this.#store.put(blobKey(digest), source);
+      this.#outdate(digest);
     } catch (error) {
       // An earlier copy may be there: only what is surely absent takes no room.
       const left = await this.#store.head(blobKey(digest)).catch(() => "unknown");
@@ -103,19 +146,28 @@ export class BlobStore {
     }
   }
 
-  async #remove(digest: Digest, erase: () => Promise<void>): Promise<void> {
-    const removed = erase().then(() => this.#books.note({ kind: "content-removed", digest }));
-    this.#removing.set(digest, removed);
+  /** Takes content away by `erase`, which says whether there was any. */
+  async #remove(digest: Digest, erase: () => Promise<boolean>): Promise<boolean> {
+    const erased = erase().then(async (isGone) => {
+      await this.#books.note({ kind: "content-removed", digest });
+      return isGone;
+    });
+    this.#removing.set(
+      digest,
+      erased.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
     try {
-      await removed;
+      return await erased;
     } finally {
       this.#removing.delete(digest);
+      this.#outdate(digest);
     }
   }
 
-  #leave(digest: Digest): void {
-    const left = (this.#readers.get(digest) ?? 1) - 1;
-    if (left > 0) this.#readers.set(digest, left);
-    else this.#readers.delete(digest);
+  #outdate(digest: Digest): void {
+    for (const reader of this.#readers.get(digest) ?? []) this.#outdated.add(reader);
   }
 }

@@ -132,6 +132,7 @@ export class Blobs {
         id,
         digest,
         upstream: this.#tools.upstream,
+        trusted: this.#tools.trusted,
         expectedBytes: link?.sizeBytes,
         reuse: lookup.failure !== undefined ? "never" : linked ? "stored" : "linked",
         retries: this.#tools.retries,

@@ -1,4 +1,4 @@
-import type { Namespace } from "../oci/reference.ts";
+import type { Namespace, Repository } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
 import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "./ledger/ledger.ts";
 import type { RepositoryId } from "./layout.ts";
@@ -25,8 +25,13 @@ export interface Bookkeeping {
   /** Notes what needs no room: a removal, or what a manifest refers to. */
   note(change: LedgerChange): Promise<void>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
+  /** Whether any repository holds a digest. */
+  isHeld(digest: Digest): Promise<boolean>;
   now(): number;
 }
+
+/** A repository that there cannot be: all that hold something are others. */
+const nobody: RepositoryId = { namespace: "" as Namespace, repository: "" as Repository };
 
 /** The books of a store whose room is limited. */
 export function keepBooks(ledger: Ledger, space: Space, now: () => number): Bookkeeping {
@@ -43,6 +48,7 @@ export function keepBooks(ledger: Ledger, space: Space, now: () => number): Book
     },
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),
+    isHeld: async (digest) => (await ledger.holding(nobody, digest)).otherHolders > 0,
     now,
   };
 }

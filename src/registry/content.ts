@@ -4,12 +4,13 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, algorithmOf } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
-import type { Namespace, Tag } from "../oci/reference.ts";
-import type { Key, ObjectInfo, ObjectStore, OpenObject } from "../store/object-store.ts";
+import type { Tag } from "../oci/reference.ts";
+import { type Key, type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { formatPlace, linkKey, type PageKind, pageKey, pageName, type RepositoryId, tagKey } from "./layout.ts";
 import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
+import type { LedgerChange } from "./ledger/ledger.ts";
 import { readWhole } from "./read-whole.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent, Page } from "./registry.ts";
@@ -17,13 +18,24 @@ import type { Reservation } from "./space.ts";
 
 export type { Link, TagRecord } from "./content-records.ts";
 
+/** A manifest that could not be stored, with what must be linked with it. */
+interface Unstored {
+  readonly contained: readonly Descriptor[];
+  triedAt: number;
+}
+
 /** How much of what is small is also kept in memory. */
 export interface ContentLimits {
   readonly manifestCacheBytes: number;
   readonly recordCacheEntries: number;
 }
 
-const defaultLimits: ContentLimits = { manifestCacheBytes: 32 * 1024 * 1024, recordCacheEntries: 20_000 };
+/** How soon it is tried again to store a manifest. */
+const retryMs = 60_000;
+/** What a manifest takes in memory besides its bytes. */
+const manifestOverheadBytes = 1_024;
+
+const defaultLimits: ContentLimits = { manifestCacheBytes: 12 * 1024 * 1024, recordCacheEntries: 8_000 };
 
 /**
  * The content store: digests, manifests, tags and links as keys of an object store.
@@ -42,19 +54,32 @@ export class Content {
   readonly #manifests: LRUCache<Key, ManifestContent>;
   /** The manifests that are being read, by their link. */
   readonly #loading = new Map<Key, Promise<ManifestContent | undefined>>();
+  /** The manifests that are being stored with their links, by the latter. */
+  readonly #storing = new Map<Key, Promise<void>>();
+  /** Manifests that could not be stored, by their link; readers have them as long as they are in memory. */
+  readonly #unstored = new LRUCache<Key, Unstored>({ max: 1_000 });
   readonly #tags: Records<TagRecord>;
   readonly #links: Records<Link>;
   readonly #pages: Records<PageRecord>;
+  readonly #onDamage: (digest: Digest) => void;
 
-  constructor(store: ObjectStore, books: Bookkeeping, limits: ContentLimits = defaultLimits) {
+  /** @param onDamage Told of content that was put aside, as it does not have its digest. */
+  constructor(
+    store: ObjectStore,
+    books: Bookkeeping,
+    limits: ContentLimits = defaultLimits,
+    onDamage: (digest: Digest) => void = () => undefined,
+  ) {
+    this.#onDamage = onDamage;
     this.#books = books;
     this.#blobs = new BlobStore(store, books);
     this.#manifests = new LRUCache({
       maxSize: limits.manifestCacheBytes,
-      sizeCalculation: (manifest) => manifest.bytes.length + 512,
+      sizeCalculation: (manifest) => manifest.bytes.length + manifestOverheadBytes,
     });
     const maxInMemory = limits.recordCacheEntries;
-    this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory });
+    // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
+    this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
     this.#links = new Records(store, { isRecord: isLink, maxInMemory });
     this.#pages = new Records(store, { isRecord: isPageRecord, maxInMemory: 0 });
   }
@@ -70,7 +95,7 @@ export class Content {
    */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
-    const storing = this.#blobs.storing(record.digest);
+    const storing = this.#storing.get(linkKey(id, record.digest));
     const known = this.#tags.peek(key);
     if (known !== undefined && known.checkedAt > record.checkedAt) return;
     this.#tags.show(key, record);
@@ -84,13 +109,20 @@ export class Content {
     if ((this.#tags.peek(key) ?? record) !== record) return;
     const { digest } = record;
     // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
-    await this.#tags.set(key, record, before?.digest !== digest, async (sizeBytes) => {
-      const link = linkKey(id, digest);
-      // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
-      // either was first, or learns of the tag.
-      while (this.#links.peek(link) === undefined) if ((await this.#links.get(link)) === undefined) return false;
-      await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
-      return true;
+    await this.#tags.set(key, record, before?.digest !== digest, {
+      admit: async (sizeBytes) => {
+        const link = linkKey(id, digest);
+        // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
+        // either was first, or learns of the tag.
+        while (this.#links.peek(link) === undefined) {
+          if ((await this.#links.get(link)) !== undefined) continue;
+          if (!this.#unstored.has(link)) return false;
+          throw new StoreError(`the manifest of ${tag} could not be stored`, undefined);
+        }
+        await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
+        return true;
+      },
+      correct: (stored) => this.#books.note(tagChange(id, tag, stored, this.#books.now())),
     });
   }
 
@@ -116,9 +148,15 @@ export class Content {
 
   /** Notes that a repository contains a digest. Lost in a power failure, it costs one question to the upstream. */
   async addLink(id: RepositoryId, digest: Digest, link: Link): Promise<void> {
-    await this.#links.set(linkKey(id, digest), link, false, async (sizeBytes) => {
-      await this.#books.admit(id.namespace, { kind: "link", id, digest, at: this.#books.now() }, sizeBytes);
-      return true;
+    await this.#links.set(linkKey(id, digest), link, false, {
+      admit: async (sizeBytes) => {
+        this.#blobs.noteHolder(digest);
+        await this.#books.admit(id.namespace, { kind: "link", id, digest, at: this.#books.now() }, sizeBytes);
+        return true;
+      },
+      correct: async (stored) => {
+        if (stored === undefined) await this.#books.note({ kind: "link-removed", id, digest });
+      },
     });
   }
 
@@ -142,7 +180,10 @@ export class Content {
   async manifest(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
     const key = linkKey(id, digest);
     const known = this.#manifests.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#tryAgain(id, key, known);
+      return known;
+    }
     const loading = this.#loading.get(key) ?? this.#load(id, digest).finally(() => this.#loading.delete(key));
     this.#loading.set(key, loading);
     return loading;
@@ -160,8 +201,22 @@ export class Content {
     const link = { mediaType, sizeBytes: size };
     this.#manifests.set(key, manifest);
     this.#links.show(key, link);
-    await this.#blobs.put(id.namespace, digest, manifest.bytes, undefined);
-    await this.addLink(id, digest, link);
+    const release = this.#blobs.hold(digest);
+    const stored = this.#blobs
+      .put(id.namespace, digest, manifest.bytes, undefined)
+      .then(() => this.addLink(id, digest, link));
+    this.#storing.set(key, stored);
+    try {
+      await stored;
+      this.#unstored.delete(key);
+    } catch (error) {
+      this.#links.forget(key, link);
+      this.#unstored.set(key, { contained, triedAt: this.#books.now() });
+      throw error;
+    } finally {
+      release();
+      if (this.#storing.get(key) === stored) this.#storing.delete(key);
+    }
     await this.#noteChildren(manifest);
     // One after the other: a manifest may have thousands, and everybody else needs the disk too.
     for (const child of contained) await this.#linkChild(id, child);
@@ -184,24 +239,38 @@ export class Content {
     return this.#blobs.isBusy(digest);
   }
 
-  /** Stores a finished file whose digest and size were checked; see `BlobStore.put`. */
+  /** Stores a finished file whose digest and size were checked, and that this repository contains it; see `BlobStore.put`. */
   async commitBlob(
-    namespace: Namespace,
+    id: RepositoryId,
     digest: Digest,
     file: { readonly path: string; readonly size: number },
     reservation: Reservation | undefined,
   ): Promise<void> {
-    await this.#blobs.put(namespace, digest, file, reservation);
+    const release = this.#blobs.hold(digest);
+    try {
+      await this.#blobs.put(id.namespace, digest, file, reservation);
+      const link = await this.link(id, digest);
+      if (link?.sizeBytes === file.size) return;
+      const mediaType = link?.mediaType ?? "application/octet-stream";
+      await this.addLink(id, digest, { mediaType, sizeBytes: file.size });
+    } finally {
+      release();
+    }
   }
 
-  /** Removes content; false where somebody reads or stores it now, so that it stays. */
+  /** Removes content that no repository holds; false where one does, or where somebody reads or stores it now. */
   async removeBlob(digest: Digest): Promise<boolean> {
     return this.#blobs.remove(digest);
   }
 
-  /** Puts damaged content aside: it is absent from now on; who reads it now may do so to the end. */
-  async quarantineBlob(digest: Digest): Promise<boolean> {
-    return this.#blobs.quarantine(digest);
+  /**
+   * Puts damaged content aside: it is absent from now on; who reads it now may do so to the end. False where there is
+   * nothing to put aside: also where what is stored by now is something else than what was `seen`.
+   */
+  async quarantineBlob(digest: Digest, seen?: OpenObject): Promise<boolean> {
+    const isMoved = await this.#blobs.quarantine(digest, seen);
+    if (isMoved) this.#onDamage(digest);
+    return isMoved;
   }
 
   /** A listing's page as it was stored last, unless another one has taken its place since. */
@@ -213,10 +282,16 @@ export class Content {
   /** Stores a listing's page, in the place of another one perhaps: of each kind a repository has 257 places. */
   async setPage(id: RepositoryId, page: PageKind, request: string, content: Page): Promise<void> {
     const slot = pageSlot(request);
-    await this.#pages.set(pageKey(id, page, slot), { request, page: content }, false, async (sizeBytes) => {
-      const change = { kind: "page", id, page, name: pageName(slot), sizeBytes, at: this.#books.now() } as const;
-      await this.#books.admit(id.namespace, change, sizeBytes);
-      return true;
+    const name = pageName(slot);
+    await this.#pages.set(pageKey(id, page, slot), { request, page: content }, false, {
+      admit: async (sizeBytes) => {
+        const change = { kind: "page", id, page, name, sizeBytes, at: this.#books.now() } as const;
+        await this.#books.admit(id.namespace, change, sizeBytes);
+        return true;
+      },
+      correct: async (stored) => {
+        if (stored === undefined) await this.#books.note({ kind: "page-removed", id, page, name });
+      },
     });
   }
 
@@ -247,6 +322,14 @@ export class Content {
     return manifest;
   }
 
+  /** Stores a manifest that could not be stored, now that it is used again. Its failures were told where they happened. */
+  #tryAgain(id: RepositoryId, key: Key, manifest: ManifestContent): void {
+    const unstored = this.#unstored.get(key);
+    if (unstored === undefined || this.#books.now() - unstored.triedAt < retryMs) return;
+    unstored.triedAt = this.#books.now();
+    this.storeManifest(id, manifest, unstored.contained).catch(() => undefined);
+  }
+
   async #noteChildren({ bytes, descriptor: { digest, mediaType } }: ManifestContent): Promise<void> {
     const children = parseManifest(bytes, mediaType).children.map((child) => child.digest);
     await this.#books.note({ kind: "children", digest, children });
@@ -274,4 +357,9 @@ function readMediaType(bytes: Buffer, linked: string): string | undefined {
  */
 function pageSlot(request: string): string {
   return request === "" ? "" : createHash("sha256").update(request).digest("hex").slice(0, 2);
+}
+
+/** What the ledger is to know of a tag, by what is stored of it. */
+function tagChange(id: RepositoryId, tag: Tag, stored: TagRecord | undefined, at: number): LedgerChange {
+  return stored === undefined ? { kind: "tag-removed", id, tag } : { kind: "tag", id, tag, digest: stored.digest, at };
 }

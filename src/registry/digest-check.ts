@@ -37,14 +37,14 @@ export class DigestCheck {
     const length = span.end - span.start;
     if (length === object.sizeBytes) {
       // They end only when the digest is right: nothing else is to be waited for.
-      return holdBack(this.#hashed(chunks, digest), length, Promise.resolve(), signal);
+      return holdBack(this.#hashed(object, chunks, digest), length, Promise.resolve(), signal);
     }
     if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.now(), { ttlMs: rememberedMs })) return chunks;
     return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
   }
 
   /** Passes a whole blob's chunks on; throws at the end where they are not what the digest says. */
-  async *#hashed(chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
+  async *#hashed(object: OpenObject, chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
     const { hashes, now } = this.#tools;
     const hash = hashes.start(algorithmOf(digest));
     try {
@@ -54,7 +54,7 @@ export class DigestCheck {
         yield chunk;
         await taken;
       }
-      if ((await hash.digest()) !== digest) throw await this.#quarantine(digest);
+      if ((await hash.digest()) !== digest) throw await this.#quarantine(object, digest);
       this.#right.set(digest, now());
     } finally {
       hash.drop();
@@ -68,16 +68,16 @@ export class DigestCheck {
     if (object === undefined) throw damaged(digest);
     try {
       const whole = { start: 0, end: object.sizeBytes };
-      for await (const _chunk of this.#hashed(object.read(whole), digest));
+      for await (const _chunk of this.#hashed(object, object.read(whole), digest));
     } finally {
       await object.close();
     }
   }
 
-  async #quarantine(digest: Digest): Promise<StoreError> {
+  async #quarantine(object: OpenObject, digest: Digest): Promise<StoreError> {
     this.#right.delete(digest);
     // Where that fails the store has told so, and the answer fails all the same.
-    await this.#tools.content.quarantineBlob(digest).catch(() => undefined);
+    await this.#tools.content.quarantineBlob(digest, object).catch(() => undefined);
     return damaged(digest);
   }
 }

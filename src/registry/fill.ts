@@ -2,27 +2,23 @@ import { setTimeout as delay } from "node:timers/promises";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool, RunningHash } from "../store/hashing.ts";
-import type { Span, StoreError } from "../store/object-store.ts";
+import type { Span } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
 import { type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import { limitError } from "./bookkeeping.ts";
 import type { Content } from "./content.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "./layout.ts";
-import { chargedBytes } from "./ledger/ledger.ts";
+import { FillRoom } from "./fill-room.ts";
 import { Lookup } from "./lookup.ts";
 import type { BlobContent } from "./registry.ts";
-import type { Reservation, Space } from "./space.ts";
+import type { Space } from "./space.ts";
 
 const windowBytes = 1024 * 1024;
 const laggardMs = 10_000;
 const hashStepBytes = 1024 * 1024;
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
-/** How long a body waits for room to be made, before it is passed on without being stored. */
-const roomWaitMs = 2_000;
-/** The room that is set aside at a time for a body of unknown size. */
-const unknownSizeStepBytes = 16 * 1024 * 1024;
 
 /** What fills work with; the same for all of a process. */
 export interface FillTools {
@@ -54,6 +50,8 @@ export interface FillRequest {
   readonly id: RepositoryId;
   readonly digest: Digest;
   readonly upstream: Upstream;
+  /** Whether the upstream's word counts (`MirrorTools.trusted`). */
+  readonly trusted: boolean;
   /** What the repository's manifests say of the blob; used where the upstream does not tell the size. */
   readonly expectedBytes: number | undefined;
   /**
@@ -98,12 +96,12 @@ export class Fill {
   #sizeBytes: number | undefined;
   #receivedBytes = 0;
   #failure: Error | undefined;
-  /** The room of the staging file, and of what becomes of it. */
-  #room: Reservation | undefined;
+  readonly #room: FillRoom;
 
   constructor(request: FillRequest, tools: FillTools) {
     this.#request = request;
     this.#tools = tools;
+    this.#room = new FillRoom({ ...tools, namespace: request.id.namespace, trusted: request.trusted });
     this.#spool = new Spool(tools.spoolFolder, { windowBytes, laggardMs, pool: tools.pool });
     this.opened = this.#opening.promise;
     // Whoever waits sees the rejection; where nobody does, nobody needs it.
@@ -191,7 +189,7 @@ export class Fill {
       this.#verifying.reject(failure);
     }
     await this.#spool.discard({ keepFile: outcome === "committed" });
-    this.#room?.release();
+    this.#room.release();
     this.#failure = failure;
     observer.ended(id, digest, outcome, failure);
   }
@@ -261,7 +259,7 @@ export class Fill {
         this.#state = "streaming";
         // An answer of no bytes is complete with its headers, so there these wait for the digest.
         if (this.#sizeBytes !== 0) this.#opening.resolve("streaming");
-        await this.#takeRoom();
+        this.#passOn(await this.#room.take(this.#sizeBytes, this.#abort.signal));
       }
       const before = progress.offset;
       try {
@@ -278,29 +276,9 @@ export class Fill {
     }
   }
 
-  /** Sets room aside for the whole body; without it the body is passed on, and is not stored. */
-  async #takeRoom(): Promise<void> {
-    const { space, maxObjectBytes } = this.#tools;
-    const size = this.#sizeBytes ?? Math.min(unknownSizeStepBytes, maxObjectBytes);
-    if (size > maxObjectBytes) return this.#passOn(`${size} bytes are more than one object may have`);
-    const patience = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(roomWaitMs)]);
-    this.#room = await space.acquire(this.#request.id.namespace, chargedBytes(size), patience);
-    if (this.#room === undefined) this.#passOn(`there is no room for ${size} bytes`);
-  }
-
-  /** Sees to it that a body whose size is not known has room for its first `sizeBytes`. */
-  #growRoom(sizeBytes: number): void {
-    const room = this.#room;
-    if (room === undefined || sizeBytes <= room.bytes) return;
-    if (
-      sizeBytes > this.#tools.maxObjectBytes ||
-      !room.grow(chargedBytes(sizeBytes - room.bytes + unknownSizeStepBytes))
-    )
-      this.#passOn(`there is no room for ${sizeBytes} bytes, or they are more than one object may have`);
-  }
-
-  #passOn(reason: string): void {
-    this.#spool.detach(limitError(reason));
+  /** Where there is a reason why it may not be stored, the body is only passed on from here. */
+  #passOn(reason: string | undefined): void {
+    if (reason !== undefined) this.#spool.detach(limitError(reason));
   }
 
   /** Takes one connection's bytes; throws where the body ends before the blob does. */
@@ -312,8 +290,9 @@ export class Fill {
       if (this.#sizeBytes !== undefined && end > this.#sizeBytes) {
         throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
       }
-      this.#growRoom(end);
+      this.#passOn(this.#room.cover(end));
       await spool.write(progress.offset, chunk, signal);
+      this.#room.note(spool.filedBytes);
       this.#tools.observer.received(this.#request.id.namespace, chunk.length);
       progress.offset = end;
       this.#receivedBytes = end;
@@ -348,14 +327,11 @@ export class Fill {
     if (this.#spool.detached !== undefined) return this.#spool.detached;
     try {
       if (size === 0) await this.#spool.write(0, new Uint8Array(0), this.#abort.signal);
-      await content.commitBlob(id.namespace, digest, { path: this.#spool.path, size }, this.#room);
-      const link = await content.link(id, digest);
-      const mediaType = link?.mediaType ?? "application/octet-stream";
-      if (link?.sizeBytes !== size) await content.addLink(id, digest, { mediaType, sizeBytes: size });
+      await content.commitBlob(id, digest, { path: this.#spool.path, size }, this.#room.reservation);
       this.#state = "committed";
       return undefined;
     } catch (error) {
-      return error as StoreError;
+      return error instanceof Error ? error : new Error(String(error));
     }
   }
 

@@ -66,8 +66,11 @@ export function quarantineKey(digest: Digest): Key {
   return `${quarantinePrefix}/${algorithmOf(digest)}/${hexOf(digest)}` as Key;
 }
 
-/** What the program remembers across restarts: pins that were added, when the last scrub ended. */
-export function stateKey(name: "pins" | "verified"): Key {
+/**
+ * What the program remembers across restarts: pins that were added, when the last scrub ended; `pins-damaged` is a list
+ * of pins that could not be read as one.
+ */
+export function stateKey(name: "pins" | "pins-damaged" | "verified"): Key {
   return `state/${name}` as Key;
 }
 

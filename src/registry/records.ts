@@ -1,8 +1,22 @@
 import { LRUCache } from "lru-cache";
-import type { Key, ObjectStore } from "../store/object-store.ts";
+import type { Key, ObjectReader, ObjectStore } from "../store/object-store.ts";
 import { readWhole } from "./read-whole.ts";
 
 const maxRecordBytes = 8 * 1024 * 1024;
+
+/** Who keeps account of a record that is written. */
+export interface RecordWrite<T> {
+  /**
+   * Called with the record's size when its turn to be written has come. Where it answers false the record is not wanted
+   * any more, and is forgotten.
+   */
+  admit(sizeBytes: number): Promise<boolean>;
+  /** Called where it was admitted and could not be written, with what is stored in its place. */
+  correct(stored: T | undefined): Promise<void>;
+}
+
+/** The write of a record that nobody keeps account of. */
+export const unaccounted: RecordWrite<unknown> = { admit: async () => true, correct: async () => undefined };
 
 /** How records of a kind are kept. */
 export interface RecordsOptions<T> {
@@ -10,6 +24,8 @@ export interface RecordsOptions<T> {
   readonly isRecord: (value: unknown) => value is T;
   /** How many stay in memory; 0: none. */
   readonly maxInMemory: number;
+  /** Whether a record that could not be stored stays in memory, for as long as there is room. */
+  readonly believesUnstored?: boolean;
 }
 
 /**
@@ -19,6 +35,7 @@ export interface RecordsOptions<T> {
  */
 export class Records<T extends object> {
   readonly #store: ObjectStore;
+  readonly #believesUnstored: boolean;
   readonly #isRecord: (value: unknown) => value is T;
   readonly #memory: LRUCache<Key, T> | undefined;
   readonly #reading = new Map<Key, Promise<T | undefined>>();
@@ -27,7 +44,8 @@ export class Records<T extends object> {
   /** How many removals of a key are waiting or under way. */
   readonly #removing = new Map<Key, number>();
 
-  constructor(store: ObjectStore, { isRecord, maxInMemory }: RecordsOptions<T>) {
+  constructor(store: ObjectStore, { isRecord, maxInMemory, believesUnstored = false }: RecordsOptions<T>) {
+    this.#believesUnstored = believesUnstored;
     this.#store = store;
     this.#isRecord = isRecord;
     this.#memory = maxInMemory > 0 ? new LRUCache({ max: maxInMemory }) : undefined;
@@ -68,23 +86,26 @@ export class Records<T extends object> {
 
   /** The record as it is stored, whatever will be. */
   async stored(key: Key): Promise<T | undefined> {
-    const object = await this.#store.get(key);
-    const bytes = object && (await readWhole(object, maxRecordBytes));
-    return bytes && this.#parse(bytes);
+    return readRecord(this.#store, key, this.#isRecord);
   }
 
   /**
-   * Sets a record. When its turn has come, and before it is written, `admit` is called with its size: where that answers
-   * false the record is not wanted any more, and is forgotten.
+   * Sets a record. Where it cannot be written it is forgotten, unless such records are believed all the same
+   * (`believesUnstored`).
    *
    * @param durable Whether it must outlive a power failure once this resolves.
    */
-  async set(key: Key, record: T, durable: boolean, admit: (sizeBytes: number) => Promise<boolean>): Promise<void> {
+  async set(key: Key, record: T, durable: boolean, { admit, correct }: RecordWrite<T>): Promise<void> {
     this.show(key, record);
     const bytes = Buffer.from(JSON.stringify(record));
     await this.#inOrder(key, async () => {
-      if (await admit(bytes.length)) await this.#store.put(key, bytes, { durable });
-      else this.forget(key, record);
+      try {
+        if (!(await admit(bytes.length))) return this.forget(key, record);
+        await this.#write(key, bytes, durable, correct);
+      } catch (error) {
+        if (!this.#believesUnstored) this.forget(key, record);
+        throw error;
+      }
     });
   }
 
@@ -117,14 +138,14 @@ export class Records<T extends object> {
     return record;
   }
 
-  #parse(bytes: Buffer): T | undefined {
-    let value: unknown;
+  async #write(key: Key, bytes: Buffer, durable: boolean, correct: RecordWrite<T>["correct"]): Promise<void> {
     try {
-      value = JSON.parse(bytes.toString("utf8"));
-    } catch {
-      return undefined;
+      await this.#store.put(key, bytes, { durable });
+    } catch (error) {
+      const stored = await this.stored(key).catch(() => "unknown" as const);
+      if (stored !== "unknown") await correct(stored);
+      throw error;
     }
-    return this.#isRecord(value) ? value : undefined;
   }
 
   async #inOrder(key: Key, work: () => Promise<void>): Promise<void> {
@@ -136,5 +157,22 @@ export class Records<T extends object> {
     } finally {
       if (this.#writing.get(key) === done) this.#writing.delete(key);
     }
+  }
+}
+
+/** A record as it is stored; `undefined` also for what cannot be read as one. */
+export async function readRecord<T extends object>(
+  store: Pick<ObjectReader, "get">,
+  key: Key,
+  isRecord: RecordsOptions<T>["isRecord"],
+): Promise<T | undefined> {
+  const object = await store.get(key);
+  const bytes = object && (await readWhole(object, maxRecordBytes));
+  if (bytes === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(bytes.toString("utf8"));
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -35,17 +35,19 @@ export interface SpaceOptions {
   readonly totals: () => Totals | undefined;
   readonly volume: () => Promise<Volume>;
   readonly now: () => number;
-  /** Makes room for `bytes` more in a namespace; false where there cannot be enough. */
-  readonly makeRoom: (namespace: Namespace, bytes: number) => Promise<boolean>;
+  /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
+  readonly makeRoom: (namespace: Namespace, bytes: number, signal: AbortSignal) => Promise<boolean>;
   /** Told that a high watermark was passed. */
   readonly onPressure: () => void;
 }
 
-/** Room that was set aside for something that is being stored. It must be released, once. */
+/** Room that was set aside for something that is being stored. It must be released. */
 export interface Reservation {
   readonly bytes: number;
   /** Sets more aside; false where there is no room for it, and nothing has changed. */
   grow(bytes: number): boolean;
+  /** Notes that so much more of it is on the disk by now: those bytes are missing from what the volume has left. */
+  noteWritten(bytes: number): void;
   /** Gives it back: what was stored is in the totals by now, or was not stored. More than once is harmless. */
   release(): void;
 }
@@ -78,6 +80,9 @@ export class Space {
   #volume: Volume | undefined;
   /** What lay in the store when the volume was looked at, where that was known. */
   #usedAtPoll: number | undefined;
+  /** What of the reserved room was on the disk then, and what is now. */
+  #writtenAtPoll = 0;
+  #writtenBytes = 0;
   /** What was released, and so may have been stored, since then. */
   #releasedSince = 0;
   #polledAt = -Infinity;
@@ -106,7 +111,7 @@ export class Space {
       // What was stored or removed since the volume was looked at has changed both in equal measure.
       const usedThen =
         exactBytes === undefined ? usedOf(volume) : (this.#usedAtPoll ?? exactBytes - this.#releasedSince);
-      limitBytes = Math.max(0, Math.min(limitBytes, usedThen + spare));
+      limitBytes = Math.max(0, Math.min(limitBytes, usedThen + this.#writtenAtPoll + spare));
     }
     return { usedBytes, reservedBytes: this.#reservedBytes, limitBytes, volume, exact: exactBytes !== undefined };
   }
@@ -115,6 +120,7 @@ export class Space {
   reserve(namespace: Namespace, bytes: number): Reservation | undefined {
     if (!this.#take(namespace, bytes)) return undefined;
     let held = bytes;
+    let written = 0;
     return {
       get bytes() {
         return held;
@@ -124,9 +130,16 @@ export class Space {
         held += more;
         return true;
       },
+      noteWritten: (more) => {
+        if (held === 0) return;
+        written += more;
+        this.#writtenBytes += more;
+      },
       release: () => {
         this.#give(namespace, held);
+        this.#writtenBytes -= written;
         held = 0;
+        written = 0;
       },
     };
   }
@@ -143,7 +156,7 @@ export class Space {
       for (let attempts = 0; attempts < maxAttempts; attempts++) {
         const reservation = this.reserve(namespace, bytes);
         if (reservation !== undefined) return reservation;
-        if (!(await Promise.race([this.#options.makeRoom(namespace, bytes), givenUp.promise]))) break;
+        if (!(await Promise.race([this.#options.makeRoom(namespace, bytes, signal), givenUp.promise]))) break;
       }
       return this.reserve(namespace, bytes);
     } finally {
@@ -151,28 +164,35 @@ export class Space {
     }
   }
 
-  /** What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones. */
-  overage(more?: { readonly namespace: Namespace; readonly bytes: number }): Overage {
+  /**
+   * What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones;
+   * down to the low ones in any case where removing has `begun`.
+   */
+  overage(
+    more?: { readonly namespace: Namespace; readonly bytes: number },
+    begun: boolean = false,
+  ): Overage {
     const { namespaceMaxBytes } = this.#options.limits;
     const totals = this.#options.totals();
     const { usedBytes, limitBytes } = this.state;
     const wanted = more?.bytes ?? 0;
     const namespaces = new Set([...(totals?.namespaces.keys() ?? []), ...(more === undefined ? [] : [more.namespace])]);
     return {
-      bytes: this.#excess(usedBytes + this.#reservedBytes, wanted, limitBytes),
+      bytes: this.#excess(usedBytes + this.#reservedBytes, wanted, limitBytes, begun),
       namespaces: [...namespaces].flatMap((namespace) => {
         const limit = namespaceMaxBytes(namespace) ?? Infinity;
         const used = (totals?.namespaces.get(namespace) ?? 0) + (this.#reserved.get(namespace) ?? 0);
-        const bytes = this.#excess(used, namespace === more?.namespace ? wanted : 0, limit);
+        const bytes = this.#excess(used, namespace === more?.namespace ? wanted : 0, limit, begun);
         return bytes > 0 ? [{ namespace, bytes }] : [];
       }),
     };
   }
 
-  #excess(usedBytes: number, wantedBytes: number, limitBytes: number): number {
+  #excess(usedBytes: number, wantedBytes: number, limitBytes: number, begun: boolean): number {
     const { highWatermark, lowWatermark } = this.#options.limits;
-    if (usedBytes <= limitBytes * highWatermark && usedBytes + wantedBytes <= limitBytes) return 0;
-    return Math.ceil(usedBytes - Math.min(limitBytes * lowWatermark, limitBytes - wantedBytes));
+    if (limitBytes === Infinity) return 0;
+    if (!begun && usedBytes <= limitBytes * highWatermark && usedBytes + wantedBytes <= limitBytes) return 0;
+    return Math.max(0, Math.ceil(usedBytes - Math.min(limitBytes * lowWatermark, limitBytes - wantedBytes)));
   }
 
   /** Whether it would fit into a store that holds nothing else. */
@@ -213,9 +233,11 @@ export class Space {
     this.#polledAt = this.#options.now();
     const releasedBefore = this.#releasedSince;
     const usedBefore = this.#options.totals()?.bytes;
+    const writtenBefore = this.#writtenBytes;
     try {
       this.#volume = await this.#options.volume();
       this.#usedAtPoll = usedBefore;
+      this.#writtenAtPoll = writtenBefore;
       this.#releasedSince -= releasedBefore;
     } catch {
       // The operations that need the volume fail for themselves, and say why.
@@ -229,6 +251,5 @@ function usedOf(volume: Volume): number {
 
 function resolveSize(limit: SizeLimit | undefined, volume: Volume | undefined): number | undefined {
   if (limit === undefined) return undefined;
-  if (limit.kind === "bytes") return limit.bytes;
-  return volume === undefined ? undefined : limit.share * volume.totalBytes;
+  return limit.kind === "bytes" ? limit.bytes : limit.share * (volume?.totalBytes ?? 0);
 }

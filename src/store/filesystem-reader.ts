@@ -1,9 +1,9 @@
-import type { Dir } from "node:fs";
-import { open, opendir, stat } from "node:fs/promises";
+import { constants, type Dir } from "node:fs";
+import { type FileHandle, open, opendir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
-import { type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
+import { codeOf, type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
 import { orAbsent } from "./root.ts";
 
 /** How many names a listing takes from the system at once. */
@@ -18,20 +18,24 @@ interface OpenFolder {
 
 /**
  * A view of a folder of objects for another thread than its owner's, while the owner changes it. It takes no lock,
- * changes nothing, holds no resources of its own, and sees each object as the owner's readers do.
+ * changes nothing, holds no resources of its own, and sees each object as the owner's readers do. What it reads does not
+ * count as used.
  */
 export function openFilesystemReader(root: string): ObjectReader {
-  return new FilesystemReader(root, new BufferPool());
+  return new FilesystemReader(root, new BufferPool(), { notesUse: false });
 }
 
 /** What the filesystem store does without changing anything; a key is a path below `root`. */
 export class FilesystemReader implements ObjectReader {
   readonly #root: string;
   readonly #pool: BufferPool;
+  readonly #notesUse: boolean;
 
-  constructor(root: string, pool: BufferPool) {
+  /** @param notesUse Whether reading makes `usedAt` later, where the system keeps that; without it, not if avoidable. */
+  constructor(root: string, pool: BufferPool, { notesUse }: { readonly notesUse: boolean }) {
     this.#root = root;
     this.#pool = pool;
+    this.#notesUse = notesUse;
   }
 
   /** @throws {StoreError} for what is no key, such as one that would lead out of the folder. */
@@ -47,7 +51,7 @@ export class FilesystemReader implements ObjectReader {
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
-    const file = await orAbsent(open(this.path(key), "r"), `${key} could not be opened`);
+    const file = await orAbsent(this.#open(this.path(key)), `${key} could not be opened`);
     if (file === undefined) return undefined;
     try {
       const info = await file.stat();
@@ -68,9 +72,26 @@ export class FilesystemReader implements ObjectReader {
     }
   }
 
+  async #open(path: string): Promise<FileHandle> {
+    if (this.#notesUse) return open(path, "r");
+    try {
+      // Systems other than Linux do not have the flag: then it is 0.
+      return await open(path, constants.O_RDONLY | (constants.O_NOATIME ?? 0));
+    } catch (error) {
+      // Only a file's owner may ask for that.
+      if (codeOf(error) !== "EPERM") throw error;
+      return open(path, "r");
+    }
+  }
+
   /** Holds one open folder for each level and a few objects, however many there are. */
-  async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
+  async *list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncGenerator<ObjectInfo> {
     const path: OpenFolder[] = [];
+    const skip = (error: unknown): undefined => {
+      if (onUnreadable === undefined) throw error;
+      onUnreadable(error instanceof StoreError ? error : new StoreError("a folder could not be read", error));
+      return undefined;
+    };
     const enter = async (key: Key): Promise<void> => {
       const opened = opendir(this.path(key), { bufferSize: namesAtOnce });
       const names = await orAbsent(opened, `${key} could not be listed`);
@@ -79,12 +100,14 @@ export class FilesystemReader implements ObjectReader {
     try {
       await enter(prefix);
       for (let folder = path.at(-1); folder !== undefined; folder = path.at(-1)) {
-        const { files, inner, ended } = await readSome(folder);
-        for (const info of await Promise.all(files.map((key) => this.head(key)))) {
+        // Of the first folder everything would be left out.
+        const some = readSome(folder);
+        const { files, inner, ended } = (await (path.length > 1 ? some.catch(skip) : some)) ?? unreadRest;
+        for (const info of await Promise.all(files.map((key) => this.head(key).catch(skip)))) {
           if (info !== undefined) yield info;
         }
         if (ended) await path.pop()?.names.close();
-        if (inner !== undefined) await enter(inner);
+        if (inner !== undefined) await enter(inner).catch(skip);
       }
     } catch (error) {
       throw error instanceof StoreError ? error : new StoreError(`${prefix} could not be listed`, error);
@@ -94,10 +117,18 @@ export class FilesystemReader implements ObjectReader {
   }
 }
 
-/** The next few files of a folder, up to a folder in it or the end. */
-async function readSome(
-  folder: OpenFolder,
-): Promise<{ readonly files: readonly Key[]; readonly inner?: Key; readonly ended?: boolean }> {
+/** Some of a folder: files, up to a folder in it or the end. */
+interface FolderPart {
+  readonly files: readonly Key[];
+  readonly inner?: Key;
+  readonly ended?: boolean;
+}
+
+/** What is left of a folder that cannot be read on. */
+const unreadRest: FolderPart = { files: [], ended: true };
+
+/** The next few files of a folder. */
+async function readSome(folder: OpenFolder): Promise<FolderPart> {
   const files: Key[] = [];
   while (files.length < lookUpsAtOnce) {
     // A folder that was removed since it was opened has no more entries.

@@ -5,7 +5,7 @@ import { BufferPool } from "./buffers.ts";
 import { FilesystemReader } from "./filesystem-reader.ts";
 import { putInPlace, removeEmptyFolders } from "./folders.ts";
 import type { Lock } from "./lock.ts";
-import type { Key, ObjectInfo, ObjectStore, OpenObject, Source } from "./object-store.ts";
+import type { Key, ObjectInfo, ObjectReader, ObjectStore, OpenObject, Source } from "./object-store.ts";
 import { StoreError } from "./object-store.ts";
 import { flush, flushFolders, format, isAbsence, own, RootError, temporaryFolder } from "./root.ts";
 import { type Removed, TemporaryFolder } from "./temporary-folder.ts";
@@ -23,6 +23,8 @@ const retryMs = 3_000;
 export class FilesystemStore implements ObjectStore {
   /** Where staging files belong: the same file system as the objects, so that `put` can move them. */
   readonly temporaryPath: string;
+  /** The objects for who looks after them: what it reads does not count as used. */
+  readonly caretaker: ObjectReader;
   readonly #root: string;
   readonly #reader: FilesystemReader;
   readonly #temporary: TemporaryFolder;
@@ -37,7 +39,8 @@ export class FilesystemStore implements ObjectStore {
   private constructor(root: string, pool: BufferPool, now: () => number) {
     this.#root = root;
     this.#now = now;
-    this.#reader = new FilesystemReader(root, pool);
+    this.#reader = new FilesystemReader(root, pool, { notesUse: true });
+    this.caretaker = new FilesystemReader(root, pool, { notesUse: false });
     this.temporaryPath = join(root, temporaryFolder);
     this.#temporary = new TemporaryFolder(this.temporaryPath);
   }
@@ -82,8 +85,8 @@ export class FilesystemStore implements ObjectStore {
     return this.#reader.get(key);
   }
 
-  list(prefix: Key): AsyncGenerator<ObjectInfo> {
-    return this.#reader.list(prefix);
+  list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncGenerator<ObjectInfo> {
+    return this.#reader.list(prefix, onUnreadable);
   }
 
   /**

@@ -38,7 +38,7 @@ export function meterStore(store: ObjectStore, onFailure: StoreFailureListener):
     put: (key, source, options) => watch("put", store.put(key, source, options)),
     move: (from, to) => watch("move", store.move(from, to)),
     delete: (key) => watch("delete", store.delete(key)),
-    list: (prefix) => store.list(prefix),
+    list: (prefix, onUnreadable) => store.list(prefix, onUnreadable),
     close: () => store.close(),
   };
 }

@@ -46,9 +46,10 @@ export interface ObjectReader {
   get(key: Key): Promise<OpenObject | undefined>;
   /**
    * All objects whose key starts with `prefix` (whole parts: `a/b` lists `a/b/c`, not `a/bc`), in no order. What comes
-   * or goes meanwhile may be listed or not; everything else is, once.
+   * or goes meanwhile may be listed or not; everything else is, once. What cannot be looked up below `prefix` is told to
+   * `onUnreadable` and left out; without that the listing fails.
    */
-  list(prefix: Key): AsyncIterable<ObjectInfo>;
+  list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncIterable<ObjectInfo>;
 }
 
 /**

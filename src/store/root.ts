@@ -45,7 +45,7 @@ export async function own(root: string): Promise<Lock> {
  *
  * @throws {RootError} it is of another version, or another program's.
  */
-async function hasFormat(root: string): Promise<boolean> {
+export async function hasFormat(root: string): Promise<boolean> {
   const path = join(root, "format");
   const found = await orAbsent(readFile(path, "utf8"), "the format file could not be read");
   if (found === format) return true;

@@ -49,7 +49,10 @@ export async function readBody(
     chunk.copy(gathered, sizeBytes);
     sizeBytes = endBytes;
   }
-  return Buffer.from(gathered.subarray(0, sizeBytes));
+  // Not from Node's pool: a small one that is kept in a cache would keep all of its 64 KiB.
+  const whole = Buffer.allocUnsafeSlow(sizeBytes);
+  gathered.copy(whole, 0, 0, sizeBytes);
+  return whole;
 }
 
 /**

@@ -76,6 +76,7 @@ export async function createAdministration(
     save: async (patterns) => {
       saved = patterns;
     },
+    onError: () => undefined,
   });
   const ignore = (): void => undefined;
   const jobs = new Jobs({ started: ignore, stepEnded: ignore, ended: ignore });
@@ -110,7 +111,6 @@ export async function createAdministration(
         const untagged = { ...named, tag: undefined, digest: layerDigest, usedAt: undefined };
         return { items: [named, untagged], next: undefined };
       },
-      holding: async () => ({ usedAt: undefined, tags: [], otherHolders: 0 }),
       purgePlan: async (target) => {
         planned.push(target);
         return holds(target) ? plan : emptyPlan;

@@ -47,6 +47,7 @@ export function createBooks(): SimpleBooks {
         otherHolders: holders.filter((link) => link.repository !== repository).length,
       };
     },
+    isHeld: async (digest) => links.values().some((link) => link.digest === digest),
     now: () => 1_000,
   };
 }
@@ -68,6 +69,7 @@ export const endlessSpace: Pick<Space, "acquire"> = {
         held += more;
         return true;
       },
+      noteWritten: () => undefined,
       release: () => undefined,
     };
   },

@@ -27,6 +27,8 @@ export const quickDefaults: UpstreamDefaults = {
 /** How a mirror for a test differs from the usual one. */
 export interface MirrorOptions extends Partial<Omit<AppOptions, "version">> {
   readonly config?: Partial<Config>;
+  /** Settings of the storage. */
+  readonly storage?: Partial<Config["storage"]>;
   /** Settings of the upstream docker.io. */
   readonly upstream?: Partial<UpstreamConfig>;
   /** More upstreams. */
@@ -54,21 +56,12 @@ export interface Mirror extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Starts a mirror of `host` as docker.io. */
-export async function startMirror(host: string, options: MirrorOptions = {}): Promise<Mirror> {
-  const folder = options.root === undefined ? await createTemporaryDirectory() : undefined;
-  const root = options.root ?? `${folder?.path}/root`;
-  const lines: Record<string, unknown>[] = [];
-  const awaited = new Set<() => void>();
-  const logDestination = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      for (const line of chunk.toString("utf8").split("\n").filter(Boolean)) {
-        lines.push(JSON.parse(line) as Record<string, unknown>);
-      }
-      for (const look of awaited) look();
-      done();
-    },
-  });
+/** The configuration of a mirror of `host` as docker.io, with its storage in `root`. */
+export function mirrorConfig(
+  host: string,
+  root: string,
+  options: Pick<MirrorOptions, "config" | "storage" | "upstream" | "others"> = {},
+): Config {
   const listed = (settings: Partial<UpstreamConfig> & { namespace: string; host: string }): UpstreamConfig => ({
     ...quickDefaults,
     tls: false,
@@ -89,7 +82,7 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     serverNames: [],
     ...settings,
   });
-  const config: Config = {
+  return {
     listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
     adminListen: undefined,
     defaultNamespace: "docker.io",
@@ -104,6 +97,7 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
       lowWatermark: 0.9,
       maxObjectBytes: undefined,
       pins: [],
+      ...options.storage,
     },
     verify: { intervalMs: Infinity, bytesPerSecond: 50 * 1024 * 1024 },
     warm: { images: [], file: undefined, platforms: [], intervalMs: 6 * 3_600_000, parallel: 4 },
@@ -117,14 +111,36 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     shutdownTimeoutMs: 5_000,
     ...options.config,
   };
-  const { now, lookup, ca, staleWaitMs } = options;
-  const app = await startApp(config, {
+}
+
+/** Starts a mirror of `host` as docker.io. */
+export async function startMirror(host: string, options: MirrorOptions = {}): Promise<Mirror> {
+  const folder = options.root === undefined ? await createTemporaryDirectory() : undefined;
+  const root = options.root ?? `${folder?.path}/root`;
+  const lines: Record<string, unknown>[] = [];
+  const awaited = new Set<() => void>();
+  const logDestination = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      for (const line of chunk.toString("utf8").split("\n").filter(Boolean)) {
+        lines.push(JSON.parse(line) as Record<string, unknown>);
+      }
+      for (const look of awaited) look();
+      done();
+    },
+  });
+  // The rest is for the program.
+  const {
+    config: _config,
+    storage: _storage,
+    upstream: _upstream,
+    others: _others,
+    root: _root,
+    ...appOptions
+  } = options;
+  const app = await startApp(mirrorConfig(host, root, options), {
     version: "0.0.0-test",
     logDestination,
-    ...(now !== undefined && { now }),
-    ...(lookup !== undefined && { lookup }),
-    ...(ca !== undefined && { ca }),
-    ...(staleWaitMs !== undefined && { staleWaitMs }),
+    ...appOptions,
   });
   const [url = ""] = app.addresses;
   let closed = false;
@@ -159,7 +175,7 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
     },
     get: (path, requestOptions) => request(`${url}${path}`, { target: path, ...requestOptions }),
     async metric(name, labels = {}) {
-      const { body } = await request(`${url}/metrics`);
+      const { body } = await request(`${app.addresses.at(-1)}/metrics`);
       for (const line of body.toString("utf8").split("\n")) {
         const matched = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
         const wanted = Object.entries(labels).every(([label, value]) => matched?.[2]?.includes(`${label}="${value}"`));

@@ -1,4 +1,6 @@
-import type { Command } from "commander";
+import { type Command, Help } from "commander";
+import { parseAdminToken } from "../../config/admin-token.ts";
+import { ValueError } from "../../config/config-error.ts";
 import { formatListen, type ListenAddress } from "../../config/address.ts";
 import type { Config } from "../../config/schema.ts";
 import type { AdminAddress, AdminClient } from "../admin-client.ts";
@@ -6,15 +8,13 @@ import { loadConfiguration } from "../configuration.ts";
 import type { OpenStore } from "../job-host.ts";
 import { CommandFailure, exitCodes, type Person, type Terminal } from "../terminal.ts";
 
-export type { OpenStore } from "../job-host.ts";
-
 /** What the commands of the administration are made with. */
 export interface CommandContext {
   readonly program: Command;
   readonly terminal: Terminal;
   readonly person: Person;
-  /** Opens the store that a configuration names, for this process alone. */
-  readonly openStore: (config: Config) => Promise<OpenStore>;
+  /** Opens the store that a configuration names, for this process alone. Where it must exist, none is made. */
+  readonly openStore: (config: Config, mustExist: boolean) => Promise<OpenStore>;
   /** Told the exit code of the command that ran. */
   readonly finish: (exitCode: number) => void;
 }
@@ -22,20 +22,35 @@ export interface CommandContext {
 /** The flags that all of them have. */
 export interface AdminFlags {
   readonly server?: string;
-  readonly tokenFile?: string;
   readonly json?: boolean;
 }
 
-/** Adds a command that asks a mirror's administration. */
-export function addAdminCommand({ program }: CommandContext, usage: string, description: string): Command {
-  return program
-    .command(usage)
-    .description(description)
+/** The settings that say where the administration is, and how one gets in. */
+const settings: readonly string[] = ["config", "listen", "adminListen", "adminTokenFile"];
+
+/**
+ * Adds a command that asks a mirror's administration.
+ *
+ * @param more The names of the settings that it depends on besides.
+ */
+export function addAdminCommand(
+  { program }: CommandContext,
+  usage: string,
+  description: string,
+  more: readonly string[] = [],
+): Command {
+  const names = new Set([...settings, ...more]);
+  const command = program.command(usage).description(description);
+  const help = Object.assign(new Help(), { showGlobalOptions: true });
+  return command
+    .configureHelp({
+      ...command.configureHelp(),
+      visibleGlobalOptions: (each) => help.visibleGlobalOptions(each).filter((flag) => names.has(flag.attributeName())),
+    })
     .option(
       "--server <url>",
       "the mirror: http://host:port, https://host:port or unix:/path [default: the configuration's admin_listen]",
     )
-    .option("--token-file <file>", "file with the token of the administration [default: the configuration's]")
     .option("--json", "write what the server answers, for scripts");
 }
 
@@ -59,12 +74,11 @@ export async function withClient(
  * @throws {CommandFailure} They name none.
  */
 export async function connect({ terminal }: CommandContext, command: Command): Promise<AdminClient> {
-  const { server, tokenFile } = command.opts<AdminFlags>();
-  const given = tokenFile === undefined ? undefined : readToken(terminal, tokenFile);
-  // The token of the configuration is for the configuration's mirror only.
-  if (server !== undefined) return openClient({ server, token: given });
-  const address = addressOf(await loadConfiguration(command, terminal), terminal);
-  return openClient({ ...address, token: given ?? address.token });
+  const { server, adminTokenFile } = command.optsWithGlobals<AdminFlags & { adminTokenFile?: string }>();
+  if (server === undefined) return openClient(addressOf(await loadConfiguration(command, terminal), terminal));
+  // The token of the configuration and of the environment is for the configuration's mirror only.
+  const token = adminTokenFile === undefined ? undefined : readToken(terminal, adminTokenFile);
+  return openClient({ server, token });
 }
 
 /** What only these commands need is loaded when one of them runs: the mirror starts sooner without. */
@@ -97,8 +111,13 @@ function urlOf(address: ListenAddress): string {
 
 function readToken(terminal: Terminal, path: string): string {
   try {
-    return terminal.readFile(path).trim();
+    return parseAdminToken(terminal.readFile(path).trim());
   } catch (error) {
+    if (error instanceof ValueError) {
+      throw new CommandFailure(`the token's file ${path} holds no token: it ${error.message}`, {
+        exitCode: exitCodes.usage,
+      });
+    }
     const reason = (error as NodeJS.ErrnoException).code ?? "unknown";
     throw new CommandFailure(`the token's file ${path} cannot be read (${reason})`, {
       exitCode: exitCodes.usage,

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import type { PurgeReport, UsageReport } from "../../jobs/administration.ts";
 import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../registry/ledger/ledger.ts";
-import type { AdminClient } from "../admin-client.ts";
+import type { AdminClient, ListedPath } from "../admin-client.ts";
 import { formatAgo, formatBytes, formatCount } from "../quantities.ts";
 import { formatTable } from "../table.ts";
 import { CommandFailure, exitCodes } from "../terminal.ts";
 import { addAdminCommand, type AdminFlags, type CommandContext, withClient, writeJson } from "./command.ts";
+import { forEachWord, type WordsDone } from "./each-word.ts";
 
 const itemsAtOnce = "1000";
 
@@ -18,7 +19,7 @@ export function addContentCommands(context: CommandContext): Command[] {
     "list what is cached: the registries, or a registry's repositories, or a repository's tags",
   )
     .usage("[options] [NAMESPACE[/REPOSITORY]]")
-    .addHelpText("after", "\nExamples:\n  entrepot ls\n  entrepot ls docker.io\n  entrepot ls docker.io/library/alpine")
+    .addHelpText("after", "\nExamples:\n  entrepot ls\n  entrepot ls docker.io\n  entrepot ls docker.io/library/alpine\n  entrepot ls alpine")
     .action((name: string | undefined) =>
       withClient(context, list, async (client) => {
         const { json = false } = list.opts<AdminFlags>();
@@ -47,20 +48,30 @@ async function listContent(client: AdminClient, name: string | undefined): Promi
     const { items } = await client.get<ListPart<NamespaceUsage>>("/namespaces");
     return { items, table: (now) => formatNamespaces(items, now) };
   }
-  const slash = name.indexOf("/");
-  const namespace = slash < 0 ? name : name.slice(0, slash);
-  const repository = slash < 0 ? "" : name.slice(slash + 1);
-  if (repository === "") {
+  const namespace = await namespaceOf(client, name);
+  if (namespace !== undefined) {
     const items = await listAll<RepositoryUsage>(client, "/repositories", { namespace });
     return { items, table: (now) => formatRepositories(items, now) };
   }
-  const items = await listAll<TagUsage>(client, "/tags", { namespace, repository });
+  if (/[:@][^/]*$/.test(name)) {
+    throw wrong(`${name}: ls takes no tag and no digest; a registry with a port is written HOST:PORT/`);
+  }
+  const items = await listAll<TagUsage>(client, "/tags", { repository: name });
   return { items, table: (now) => formatTags(items, now) };
+}
+
+/** The registry that a name stands for; `undefined` where it is a repository's, which the mirror reads as in `purge`. */
+async function namespaceOf(client: AdminClient, name: string): Promise<string | undefined> {
+  if (name.indexOf("/") === name.length - 1) return name.slice(0, -1);
+  if (/[/:@]/.test(name)) return undefined;
+  if (name.includes(".") || name === "localhost") return name;
+  const { items } = await client.get<ListPart<NamespaceUsage>>("/namespaces");
+  return items.some(({ namespace }) => namespace === name) ? name : undefined;
 }
 
 async function listAll<Item>(
   client: AdminClient,
-  path: string,
+  path: ListedPath,
   query: Readonly<Record<string, string>>,
 ): Promise<Item[]> {
   const items: Item[] = [];
@@ -155,28 +166,24 @@ function addPurge(context: CommandContext): Command {
         if (!dryRun && !yes && (person.ask === undefined || json)) {
           throw wrong("nobody can be asked here: use --yes, or --dry-run to see the plan");
         }
-        if (!yes || dryRun) {
-          const plan = await purgeAll(client, targets, true);
-          if (json) writeJson(terminal, plan);
-          else plan.forEach((report) => terminal.out(describePurge(report)));
-          if (dryRun) return exitCodes.ok;
-          if (!/^y(es)?$/i.test((await person.ask?.("Remove it? [y/N] ")) ?? "")) {
-            throw new CommandFailure("nothing was removed");
-          }
+        const show = {
+          ...(!json && { each: (report: PurgeReport) => terminal.out(describePurge(report)) }),
+          ...(json && { end: (reports: readonly PurgeReport[]) => writeJson(terminal, reports) }),
+        };
+        const all = (words: readonly string[], isPlan: boolean): Promise<WordsDone<PurgeReport>> =>
+          forEachWord(terminal, words, (target) => client.purge(target, isPlan), show);
+        if (yes && !dryRun) return (await all(targets, false)).exitCode;
+        const plan = await all(targets, true);
+        if (dryRun || plan.words.length === 0) return plan.exitCode;
+        const answer = await person.ask?.("Remove it? [y/N] ");
+        if (!/^y(es)?$/i.test(answer ?? "")) {
+          const exitCode = answer === undefined ? exitCodes.interrupted : exitCodes.failed;
+          throw new CommandFailure("nothing was removed", { exitCode });
         }
-        const reports = await purgeAll(client, targets, false);
-        if (json) writeJson(terminal, reports);
-        else reports.forEach((report) => terminal.out(describePurge(report)));
-        return exitCodes.ok;
+        return Math.max(plan.exitCode, (await all(plan.words, false)).exitCode);
       }),
     );
   return purge;
-}
-
-async function purgeAll(client: AdminClient, targets: readonly string[], dryRun: boolean): Promise<PurgeReport[]> {
-  const reports: PurgeReport[] = [];
-  for (const target of targets) reports.push(await client.post<PurgeReport>("/purge", { target, dryRun }));
-  return reports;
 }
 
 function describePurge({

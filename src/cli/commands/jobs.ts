@@ -51,7 +51,11 @@ function addWarm(context: CommandContext): Command {
       "pull only this platform of images that have several, such as linux/arm64; may be repeated [default: the configuration's]",
       (value: string, before: readonly string[] | undefined) => [...(before ?? []), ...value.split(",")],
     )
-    .option("--parallel <n>", "images at a time, and manifests and blobs of all of them together, 1 to 64 [default: the configuration's]", readParallel)
+    .option(
+      "--parallel <n>",
+      "images at a time, and manifests and blobs of all of them together, 1 to 64 [default: the configuration's]",
+      readParallel,
+    )
     .addHelpText("after", "\nA word that is a file's name is read as a list: an image a line, # begins a comment.");
   addStoreFlags(warm).action((words: readonly string[]) => {
     const { platform, parallel } = warm.opts<JobFlags & { platform?: string[]; parallel?: number }>();

@@ -1,9 +1,10 @@
-import type { Namespace, Repository } from "../../oci/reference.ts";
-import type { PageKind } from "../layout.ts";
+import type { Namespace } from "../../oci/reference.ts";
+import type { PageKind, RepositoryId } from "../layout.ts";
 import { packTime, unpackTime } from "./age.ts";
 import { recordBytes } from "./changes.ts";
 import { unpackDigest } from "./digest-bytes.ts";
 import type { Candidate, CandidateQuery } from "./ledger.ts";
+import { findNamespace } from "./names.ts";
 import type { Statements } from "./statements.ts";
 
 interface Row {
@@ -16,18 +17,27 @@ interface Found {
   candidate(): Candidate;
 }
 
-/** The least recently used, in order. What is pinned is up to date. */
-export function findCandidates(sql: Statements, query: CandidateQuery): Candidate[] {
+/** Where links and pages are looked for, as conditions of SQL with a value: in one namespace, or in all but some. */
+interface Scope {
+  readonly links: string;
+  readonly pages: string;
+  readonly value: number | string;
+}
+
+/** How many namespaces are looked into side by side. */
+const maxScopes = 256;
+
+/**
+ * The least recently used, in order. What is pinned is up to date.
+ *
+ * @param withLoose Whether content that nobody holds is among them.
+ */
+export function findCandidates(sql: Statements, query: CandidateQuery, withLoose: boolean): Candidate[] {
   const before = packTime(Math.min(query.usedBefore, Number.MAX_SAFE_INTEGER / 8));
-  const namespaces = sql
-    .all<{ id: number; name: Namespace }>("SELECT id, name FROM namespaces ORDER BY name")
-    .filter(({ name }) => query.only?.includes(name) ?? true)
-    .filter(({ name }) => !(query.except?.includes(name) ?? false));
   // Each source is in order and read only as far as it is needed: what is left out costs nothing.
   const sources = [
-    ...namespaces.map(({ id, name }) => links(sql, id, name, before)),
-    ...namespaces.map(({ id, name }) => pages(sql, id, name, before)),
-    ...(query.only === undefined ? [contents(sql, before)] : []),
+    ...scopesOf(sql, query, before).flatMap((scope) => [links(sql, scope, before), pages(sql, scope, before)]),
+    ...(withLoose && query.only === undefined ? [contents(sql, before)] : []),
   ];
   const candidates: Candidate[] = [];
   for (const found of merge(sources)) {
@@ -37,25 +47,68 @@ export function findCandidates(sql: Statements, query: CandidateQuery): Candidat
   return candidates;
 }
 
-function* links(sql: Statements, id: number, namespace: Namespace, before: number): Generator<Found> {
+/** Never many, however many namespaces there are. */
+function scopesOf(sql: Statements, { only, except = [], limit }: CandidateQuery, before: number): Scope[] {
+  const numbers = (names: readonly Namespace[]): number[] => names.flatMap((name) => findNamespace(sql, name) ?? []);
+  if (only !== undefined) {
+    return numbers([...new Set(only)].filter((name) => !except.includes(name))).map(inNamespace);
+  }
+  const excluded = JSON.stringify(numbers(except));
+  if (excluded === "[]" || limit > maxScopes) return [inOthers(excluded)];
+  // What is excluded stays, and comes to be the oldest: it is not read. As many namespaces as candidates are wanted, of
+  // those whose oldest is the oldest, have them all.
+  return sql
+    .all<{ id: number }>(
+      `SELECT id FROM (
+         SELECT n.id, min(
+           ifnull((SELECT l.used FROM links l INDEXED BY links_by_use
+                   WHERE l.namespace = n.id AND l.pinned = 0 ORDER BY l.used LIMIT 1), ?1),
+           ifnull((SELECT p.used FROM pages p INDEXED BY pages_by_use
+                   CROSS JOIN repositories r ON r.id = p.repository AND r.pinned < 2
+                   WHERE p.namespace = n.id ORDER BY p.used LIMIT 1), ?1)) AS used
+         FROM namespaces n WHERE n.id NOT IN (SELECT value FROM json_each(?2)))
+       WHERE used < ?1 ORDER BY used LIMIT ?3`,
+      before,
+      excluded,
+      limit,
+    )
+    .map(({ id }) => inNamespace(id));
+}
+
+function inNamespace(value: number): Scope {
+  const of = (table: string): string => `${table} INDEXED BY ${table}_by_use WHERE namespace = ?1`;
+  return { links: of("links"), pages: of("pages"), value };
+}
+
+function inOthers(value: string): Scope {
+  const others = "namespace NOT IN (SELECT value FROM json_each(?1))";
+  const of = (table: string): string => `${table} INDEXED BY ${table}_by_age WHERE ${others}`;
+  return { links: of("links"), pages: of("pages"), value };
+}
+
+function* links(sql: Statements, scope: Scope, before: number): Generator<Found> {
   const rows = sql.iterate<Row & { repository: number; content: number }>(
-    "SELECT repository, content, used FROM links WHERE namespace = ? AND pinned = 0 AND used < ? ORDER BY used",
-    id,
+    `SELECT repository, content, used FROM ${scope.links} AND pinned = 0 AND used < ?2 ORDER BY used`,
+    scope.value,
     before,
   );
   for (const { repository, content, used } of rows) {
     yield {
       used,
       candidate: () => {
-        const name = sql.get<{ name: Repository }>("SELECT name FROM repositories WHERE id = ?", repository)?.name;
+        const id = sql.get<RepositoryId>(
+          `SELECT n.name AS namespace, r.name AS repository FROM repositories r
+           JOIN namespaces n ON n.id = r.namespace WHERE r.id = ?`,
+          repository,
+        );
         const row = sql.get<{ digest: Uint8Array; bytes: number; holders: number }>(
           "SELECT digest, bytes, holders FROM contents WHERE id = ?",
           content,
         );
-        if (name === undefined || row === undefined) throw new Error("a link has no repository or content");
+        if (id === undefined || row === undefined) throw new Error("a link has no repository or content");
         return {
           kind: "link",
-          id: { namespace, repository: name },
+          id: { ...id },
           digest: unpackDigest(row.digest),
           usedAt: unpackTime(used),
           freesBytes: recordBytes + (row.holders === 1 ? row.bytes : 0),
@@ -65,15 +118,16 @@ function* links(sql: Statements, id: number, namespace: Namespace, before: numbe
   }
 }
 
-function* pages(sql: Statements, id: number, namespace: Namespace, before: number): Generator<Found> {
-  const rows = sql.iterate<Row & { repository: Repository; page: PageKind; name: string; bytes: number }>(
-    `SELECT r.name AS repository, p.page, p.name, p.bytes, p.used FROM pages p
+function* pages(sql: Statements, scope: Scope, before: number): Generator<Found> {
+  const rows = sql.iterate<Row & RepositoryId & { page: PageKind; name: string; bytes: number }>(
+    `SELECT n.name AS namespace, r.name AS repository, p.page, p.name, p.bytes, p.used
+     FROM (SELECT * FROM ${scope.pages} AND used < ?2) p
      CROSS JOIN repositories r ON r.id = p.repository AND r.pinned < 2
-     WHERE p.namespace = ? AND p.used < ? ORDER BY p.used`,
-    id,
+     CROSS JOIN namespaces n ON n.id = p.namespace ORDER BY p.used`,
+    scope.value,
     before,
   );
-  for (const { repository, page, name, bytes, used } of rows) {
+  for (const { namespace, repository, page, name, bytes, used } of rows) {
     yield {
       used,
       candidate: () => ({

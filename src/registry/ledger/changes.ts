@@ -1,5 +1,4 @@
 import type { Digest } from "../../oci/digest.ts";
-import type { Namespace } from "../../oci/reference.ts";
 import { leastTime, packTime, rejuvenate, rejuvenateChildren } from "./age.ts";
 import { chargedBytes, type LedgerChange } from "./ledger.ts";
 import type { TotalsPart } from "./messages.ts";
@@ -12,18 +11,12 @@ import {
   type RepositoryRow,
 } from "./names.ts";
 import type { Statements } from "./statements.ts";
+import { Sums } from "./sums.ts";
 
 /** What a link or a tag is counted as. */
 export const recordBytes: number = chargedBytes(0);
 
 type Change<Kind extends LedgerChange["kind"]> = Extract<LedgerChange, { kind: Kind }>;
-
-/** What a transaction changes of a repository's row. */
-interface RepositorySum {
-  bytes: number;
-  used: number;
-  stale: boolean;
-}
 
 /**
  * Brings changes into the tables, with what they mean for sums and ages. It is used for one transaction: `finish`
@@ -31,12 +24,11 @@ interface RepositorySum {
  */
 export class Changes {
   readonly #sql: Statements;
-  #bytes = 0;
-  readonly #namespaces = new Map<number, number>();
-  readonly #repositories = new Map<number, RepositorySum>();
+  readonly #sums: Sums;
 
   constructor(sql: Statements) {
     this.#sql = sql;
+    this.#sums = new Sums(sql);
   }
 
   apply(change: LedgerChange): void {
@@ -74,45 +66,23 @@ export class Changes {
     }
   }
 
-  /** Writes the sums; what holds nothing any more is gone. Returns the new totals. */
+  /** Writes the sums. Returns the new totals. */
   finish(): TotalsPart {
-    const sql = this.#sql;
-    for (const [id, { bytes, used, stale }] of this.#repositories) {
-      sql.run(
-        "UPDATE repositories SET bytes = bytes + ?, used = max(used, ?), stale = max(stale, ?) WHERE id = ?",
-        bytes,
-        used,
-        Number(stale),
-        id,
-      );
-      sql.run("DELETE FROM repositories WHERE id = ? AND bytes = 0", id);
-    }
-    const namespaces: [Namespace, number][] = [];
-    for (const [id, bytes] of this.#namespaces) {
-      const row = sql.get<{ name: string; bytes: number }>(
-        "UPDATE namespaces SET bytes = bytes + ? WHERE id = ? RETURNING name, bytes",
-        bytes,
-        id,
-      );
-      if (row !== undefined) namespaces.push([row.name as Namespace, row.bytes]);
-      sql.run("DELETE FROM namespaces WHERE id = ? AND bytes = 0", id);
-    }
-    const meta = sql.get<{ bytes: number }>("UPDATE meta SET bytes = bytes + ? RETURNING bytes", this.#bytes);
-    return { bytes: meta?.bytes ?? 0, namespaces };
+    return this.#sums.write();
   }
 
   #setContent(content: ContentRow, bytes: number, used: number): void {
     this.#sql.run("UPDATE contents SET bytes = ?, used = max(used, ?) WHERE id = ?", bytes, used, content.id);
     const more = bytes - content.bytes;
     if (more === 0) return;
-    this.#bytes += more;
+    this.#sums.addStored(more);
     if (content.holders === 0) return;
     const holders = this.#sql.all<{ repository: number; namespace: number }>(
       "SELECT repository, namespace FROM links WHERE content = ?",
       content.id,
     );
-    for (const namespace of new Set(holders.map((link) => link.namespace))) this.#addToNamespace(namespace, more);
-    for (const { repository, namespace } of holders) this.#sum({ id: repository, namespace }).bytes += more;
+    for (const namespace of new Set(holders.map((link) => link.namespace))) this.#sums.addHeld(namespace, more);
+    for (const { repository, namespace } of holders) this.#sums.addLinked({ id: repository, namespace }, more);
   }
 
   #removeContent(digest: Digest): void {
@@ -136,8 +106,7 @@ export class Changes {
     const repository = makeRepository(sql, id);
     const content = makeContent(sql, digest);
     const used = Math.max(packTime(at), leastTime(sql, repository.id, content.id));
-    const sum = this.#sum(repository);
-    sum.used = Math.max(sum.used, packTime(at));
+    this.#sums.noteUse(repository, packTime(at));
     if (this.#hasLink(repository.id, content.id)) {
       rejuvenate(sql, repository.id, content.id, used);
       return;
@@ -151,10 +120,10 @@ export class Changes {
       used,
     );
     sql.run("UPDATE contents SET holders = holders + 1 WHERE id = ?", content.id);
-    this.#addRecord(repository, recordBytes);
-    sum.bytes += content.bytes;
-    sum.stale = true;
-    if (isNewHere) this.#addToNamespace(repository.namespace, content.bytes);
+    this.#sums.addRecord(repository, recordBytes);
+    this.#sums.addLinked(repository, content.bytes);
+    this.#sums.noteStale(repository);
+    if (isNewHere) this.#sums.addHeld(repository.namespace, content.bytes);
     if (content.manifest !== 0) rejuvenateChildren(sql, repository.id, content.id, used);
   }
 
@@ -170,11 +139,10 @@ export class Changes {
     );
     if (removed === undefined) return;
     sql.run("UPDATE contents SET holders = holders - 1, used = max(used, ?) WHERE id = ?", removed.used, content.id);
-    this.#addRecord(repository, -recordBytes);
-    const sum = this.#sum(repository);
-    sum.bytes -= content.bytes;
-    sum.stale = true;
-    if (!this.#isHeldIn(repository.namespace, content.id)) this.#addToNamespace(repository.namespace, -content.bytes);
+    this.#sums.addRecord(repository, -recordBytes);
+    this.#sums.addLinked(repository, -content.bytes);
+    this.#sums.noteStale(repository);
+    if (!this.#isHeldIn(repository.namespace, content.id)) this.#sums.addHeld(repository.namespace, -content.bytes);
     this.#forget(content.id);
   }
 
@@ -183,12 +151,11 @@ export class Changes {
     const repository = makeRepository(sql, id);
     const content = makeContent(sql, digest);
     const used = packTime(at);
-    const sum = this.#sum(repository);
-    sum.used = Math.max(sum.used, used);
+    this.#sums.noteUse(repository, used);
     const before = this.#tag(repository.id, tag);
     if (before === undefined) {
       sql.run("INSERT INTO tags VALUES (?, ?, ?, ?)", repository.id, tag, content.id, used);
-      this.#addRecord(repository, recordBytes);
+      this.#sums.addRecord(repository, recordBytes);
     } else {
       sql.run(
         "UPDATE tags SET content = ?, used = max(used, ?) WHERE repository = ? AND tag = ?",
@@ -199,7 +166,7 @@ export class Changes {
       );
     }
     if (before === content.id) return;
-    sum.stale = true;
+    this.#sums.noteStale(repository);
     if (before !== undefined) this.#forget(before);
   }
 
@@ -208,8 +175,8 @@ export class Changes {
     const content = repository && this.#tag(repository.id, tag);
     if (repository === undefined || content === undefined) return;
     this.#sql.run("DELETE FROM tags WHERE repository = ? AND tag = ?", repository.id, tag);
-    this.#addRecord(repository, -recordBytes);
-    this.#sum(repository).stale = true;
+    this.#sums.addRecord(repository, -recordBytes);
+    this.#sums.noteStale(repository);
     this.#forget(content);
   }
 
@@ -227,9 +194,8 @@ export class Changes {
       bytes,
       packTime(at),
     );
-    this.#addRecord(repository, bytes - (before ?? 0));
-    const sum = this.#sum(repository);
-    sum.used = Math.max(sum.used, packTime(at));
+    this.#sums.addRecord(repository, bytes - (before ?? 0));
+    this.#sums.noteUse(repository, packTime(at));
   }
 
   #removePage({ id, page, name }: Change<"page-removed">): void {
@@ -237,7 +203,7 @@ export class Changes {
     const bytes = repository && this.#pageBytes(repository.id, page, name);
     if (repository === undefined || bytes === undefined) return;
     this.#sql.run("DELETE FROM pages WHERE repository = ? AND page = ? AND name = ?", repository.id, page, name);
-    this.#addRecord(repository, -bytes);
+    this.#sums.addRecord(repository, -bytes);
   }
 
   #setChildren({ digest, children }: Change<"children">): void {
@@ -264,8 +230,7 @@ export class Changes {
     if (repository === undefined || content === undefined || !this.#hasLink(repository.id, content.id)) return;
     const used = packTime(at);
     rejuvenate(sql, repository.id, content.id, used);
-    const sum = this.#sum(repository);
-    sum.used = Math.max(sum.used, used);
+    this.#sums.noteUse(repository, used);
     if (tag !== undefined) {
       sql.run("UPDATE tags SET used = max(used, ?) WHERE repository = ? AND tag = ?", used, repository.id, tag);
     }
@@ -277,7 +242,7 @@ export class Changes {
       "SELECT repository AS id, namespace FROM links WHERE content = ?",
       content,
     );
-    for (const repository of holders) this.#sum(repository).stale = true;
+    for (const repository of holders) this.#sums.noteStale(repository);
   }
 
   /** Removes the row of content that nothing speaks of any more. */
@@ -287,25 +252,6 @@ export class Changes {
        AND NOT EXISTS (SELECT 1 FROM tags WHERE content = ?1) AND NOT EXISTS (SELECT 1 FROM children WHERE child = ?1)`,
       content,
     );
-  }
-
-  #addRecord(repository: RepositoryRow, bytes: number): void {
-    this.#bytes += bytes;
-    this.#addToNamespace(repository.namespace, bytes);
-    this.#sum(repository).bytes += bytes;
-  }
-
-  #addToNamespace(namespace: number, bytes: number): void {
-    this.#namespaces.set(namespace, (this.#namespaces.get(namespace) ?? 0) + bytes);
-  }
-
-  #sum({ id }: RepositoryRow): RepositorySum {
-    let sum = this.#repositories.get(id);
-    if (sum === undefined) {
-      sum = { bytes: 0, used: 0, stale: false };
-      this.#repositories.set(id, sum);
-    }
-    return sum;
   }
 
   #hasLink(repository: number, content: number): boolean {

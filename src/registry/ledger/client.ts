@@ -1,18 +1,27 @@
 import { Worker } from "node:worker_threads";
 import type { Digest } from "../../oci/digest.ts";
-import type { Namespace, Tag } from "../../oci/reference.ts";
+import type { Tag } from "../../oci/reference.ts";
 import type { RepositoryId } from "../layout.ts";
-import type { Ledger, LedgerChange, LedgerQueries, Totals } from "./ledger.ts";
-import type { LedgerReply, LedgerRequest, LedgerThreadData, RebuildReason, TotalsPart } from "./messages.ts";
+import { KnownTotals } from "./known-totals.ts";
+import { type Ledger, type LedgerChange, LedgerNotReady, type LedgerQueries, type Totals } from "./ledger.ts";
+import type {
+  LedgerMessage,
+  LedgerReply,
+  LedgerRequest,
+  LedgerThreadData,
+  RebuildReason,
+  RebuildStats,
+} from "./messages.ts";
 import { RecentChanges } from "./recent-changes.ts";
+import { Requests } from "./requests.ts";
 import { Uses } from "./uses.ts";
 
 /** Told of what happens to the ledger. */
 export interface LedgerObserver {
   /** The store is read, to make the ledger right. */
   rebuilding(reason: RebuildReason): void;
-  rebuilt(stats: { readonly objects: number; readonly durationMs: number }): void;
-  /** The ledger could not be opened, written or rebuilt; it is tried again later. */
+  rebuilt(stats: RebuildStats): void;
+  /** The ledger could not be opened, written or rebuilt, or not all of it; it is tried again later. */
   failed(error: Error): void;
 }
 
@@ -39,8 +48,6 @@ export function openLedger(options: LedgerOptions): Ledger {
   return new LedgerClient(options);
 }
 
-type Waiting = PromiseWithResolvers<unknown>;
-
 interface Batch {
   readonly changes: readonly LedgerChange[];
   readonly told: readonly (() => void)[];
@@ -51,15 +58,15 @@ class LedgerClient implements Ledger {
   readonly #options: LedgerOptions;
   readonly #retryMs: number;
   #worker: Worker | undefined;
-  #totals: { bytes: number; readonly namespaces: Map<Namespace, number> } | undefined;
+  readonly #known = new KnownTotals();
   #collected: LedgerChange[] = [];
   #told: (() => void)[] = [];
   readonly #uses = new Uses();
   readonly #recent = new RecentChanges();
   /** Batches that were sent and are not in the ledger yet, in order. */
   readonly #batches = new Map<number, Batch>();
-  readonly #queries = new Map<number, Waiting>();
-  readonly #rebuilds = new Map<number, Waiting>();
+  /** Questions and rebuilds. */
+  readonly #requests = new Requests();
   #nextId = 1;
   #useTimer: NodeJS.Timeout | undefined;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -72,7 +79,7 @@ class LedgerClient implements Ledger {
   }
 
   get totals(): Totals | undefined {
-    return this.#totals;
+    return this.#known.totals;
   }
 
   async tell(change: LedgerChange): Promise<void> {
@@ -128,7 +135,7 @@ class LedgerClient implements Ledger {
   }
 
   async rebuild(): Promise<void> {
-    await this.#request(this.#rebuilds, (id) => ({ kind: "rebuild", id }));
+    await this.#request((id) => ({ kind: "rebuild", id }));
   }
 
   async close(): Promise<void> {
@@ -154,30 +161,17 @@ class LedgerClient implements Ledger {
     this.#flush();
     const seen = this.#uses.mark();
     const query = { name, parameters } as Extract<LedgerRequest, { kind: "query" }>["query"];
-    const answer = await this.#request(this.#queries, (id) => ({ kind: "query", id, query }), seen);
+    const answer = await this.#request((id) => ({ kind: "query", id, query }));
+    seen();
     return answer as Awaited<ReturnType<LedgerQueries[Name]>>;
   }
 
-  #request(
-    waiting: Map<number, Waiting>,
-    request: (id: number) => LedgerRequest,
-    onAnswer?: () => void,
-  ): Promise<unknown> {
-    if (this.#worker === undefined || this.#closing !== undefined) {
-      return Promise.reject(new Error("the ledger is not available"));
-    }
+  async #request(request: (id: number) => LedgerRequest): Promise<unknown> {
+    if (this.#worker === undefined || this.#closing !== undefined) throw new Error("the ledger is not available");
     const id = this.#nextId++;
-    const settled = Promise.withResolvers<unknown>();
-    const { resolve } = settled;
-    waiting.set(id, {
-      ...settled,
-      resolve: (value) => {
-        onAnswer?.();
-        resolve(value);
-      },
-    });
+    const answer = this.#requests.add(id);
     this.#post(request(id));
-    return settled.promise;
+    return answer;
   }
 
   #flush(): void {
@@ -195,20 +189,20 @@ class LedgerClient implements Ledger {
   }
 
   #post(request: LedgerRequest): void {
-    this.#worker?.postMessage(request);
+    const message: LedgerMessage = { ...request, now: this.#options.now() };
+    this.#worker?.postMessage(message);
     this.#keepAlive();
   }
 
   /** The thread keeps the process alive only while somebody waits for it. */
   #keepAlive(): void {
-    const waiting = this.#batches.size + this.#queries.size + this.#rebuilds.size;
-    if (waiting > 0 || this.#closing !== undefined) this.#worker?.ref();
+    if (this.#batches.size + this.#requests.size > 0 || this.#closing !== undefined) this.#worker?.ref();
     else this.#worker?.unref();
   }
 
   #start(): void {
-    const { path, root } = this.#options;
-    const workerData: LedgerThreadData = { path, root, retryMs: this.#retryMs };
+    const { path, root, now } = this.#options;
+    const workerData: LedgerThreadData = { path, root, retryMs: this.#retryMs, now: now() };
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const worker = new Worker(new URL(`./thread.${extension}`, import.meta.url), {
       workerData,
@@ -231,33 +225,33 @@ class LedgerClient implements Ledger {
   #receive(reply: LedgerReply): void {
     switch (reply.kind) {
       case "done":
-        if (reply.changed !== undefined) this.#change(reply.changed);
+        if (reply.changed !== undefined) this.#known.change(reply.changed);
         for (const told of this.#batches.get(reply.id)?.told ?? []) told();
         if (this.#batches.delete(reply.id) && this.#batches.size === 0 && this.#collected.length > 0) this.#flush();
-        this.#rebuilds.get(reply.id)?.resolve(undefined);
-        this.#rebuilds.delete(reply.id);
+        this.#requests.resolve(reply.id, undefined);
         break;
       case "answer":
-        this.#queries.get(reply.id)?.resolve(reply.value);
-        this.#queries.delete(reply.id);
+        this.#requests.resolve(reply.id, reply.value);
         break;
       case "refused":
-        this.#queries.get(reply.id)?.reject(reply.error);
-        this.#queries.delete(reply.id);
+        this.#requests.reject(reply.id, reply.error);
+        break;
+      case "not ready":
+        this.#requests.reject(reply.id, new LedgerNotReady());
         break;
       case "totals":
-        this.#totals = undefined;
-        if (reply.totals !== undefined) {
-          this.#totals = { bytes: 0, namespaces: new Map() };
-          this.#change(reply.totals);
-        }
+        this.#known.set(reply.totals);
         break;
       case "rebuilding":
         this.#post({ kind: "scan", recent: this.#recent.list() });
         this.#options.observer.rebuilding(reply.reason);
         break;
       case "rebuilt":
-        this.#options.observer.rebuilt({ objects: reply.objects, durationMs: reply.durationMs });
+        this.#options.observer.rebuilt({
+          objects: reply.objects,
+          unreadable: reply.unreadable,
+          durationMs: reply.durationMs,
+        });
         break;
       case "failed":
         this.#options.observer.failed(reply.error);
@@ -269,22 +263,11 @@ class LedgerClient implements Ledger {
     this.#keepAlive();
   }
 
-  #change({ bytes, namespaces }: TotalsPart): void {
-    if (this.#totals === undefined) return;
-    this.#totals.bytes = bytes;
-    for (const [namespace, held] of namespaces) {
-      if (held > 0) this.#totals.namespaces.set(namespace, held);
-      else this.#totals.namespaces.delete(namespace);
-    }
-  }
-
   #ended(reason: Error | undefined, livedMs: number): void {
     this.#worker = undefined;
-    this.#totals = undefined;
+    this.#known.set(undefined);
     const error = new Error("the ledger's thread ended", { cause: reason });
-    for (const waiting of [...this.#queries.values(), ...this.#rebuilds.values()]) waiting.reject(error);
-    this.#queries.clear();
-    this.#rebuilds.clear();
+    this.#requests.rejectAll(error);
     if (this.#closing !== undefined) {
       this.#letGo();
       this.#closing.resolve();

@@ -3,9 +3,10 @@ import type { Digest } from "../../oci/digest.ts";
 import { maxManifestBytes } from "../../oci/manifest.ts";
 import type { Namespace } from "../../oci/reference.ts";
 import { formatPlace, type Place } from "../layout.ts";
+import { clampTimes } from "./age.ts";
 import { findCandidates } from "./candidates.ts";
 import { Changes } from "./changes.ts";
-import { chargedBytes, type LedgerChange } from "./ledger.ts";
+import { chargedBytes, type LedgerChange, LedgerNotReady } from "./ledger.ts";
 import { findHolding, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
 import { findContent } from "./names.ts";
@@ -15,26 +16,40 @@ import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
+import { Transactions } from "./transactions.ts";
+
+/** How many changes are remembered that cannot be written: they are gone through with each question. */
+const maxUnwritten = 1_000;
 
 /** The ledger's tables: what is told, what is asked, and how the files correct them. All of it takes effect at once. */
 export class LedgerDatabase {
   readonly #database: DatabaseSync;
   readonly #sql: Statements;
+  readonly #transactions: Transactions;
+  readonly #now: () => number;
+  /** What was told and could not be written, in order. */
+  #unwritten: LedgerChange[] = [];
   #isScanning = false;
   #reason: RebuildReason | undefined;
 
   /**
    * Opens or makes the database at a path, or `:memory:`. Who opens it closes it.
    *
+   * @param now Milliseconds since 1970.
    * @throws where the system does not let it.
    */
-  constructor(path: string) {
+  constructor(path: string, now: () => number = Date.now) {
     const { database, reason } = openDatabase(path);
     this.#database = database;
     this.#sql = new Statements(database);
+    this.#transactions = new Transactions(database);
+    this.#now = now;
     this.#reason = reason;
     try {
-      this.#sql.run("UPDATE meta SET state = 'open' WHERE state = 'closed'");
+      this.#transactions.run(() => {
+        this.#sql.run("UPDATE meta SET state = 'open' WHERE state = 'closed'");
+        clampTimes(this.#sql, now());
+      });
     } catch (error) {
       database.close();
       throw error;
@@ -52,6 +67,11 @@ export class LedgerDatabase {
     this.#sql.run("UPDATE meta SET state = 'building'");
   }
 
+  /** Notes that changes were lost, by which the sums may be wrong; they are near enough to be used. */
+  mistrust(): void {
+    this.#reason ??= "not complete";
+  }
+
   /** Of all namespaces; `undefined` while not all of the store is known. */
   get totals(): TotalsPart | undefined {
     const meta = this.#sql.get<{ state: string; bytes: number }>("SELECT state, bytes FROM meta");
@@ -60,40 +80,46 @@ export class LedgerDatabase {
     return { bytes: meta.bytes, namespaces: namespaces.map(({ name, bytes }) => [name, bytes]) };
   }
 
-  /** Brings in what was told, all or nothing; what was there already, or was not, changes nothing. The new totals. */
+  /**
+   * Brings in what was told, all or nothing, after what could not be written before; what was there already, or was not,
+   * changes nothing. The new totals.
+   */
   apply(changes: readonly LedgerChange[]): TotalsPart {
-    return this.#transact(() => {
-      const applied = new Changes(this.#sql);
-      for (const change of changes) {
-        if (this.#isScanning) this.#noteTold(change);
-        applied.apply(change);
-      }
-      return applied.finish();
-    });
+    const totals = this.#transactions.run(() => this.#bringIn([...this.#unwritten, ...changes]));
+    this.#unwritten = [];
+    return totals;
   }
 
+  /**
+   * Remembers what was told and cannot be written now. The totals as they will be when it is. Of very much, the first is
+   * lost: then the files must be read.
+   */
+  defer(changes: readonly LedgerChange[]): TotalsPart {
+    const all = [...this.#unwritten, ...changes];
+    if (all.length > maxUnwritten) this.mistrust();
+    this.#unwritten = all.slice(-maxUnwritten);
+    return this.#transactions.preview(() => this.#bringIn(this.#unwritten));
+  }
+
+  /** Whether something waits to be written. */
+  get hasUnwritten(): boolean {
+    return this.#unwritten.length > 0;
+  }
+
+  /** @throws {LedgerNotReady} */
   ask(query: Query): unknown {
-    switch (query.name) {
-      case "candidates": {
-        const [wanted] = query.parameters;
-        this.#refreshPinned(wanted.pins);
-        return findCandidates(this.#sql, wanted);
-      }
-      case "holding":
-        return findHolding(this.#sql, ...query.parameters);
-      case "pinnedBytes":
-        this.#refreshPinned(...query.parameters);
-        return sumPinned(this.#sql);
-      case "namespaces":
-        return listNamespaces(this.#sql);
-      case "repositories":
-        return listRepositories(this.#sql, ...query.parameters);
-      case "tags":
-        this.#refreshPinned(query.parameters[0].pins);
-        return listTags(this.#sql, ...query.parameters);
-      case "purgePlan":
-        return planPurge(this.#sql, ...query.parameters);
-    }
+    const answer = this.#transactions.run(() => this.#answer(query));
+    this.#unwritten = [];
+    return answer;
+  }
+
+  /**
+   * The same without writing anything.
+   *
+   * @throws {LedgerNotReady}
+   */
+  askUnwritten(query: Query): unknown {
+    return this.#transactions.preview(() => this.#answer(query));
   }
 
   /** From now on it is noted what is told, so that a scan does not undo it. */
@@ -104,9 +130,12 @@ export class LedgerDatabase {
 
   /** Brings in what the files say, but for what was told since the scan began. The new totals. */
   applyScanned(changes: readonly LedgerChange[]): TotalsPart {
-    return this.#transact(() => {
+    return this.#transactions.run(() => {
       const applied = new Changes(this.#sql);
-      for (const change of changes) {
+      const now = this.#now();
+      for (const found of changes) {
+        // A file's time may lie ahead, where a clock was wrong.
+        const change = "at" in found && found.at > now ? { ...found, at: now } : found;
         const place = placeOf(change);
         const told = place && this.#told(place);
         if (told === undefined) applied.apply(change);
@@ -120,10 +149,13 @@ export class LedgerDatabase {
 
   /** Everything the ledger knows of is as it was told or found. */
   endScan(): void {
+    this.apply([]);
+    this.#transactions.run(() => {
+      this.#sql.run("DELETE FROM told");
+      this.#sql.run("UPDATE meta SET state = 'open'");
+    });
     this.#isScanning = false;
     this.#reason = undefined;
-    this.#sql.run("DELETE FROM told");
-    this.#sql.run("UPDATE meta SET state = 'open'");
   }
 
   /** Some of the objects that the ledger knows of, in an order; and where the next ones begin. */
@@ -142,10 +174,16 @@ export class LedgerDatabase {
     );
   }
 
+  /** Writes what could not be written before, and that all is well, where it is: nothing more is to be told. */
+  settle(): void {
+    if (this.hasUnwritten) this.apply([]);
+    if (this.#reason === undefined) this.#sql.run("UPDATE meta SET state = 'closed' WHERE state = 'open'");
+  }
+
   /** Closes it. Where the files need not be read now, they need not be when it is opened again. */
   close(): void {
     try {
-      if (this.#reason === undefined) this.#sql.run("UPDATE meta SET state = 'closed' WHERE state = 'open'");
+      this.settle();
     } finally {
       this.#database.close();
     }
@@ -156,8 +194,46 @@ export class LedgerDatabase {
     this.#database.close();
   }
 
-  #refreshPinned(pins: readonly string[]): void {
-    this.#transact(() => refreshPinned(this.#sql, pins));
+  #bringIn(changes: readonly LedgerChange[]): TotalsPart {
+    const applied = new Changes(this.#sql);
+    for (const change of changes) {
+      if (this.#isScanning) this.#noteTold(change);
+      applied.apply(change);
+    }
+    return applied.finish();
+  }
+
+  #answer(query: Query): unknown {
+    if (this.hasUnwritten) this.#bringIn(this.#unwritten);
+    switch (query.name) {
+      case "candidates": {
+        const [wanted] = query.parameters;
+        this.#expectReady();
+        clampTimes(this.#sql, this.#now());
+        refreshPinned(this.#sql, wanted.pins);
+        // The link of what seems to have none may have been lost; then it is in the files.
+        return findCandidates(this.#sql, wanted, this.#reason === undefined);
+      }
+      case "holding":
+        return findHolding(this.#sql, ...query.parameters);
+      case "pinnedBytes":
+        refreshPinned(this.#sql, ...query.parameters);
+        return sumPinned(this.#sql);
+      case "namespaces":
+        return listNamespaces(this.#sql);
+      case "repositories":
+        return listRepositories(this.#sql, ...query.parameters);
+      case "tags":
+        refreshPinned(this.#sql, query.parameters[0].pins);
+        return listTags(this.#sql, ...query.parameters);
+      case "purgePlan":
+        this.#expectReady();
+        return planPurge(this.#sql, ...query.parameters);
+    }
+  }
+
+  #expectReady(): void {
+    if (this.#sql.get("SELECT 1 FROM meta WHERE state = 'building'") !== undefined) throw new LedgerNotReady();
   }
 
   #noteTold(change: LedgerChange): void {
@@ -179,18 +255,5 @@ export class LedgerDatabase {
 
   #told(place: Place): { readonly used: number | null } | undefined {
     return this.#sql.get("SELECT used FROM told WHERE key = ?", formatPlace(place));
-  }
-
-  #transact<T>(work: () => T): T {
-    this.#database.exec("BEGIN IMMEDIATE");
-    try {
-      const result = work();
-      this.#database.exec("COMMIT");
-      return result;
-    } catch (error) {
-      // Some failures have rolled it back already.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
-      throw error;
-    }
   }
 }

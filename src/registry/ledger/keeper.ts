@@ -1,25 +1,31 @@
+import { join, parse } from "node:path";
 import { type ObjectReader, StoreError } from "../../store/object-store.ts";
+import { Ballast } from "./ballast.ts";
 import { LedgerDatabase } from "./database.ts";
-import type { LedgerChange } from "./ledger.ts";
-import type { LedgerReply, LedgerRequest, RebuildReason } from "./messages.ts";
+import { type LedgerChange, LedgerNotReady } from "./ledger.ts";
+import type { LedgerMessage, LedgerReply, LedgerRequest, RebuildReason, TotalsPart } from "./messages.ts";
 import { reconcile } from "./reconcile.ts";
-import { isDamage, removeDatabase } from "./schema.ts";
+import { isDamage, isUnwritable, removeDatabase } from "./schema.ts";
 
 /** What a keeper works with. */
 export interface KeeperOptions {
   readonly path: string;
   readonly reader: ObjectReader;
   readonly retryMs: number;
+  /** The time of the one who asks, in milliseconds since 1970; each message tells it again. */
+  readonly now: number;
   readonly reply: (reply: LedgerReply) => void;
 }
 
 /**
  * Keeps the ledger for the one who asks: opens the database, and again later where that failed; does what is asked, in
- * order and at once; reads the store beside that where the ledger is not known to be right. Nothing here throws: what
- * goes wrong is a reply.
+ * order and at once; reads the store beside that where the ledger is not known to be right. A database that cannot be
+ * written stays open: what is told is in what it answers, and written when that is possible again. Nothing here throws:
+ * what goes wrong is a reply.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
+  readonly #ballast: Ballast;
   #database: LedgerDatabase | undefined;
   /** Why the store is to be read as soon as `scan` comes, or being read. */
   #reason: RebuildReason | undefined;
@@ -30,28 +36,34 @@ export class Keeper {
   /** Whether what was told was lost since the process began, so that files may be unknown. */
   #hasLost = false;
   #retry: NodeJS.Timeout | undefined;
+  #upkeep: NodeJS.Timeout | undefined;
+  #saidUnwritable = false;
+  #clock: { readonly now: number; readonly since: number };
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#clock = { now: options.now, since: performance.now() };
+    const { dir, name } = parse(options.path);
+    this.#ballast = new Ballast(join(dir, `${name}.ballast`));
     this.#open();
   }
 
-  handle(request: LedgerRequest): void {
-    switch (request.kind) {
+  handle(message: LedgerMessage): void {
+    this.#clock = { now: message.now, since: performance.now() };
+    switch (message.kind) {
       case "changes": {
-        const changed = this.#attempt((database) => database.apply(request.changes));
-        if (changed === undefined) this.#hasLost = true;
-        this.#options.reply({ kind: "done", id: request.id, ...(changed !== undefined && { changed }) });
+        const changed = this.#take(message.changes);
+        this.#options.reply({ kind: "done", id: message.id, ...(changed !== undefined && { changed }) });
         break;
       }
       case "query":
-        this.#answer(request);
+        this.#answer(message);
         break;
       case "scan":
-        void this.#read(request.recent);
+        void this.#read(message.recent);
         break;
       case "rebuild":
-        this.#rebuilds.push(request.id);
+        this.#rebuilds.push(message.id);
         this.#leave();
         this.#removeFiles();
         this.#open("asked for");
@@ -67,27 +79,122 @@ export class Keeper {
     this.#retry = undefined;
     this.#scan++;
     try {
-      this.#database = new LedgerDatabase(this.#options.path);
+      const now = (): number => this.#clock.now + performance.now() - this.#clock.since;
+      const database = this.#withRoom(() => new LedgerDatabase(this.#options.path, now));
+      this.#database = database;
       // It does not have what was told meanwhile, however well it was closed.
-      if (this.#hasLost) this.#database.doubt();
+      if (this.#hasLost) this.#withRoom(() => database.doubt());
       this.#hasLost = false;
-      this.#reason = asked ?? this.#database.reason;
-      this.#options.reply({ kind: "totals", totals: this.#database.totals });
+      this.#reason = asked ?? database.reason;
+      this.#options.reply({ kind: "totals", totals: database.totals });
       if (this.#reason !== undefined) this.#options.reply({ kind: "rebuilding", reason: this.#reason });
+      this.#lookAfter();
     } catch (error) {
       this.#fail(error);
     }
   }
 
+  /** Brings in what was told. The new totals, as far as the ledger has it. */
+  #take(changes: readonly LedgerChange[]): TotalsPart | undefined {
+    const database = this.#database;
+    if (database === undefined) {
+      this.#hasLost = true;
+      return undefined;
+    }
+    try {
+      return this.#withRoom(() => database.apply(changes));
+    } catch (error) {
+      return this.#takeOtherwise(database, changes, error);
+    }
+  }
+
+  #takeOtherwise(database: LedgerDatabase, changes: readonly LedgerChange[], error: unknown): TotalsPart | undefined {
+    let cause = error;
+    try {
+      if (isUnwritable(error)) {
+        this.#noteUnwritable(error);
+        return database.defer(changes);
+      }
+      // Nothing but an order depends on a use: it is not worth the ledger.
+      const lasting = changes.filter((change) => change.kind !== "use");
+      if (!isDamage(error) && lasting.length < changes.length) {
+        const totals = database.apply(lasting);
+        this.#options.reply({ kind: "failed", error: errorOf(error) });
+        return totals;
+      }
+    } catch (second) {
+      // What was told is remembered; only its sums are not known.
+      if (isUnwritable(second)) return undefined;
+      cause = second;
+    }
+    this.#hasLost = true;
+    this.#fail(cause);
+    return undefined;
+  }
+
   #answer({ id, query }: Extract<LedgerRequest, { kind: "query" }>): void {
     const { reply } = this.#options;
+    const database = this.#database;
     try {
-      if (this.#database === undefined) throw new Error("the ledger is not available");
-      reply({ kind: "answer", id, value: this.#database.ask(query) });
+      if (database === undefined) throw new Error("the ledger is not available");
+      let value: unknown;
+      try {
+        value = this.#withRoom(() => database.ask(query));
+      } catch (error) {
+        if (!isUnwritable(error)) throw error;
+        value = database.askUnwritten(query);
+      }
+      reply({ kind: "answer", id, value });
     } catch (error) {
       if (isDamage(error)) this.#fail(error);
-      reply({ kind: "refused", id, error: errorOf(error) });
+      reply(
+        error instanceof LedgerNotReady ? { kind: "not ready", id } : { kind: "refused", id, error: errorOf(error) },
+      );
     }
+  }
+
+  /** Does something that writes; where the disk has no room for that, the ballast goes. */
+  #withRoom<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (!isUnwritable(error) || !this.#ballast.drop()) throw error;
+      this.#plan();
+      return work();
+    }
+  }
+
+  #noteUnwritable(error: unknown): void {
+    this.#plan();
+    // Once for all that is told until it is tried again.
+    if (this.#saidUnwritable) return;
+    this.#saidUnwritable = true;
+    this.#options.reply({ kind: "failed", error: errorOf(error) });
+  }
+
+  #plan(): void {
+    this.#upkeep ??= setTimeout(() => {
+      this.#upkeep = undefined;
+      this.#saidUnwritable = false;
+      this.#lookAfter();
+    }, this.#options.retryMs);
+  }
+
+  /** Sees to it that what could not be written is, and that there is ballast: now, and later where that cannot be. */
+  #lookAfter(): void {
+    const database = this.#database;
+    if (database === undefined) return;
+    if (database.hasUnwritten) {
+      const totals = this.#take([]);
+      // No request has this number.
+      if (totals !== undefined) this.#options.reply({ kind: "done", id: 0, changed: totals });
+    }
+    if (this.#database !== database) return;
+    if (!database.hasUnwritten && this.#reason === undefined && database.reason !== undefined) {
+      this.#reason = database.reason;
+      this.#options.reply({ kind: "rebuilding", reason: this.#reason });
+    }
+    if (!this.#ballast.keep() || database.hasUnwritten) this.#plan();
   }
 
   /** Reads the store to its end, unless something else is begun meanwhile. */
@@ -98,40 +205,32 @@ export class Keeper {
     const scan = ++this.#scan;
     const started = performance.now();
     let objects = 0;
+    let unreadable = 0;
     try {
       const isComplete = database.totals !== undefined;
-      const knewBefore = reason === "not closed" || reason === "not complete";
+      const knewBefore = !["absent", "damaged", "another version"].includes(database.reason ?? "");
       for await (const step of reconcile(database, this.#options.reader, knewBefore, recent)) {
         if (scan !== this.#scan) return;
         objects += step.objects;
-        // No request has this number.
+        unreadable += step.unreadable;
         if (isComplete) this.#options.reply({ kind: "done", id: 0, changed: step.totals });
       }
       this.#options.reply({ kind: "totals", totals: database.totals });
     } catch (error) {
       if (scan !== this.#scan) return;
-      if (!(error instanceof StoreError)) {
+      if (!(error instanceof StoreError) && !isUnwritable(error)) {
         this.#fail(error);
         return;
       }
       // The ledger itself is as good as before.
-      this.#options.reply({ kind: "failed", error });
+      this.#options.reply({ kind: "failed", error: errorOf(error) });
+      this.#refuseRebuilds(error);
       this.#retry = setTimeout(() => this.#options.reply({ kind: "rebuilding", reason }), this.#options.retryMs);
       return;
     }
     this.#reason = undefined;
-    this.#options.reply({ kind: "rebuilt", objects, durationMs: performance.now() - started });
+    this.#options.reply({ kind: "rebuilt", objects, unreadable, durationMs: performance.now() - started });
     for (const id of this.#rebuilds.splice(0)) this.#options.reply({ kind: "done", id });
-  }
-
-  #attempt<T>(work: (database: LedgerDatabase) => T): T | undefined {
-    if (this.#database === undefined) return undefined;
-    try {
-      return work(this.#database);
-    } catch (error) {
-      this.#fail(error);
-      return undefined;
-    }
   }
 
   /** Says what failed. What is damaged is made anew at once, everything else is tried again later. */
@@ -147,7 +246,12 @@ export class Keeper {
       return;
     }
     this.#hasLost = true;
+    this.#refuseRebuilds(error);
     this.#retry = setTimeout(() => this.#open(), retryMs);
+  }
+
+  #refuseRebuilds(error: unknown): void {
+    for (const id of this.#rebuilds.splice(0)) this.#options.reply({ kind: "refused", id, error: errorOf(error) });
   }
 
   #leave(): void {
@@ -171,9 +275,12 @@ export class Keeper {
 
   #close(): void {
     clearTimeout(this.#retry);
+    clearTimeout(this.#upkeep);
     this.#scan++;
+    const database = this.#database;
     try {
-      this.#database?.close();
+      if (database !== undefined) this.#withRoom(() => database.settle());
+      database?.close();
     } catch (error) {
       this.#options.reply({ kind: "failed", error: errorOf(error) });
     }

@@ -13,7 +13,9 @@ export function chargedBytes(sizeBytes: number): number {
 /**
  * Something that happens to the store, as the ledger is told of it. What is added is told (and awaited) before it is
  * written, what is removed after it is gone: so the ledger knows of everything that lies in the store, also after
- * SIGKILL, and may know of some things that do not. Times are milliseconds since 1970.
+ * SIGKILL. It may know of some things that do not, and of a tag that it stands for what it does not (yet): that is so
+ * between a telling and its write, and after one that failed, until the true state is told or the files are read. A
+ * power failure may also take what was told last. Times are milliseconds since 1970.
  */
 export type LedgerChange =
   /** Content of a digest is about to be stored. */
@@ -161,7 +163,12 @@ export interface PurgePlan {
 
 /** Questions to the ledger. Each sees every change that was told before it. */
 export interface LedgerQueries {
-  /** Least recently used first; of equally old ones, manifests before what they refer to. */
+  /**
+   * Least recently used first; of equally old ones, manifests before what they refer to. Content of no link is left out
+   * while the files are still to be read, as its link may have been lost.
+   *
+   * @throws {LedgerNotReady} not all of the store is known
+   */
   candidates(query: CandidateQuery): Promise<readonly Candidate[]>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
   /** Charged bytes of content that pins hold. */
@@ -175,7 +182,17 @@ export interface LedgerQueries {
     limit: number;
     pins: readonly string[];
   }): Promise<ListPart<TagUsage>>;
+  /** @throws {LedgerNotReady} not all of the store is known: a plan would take for unused what is not */
   purgePlan(target: PurgeTarget): Promise<PurgePlan>;
+}
+
+/** The ledger is being built and does not know all of the store yet: nobody may remove anything by what it says. */
+export class LedgerNotReady extends Error {
+  override readonly name = "LedgerNotReady";
+
+  constructor() {
+    super("the ledger is being rebuilt; try again when it is done");
+  }
 }
 
 /**
@@ -185,15 +202,21 @@ export interface LedgerQueries {
  * damaged or of another version it is rebuilt from the store in the background; until then `totals` is `undefined`.
  */
 export interface Ledger extends LedgerQueries {
-  /** `undefined` while it is not known what lies in the store. All that was told and acknowledged is in it. */
+  /**
+   * `undefined` while it is not known what lies in the store. All that was told and acknowledged is in it, also while
+   * the disk is full.
+   */
   readonly totals: Totals | undefined;
-  /** Resolves when the change is in the ledger. Rejects never: a ledger that fails is rebuilt, and says so to `observer`. */
+  /**
+   * Resolves when the change is in the ledger, or is lost with it: a ledger that fails is rebuilt, and says so to its
+   * observer. Rejects never. Of one object the last telling counts.
+   */
   tell(change: LedgerChange): Promise<void>;
   /** Notes a use; cheap, told in batches. */
   use(id: RepositoryId, digest: Digest, tag?: Tag): void;
   /** Whether a use of this digest in this repository was noted that no answer of a query has seen yet. */
   isUsePending(id: RepositoryId, digest: Digest): boolean;
-  /** Forgets everything and reads the store anew, in the background. Resolves when that is done. */
+  /** Forgets everything and reads the store anew, in the background. Resolves when that is done, rejects where it fails. */
   rebuild(): Promise<void>;
   /** Writes what is pending, and ends the thread. */
   close(): Promise<void>;

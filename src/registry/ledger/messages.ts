@@ -15,6 +15,15 @@ export interface TotalsPart {
   readonly namespaces: readonly (readonly [Namespace, number])[];
 }
 
+/** How reading the store went. */
+export interface RebuildStats {
+  /** What was found. */
+  readonly objects: number;
+  /** What could not be looked up or read: it is left out, or as it was known before. */
+  readonly unreadable: number;
+  readonly durationMs: number;
+}
+
 /** What the thread is asked for. It does one after the other, in order. */
 export type LedgerRequest =
   | { readonly kind: "changes"; readonly id: number; readonly changes: readonly LedgerChange[] }
@@ -24,17 +33,22 @@ export type LedgerRequest =
   | { readonly kind: "rebuild"; readonly id: number }
   | { readonly kind: "close" };
 
+/** A request, and what time it is for the one who asks (milliseconds since 1970). */
+export type LedgerMessage = LedgerRequest & { readonly now: number };
+
 /** What the thread says. */
 export type LedgerReply =
   /** The changes are in the ledger, or lost: then `totals` becomes unknown. Or: the store was read anew. */
   | { readonly kind: "done"; readonly id: number; readonly changed?: TotalsPart }
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refused"; readonly id: number; readonly error: Error }
+  /** The question is not to be answered before all of the store is known. */
+  | { readonly kind: "not ready"; readonly id: number }
   /** All totals, or that they are not known. */
   | { readonly kind: "totals"; readonly totals: TotalsPart | undefined }
   /** The store will be read as soon as `scan` comes. */
   | { readonly kind: "rebuilding"; readonly reason: RebuildReason }
-  | { readonly kind: "rebuilt"; readonly objects: number; readonly durationMs: number }
+  | ({ readonly kind: "rebuilt" } & RebuildStats)
   | { readonly kind: "failed"; readonly error: Error }
   | { readonly kind: "closed" };
 
@@ -46,4 +60,6 @@ export interface LedgerThreadData {
   readonly root: string;
   /** How long it waits before it tries again what failed. */
   readonly retryMs: number;
+  /** Milliseconds since 1970. */
+  readonly now: number;
 }

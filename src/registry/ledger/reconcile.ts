@@ -1,4 +1,4 @@
-import type { ObjectReader } from "../../store/object-store.ts";
+import { type ObjectReader, StoreError } from "../../store/object-store.ts";
 import { formatPlace, type Place } from "../layout.ts";
 import type { LedgerDatabase } from "./database.ts";
 import type { LedgerChange } from "./ledger.ts";
@@ -12,6 +12,8 @@ const lookUpsAtOnce = 2;
 export interface ReconcileStep {
   /** How many objects were found in the store. */
   readonly objects: number;
+  /** How many could not be looked up or read. */
+  readonly unreadable: number;
   readonly totals: TotalsPart;
 }
 
@@ -22,13 +24,14 @@ export interface ReconcileStep {
  * 1. From the beginning on the database notes what it is told of, key by key. Of those objects the ledger knows the
  *    truth, as everything that happens to them is told; the files, read a moment earlier or later, are not believed.
  * 2. Nothing happens to all other objects meanwhile, so whenever their files are read, that is how they are. What is
- *    found is added; then, where the ledger knew of something before, what is not found is removed.
+ *    found is added; then, where the ledger knew of something before, what is not found is removed. What cannot be looked
+ *    up is as it was known.
  *
  * `recent` is what was told before the beginning and is perhaps not written yet: it is told once more. Ended early it
  * leaves a ledger that is not believed when it is opened again.
  *
  * @param knewBefore Whether the ledger may know of what is not there.
- * @throws {StoreError} the store could not be read; and whatever SQLite throws, also where it was closed meanwhile
+ * @throws {StoreError} the store could not be listed; and whatever SQLite throws, also where it was closed meanwhile
  */
 export async function* reconcile(
   database: LedgerDatabase,
@@ -38,15 +41,20 @@ export async function* reconcile(
 ): AsyncGenerator<ReconcileStep> {
   database.beginScan();
   database.apply(recent);
-  for await (const changes of scanStore(reader, (digest) => database.wantsChildren(digest))) {
-    const objects = changes.filter((change) => change.kind !== "children").length;
-    yield { objects, totals: database.applyScanned(changes) };
+  let unreadable = 0;
+  const skip = (): void => void unreadable++;
+  const step = (objects: number, changes: readonly LedgerChange[]): ReconcileStep => {
+    const done = { objects, unreadable, totals: database.applyScanned(changes) };
+    unreadable = 0;
+    return done;
+  };
+  for await (const changes of scanStore(reader, (digest) => database.wantsChildren(digest), skip)) {
+    yield step(changes.filter((change) => change.kind !== "children").length, changes);
   }
   if (knewBefore) {
     let { places, next } = database.places(undefined, placesAtOnce);
     while (next !== undefined || places.length > 0) {
-      const absent = await findAbsent(reader, places);
-      yield { objects: 0, totals: database.applyScanned(absent) };
+      yield step(0, await findAbsent(reader, places, skip));
       if (next === undefined) break;
       ({ places, next } = database.places(next, placesAtOnce));
     }
@@ -54,12 +62,21 @@ export async function* reconcile(
   database.endScan();
 }
 
-async function findAbsent(reader: ObjectReader, places: readonly Place[]): Promise<LedgerChange[]> {
+async function findAbsent(
+  reader: ObjectReader,
+  places: readonly Place[],
+  onUnreadable: () => void,
+): Promise<LedgerChange[]> {
   const absent: LedgerChange[] = [];
   for (let start = 0; start < places.length; start += lookUpsAtOnce) {
     await Promise.all(
       places.slice(start, start + lookUpsAtOnce).map(async (place) => {
-        if ((await reader.head(formatPlace(place))) === undefined) absent.push(removalOf(place));
+        try {
+          if ((await reader.head(formatPlace(place))) === undefined) absent.push(removalOf(place));
+        } catch (error) {
+          if (!(error instanceof StoreError)) throw error;
+          onUnreadable();
+        }
       }),
     );
   }

@@ -13,19 +13,21 @@ const maxRecordBytes = 64 * 1024;
 /**
  * Reads what a store holds, as changes to a ledger, a few at a time, content first: when links and tags come, the
  * caller has taken in the content. Manifests are read for what they refer to where `wantsChildren` says so. What cannot
- * be read as what it should be is left out.
+ * be read as what it should be is left out, and told to `onUnreadable` where the system does not let it be read.
  *
  * @throws {StoreError} the store could not be listed
  */
 export async function* scanStore(
   reader: ObjectReader,
   wantsChildren: (digest: Digest) => boolean,
+  onUnreadable: () => void,
 ): AsyncGenerator<LedgerChange[]> {
+  const files = { reader, onUnreadable };
   let changes: LedgerChange[] = [];
   for (const prefix of [blobsPrefix, repositoriesPrefix]) {
-    for await (const info of reader.list(prefix)) {
-      const manifest = await readObject(reader, info, wantsChildren, changes);
-      const children = manifest && (await readChildren(reader, manifest));
+    for await (const info of reader.list(prefix, onUnreadable)) {
+      const manifest = await readObject(files, info, wantsChildren, changes);
+      const children = manifest && (await readChildren(files, manifest));
       if (manifest !== undefined && children !== undefined) {
         changes.push({ kind: "children", digest: manifest.digest, children });
       }
@@ -39,6 +41,11 @@ export async function* scanStore(
   }
 }
 
+interface Files {
+  readonly reader: ObjectReader;
+  readonly onUnreadable: () => void;
+}
+
 interface Manifest {
   readonly digest: Digest;
   readonly mediaType: string | undefined;
@@ -46,7 +53,7 @@ interface Manifest {
 
 /** Adds what an object is to `changes`; returns the manifest that it speaks of, if that is to be read. */
 async function readObject(
-  reader: ObjectReader,
+  files: Files,
   { key, sizeBytes, usedAt: at }: ObjectInfo,
   wantsChildren: (digest: Digest) => boolean,
   changes: LedgerChange[],
@@ -62,12 +69,12 @@ async function readObject(
     case "link": {
       changes.push({ ...place, at });
       if (!wantsChildren(place.digest)) return undefined;
-      const link = await readRecord(reader, key);
+      const link = await readRecord(files, key);
       if (!isLink(link) || !isManifestMediaType(link.mediaType)) return undefined;
       return { digest: place.digest, mediaType: link.mediaType };
     }
     case "tag": {
-      const record = await readRecord(reader, key);
+      const record = await readRecord(files, key);
       if (!isTagRecord(record)) return undefined;
       changes.push({ ...place, digest: record.digest, at });
       return wantsChildren(record.digest) ? record : undefined;
@@ -78,8 +85,8 @@ async function readObject(
 }
 
 /** What a manifest's content refers to; `undefined` where it is none. It is not hashed: who serves it does that. */
-async function readChildren(reader: ObjectReader, { digest, mediaType }: Manifest): Promise<Digest[] | undefined> {
-  const bytes = await read(reader, blobKey(digest), maxManifestBytes);
+async function readChildren(files: Files, { digest, mediaType }: Manifest): Promise<Digest[] | undefined> {
+  const bytes = await read(files, blobKey(digest), maxManifestBytes);
   if (bytes === undefined) return undefined;
   try {
     return parseManifest(bytes, mediaType).children.map((child) => child.digest);
@@ -89,8 +96,8 @@ async function readChildren(reader: ObjectReader, { digest, mediaType }: Manifes
   }
 }
 
-async function readRecord(reader: ObjectReader, key: Key): Promise<unknown> {
-  const bytes = await read(reader, key, maxRecordBytes);
+async function readRecord(files: Files, key: Key): Promise<unknown> {
+  const bytes = await read(files, key, maxRecordBytes);
   try {
     return bytes && JSON.parse(bytes.toString("utf8"));
   } catch {
@@ -98,13 +105,14 @@ async function readRecord(reader: ObjectReader, key: Key): Promise<unknown> {
   }
 }
 
-async function read(reader: ObjectReader, key: Key, limitBytes: number): Promise<Buffer | undefined> {
+async function read({ reader, onUnreadable }: Files, key: Key, limitBytes: number): Promise<Buffer | undefined> {
   try {
     const object = await reader.get(key);
     return object && (await readWhole(object, limitBytes));
   } catch (error) {
     // One file that cannot be read does not keep the ledger from knowing all others.
-    if (error instanceof StoreError) return undefined;
-    throw error;
+    if (!(error instanceof StoreError)) throw error;
+    onUnreadable();
+    return undefined;
   }
 }

@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import type { RebuildReason } from "./messages.ts";
 
 /** Goes up with every change of what the tables are, or mean. */
-const version = 1;
+const version = 2;
 const cacheKiB = 2_048;
 
 /*
@@ -35,6 +35,7 @@ const tables = `
     repository INTEGER NOT NULL, content INTEGER NOT NULL, namespace INTEGER NOT NULL, pinned INTEGER NOT NULL,
     used INTEGER NOT NULL, PRIMARY KEY (repository, content)) WITHOUT ROWID;
   CREATE INDEX links_by_use ON links (namespace, pinned, used);
+  CREATE INDEX links_by_age ON links (used) WHERE pinned = 0;
   CREATE INDEX links_by_content ON links (content, namespace);
 
   CREATE TABLE tags (
@@ -46,6 +47,7 @@ const tables = `
     repository INTEGER NOT NULL, page TEXT NOT NULL, name TEXT NOT NULL, namespace INTEGER NOT NULL,
     bytes INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (repository, page, name)) WITHOUT ROWID;
   CREATE INDEX pages_by_use ON pages (namespace, used);
+  CREATE INDEX pages_by_age ON pages (used);
 
   -- What was told while the store is read, by its key: of that the files say nothing new. used: only a use was told.
   CREATE TABLE told (key TEXT PRIMARY KEY, used INTEGER) WITHOUT ROWID;
@@ -93,9 +95,19 @@ export function openDatabase(path: string): OpenedDatabase {
 
 /** Whether an error says that the database is not one, or not as it was left: not that the system failed. */
 export function isDamage(error: unknown): boolean {
-  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return false;
   // SQLITE_ERROR (tables are missing), SQLITE_CORRUPT, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_NOTADB
-  return [1, 11, 19, 20, 26].includes(error.errcode & 0xff);
+  return [1, 11, 19, 20, 26].includes(resultOf(error) & 0xff);
+}
+
+/** Whether an error says that the disk does not take what is to be written: the database is as it was, and readable. */
+export function isUnwritable(error: unknown): boolean {
+  // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL; not SQLITE_READONLY_DBMOVED: another file is at its path, or none
+  const result = resultOf(error);
+  return [8, 10, 13].includes(result & 0xff) && result !== 1032;
+}
+
+function resultOf(error: unknown): number {
+  return error instanceof Error && "errcode" in error && typeof error.errcode === "number" ? error.errcode : 0;
 }
 
 /** Removes a database's files. */

@@ -128,7 +128,7 @@ describe("pins", () => {
       administration.addPin("b.io/y"),
       administration.addPin("a.io/x"),
     ]);
-    assert.deepEqual(administration.pins(), {
+    assert.deepEqual(await administration.pins(), {
       configured: ["docker.io/library/*:lts"],
       added: ["quay.io/team/**", "a.io/x", "b.io/y"],
     });

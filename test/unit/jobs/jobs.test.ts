@@ -85,6 +85,80 @@ test("a step that fails fails the job, and those after it are skipped", async ()
   ]);
 });
 
+/** An independent step that waits to be let on, and then fails where it is given an error. */
+function independent(name: string, parallel: number, error?: Error): Step & { readonly letOn: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const run = async (): Promise<void> => {
+    await promise;
+    if (error !== undefined) throw error;
+  };
+  return { ...step(name, run), parallel, letOn: resolve };
+}
+
+test("independent steps run side by side, as many as may, and others wait for them", async () => {
+  const jobs = new Jobs(silent);
+  const barrier = createBarrier();
+  const before = step("before", () => barrier.wait());
+  const [one, two, three] = ["one", "two", "three"].map((name) => independent(name, 2)) as [
+    ReturnType<typeof independent>,
+    ReturnType<typeof independent>,
+    ReturnType<typeof independent>,
+  ];
+  const { id, ended } = jobs.start("warm", { dryRun: false }, [before, one, two, three, step("after")]);
+  const seen = async (): Promise<string> => {
+    await turn(5);
+    return (jobs.get(id)?.steps ?? []).map(({ state }) => state).join(" ");
+  };
+  assert.equal(await seen(), "running waiting waiting waiting waiting");
+  barrier.release();
+  assert.equal(await seen(), "done running running waiting waiting");
+  two.letOn();
+  assert.equal(await seen(), "done running done running waiting");
+  three.letOn();
+  assert.equal(await seen(), "done running done done waiting");
+  one.letOn();
+  assert.equal((await ended).state, "succeeded");
+});
+
+test("an independent step that fails fails the job, and nothing else", async () => {
+  const told: unknown[] = [];
+  const jobs = new Jobs({ ...silent, ended: (_job, error) => told.push(error) });
+  const steps = ["one", "two", "three"].map((name) => independent(name, 2, new Error(`${name} is away`)));
+  const good = independent("four", 2);
+  for (const { letOn } of [...steps, good]) letOn();
+  const job = await jobs.start("warm", { dryRun: false }, [...steps, good, step("after")]).ended;
+  assert.deepEqual(statesOf(job), ["one failed", "two failed", "three failed", "four done", "after done"]);
+  assert.deepEqual(
+    job.steps.map(({ error }) => error),
+    ["one is away", "two is away", "three is away", undefined, undefined],
+  );
+  assert.equal(job.state, "failed");
+  assert.equal(job.error, "one: one is away; two: two is away; three: three is away");
+  const [error] = told;
+  assert.ok(error instanceof AggregateError && error.errors.length === 3);
+});
+
+test("a job with very many failures names some of them", async () => {
+  const jobs = new Jobs(silent);
+  const steps = Array.from({ length: 12 }, (_, index) => independent(`${index}`, 12, new Error("away")));
+  for (const { letOn } of steps) letOn();
+  const { error } = await jobs.start("warm", { dryRun: false }, steps).ended;
+  assert.match(error ?? "", /^0: away; .*; 9: away; and 2 more$/);
+});
+
+test("cancelling aborts all steps that run, whatever has failed before", async () => {
+  const jobs = new Jobs(silent);
+  const failed = independent("one", 2, new Error("away"));
+  failed.letOn();
+  const steps = [failed, { ...endless("two"), parallel: 2 }, { ...endless("three"), parallel: 2 }, step("four")];
+  const job = jobs.start("warm", { dryRun: false }, steps);
+  await turn(5);
+  jobs.cancel(job.id);
+  const ended = await job.ended;
+  assert.deepEqual(statesOf(ended), ["one failed", "two cancelled", "three cancelled", "four skipped"]);
+  assert.deepEqual([ended.state, ended.error], ["cancelled", undefined]);
+});
+
 test("cancelling aborts the step that runs, and skips the others", async () => {
   const jobs = new Jobs(silent);
   const job = jobs.start("warm", { dryRun: false }, [step("one"), endless("two"), step("three")]);

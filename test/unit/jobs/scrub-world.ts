@@ -52,6 +52,7 @@ export async function openWorld(): Promise<ScrubWorld> {
   const hashes = new HashPool(1);
   const jobs = new Jobs({ started: () => undefined, stepEnded: () => undefined, ended: () => undefined });
   const tools: VerifyTools = {
+    reader: store.caretaker,
     store,
     content,
     ledger: undefined,

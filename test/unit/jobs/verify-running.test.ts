@@ -1,6 +1,6 @@
 /* A scrub beside pulls: what happens while it runs, and where the storage or the ledger has its own view. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { countProblems, verifySteps } from "../../../src/jobs/verify.ts";
@@ -73,7 +73,7 @@ function ledgerOf(world: ScrubWorld, totals?: Ledger["totals"]): Ledger & { read
 async function commit(world: ScrubWorld): Promise<Digest> {
   const path = join(world.store.temporaryPath, "spool");
   await writeFile(path, bytes);
-  await world.content.commitBlob(id.namespace, digest, { path, size: bytes.length }, undefined);
+  await world.content.commitBlob(id, digest, { path, size: bytes.length }, undefined);
   return digest;
 }
 
@@ -83,7 +83,7 @@ test("a fill that commits while the scrub runs, and has its link, is no orphan",
     await commit(world);
     await world.content.addLink(id, digest, link);
   });
-  const job = await world.scrub(true, { store, ledger: ledgerOf(world) });
+  const job = await world.scrub(true, { reader: store, ledger: ledgerOf(world) });
   assert.deepEqual(countsOf(job, "orphans"), { examined: 5 });
   assert.ok(await world.content.statBlob(digest));
 });
@@ -93,7 +93,7 @@ test("a fill that commits while the scrub runs, and has no link yet, is no orpha
   const store = beforeListing(world.store, blobsPrefix, async () => {
     await commit(world);
   });
-  const job = await world.scrub(true, { store, ledger: ledgerOf(world), now: Date.now });
+  const job = await world.scrub(true, { reader: store, ledger: ledgerOf(world), now: Date.now });
   assert.deepEqual(countsOf(job, "orphans"), { examined: 5, "in use": 1 });
   assert.ok(await world.content.statBlob(digest));
 });
@@ -135,8 +135,26 @@ test("a tag that is recorded while the scrub runs stays, with its manifest", asy
       }
     },
   });
-  assert.equal(countsOf(await world.scrub(true, { store }), "tags")?.["dangling"], undefined);
+  assert.equal(countsOf(await world.scrub(true, { reader: store }), "tags")?.["dangling"], undefined);
   assert.equal((await world.content.tag(id, latest))?.checkedAt, 2);
+});
+
+test("a tag that goes with its manifest while it is looked at was not dangling", async () => {
+  await using world = await openWorld();
+  const { digest: manifest } = world.image.root;
+  let reads = 0;
+  const reader = storeWith(world.store, {
+    async get(key) {
+      // First it is read among the links, then for its tag.
+      if (key === linkKey(id, manifest) && ++reads === 2) {
+        await world.content.removeTag(id, latest);
+        await world.content.removeLink(id, manifest);
+      }
+      return world.store.get(key);
+    },
+  });
+  assert.deepEqual(countsOf(await world.scrub(false, { reader }), "tags"), { examined: 1 });
+  assert.equal(reads, 2);
 });
 
 test("a tag that stands for something else since it was read stays", async () => {
@@ -145,7 +163,7 @@ test("a tag that stands for something else since it was read stays", async () =>
   const old = "state/old" as Key;
   await world.plant(old, JSON.stringify({ ...record, digest }));
   const store = storeWith(world.store, { get: (key) => world.store.get(key === tagKey(id, latest) ? old : key) });
-  assert.deepEqual(countsOf(await world.scrub(true, { store }), "tags"), { examined: 1, dangling: 1 });
+  assert.deepEqual(countsOf(await world.scrub(true, { reader: store }), "tags"), { examined: 1, dangling: 1 });
   assert.deepEqual(await world.content.tag(id, latest), record);
 });
 
@@ -155,7 +173,7 @@ test("a record that comes while it is looked for is not torn", async () => {
   const store = storeWith(world.store, {
     get: async (key) => (key === tagKey(id, latest) && ++reads === 1 ? undefined : world.store.get(key)),
   });
-  assert.deepEqual(countsOf(await world.scrub(true, { store }), "tags"), { examined: 1 });
+  assert.deepEqual(countsOf(await world.scrub(true, { reader: store }), "tags"), { examined: 1 });
   assert.equal(reads, 2);
 });
 
@@ -214,10 +232,29 @@ test("content that is replaced while it is read, or that was read wrongly once, 
       return object !== undefined && key === blobKey(world.layer) && ++reads === 1 ? wrong(object) : object;
     },
   });
-  const job = await world.scrub(true, { store });
+  const job = await world.scrub(true, { reader: store });
   assert.equal(reads, 2);
   assert.equal(countProblems(job), 0);
   assert.ok(await world.content.statBlob(world.layer));
+});
+
+test("nothing looks used for having been scrubbed", async () => {
+  await using world = await openWorld();
+  const used = async (): Promise<Map<Key, number>> => {
+    const found = new Map<Key, number>();
+    for (const prefix of [blobsPrefix, repositoriesPrefix]) {
+      for await (const { key, usedAt } of world.store.list(prefix)) found.set(key, usedAt);
+    }
+    return found;
+  };
+  const day = 24 * 3_600_000;
+  // Times that any system renews on a read, if it renews one at all.
+  for (const key of (await used()).keys()) {
+    await utimes(world.path(key), (Date.now() - 2 * day) / 1_000, (Date.now() - 3 * day) / 1_000);
+  }
+  const before = await used();
+  for (const repair of [false, true]) await world.scrub(repair);
+  assert.deepEqual(await used(), before);
 });
 
 test("what cannot be read is counted, holds its content, and keeps nothing else from being looked at", async () => {
@@ -230,7 +267,7 @@ test("what cannot be read is counted, holds its content, and keeps nothing else 
     },
   });
   const before = await world.snapshot();
-  const job = await world.scrub(true, { store });
+  const job = await world.scrub(true, { reader: store });
   assert.equal(job.state, "succeeded");
   assert.deepEqual(countsOf(job, "links"), { examined: 4, failed: 1 });
   assert.deepEqual(countsOf(job, "orphans"), { examined: 4 });
@@ -265,7 +302,7 @@ test("a scrub that is cancelled while it reads ends soon, and leaves all in orde
   const running = world.jobs.start(
     "verify",
     { dryRun: false },
-    verifySteps({ ...world.tools, store, now: Date.now }, { repair: true, bytesPerSecond: undefined }),
+    verifySteps({ ...world.tools, reader: store, now: Date.now }, { repair: true, bytesPerSecond: undefined }),
   );
   await barrier.reached;
   world.jobs.cancel(running.id);

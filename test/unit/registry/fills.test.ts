@@ -89,6 +89,7 @@ async function setUp(options: Options = {}): Promise<Subject> {
       digest,
       upstream,
       expectedBytes: undefined,
+      trusted: true,
       reuse: "linked",
       retries: 1,
       ...changes,

@@ -53,7 +53,7 @@ async function setUp(settings: Settings = {}): Promise<Subject> {
       totals: () => subject.totals,
       volume: () => Promise.resolve(subject.volume),
       now: () => subject.now,
-      makeRoom: (namespace, bytes) => subject.makeRoom(namespace, bytes),
+      makeRoom: (namespace, bytes, signal) => subject.makeRoom(namespace, bytes, signal),
       onPressure: () => {
         subject.pressure++;
       },

@@ -10,7 +10,7 @@ import { test, type TestContext } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import { openFilesystemReader } from "../../../src/store/filesystem-reader.ts";
-import { type Key, StoreError } from "../../../src/store/object-store.ts";
+import { type Key, type ObjectReader, StoreError } from "../../../src/store/object-store.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn, until } from "../../support/event-loop.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
@@ -462,4 +462,47 @@ test("a reader sees what the owner does, and changes nothing", async () => {
   const none = openFilesystemReader(join(root, "none"));
   for await (const info of none.list("blobs" as Key)) assert.fail(info.key);
   await assert.rejects(fs.access(join(root, "none")), { code: "ENOENT" });
+});
+
+async function readAll(reader: ObjectReader): Promise<string> {
+  const object = await reader.get(key);
+  let text = "";
+  for await (const chunk of object?.read({ start: 0, end: object.sizeBytes }) ?? [])
+    text += Buffer.from(chunk).toString();
+  await object?.close();
+  return text;
+}
+
+test("what a caretaker reads does not look used", async () => {
+  await using subject = await setUp();
+  const { store, root } = subject;
+  await store.put(key, bytes);
+  const day = 24 * 3_600_000;
+  const usedAt = Date.now() - 2 * day;
+  // A time that any system renews on a read, if it renews one at all.
+  await fs.utimes(join(root, key), usedAt / 1_000, (usedAt - day) / 1_000);
+  for (const reader of [store.caretaker, openFilesystemReader(root)]) {
+    assert.equal(await readAll(reader), "object");
+    assert.equal((await store.head(key))?.usedAt, usedAt);
+  }
+});
+
+test("a caretaker who does not own a file reads it all the same", async (context) => {
+  await using subject = await setUp();
+  const { store } = subject;
+  await store.put(key, bytes);
+  const real = fs.open;
+  const refused: unknown[] = [];
+  const mocked = context.mock.method(fs, "open", async (path: PathLike, flags?: string | number, mode?: number) => {
+    if (typeof flags !== "number") return real(path, flags, mode);
+    refused.push(flags);
+    throw systemError("EPERM");
+  });
+  syncBuiltinESMExports();
+  context.after(() => {
+    mocked.mock.restore();
+    syncBuiltinESMExports();
+  });
+  assert.equal(await readAll(store.caretaker), "object");
+  assert.equal(refused.length, 1);
 });

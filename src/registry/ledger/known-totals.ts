@@ -1,0 +1,29 @@
+import type { Namespace } from "../../oci/reference.ts";
+import type { Totals } from "./ledger.ts";
+import type { TotalsPart } from "./messages.ts";
+
+/** The totals as they were heard of last. */
+export class KnownTotals {
+  #totals: { bytes: number; readonly namespaces: Map<Namespace, number> } | undefined;
+
+  /** `undefined` while they are not known. */
+  get totals(): Totals | undefined {
+    return this.#totals;
+  }
+
+  /** All of them; or that they are not known. */
+  set(totals: TotalsPart | undefined): void {
+    this.#totals = totals && { bytes: 0, namespaces: new Map() };
+    if (totals !== undefined) this.change(totals);
+  }
+
+  /** Those that have changed; without meaning while the others are not known. */
+  change({ bytes, namespaces }: TotalsPart): void {
+    if (this.#totals === undefined) return;
+    this.#totals.bytes = bytes;
+    for (const [namespace, held] of namespaces) {
+      if (held > 0) this.#totals.namespaces.set(namespace, held);
+      else this.#totals.namespaces.delete(namespace);
+    }
+  }
+}

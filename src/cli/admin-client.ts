@@ -29,18 +29,18 @@ export interface AdminAddress {
   readonly token: string | undefined;
 }
 
-/** What can be looked at, and what that is like. */
-const listed = {
+/** A path of the API that lists something, below `/_admin`. */
+export type ListedPath = "/usage" | "/namespaces" | "/repositories" | "/tags" | "/pins" | "/jobs";
+
+/** What the answers of those are like. */
+const listed: Readonly<Record<ListedPath, z.ZodType>> = {
   "/usage": usageSchema,
   "/namespaces": namespacesSchema,
   "/repositories": repositoriesSchema,
   "/tags": tagsSchema,
   "/pins": pinsSchema,
   "/jobs": jobsSchema,
-} as const;
-
-/** A path of the API that lists something, below `/_admin`. */
-export type ListedPath = keyof typeof listed;
+};
 
 type Query = Readonly<Record<string, string | undefined>>;
 

@@ -1,5 +1,5 @@
 import cliProgress from "cli-progress";
-import type { Options, Params, SingleBar } from "cli-progress";
+import type { MultiBar, Options, Params, SingleBar } from "cli-progress";
 import type { JobState, StepState } from "../jobs/job.ts";
 import { formatBytes, formatMs } from "./quantities.ts";
 
@@ -32,33 +32,37 @@ export function createLines(write: (line: string) => void): ProgressView {
   };
 }
 
-/** A bar for the step that runs, below a line for each that has ended. */
+/** A bar for each step that runs, below a line for each that has ended. */
 export function createBars(screen: NodeJS.WritableStream): ProgressView {
-  let running: { readonly index: number; readonly bar: SingleBar } | undefined;
+  const running = new Map<number, SingleBar>();
   const ended = new Set<number>();
+  let bars: MultiBar | undefined;
   const clear = (): void => {
-    running?.bar.stop();
-    running = undefined;
+    bars?.stop();
+    bars = undefined;
+    running.clear();
   };
   return {
     show(job) {
-      for (const [index, step] of job.steps.entries()) {
-        const { done = 0, total = 0 } = step;
-        if (step.state === "running") {
-          if (running?.index !== index) {
-            clear();
-            const bar = new cliProgress.SingleBar(barOptions(screen), cliProgress.Presets.shades_classic);
-            bar.start(total, done, { step });
-            running = { index, bar };
-          }
-          running.bar.setTotal(total);
-          running.bar.update(done, { step });
-        } else if (hasEnded(step) && !ended.has(index)) {
+      const news = [...job.steps.entries()].filter(([index, step]) => hasEnded(step) && !ended.has(index));
+      if (news.length > 0) {
+        // Lines can only be written where no bar is.
+        clear();
+        for (const [index, step] of news) {
           ended.add(index);
-          clear();
           screen.write(`${describeStep(step)}\n`);
         }
       }
+      for (const [index, step] of job.steps.entries()) {
+        if (step.state !== "running") continue;
+        const { done = 0, total = 0 } = step;
+        bars ??= new cliProgress.MultiBar(barOptions(screen), cliProgress.Presets.shades_classic);
+        const bar = running.get(index) ?? bars.create(total, done, { step });
+        running.set(index, bar);
+        bar.setTotal(total);
+        bar.update(done, { step });
+      }
+      bars?.update();
     },
     stop: clear,
   };
@@ -92,7 +96,8 @@ function describeAmount({ done = 0, total = 0, unit }: StepState): string {
 function describeStep(step: StepState): string {
   const time = step.durationMs === undefined ? "" : ` in ${formatMs(step.durationMs)}`;
   const counts = describeCounts(step);
-  return `${step.title}: ${step.state}${time}${counts === "" ? "" : ` (${counts})`}`;
+  const reason = step.error === undefined ? "" : `: ${step.error}`;
+  return `${step.title}: ${step.state}${time}${counts === "" ? "" : ` (${counts})`}${reason}`;
 }
 
 function describeCounts({ counts }: StepState): string {

@@ -1,10 +1,12 @@
 import type * as z from "zod";
 import type { Administration } from "../jobs/administration.ts";
-import { OciError } from "../oci/errors.ts";
-import { parseDigest } from "../oci/digest.ts";
-import { parseRepository, parseTag } from "../oci/reference.ts";
-import type { Clock } from "../upstream/clock.ts";
+import type { JobState } from "../jobs/job.ts";
 import { readNamespace } from "../jobs/purge-target.ts";
+import { parseDigest } from "../oci/digest.ts";
+import { OciError } from "../oci/errors.ts";
+import { parseRepository, parseTag } from "../oci/reference.ts";
+import type { RepositoryId } from "../registry/layout.ts";
+import type { Clock } from "../upstream/clock.ts";
 import {
   jobRequest,
   jobSchema,
@@ -20,7 +22,6 @@ import {
   tagsSchema,
   usageSchema,
 } from "./admin-schema.ts";
-import type { RepositoryId } from "../registry/layout.ts";
 import { type BodyStream, type Facts, jsonReply, type Reply } from "./reply.ts";
 
 /** Who follows a job hears of it at least so often. */
@@ -209,7 +210,7 @@ function describeJobs(administration: Administration, clock: Clock): readonly Ad
       id: "listJobs",
       summary: "The jobs that run and the last ones that ran, the newest first, without their steps.",
       answer: json(jobsSchema, "The jobs."),
-      run: () => answerJson({ items: administration.jobs().map(({ steps: _, ...job }) => job) }),
+      run: () => answerJson({ items: administration.jobs().map(withoutSteps) }),
     }),
     describe({
       method: "POST",
@@ -265,6 +266,10 @@ function describeJobs(administration: Administration, clock: Clock): readonly Ad
       },
     }),
   ];
+}
+
+function withoutSteps({ steps: _steps, ...head }: JobState): Omit<JobState, "steps"> {
+  return head;
 }
 
 /** Where nothing changes the last state comes again, so that nobody on the way takes the connection for dead. */

@@ -1,23 +1,14 @@
-import { LRUCache } from "lru-cache";
-import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
-import type { Content } from "../registry/content.ts";
-import type { Fills } from "../registry/fills.ts";
-import type { Candidate, CandidateQuery, Ledger } from "../registry/ledger/ledger.ts";
+import type { CandidateQuery, Ledger } from "../registry/ledger/ledger.ts";
 import type { Overage, Space } from "../registry/space.ts";
-import { formatPlace } from "../registry/layout.ts";
-import { StoreError } from "../store/object-store.ts";
 import { settleOrAbort } from "../upstream/settle-or-abort.ts";
-import type { Step, StepProgress } from "./job.ts";
+import type { Step } from "./job.ts";
+import { createCounter, nameOf, Removal, type RemovalObserver, type RemovalTools, type Remover } from "./removal.ts";
 
 /** How many candidates are asked for at a time. */
 const batchSize = 128;
 /** How long nothing is tried after there was not enough to remove, in milliseconds. */
 const shortMs = 5_000;
-/** For how long what could not be removed is left alone, in milliseconds. */
-const failedMs = 10 * 60_000;
-/** How many removals may fail in a row before a run is given up: then it is not the one object. */
-const maxFailures = 16;
 /** How many a dry run looks at, at most. */
 const dryRunSize = 100_000;
 
@@ -30,11 +21,9 @@ export interface Retention {
 }
 
 /** What eviction works with. */
-export interface EvictTools {
+export interface EvictTools extends RemovalTools {
   readonly space: Pick<Space, "overage" | "refresh">;
   readonly ledger: Pick<Ledger, "totals" | "candidates" | "holding" | "isUsePending" | "pinnedBytes" | "use">;
-  readonly content: Pick<Content, "removeLink" | "removePage" | "removeBlob" | "isBusy">;
-  readonly fills: Pick<Fills, "isFilling">;
   readonly retention: (namespace: Namespace) => Retention;
   readonly pins: () => readonly string[];
   /** What was used, stored or linked within this time is not removed, in milliseconds. */
@@ -44,11 +33,9 @@ export interface EvictTools {
 }
 
 /** Told how eviction goes. */
-export interface EvictObserver {
-  removed(candidate: Candidate): void;
+export interface EvictObserver extends RemovalObserver {
   /** Not enough could be removed: `missingBytes` more would have to go, of all or of one namespace. */
   stuck(problem: Shortage): void;
-  failed(error: unknown): void;
 }
 
 /** Why there is no room. */
@@ -69,17 +56,17 @@ type Query = Omit<CandidateQuery, "pins" | "limit" | "except">;
  */
 export class Evictor {
   readonly #tools: EvictTools;
+  readonly #removal: Removal;
   readonly #stopping = new AbortController();
   /** The last run that was asked for: runs come one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #relieving = false;
-  /** What could not be removed lately. */
-  readonly #failed = new LRUCache<string, true>({ max: 1_000, ttl: failedMs });
   /** Until when nobody tries again, as there was not enough to remove. */
   #shortUntil = -Infinity;
 
   constructor(tools: EvictTools) {
     this.#tools = tools;
+    this.#removal = new Removal(tools);
   }
 
   /**
@@ -104,7 +91,7 @@ export class Evictor {
   async tidy(): Promise<void> {
     await this.#inTurn(async () => {
       await this.#tools.space.refresh();
-      await this.#removeIdle(this.#remover(this.#stopping.signal));
+      await this.#removeIdle(this.#removal.begin(this.#stopping.signal, undefined));
       return this.#relieve(undefined);
     });
   }
@@ -117,7 +104,7 @@ export class Evictor {
       title,
       run: (progress, signal) => {
         const stop = AbortSignal.any([signal, this.#stopping.signal]);
-        const remover = options.dryRun ? counter(progress) : this.#remover(stop, progress);
+        const remover = options.dryRun ? counter(progress) : this.#removal.begin(stop, progress);
         // Who cancels a job need not wait for the run that is before it.
         return settleOrAbort(
           this.#queue(async () => void (await work(remover))),
@@ -158,7 +145,7 @@ export class Evictor {
   }
 
   async #relieve(more: Parameters<Space["overage"]>[0], signal?: AbortSignal): Promise<boolean> {
-    const enough = await this.#keepLimits(more, this.#remover(this.#stopping.signal), signal);
+    const enough = await this.#keepLimits(more, this.#removal.begin(this.#stopping.signal, undefined), signal);
     // Nothing will have changed when the next one asks for room, a moment later.
     if (!enough && signal?.aborted !== true) this.#shortUntil = this.#tools.now() + shortMs;
     return enough;
@@ -216,18 +203,21 @@ export class Evictor {
 
   /** Removes candidates while `wanted`, and while there are any. */
   async #each(query: Query, remover: Remover, wanted: () => boolean): Promise<void> {
-    for (;;) {
+    for (let before = new Set<string>(); ;) {
       // Those that cannot be removed come again and again, and must not be all that comes.
-      const limit = remover.dryRun ? dryRunSize : batchSize + this.#failed.size;
+      const limit = remover.dryRun ? dryRunSize : batchSize + this.#removal.failed;
       const pins = this.#tools.pins();
       const candidates = await this.#tools.ledger.candidates({ ...query, except: this.#kept(), pins, limit });
-      let changed = 0;
+      const names = candidates.map(nameOf);
+      // Where the ledger did not learn of a removal, the same would be removed for ever.
+      const isNew = names.some((name) => !before.has(name));
+      before = new Set(names);
       for (const candidate of candidates) {
         if (!wanted()) return;
         // What is in use has been used now: it is no candidate any more, and gives way to the next ones.
-        if ((await remover.remove(candidate)) || candidate.kind === "link") changed++;
+        await remover.remove(candidate);
       }
-      if (remover.dryRun || changed === 0) return;
+      if (remover.dryRun || !isNew) return;
     }
   }
 
@@ -235,106 +225,4 @@ export class Evictor {
     const { ledger, retention } = this.#tools;
     return [...(ledger.totals?.namespaces.keys() ?? [])].filter((namespace) => retention(namespace).keeps);
   }
-
-  #remover(signal: AbortSignal, progress?: StepProgress): Remover {
-    let failuresInARow = 0;
-    return {
-      dryRun: false,
-      pretendedBytes: 0,
-      remove: async (candidate) => {
-        signal.throwIfAborted();
-        const name = identify(candidate);
-        if (this.#failed.has(name)) return false;
-        try {
-          const removed = await this.#remove(candidate);
-          failuresInARow = 0;
-          if (removed) {
-            count(candidate, progress);
-            this.#tools.observer.removed(candidate);
-          }
-          return removed;
-        } catch (error) {
-          // One object that cannot be removed must not keep the others.
-          if (!(error instanceof StoreError) || ++failuresInARow > maxFailures) throw error;
-          this.#failed.set(name, true);
-          this.#tools.observer.failed(error);
-          progress?.count("failed");
-          return false;
-        }
-      },
-    };
-  }
-
-  /** Removes a candidate if it is still one. */
-  async #remove(candidate: Candidate): Promise<boolean> {
-    const { content, ledger } = this.#tools;
-    switch (candidate.kind) {
-      case "page":
-        await content.removePage(candidate.id, candidate.page, candidate.name);
-        return true;
-      case "content":
-        return this.#isFree(candidate.digest) && content.removeBlob(candidate.digest);
-      case "link": {
-        const { id, digest } = candidate;
-        const { usedAt, otherHolders } = await ledger.holding(id, digest);
-        if (usedAt !== candidate.usedAt || ledger.isUsePending(id, digest)) return false;
-        if (!this.#isFree(digest)) {
-          // A reader takes longer than the grace: that is a use, too, and it is not asked about again and again.
-          ledger.use(id, digest);
-          return false;
-        }
-        await content.removeLink(id, digest);
-        if (otherHolders === 0) await content.removeBlob(digest);
-        return true;
-      }
-    }
-  }
-
-  #isFree(digest: Digest): boolean {
-    return !this.#tools.content.isBusy(digest) && !this.#tools.fills.isFilling(digest);
-  }
-}
-
-/** Removes candidates, or only counts them. */
-interface Remover {
-  readonly dryRun: boolean;
-  /** What a dry run has not really freed. */
-  readonly pretendedBytes: number;
-  /** False where it is in use after all. */
-  remove(candidate: Candidate): Promise<boolean>;
-}
-
-/** Makes the removers of a dry run's steps: each counts what no earlier one has. */
-function createCounter(): (progress: StepProgress) => Remover {
-  const counted = new Set<string>();
-  let pretendedBytes = 0;
-  return (progress) => ({
-    dryRun: true,
-    get pretendedBytes() {
-      return pretendedBytes;
-    },
-    remove: async (candidate) => {
-      const name = identify(candidate);
-      if (counted.has(name)) return false;
-      counted.add(name);
-      pretendedBytes += candidate.freesBytes;
-      count(candidate, progress);
-      return true;
-    },
-  });
-}
-
-function identify(candidate: Candidate): string {
-  return candidate.kind === "content" ? candidate.digest : formatPlace(candidate);
-}
-
-const nouns: Readonly<Record<Candidate["kind"], string>> = {
-  link: "manifests and blobs",
-  page: "listings",
-  content: "blobs of no repository",
-};
-
-function count(candidate: Candidate, progress: StepProgress | undefined): void {
-  progress?.count(nouns[candidate.kind]);
-  progress?.count("bytes freed", candidate.freesBytes);
 }

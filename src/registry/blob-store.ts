@@ -133,9 +133,12 @@ export class BlobStore {
   ): Promise<void> {
     await this.#removing.get(digest);
     const sizeBytes = source instanceof Uint8Array ? source.length : source.size;
-    const change = { kind: "content", digest, sizeBytes, at: this.#books.now() } as const;
-    await this.#books.admit(namespace, change, sizeBytes, reservation);
+    const room = reservation ?? (await this.#books.reserve(namespace, sizeBytes));
     try {
+      // What takes the place of an earlier copy takes its room beside it, until that is gone.
+      const replaces = (await this.#store.head(blobKey(digest)).catch(() => undefined)) !== undefined;
+      await this.#books.note({ kind: "content", digest, sizeBytes, at: this.#books.now() });
+      if (!replaces) room.release();
       await this.#store.put(blobKey(digest), source);
       this.#outdate(digest);
     } catch (error) {
@@ -143,6 +146,8 @@ export class BlobStore {
       const left = await this.#store.head(blobKey(digest)).catch(() => "unknown");
       if (left === undefined) await this.#books.note({ kind: "content-removed", digest });
       throw error;
+    } finally {
+      room.release();
     }
   }
 

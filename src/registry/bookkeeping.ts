@@ -13,15 +13,29 @@ export function limitError(message: string): StoreError {
   return new StoreError(message, Object.assign(new Error("the limit is reached"), { code: limitReached }));
 }
 
+/** How long it is waited for room to be made for a manifest. */
+const roomWaitMs = 2_000;
+
+function noRoom(namespace: Namespace, sizeBytes: number): StoreError {
+  return limitError(`there is no room for ${sizeBytes} bytes of ${namespace}`);
+}
+
 /** Keeps the account of what is stored: nothing is written without room for it, and without the ledger's knowing. */
 export interface Bookkeeping {
   /**
-   * Admits something that is about to be written; resolves when the ledger knows of it.
+   * Admits a record that is about to be written; resolves when the ledger knows of it. The ledger is told in the tick in
+   * which this is called.
    *
-   * @param reservation Room that was set aside for it; it is released. Without one, room is set aside here.
    * @throws {StoreError} `limitReached`: there is no room.
    */
-  admit(namespace: Namespace, change: LedgerChange, sizeBytes: number, reservation?: Reservation): Promise<void>;
+  admit(namespace: Namespace, change: LedgerChange, sizeBytes: number): Promise<void>;
+  /**
+   * Sets room aside for content, for which other content may have to go. Who gets it releases it, when the ledger knows of
+   * the content.
+   *
+   * @throws {StoreError} `limitReached`: there is no room, nor could any be made.
+   */
+  reserve(namespace: Namespace, sizeBytes: number): Promise<Reservation>;
   /** Notes what needs no room: a removal, or what a manifest refers to. */
   note(change: LedgerChange): Promise<void>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
@@ -36,15 +50,22 @@ const nobody: RepositoryId = { namespace: "" as Namespace, repository: "" as Rep
 /** The books of a store whose room is limited. */
 export function keepBooks(ledger: Ledger, space: Space, now: () => number): Bookkeeping {
   return {
-    async admit(namespace, change, sizeBytes, reservation) {
-      const room = reservation ?? space.reserve(namespace, chargedBytes(sizeBytes));
-      if (room === undefined) throw limitError(`there is no room for ${sizeBytes} bytes of ${namespace}`);
+    async admit(namespace, change, sizeBytes) {
+      const room = space.reserve(namespace, chargedBytes(sizeBytes));
+      if (room === undefined) throw noRoom(namespace, sizeBytes);
       try {
         await ledger.tell(change);
       } finally {
         // From here on the totals have it.
         room.release();
       }
+    },
+    async reserve(namespace, sizeBytes) {
+      const bytes = chargedBytes(sizeBytes);
+      const room =
+        space.reserve(namespace, bytes) ?? (await space.acquire(namespace, bytes, AbortSignal.timeout(roomWaitMs)));
+      if (room === undefined) throw noRoom(namespace, sizeBytes);
+      return room;
     },
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),

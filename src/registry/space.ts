@@ -168,10 +168,7 @@ export class Space {
    * What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones;
    * down to the low ones in any case where removing has `begun`.
    */
-  overage(
-    more?: { readonly namespace: Namespace; readonly bytes: number },
-    begun: boolean = false,
-  ): Overage {
+  overage(more?: { readonly namespace: Namespace; readonly bytes: number }, begun: boolean = false): Overage {
     const { namespaceMaxBytes } = this.#options.limits;
     const totals = this.#options.totals();
     const { usedBytes, limitBytes } = this.state;

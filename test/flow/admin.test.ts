@@ -2,6 +2,8 @@
  * The administration of a mirror that runs: over HTTP, and as the program's own commands use it.
  */
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import "../support/network.ts";
 import { request, type WholeResponse } from "../support/http.ts";
@@ -82,4 +84,19 @@ test("the main listener has it only with a token", async () => {
   assert.equal((await open.get("/_admin/usage")).status, 401);
   const headers = { Authorization: `Bearer ${adminToken}` };
   assert.equal((await open.get("/_admin/usage", { headers })).status, 200);
+});
+
+test("a damaged list of pins is told, put aside, and does not keep others from being added", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { config: { adminListen } });
+  json(await admin(mirror, "POST", "/pins", { pattern: "docker.io/alpine:3" }));
+  await mirror.close();
+  await writeFile(join(mirror.root, "state/pins"), '{"patterns": [');
+  await using again = await startMirror(upstream.host, { root: mirror.root, config: { adminListen } });
+  const line = await again.logged({ level: 50 });
+  assert.match(JSON.stringify(line), /state\/pins is damaged, and is state\/pins-damaged now/);
+  json(await admin(again, "POST", "/pins", { pattern: "docker.io/busybox" }));
+  assert.equal(await readFile(join(mirror.root, "state/pins-damaged"), "utf8"), '{"patterns": [');
+  const { added } = json<{ added: string[] }>(await admin(again, "GET", "/pins"));
+  assert.deepEqual(added, ["docker.io/library/busybox"]);
 });

@@ -4,11 +4,12 @@
 import assert from "node:assert/strict";
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { readdir, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 
@@ -139,6 +140,42 @@ describe("commands that end by themselves", () => {
       `entrepot: --config: ${folder.path} cannot be read: it is a folder\n` +
         `entrepot: --upstream-config-file: ${folder.path}/none cannot be read: there is no such file\n`,
     );
+  });
+
+  test("verify --store makes no storage where there is none", async () => {
+    await using folder = await createTemporaryDirectory();
+    const none = join(folder.path, "none");
+    const { exitCode, out, err } = await run(["verify", "--store", "--root", none]);
+    assert.deepEqual([exitCode, out], [2, ""]);
+    assert.equal(err, `entrepot: ${none} is no storage of entrepot: it has no file "format"\n`);
+    assert.equal((await run(["verify", "--store", "--root", folder.path])).exitCode, 2);
+    assert.deepEqual(await readdir(folder.path), []);
+  });
+
+  test("verify --store --json writes nothing else", async () => {
+    await using folder = await createTemporaryDirectory();
+    await writeFile(join(folder.path, "format"), "entrepot 1\n");
+    const { exitCode, out, err } = await run(["verify", "--store", "--root", folder.path, "--json"]);
+    assert.deepEqual([exitCode, err], [0, ""]);
+    const states = out.trimEnd().split("\n");
+    for (const line of states) assert.equal((JSON.parse(line) as { kind: string }).kind, "verify");
+  });
+
+  test("standard output that is full or closed is told in a line, or not at all", async () => {
+    const full = openSync("/dev/full", "w");
+    try {
+      const child = spawn(process.execPath, [main, "version"], { stdio: ["ignore", full, "pipe"] });
+      const stderr = child.stderr ?? assert.fail("no pipe");
+      const [err, [exitCode]] = await Promise.all([text(stderr), once(child, "close")]);
+      assert.equal(exitCode, 1);
+      assert.match(err, /^entrepot: cannot write to standard output: ENOSPC[^\n]*\n$/);
+    } finally {
+      closeSync(full);
+    }
+    const child = spawn(process.execPath, [main, "version"], { stdio: ["ignore", "pipe", "pipe"] });
+    child.stdout.destroy();
+    const [err, [exitCode]] = await Promise.all([text(child.stderr), once(child, "close")]);
+    assert.deepEqual([exitCode, err], [141, ""]);
   });
 
   test("S3 is not there yet", async () => {

@@ -32,6 +32,34 @@ test("who announces a body that is too large is answered before it has come whol
   assert.match(answer, /^HTTP\/1\.1 413 /);
 });
 
+/** Sends a request whose body never comes to its end; resolves to all of the answer. */
+async function sendHalf(address: string, onSent: () => void = () => undefined): Promise<string> {
+  const socket = connect(Number(new URL(address).port), "127.0.0.1");
+  const fields = ["Host: 127.0.0.1", "Content-Type: application/json", "Content-Length: 100"];
+  socket.write(`POST /_admin/purge HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n{`, () => onSent());
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  return answer;
+}
+
+test("a body that does not come is waited for only so long", async () => {
+  await using server = await serveAdministration(await createAdministration(), { bodyMs: 1 });
+  const answer = await sendHalf(server.address);
+  assert.match(answer, /^HTTP\/1\.1 400 .*did not come in time/s);
+  assert.match(answer, /^Connection: close\r$/m);
+});
+
+test("a body that is waited for does not keep the server from draining", async () => {
+  await using server = await serveAdministration(await createAdministration());
+  const begun = Promise.withResolvers<void>();
+  const answer = sendHalf(server.address, begun.resolve);
+  await begun.promise;
+  // Answered after what was sent before it: the body is being read by now.
+  await request(`${server.address}/_admin/usage`);
+  await server.drain(new AbortController().signal);
+  assert.match(await answer, /^HTTP\/1\.1 503 .*is stopping/s);
+});
+
 test("where the administration is not served, it says how to get it", async () => {
   await using server = await serveAdministration(undefined);
   for (const path of ["/_admin/usage", "/_admin", "/_admin/"]) {

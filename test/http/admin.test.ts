@@ -3,6 +3,9 @@ import { describe, test } from "node:test";
 import * as z from "zod";
 import { createAdminHandler } from "../../src/http/admin.ts";
 import type { Facts, Reply } from "../../src/http/reply.ts";
+import type { AdministrationOptions } from "../../src/jobs/administration.ts";
+import type { JobState } from "../../src/jobs/job.ts";
+import type { Clock } from "../../src/upstream/clock.ts";
 import {
   createAdministration,
   type FakeAdministration,
@@ -183,7 +186,19 @@ describe("requests that are refused", () => {
     ["a field twice", "GET /_admin/repositories?limit=1&limit=2", {}, 400, "REQUEST_INVALID", /twice/],
     ["a limit that is none", "GET /_admin/repositories?limit=many", {}, 400, "REQUEST_INVALID", /limit/],
     ["too many", "GET /_admin/repositories?limit=1001", {}, 400, "REQUEST_INVALID", /limit/],
-    ["a repository without namespace", "GET /_admin/tags?repository=a", {}, 400, "REQUEST_INVALID", /namespace/],
+    ["a tag without namespace", "GET /_admin/tags?repository=a:1", {}, 400, "NAME_INVALID", /no repository's name/],
+    ["a registry for a repository", "GET /_admin/tags?repository=short", {}, 400, "NAME_INVALID", /may be a registry/],
+    ["a limit in another form", "GET /_admin/repositories?limit=1e2", {}, 400, "REQUEST_INVALID", /limit/],
+    ["an empty limit", "GET /_admin/repositories?limit=", {}, 400, "REQUEST_INVALID", /limit/],
+    ["a place that is none", "GET /_admin/repositories?after=a", {}, 400, "REQUEST_INVALID", /after: .*`next`/],
+    [
+      "a tag's place that is none",
+      "GET /_admin/tags?repository=a&after=a/b",
+      {},
+      400,
+      "REQUEST_INVALID",
+      /after: .*`next`/,
+    ],
     ["a bad target", "POST /_admin/purge", { body: { target: "A:b:c" } }, 400, "NAME_INVALID", /./],
     ["no such pin", "DELETE /_admin/pins?pattern=a.io/b", {}, 404, "NOT_FOUND", /a\.io\/b/],
     [
@@ -337,6 +352,109 @@ describe("the predecessor's deletes", () => {
       reference: "3",
     });
   });
+});
+
+test("without a token a GET by a name that anybody could have made lead here is refused", async () => {
+  const fake = await createAdministration();
+  const get = (host: string, method = "GET") => {
+    const handler = createAdminHandler({
+      administration: fake.administration,
+      rules,
+      version: "1",
+      token: undefined,
+      host: "Cache.example.com",
+    });
+    return handler({ method, target: "/_admin/usage", headers: { host } }, { endpoint: "other" });
+  };
+  for (const host of ["127.0.0.1:8081", "[::1]:8081", "localhost", "cache.example.com:8081", ""]) {
+    assert.equal((await get(host)).status, 200, host);
+  }
+  for (const host of ["evil.example.com:8081", "evil.example.com", "localhost.evil.example.com", "a b"]) {
+    assert.equal((await get(host)).status, 403, host);
+    assert.equal((await get(host, "HEAD")).status, 403, host);
+  }
+  const headers = { host: "any.example.com", authorization: "Bearer t" };
+  assert.equal((await ask(fake, "GET /_admin/usage", { token: "t", headers })).status, 200);
+});
+
+test("a refusal is short, however much is wrong", async () => {
+  const fake = await createAdministration();
+  const keys = Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [`key${index}`, 1]));
+  const unknown = errorOf(await ask(fake, "POST /_admin/purge", { body: { target: "a", ...keys } }));
+  assert.equal(unknown.message.length, 500);
+  const images = Array.from({ length: 1_000 }, () => 5);
+  const wrong = errorOf(await ask(fake, "POST /_admin/jobs", { body: { kind: "warm", images } }));
+  assert.match(wrong.message, /images\.4: [^;]+; and 995 more$/);
+});
+
+test("a list of jobs has no steps, a job has them", async () => {
+  const fake = await createAdministration();
+  const { id } = fake.administration.start({ kind: "evict" });
+  await fake.jobs.idle();
+  const [listed] = JSON.parse((await ask(fake, "GET /_admin/jobs")).text).items;
+  assert.deepEqual([listed.id, "steps" in listed], [id, false]);
+  assert.equal(JSON.parse((await ask(fake, `GET /_admin/jobs/${id}`)).text).steps.length, 1);
+});
+
+test("tags are listed by a name as in a purge", async () => {
+  const fake = await createAdministration();
+  for (const name of ["alpine", "library/alpine", "docker.io/library/alpine"]) {
+    const answer = await ask(fake, `GET /_admin/tags?repository=${name}`);
+    assert.equal(JSON.parse(answer.text).items[0]?.repository, "library/alpine", name);
+  }
+});
+
+test("the document says that a token is needed where one is", async () => {
+  const fake = await createAdministration();
+  const without = JSON.parse((await ask(fake, "GET /_admin/openapi.json")).text);
+  assert.deepEqual([without.security, "securitySchemes" in without.components], [[], false]);
+  const headers = { authorization: "Bearer t" };
+  const with_ = JSON.parse((await ask(fake, "GET /_admin/openapi.json", { token: "t", headers })).text);
+  assert.deepEqual(with_.security, [{ token: [] }]);
+  const { parameters } = without.paths["/_admin/repositories"].get;
+  const limit = parameters.find(({ name }: { name: string }) => name === "limit");
+  assert.equal(limit.schema.type, "integer");
+});
+
+test("who follows a job hears of it every 20 seconds, also when nothing changes", async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const state: JobState = { id: "x", kind: "evict", dryRun: false, state: "running", startedAt: 0, steps: [] };
+  const { jobs: real } = await createAdministration();
+  const jobs: AdministrationOptions["jobs"] = {
+    start: () => assert.fail(),
+    list: () => real.list(),
+    cancel: (id) => real.cancel(id),
+    get: () => state,
+    async *follow() {
+      yield state;
+      await held;
+      yield { ...state, state: "succeeded" };
+    },
+  };
+  const { administration } = await createAdministration({ overrides: { jobs } });
+  const waits: number[] = [];
+  const clock: Clock = {
+    now: () => 0,
+    // Only the second wait ends by itself: the first is cut by the state that comes.
+    wait: (ms, signal) => {
+      waits.push(ms);
+      if (waits.length === 2) return Promise.resolve();
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("told"))));
+    },
+  };
+  const handler = createAdminHandler({ administration, rules, version: "1", token: undefined, clock });
+  const { body } = await handler(
+    { method: "GET", target: "/_admin/jobs/x/events", headers: {} },
+    { endpoint: "other" },
+  );
+  assert.ok(body !== undefined && "read" in body);
+  const states: string[] = [];
+  for await (const chunk of body.read(new AbortController().signal)) {
+    states.push(JSON.parse(Buffer.from(chunk).toString()).state);
+    if (states.length === 2) release();
+  }
+  assert.deepEqual(states, ["running", "running", "succeeded"]);
+  assert.ok(waits.every((ms) => ms === 20_000));
 });
 
 test("what is changed is in the log's line", async () => {

@@ -15,9 +15,9 @@ export interface AdminServer extends RunningServer, AsyncDisposable {
 /** Serves an administration on a free port; without one, as a listener that has none. */
 export async function serveAdministration(
   fake: FakeAdministration | undefined,
-  settings: { readonly token?: string; readonly address?: Address } = {},
+  settings: { readonly token?: string; readonly address?: Address; readonly bodyMs?: number } = {},
 ): Promise<AdminServer> {
-  const { token, address = { host: "127.0.0.1", port: 0 } } = settings;
+  const { token, address = { host: "127.0.0.1", port: 0 }, bodyMs } = settings;
   let lines = "";
   const destination = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -41,6 +41,7 @@ export async function serveAdministration(
     probes: { admin: true, metrics, health },
     log,
     metrics,
+    ...(bodyMs !== undefined && { bodyMs }),
   });
   return { ...server, metrics, log: () => lines, [Symbol.asyncDispose]: () => server.drain(AbortSignal.abort()) };
 }

@@ -5,6 +5,7 @@ import type { Holding, LedgerChange } from "../../src/registry/ledger/ledger.ts"
 import type { Reservation, Space } from "../../src/registry/space.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Tag } from "../../src/oci/reference.ts";
+import { never } from "./event-loop.ts";
 import type { Key, ObjectStore } from "../../src/store/object-store.ts";
 
 /** Books of a store without limits, which keep what they were told. */
@@ -31,10 +32,8 @@ export function createBooks(): SimpleBooks {
   };
   return {
     changes,
-    admit: async (_namespace, change, _sizeBytes, reservation) => {
-      note(change);
-      reservation?.release();
-    },
+    admit: async (_namespace, change) => note(change),
+    reserve: (namespace, sizeBytes) => endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
     note: async (change) => note(change),
     holding: async (id, digest): Promise<Holding> => {
       const repository = JSON.stringify(id);

@@ -19,7 +19,10 @@ export function addContentCommands(context: CommandContext): Command[] {
     "list what is cached: the registries, or a registry's repositories, or a repository's tags",
   )
     .usage("[options] [NAMESPACE[/REPOSITORY]]")
-    .addHelpText("after", "\nExamples:\n  entrepot ls\n  entrepot ls docker.io\n  entrepot ls docker.io/library/alpine\n  entrepot ls alpine")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  entrepot ls\n  entrepot ls docker.io\n  entrepot ls docker.io/library/alpine\n  entrepot ls alpine",
+    )
     .action((name: string | undefined) =>
       withClient(context, list, async (client) => {
         const { json = false } = list.opts<AdminFlags>();

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { ValueError } from "../../config/config-error.ts";
+import { ConfigError, ValueError } from "../../config/config-error.ts";
 import { options as settings } from "../../config/options.ts";
 import { parseRate } from "../../config/size.ts";
 import type { JobRequest } from "../../jobs/administration.ts";
@@ -7,17 +7,23 @@ import type { JobState } from "../../jobs/job.ts";
 import { formatImageReference, ImageListError, parseImageList } from "../../oci/image-reference.ts";
 import { loadConfiguration, toFlag } from "../configuration.ts";
 import { type JobHost, runInStore } from "../job-host.ts";
-import { formatAgo, formatMs } from "../quantities.ts";
+import { formatAgo, formatCount, formatMs } from "../quantities.ts";
 import { describeEnd, exitCodeOf, followJob } from "../run-job.ts";
 import { explain } from "../serve.ts";
 import { formatTable } from "../table.ts";
 import { CommandFailure, exitCodes, type Terminal } from "../terminal.ts";
 import { addAdminCommand, type AdminFlags, type CommandContext, connect, withClient, writeJson } from "./command.ts";
 
+type ListedJob = Omit<JobState, "steps">;
+
 interface JobFlags extends AdminFlags {
   readonly dryRun?: boolean;
   readonly store?: boolean;
 }
+
+/** The settings that working on the storage itself depends on, and those that pulling does besides. */
+const storeSettings = ["logLevel", "logFormat"];
+const pullSettings = ["upstreamConfigFile", "upstreamCredentials", "maxSize", "minFree", "maxObjectSize"];
 
 /** Adds the commands that run jobs and look at them: `evict`, `verify`, `warm`, `jobs`. */
 export function addJobCommands(context: CommandContext): Command[] {
@@ -32,7 +38,12 @@ function addEvict(context: CommandContext): Command {
 }
 
 function addVerify(context: CommandContext): Command {
-  const verify = addAdminCommand(context, "verify", "check all that is cached; exit code 1 where something is wrong")
+  const verify = addAdminCommand(
+    context,
+    "verify",
+    "check all that is cached; exit code 1 where something is wrong",
+    storeSettings,
+  )
     .option("--repair", "put right what is found: damaged content is put aside, and fetched again on its next use")
     .option("-n, --dry-run", "change nothing, also with --repair")
     .option("--rate <rate>", "how fast it reads, such as 50MiB/s [default: the configuration's]", readRate);
@@ -44,7 +55,10 @@ function addVerify(context: CommandContext): Command {
 }
 
 function addWarm(context: CommandContext): Command {
-  const warm = addAdminCommand(context, "warm <image...>", "pull images into the cache; what is there is skipped")
+  const warm = addAdminCommand(context, "warm <image...>", "pull images into the cache; what is there is skipped", [
+    ...pullSettings,
+    ...storeSettings,
+  ])
     .usage("[options] FILE|IMAGE...")
     .option(
       "--platform <os/arch>",
@@ -76,7 +90,7 @@ function addJobs(context: CommandContext): Command {
         const { json = false, cancel = false } = jobs.opts<AdminFlags & { cancel?: boolean }>();
         if (id === undefined) {
           if (cancel) throw new CommandFailure("--cancel needs a job's id", { exitCode: exitCodes.usage });
-          const answer = await client.get<{ readonly items: readonly JobState[] }>("/jobs");
+          const answer = await client.get<{ readonly items: readonly ListedJob[] }>("/jobs");
           if (json) writeJson(terminal, answer);
           else terminal.out(await formatJobs(answer.items, Date.now()));
           return exitCodes.ok;
@@ -99,18 +113,19 @@ function addStoreFlags(command: Command): Command {
 /** Starts a job, shows it, and makes its end the command's. */
 async function runJob(context: CommandContext, command: Command, request: JobRequest): Promise<void> {
   const { terminal, person, finish } = context;
-  const { json = false, store = false, server } = command.opts<JobFlags>();
-  if (store && server !== undefined) {
-    throw new CommandFailure("either --store or --server", { exitCode: exitCodes.usage });
-  }
-  const host = store ? await openStore(context, command) : await connect(context, command);
+  const { json = false, store = false } = command.opts<JobFlags>();
+  refuseIdleFlags(command, store);
+  const host = store ? await openStore(context, command, request.kind) : await connect(context, command);
   try {
     const { id } = await host.start(request);
     const followed = await followJob(host, id, { terminal, person, json, onInterrupt: "cancel" });
     const { job } = followed;
     if (job !== undefined && !json) terminal.out(describeEnd(job));
     const problems = job === undefined ? 0 : await countLeft(job);
-    if (problems > 0 && !json) terminal.out(`${problems} things are wrong; --repair puts them right\n`);
+    if (problems > 0 && !json) {
+      const hint = job?.dryRun === true ? "--repair puts them right" : "could not be put right";
+      terminal.out(`${formatCount(problems, "thing")} ${problems === 1 ? "is" : "are"} wrong; ${hint}\n`);
+    }
     const code = exitCodeOf(followed);
     finish(code === exitCodes.ok && problems > 0 ? exitCodes.failed : code);
   } finally {
@@ -118,18 +133,39 @@ async function runJob(context: CommandContext, command: Command, request: JobReq
   }
 }
 
-/** How much a scrub found wrong and left as it is. */
-async function countLeft(job: JobState): Promise<number> {
-  if (job.kind !== "verify" || !job.dryRun) return 0;
-  const { countProblems } = await import("../../jobs/verify.ts");
-  return countProblems(job);
+/** Refuses flags that were given and would do nothing. */
+function refuseIdleFlags(command: Command, store: boolean): void {
+  const idle = store ? { server: "--server", adminTokenFile: "--admin-token-file" } : { root: "--root" };
+  for (const [name, flag] of Object.entries(idle)) {
+    if (command.getOptionValueSourceWithGlobals(name) !== "cli") continue;
+    const message = store ? `either --store or ${flag}` : `${flag} is only for --store`;
+    throw new CommandFailure(message, { exitCode: exitCodes.usage });
+  }
 }
 
-async function openStore(context: CommandContext, command: Command): Promise<JobHost> {
+/** How much a scrub found wrong and left as it is. */
+async function countLeft(job: JobState): Promise<number> {
+  if (job.kind !== "verify") return 0;
+  const { problemsOf } = await import("../../jobs/verify.ts");
+  const problems = problemsOf(job);
+  if (job.dryRun) return sum(problems.values());
+  const quarantined = sum(job.steps.map(({ counts }) => counts["quarantined"] ?? 0));
+  return (problems.get("failed") ?? 0) + Math.max(0, (problems.get("damaged") ?? 0) - quarantined);
+}
+
+function sum(numbers: Iterable<number>): number {
+  let total = 0;
+  for (const number of numbers) total += number;
+  return total;
+}
+
+async function openStore(context: CommandContext, command: Command, kind: JobRequest["kind"]): Promise<JobHost> {
   const config = await loadConfiguration(command, context.terminal);
   try {
-    return runInStore(await context.openStore(config));
+    // A storage that is not there is no sound one.
+    return runInStore(await context.openStore(config, kind === "verify"));
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw new CommandFailure(explain(error), { cause: error });
   }
 }
@@ -154,7 +190,7 @@ function readImages(terminal: Terminal, word: string): readonly string[] {
   }
 }
 
-async function formatJobs(jobs: readonly JobState[], now: number): Promise<string> {
+async function formatJobs(jobs: readonly ListedJob[], now: number): Promise<string> {
   if (jobs.length === 0) return "no job ran since the mirror started\n";
   return formatTable(
     [

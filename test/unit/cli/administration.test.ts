@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { Writable } from "node:stream";
 import { describe, test } from "node:test";
 import { createBars, createLines } from "../../../src/cli/progress.ts";
@@ -7,6 +10,7 @@ import type { Person } from "../../../src/cli/terminal.ts";
 import type { JobState, Step } from "../../../src/jobs/job.ts";
 import { serveAdministration } from "../../support/admin-server.ts";
 import { createAdministration, type FakeAdministration, manifestDigest } from "../../support/administration.ts";
+import { createBarrier } from "../../support/barrier.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
 interface Outcome {
@@ -110,8 +114,8 @@ describe("ls and du", () => {
   test("a list of several parts is read whole", async () => {
     const { options } = await createAdministration();
     const item = { namespace: "docker.io", repository: "a", tags: 1, bytes: 1, usedAt: 1 } as never;
-    const repositories = async ({ after = "0" }) => {
-      return { items: [item], next: after === "2" ? undefined : String(Number(after) + 1) };
+    const repositories = async ({ after = "docker.io/a" }) => {
+      return { items: [item], next: after === "docker.io/aaa" ? undefined : `${after}a` };
     };
     const fake = await createAdministration({ overrides: { ledger: { ...options.ledger, repositories } } });
     assert.equal(JSON.parse((await runAgainst(fake, ["ls", "docker.io", "--json"])).out).items.length, 3);
@@ -183,7 +187,7 @@ test("pin lists and adds, unpin takes away", async () => {
   const { out } = await runAgainst(fake, ["unpin", "a.io/b", "quay.io/team/**", "--json"]);
   assert.deepEqual(JSON.parse(out).added, ["a.io/c"]);
   const { exitCode, err } = await runAgainst(fake, ["pin", "alpine"]);
-  assert.deepEqual([exitCode, err], [1, "entrepot: the pin: a pattern begins with a registry's name\n"]);
+  assert.deepEqual([exitCode, err], [2, "entrepot: alpine: the pin: a pattern begins with a registry's name\n"]);
 });
 
 const work: Step["run"] = async (progress) => {
@@ -193,7 +197,112 @@ const work: Step["run"] = async (progress) => {
   progress.count("bytes freed", 2048);
 };
 
+describe("several words", () => {
+  const done = /^docker\.io\/library\/alpine:3: .* freed\n$/;
+
+  test("each is purged and told, also after one that is refused", async () => {
+    const fake = await createAdministration();
+    const outcome = await runAgainst(fake, ["purge", "--yes", "A:b:c", "busybox:1", "alpine:3"]);
+    assert.equal(outcome.exitCode, 1);
+    assert.match(outcome.out, done);
+    assert.match(outcome.err, /^entrepot: A:b:c: .*\nentrepot: busybox:1: nothing of .*busybox:1 is cached\n$/);
+    const json = await runAgainst(await createAdministration(), ["purge", "--yes", "--json", "alpine:3", "busybox:1"]);
+    assert.equal(json.exitCode, 1);
+    assert.deepEqual(
+      JSON.parse(json.out).map(({ target }: { target: string }) => target),
+      ["docker.io/library/alpine:3"],
+    );
+    assert.equal((await runAgainst(fake, ["purge", "--yes", "A:b:c"])).exitCode, 2);
+  });
+
+  test("what could not be planned is not asked for", async () => {
+    const questions: string[] = [];
+    const ask = async (question: string): Promise<string> => {
+      questions.push(question);
+      return "y";
+    };
+    const fake = await createAdministration();
+    const outcome = await runAgainst(fake, ["purge", "busybox:1", "alpine:3"], { person: { ask } });
+    assert.deepEqual([outcome.exitCode, questions.length], [1, 1]);
+    assert.ok(fake.removed.length > 0);
+    assert.equal((await runAgainst(fake, ["purge", "busybox:1"], { person: { ask } })).exitCode, 1);
+    assert.equal(questions.length, 1);
+  });
+
+  test("Ctrl-C at the question is 130, Ctrl-D a no", async () => {
+    for (const [answer, exitCode] of [
+      [undefined, 130],
+      ["", 1],
+    ] as const) {
+      const outcome = await runAgainst(await createAdministration(), ["purge", "alpine:3"], {
+        person: { ask: async () => answer },
+      });
+      assert.deepEqual([outcome.exitCode, outcome.err], [exitCode, "entrepot: nothing was removed\n"]);
+    }
+  });
+
+  test("pins are added and taken away one by one", async () => {
+    const fake = await createAdministration();
+    const added = await runAgainst(fake, ["pin", "bad", "a.io/b"]);
+    assert.equal(added.exitCode, 1);
+    assert.match(added.err, /^entrepot: bad: the pin: /);
+    assert.match(added.out, /^a\.io\/b +added$/m);
+    const removed = await runAgainst(fake, ["unpin", "a.io/none", "a.io/b", "--json"]);
+    assert.equal(removed.exitCode, 1);
+    assert.match(removed.err, /^entrepot: a\.io\/none: there is no pin/);
+    assert.deepEqual(JSON.parse(removed.out).added, ["quay.io/team/**"]);
+  });
+});
+
+test("ls reads names as purge does, and takes no tag", async () => {
+  const fake = await createAdministration();
+  for (const name of ["alpine", "library/alpine"]) {
+    assert.match((await runAgainst(fake, ["ls", name])).out, /^TAG /, name);
+  }
+  for (const name of ["alpine:3", "docker.io/alpine:3", `alpine@${manifestDigest}`]) {
+    const { exitCode, err } = await runAgainst(fake, ["ls", name]);
+    assert.equal(exitCode, 2);
+    assert.match(err, /ls takes no tag/);
+  }
+});
+
+describe("flags that would do nothing", () => {
+  for (const args of [
+    ["verify", "--root", "/a"],
+    ["verify", "--store", "--server", "http://a"],
+    ["warm", "alpine", "--store", "--admin-token-file", "/token"],
+  ]) {
+    test(`${args.join(" ")} is refused`, async () => {
+      const { exitCode, err } = await run(args);
+      assert.equal(exitCode, 2);
+      assert.match(err, /--store/);
+    });
+  }
+
+  test("help shows only those that mean something", async () => {
+    const { out } = await run(["help", "ls"]);
+    assert.match(out, /--admin-token-file/);
+    assert.doesNotMatch(out, /--max-size|--log-level|--root/);
+    const warm = await run(["help", "warm"]);
+    assert.match(warm.out, /--max-size/);
+    assert.doesNotMatch(warm.out, /--check-cache-digest/);
+  });
+});
+
 describe("jobs", () => {
+  test("one that runs already is named", async () => {
+    const barrier = createBarrier();
+    const fake = await createAdministration({ step: () => barrier.wait() });
+    const { id } = fake.administration.start({ kind: "evict" });
+    const { exitCode, err } = await runAgainst(fake, ["evict"]);
+    barrier.release();
+    await fake.jobs.idle();
+    assert.deepEqual(
+      [exitCode, err],
+      [1, `entrepot: a job of this kind runs already: \`entrepot jobs ${id}\` shows it\n`],
+    );
+  });
+
   test("are followed to their end, in lines", async () => {
     const fake = await createAdministration({ step: work });
     const { exitCode, out } = await runAgainst(fake, ["evict", "--dry-run"]);
@@ -233,7 +342,20 @@ describe("jobs", () => {
     const found = await runAgainst(await createAdministration({ step }), ["verify", "--rate", "1MiB/s"]);
     assert.equal(found.exitCode, 1);
     assert.match(found.out, /3 things are wrong; --repair/);
-    assert.equal((await runAgainst(await createAdministration({ step }), ["verify", "--repair"])).exitCode, 0);
+    // Nothing was put aside, so it is still there.
+    const left = await runAgainst(await createAdministration({ step }), ["verify", "--repair"]);
+    assert.equal(left.exitCode, 1);
+    assert.match(left.out, /^3 things are wrong; could not be put right$/m);
+    const failing: Step["run"] = async (progress) => progress.count("failed");
+    assert.equal((await runAgainst(await createAdministration({ step: failing }), ["verify", "--repair"])).exitCode, 1);
+    const repairing: Step["run"] = async (progress) => {
+      progress.count("damaged", 3);
+      progress.count("quarantined", 3);
+    };
+    assert.equal(
+      (await runAgainst(await createAdministration({ step: repairing }), ["verify", "--repair"])).exitCode,
+      0,
+    );
   });
 
   test("Ctrl-C cancels, and waits for the end", async () => {
@@ -311,6 +433,22 @@ describe("jobs", () => {
   });
 });
 
+test("steps that run side by side have a bar each; one that fails says why", () => {
+  const screen = createScreen();
+  const bars = createBars(screen);
+  const step = { name: "a", title: "Pull a", state: "running", counts: {} } as const;
+  const other = { ...step, name: "b", title: "Pull b" };
+  const job: JobState = { id: "x", kind: "warm", dryRun: false, state: "running", startedAt: 0, steps: [step, other] };
+  try {
+    bars.show(job);
+    assert.match(screen.text(), /Pull a.*\n.*Pull b/);
+    bars.show({ ...job, steps: [{ ...step, state: "failed", durationMs: 5, error: "it is gone" }, other] });
+  } finally {
+    bars.stop();
+  }
+  assert.match(screen.text(), /Pull a: failed in 5 ms: it is gone\n.*Pull b/s);
+});
+
 test("a bar shows how far a step is, and goes when it has ended", () => {
   const screen = createScreen();
   const bars = createBars(screen);
@@ -368,7 +506,7 @@ describe("--store", () => {
     let closed = 0;
     const fake = await createAdministration();
     const { exitCode } = await run(["warm", "--store", "UPPER"], { store: { fake, onClose: () => closed++ } });
-    assert.deepEqual([exitCode, closed], [1, 1]);
+    assert.deepEqual([exitCode, closed], [2, 1]);
   });
 });
 
@@ -383,9 +521,12 @@ describe("the server", () => {
     assert.deepEqual([exitCode, err], [0, ""]);
     const without = await run(["ls", "--server", `unix:${path}`]);
     assert.equal(without.exitCode, 1);
-    assert.match(without.err, /needs its token: .*--token-file/);
+    assert.match(without.err, /needs its token: .*--admin-token-file/);
     const tokenFile = { files: { "/token": `${token}\n` } };
-    assert.equal((await run(["ls", "--server", `unix:${path}`, "--token-file", "/token"], tokenFile)).exitCode, 0);
+    assert.equal(
+      (await run(["ls", "--server", `unix:${path}`, "--admin-token-file", "/token"], tokenFile)).exitCode,
+      0,
+    );
   });
 
   test("that is not known, not there, or no mirror's", async () => {
@@ -395,7 +536,7 @@ describe("the server", () => {
     const absent = await run(["du", "--server", "unix:/none/admin.sock"]);
     assert.equal(absent.exitCode, 1);
     assert.match(absent.err, /^entrepot: no mirror answers at unix:\/none\/admin\.sock \(ENOENT\): .*admin_listen/);
-    for (const server of ["127.0.0.1:1", "ftp://a", "unix:", "http://user:secret@a"]) {
+    for (const server of ["127.0.0.1:1", "ftp://a", "unix:", "http://user:secret@a", "http://a/b", "http://a?b=1"]) {
       const { exitCode, err } = await run(["ls", "--server", server]);
       assert.equal(exitCode, 2, server);
       assert.ok(!err.includes("secret"));
@@ -406,8 +547,40 @@ describe("the server", () => {
     assert.match(err, /not served here; admin_listen/);
   });
 
+  test("that is something else, or stops in the middle, is told without a stack", async () => {
+    const bodies: Readonly<Record<string, string>> = { "/html": "<html>", "/other": '{"items": 5}' };
+    for (const [name, expected] of [
+      ["/html", /answers, but not as the administration of a mirror does/],
+      ["/other", /answers, but not as the administration of a mirror does/],
+      ["/cut", /the connection to .* broke/],
+    ] as const) {
+      const foreign = createServer((_, response) => {
+        response.writeHead(200, {
+          "Content-Type": "application/json",
+          ...(name === "/cut" && { "Content-Length": 9 }),
+        });
+        if (name === "/cut") response.write("{", () => response.destroy());
+        else response.end(bodies[name]);
+      }).listen(0, "127.0.0.1");
+      await once(foreign, "listening");
+      const { port } = foreign.address() as AddressInfo;
+      const { exitCode, err } = await run(["ls", "--server", `http://127.0.0.1:${port}`]);
+      foreign.close();
+      assert.equal(exitCode, 1);
+      assert.match(err, expected);
+      assert.equal(err.split("\n").length, 2);
+    }
+  });
+
+  test("a token's file that holds none", async () => {
+    const files = { "/short": "abc" };
+    const { exitCode, err } = await run(["ls", "--server", "http://a", "--admin-token-file", "/short"], { files });
+    assert.equal(exitCode, 2);
+    assert.match(err, /^entrepot: the token's file \/short holds no token: it must be at least 16/);
+  });
+
   test("a token's file that is not there", async () => {
-    const { exitCode, err } = await run(["ls", "--server", "http://a", "--token-file", "/none"]);
+    const { exitCode, err } = await run(["ls", "--server", "http://a", "--admin-token-file", "/none"]);
     assert.deepEqual([exitCode, err], [2, "entrepot: the token's file /none cannot be read (ENOENT)\n"]);
   });
 });

@@ -92,23 +92,6 @@ describe("purge", () => {
     assert.equal(report.contentsInUse, 1);
   });
 
-  test("content that was linked again meanwhile stays", async () => {
-    for (const holding of [
-      { usedAt: 5, tags: [], otherHolders: 0 },
-      { usedAt: undefined, tags: [], otherHolders: 1 },
-    ]) {
-      const { options } = await createAdministration();
-      const ledger = { ...options.ledger, holding: async () => holding };
-      const { administration, removed } = await createAdministration({ overrides: { ledger } });
-      const report = await administration.purge(administration.target("alpine"), { dryRun: false });
-      assert.equal(report.contentsInUse, 2);
-      assert.deepEqual(
-        removed.filter((line) => line.startsWith("blob")),
-        [],
-      );
-    }
-  });
-
   test("what is not cached cannot be removed, nor tried", async () => {
     const { administration } = await createAdministration();
     for (const dryRun of [true, false]) {

@@ -11,8 +11,10 @@ import {
   type Totals,
 } from "../../../src/registry/ledger/ledger.ts";
 import type { Query } from "../../../src/registry/ledger/messages.ts";
-import { Space, type Volume } from "../../../src/registry/space.ts";
+import { type Reservation, Space, type Volume } from "../../../src/registry/space.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
+import { endlessSpace } from "../../support/books.ts";
+import { never } from "../../support/event-loop.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
 
 /** What everything that is stored is counted in. */
@@ -123,6 +125,8 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
   const tell = (...changes: LedgerChange[]): void => void database.apply(changes);
   const content = new Content(store, {
     admit: async (_namespace, change) => tell(change),
+    reserve: async (namespace, sizeBytes) =>
+      endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
     note: async (change) => tell(change),
     holding,
     isHeld: async (digest) =>

@@ -11,6 +11,9 @@ const a = repository("docker.io/library/a");
 const b = repository("docker.io/library/b");
 const quay = repository("quay.io/team/app");
 
+/** After a run that could not make enough room, the next one is that much later. */
+const shortMs = 5_000;
+
 /** `count` blobs of two blocks, used at 1, 2, 3 … */
 async function addBlobs(world: EvictWorld, count: number, id = a): Promise<string[]> {
   const names = Array.from({ length: count }, (_, index) => `${id.repository} ${index + 1}`);
@@ -93,18 +96,16 @@ test("content that several repositories hold goes with the last link", async () 
   assert.equal(usedBlocks(world), 0);
 });
 
-/** After having found no room, nobody looks for some again before this time. */
-const retryMs = 5_000;
-
 test("what was used within the grace stays, and it is said that there is no room", async () => {
   const world = createEvictWorld(8, 60_000);
   const { now } = world;
   await world.add(a, "old", { at: now - 60_001 });
   for (const name of ["young", "younger"]) await world.add(a, name, { at: now - 60_000, blocks: 4 });
   assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), false);
+  world.now += shortMs;
   assert.deepEqual(await world.left(a, ["old", "young", "younger"]), ["young", "younger"]);
   assert.deepEqual(world.shortages, [{ namespace: undefined, missingBytes: 6 * block, pinnedBytes: 0, kept: [] }]);
-  world.now += retryMs;
+  world.now += shortMs;
   assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), true);
 });
 
@@ -136,6 +137,7 @@ test("however many are being read, what is not goes", async () => {
   world.limitBlocks = 290;
   world.now++;
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
+  world.now += shortMs;
   assert.deepEqual(await world.left(a, names), busy);
   assert.equal(world.shortages.length, 1);
 });
@@ -148,6 +150,7 @@ test("busy content that nobody holds is left alone, and keeps nobody waiting", a
     world.filling.add(named(name));
   }
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
+  world.now += shortMs;
   assert.deepEqual(world.deleted, []);
 });
 
@@ -194,7 +197,7 @@ test("pins stay with all that they reach; where they alone are too much, that is
   ]);
   world.pins = [];
   assert.equal(await world.evictor.makeRoom(b.namespace, block, never()), false, "not at once after a failure");
-  world.now += retryMs;
+  world.now += shortMs;
   assert.equal(await world.evictor.makeRoom(b.namespace, block, never()), true);
   assert.equal(usedBlocks(world), 0);
 });
@@ -229,6 +232,7 @@ test("a namespace's own limit concerns what it holds, and the store's limit all"
   assert.deepEqual(await world.left(a, older), older);
   assert.deepEqual(await world.left(quay, ["first", "second"]), []);
   assert.equal(await world.evictor.makeRoom(quay.namespace, 5 * block, never()), false);
+  world.now += shortMs;
   assert.deepEqual(
     world.shortages.map(({ namespace }) => namespace),
     [quay.namespace],
@@ -243,13 +247,15 @@ test("while it is not known what lies in the store, nothing goes, however full t
   world.retention = () => ({ idleMs: 1, keeps: false });
   world.doubt();
   assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), false);
+  world.now += shortMs;
   await world.evictor.tidy();
   assert.deepEqual(await world.left(a, names), names);
   world.believe();
-  world.now += retryMs;
+  world.now += shortMs;
   // It stops as soon as that is so.
   world.onDelete = async () => world.doubt();
   assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), false);
+  world.now += shortMs;
   assert.deepEqual(await world.left(a, names), names.slice(1));
   assert.deepEqual(world.shortages, []);
 });
@@ -322,6 +328,7 @@ test("closing stops after the object that is being removed; then nothing starts 
   assert.equal(await running, false);
   assert.deepEqual(await world.left(a, names), names.slice(1));
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
+  world.now += shortMs;
   await world.evictor.tidy();
   world.evictor.relieve();
   assert.deepEqual(await world.left(a, names), names.slice(1));
@@ -346,16 +353,18 @@ test("a ledger or a store that fails is told, and the next run does what is to b
   const error = new Error("the disk is gone");
   world.onDelete = () => Promise.reject(error);
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
+  world.now += shortMs;
   world.onDelete = async () => undefined;
-  world.now += retryMs;
+  world.now += shortMs;
   world.onCandidates = () => {
     world.onCandidates = () => undefined;
     throw error;
   };
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
+  world.now += shortMs;
   assert.deepEqual(world.failures, [error, error]);
   assert.deepEqual(await world.left(a, names), names);
-  world.now += retryMs;
+  world.now += shortMs;
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), true);
   assert.deepEqual(await world.left(a, names), names.slice(3));
 });

@@ -101,6 +101,7 @@ test("a fill that commits while the scrub runs, and has no link yet, is no orpha
 test("an orphan that somebody reads stays; who read it was not disturbed, and the next scrub removes it", async () => {
   await using world = await openWorld();
   await commit(world);
+  await world.content.removeLink(id, digest);
   const reader = await world.content.openBlob(digest);
   assert.deepEqual(countsOf(await world.scrub(true), "orphans"), { examined: 5, "in use": 1 });
   await reader?.close();

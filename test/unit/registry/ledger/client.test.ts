@@ -1,48 +1,19 @@
 import assert from "node:assert/strict";
-import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Worker } from "node:worker_threads";
 import { formatPlace, type Place } from "../../../../src/registry/layout.ts";
-import { type LedgerOptions, openLedger } from "../../../../src/registry/ledger/client.ts";
-import type { Ledger, LedgerChange, Totals } from "../../../../src/registry/ledger/ledger.ts";
+import { type LedgerChange, LedgerNotReady, type Totals } from "../../../../src/registry/ledger/ledger.ts";
 import type { LedgerRequest } from "../../../../src/registry/ledger/messages.ts";
 import { holdEventLoop, until } from "../../../support/event-loop.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../../../support/temporary.ts";
 import { digest, repository, tag } from "./ledger-model.ts";
+import { openIn as open } from "./opened-ledger.ts";
 
 const id = repository("docker.io/library/alpine");
 const link = (number: number): LedgerChange => ({ kind: "link", id, digest: digest(number), at: 1 });
 const everything = { usedBefore: Infinity, pins: [], limit: 100 };
-
-/** A ledger with what it says to its observer. */
-interface Opened extends AsyncDisposable {
-  readonly ledger: Ledger;
-  readonly said: string[];
-  /** Resolves when the store has been read `times` times, or did not need to be. */
-  known(): Promise<void>;
-}
-
-function open(folder: TemporaryDirectory, options: Partial<LedgerOptions> = {}): Opened {
-  const said: string[] = [];
-  const ledger = openLedger({
-    path: join(folder.path, "ledger.sqlite"),
-    root: folder.path,
-    now: () => 1_000,
-    observer: {
-      rebuilding: (reason) => said.push(reason),
-      rebuilt: ({ objects }) => said.push(`rebuilt ${objects}`),
-      failed: (error) => said.push(`failed: ${error.message}`),
-    },
-    ...options,
-  });
-  return {
-    ledger,
-    said,
-    known: () => until(() => ledger.totals !== undefined),
-    [Symbol.asyncDispose]: () => ledger.close(),
-  };
-}
 
 async function store(folder: TemporaryDirectory, place: Place, bytes: string): Promise<void> {
   const path = join(folder.path, formatPlace(place));
@@ -153,6 +124,7 @@ test("a question sees all that was told and used before it", async () => {
   let now = 5_000;
   await using opened = open(folder, { now: () => now });
   const { ledger } = opened;
+  await opened.known();
   const told = [ledger.tell(link(1)), ledger.tell(link(2))];
   ledger.use(id, digest(1));
   ledger.use(id, digest(2));
@@ -286,4 +258,104 @@ test("after closing nothing is told or asked, and closing twice is fine", async 
   ledger.use(id, digest(1));
   await assert.rejects(ledger.namespaces(), /not available/);
   await assert.rejects(ledger.rebuild(), /not available/);
+});
+
+test("while it is built, nobody is told what might be removed", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  await using opened = open(folder);
+  const early = [
+    opened.ledger.candidates(everything),
+    opened.ledger.purgePlan({ kind: "namespace", namespace: id.namespace }),
+  ];
+  for (const each of early) {
+    await assert.rejects(each, (error: unknown) => error instanceof LedgerNotReady && /try again/.test(error.message));
+  }
+  await opened.known();
+  assert.deepEqual(await opened.ledger.candidates(everything), []);
+});
+
+test("what cannot be looked up is counted, and all else is known", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  await store(folder, { kind: "content", digest: digest(1) }, "x");
+  await store(folder, { kind: "content", digest: digest(2) }, "x");
+  const loop = join(folder.path, formatPlace({ kind: "content", digest: digest(2) }));
+  await rm(loop);
+  await symlink(loop, loop);
+  await using opened = open(folder);
+  await until(() => opened.said.length === 2);
+  assert.deepEqual(opened.said, ["absent", "rebuilt 1, not 1"]);
+  assert.equal(opened.ledger.totals?.bytes, 4096);
+});
+
+test("a rebuild that cannot be done rejects, and is done when it can be", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  await using opened = open(folder, { retryMs: 5 });
+  await opened.known();
+  const blobs = join(folder.path, "blobs");
+  await symlink(blobs, blobs);
+  await assert.rejects(opened.ledger.rebuild(), /blobs could not be listed/);
+  await rm(blobs);
+  await opened.known();
+});
+
+test("a use that fails costs nothing else", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  await using opened = open(folder);
+  await opened.known();
+  await until(() => opened.said.length === 2);
+  opened.ledger.use(id, undefined as never);
+  await opened.ledger.tell(link(1));
+  await opened.ledger.holding(id, digest(1));
+  assert.equal(opened.ledger.totals?.bytes, 4096);
+  assert.match(opened.said.slice(2).join(), /^failed: /);
+});
+
+test("what was told last of an object counts, also after a rebuild and with another thread", async () => {
+  using _loop = holdEventLoop();
+  await using folder = await createTemporaryDirectory();
+  const workers: Worker[] = [];
+  const note = (worker: Worker): number => workers.push(worker);
+  process.on("worker", note);
+  try {
+    await using opened = open(folder, { retryMs: 0 });
+    const { ledger } = opened;
+    await opened.known();
+    // The writes failed; the files have the tag as it was.
+    const record = JSON.stringify({ digest: digest(1), mediaType: "", size: 1, checkedAt: 1 });
+    await store(folder, { kind: "tag", id, tag: tag("lts") }, record);
+    const tagged = (number: number): LedgerChange => ({
+      kind: "tag",
+      id,
+      tag: tag("lts"),
+      digest: digest(number),
+      at: 1,
+    });
+    const correct = (): Promise<void>[] => [
+      ledger.tell(link(2)),
+      ledger.tell(tagged(2)),
+      ledger.tell({ kind: "link-removed", id, digest: digest(2) }),
+      ledger.tell(tagged(1)),
+    ];
+    const check = async (): Promise<void> => {
+      assert.deepEqual((await ledger.holding(id, digest(1))).tags, ["lts"]);
+      assert.deepEqual(await ledger.holding(id, digest(2)), { usedAt: undefined, tags: [], otherHolders: 0 });
+      assert.equal(ledger.totals?.bytes, 4096);
+    };
+    await Promise.all(correct());
+    await ledger.rebuild();
+    await check();
+    const ended = workers[0]?.terminate();
+    const told = correct();
+    await ended;
+    await Promise.all(told);
+    await opened.known();
+    await check();
+    assert.equal(workers.length, 2);
+  } finally {
+    process.off("worker", note);
+  }
 });

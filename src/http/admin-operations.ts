@@ -1,12 +1,11 @@
 import type * as z from "zod";
 import type { Administration } from "../jobs/administration.ts";
 import type { JobState } from "../jobs/job.ts";
-import { readNamespace } from "../jobs/purge-target.ts";
-import { parseDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { parseRepository, parseTag } from "../oci/reference.ts";
 import type { RepositoryId } from "../registry/layout.ts";
 import type { Clock } from "../upstream/clock.ts";
+import { followJob } from "./admin-events.ts";
+import { checkPlace, readRepositoryPlace, readTagPlace } from "./admin-reading.ts";
 import {
   jobRequest,
   jobSchema,
@@ -22,13 +21,7 @@ import {
   tagsSchema,
   usageSchema,
 } from "./admin-schema.ts";
-import { type BodyStream, type Facts, jsonReply, type Reply } from "./reply.ts";
-
-/** Who follows a job hears of it at least so often. */
-const quietMs = 20_000;
-/** Of a request that is refused it is told so many things, in so many characters. */
-const issuesTold = 5;
-const longestTold = 500;
+import { type Facts, jsonReply, type Reply } from "./reply.ts";
 
 /** What an operation answers where it succeeds. */
 export interface AdminAnswer {
@@ -141,7 +134,7 @@ export function createOperations(administration: Administration, clock: Clock): 
       query: tagsQuery,
       answer: json(tagsSchema, "A part of the list."),
       run: async ({ query: { namespace, repository, ...part } }) => {
-        checkPlace(part.after, (text) => (text.includes(":") ? parseDigest(text) : parseTag(text)));
+        checkPlace(part.after, readTagPlace);
         const id = namespace === undefined ? readName(administration, repository) : { namespace, repository };
         return answerJson(await administration.tags({ ...id, ...part }));
       },
@@ -261,7 +254,7 @@ function describeJobs(administration: Administration, clock: Clock): readonly Ad
         return {
           status: 200,
           headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
-          body: follow(administration, parameter, clock),
+          body: followJob(administration, parameter, clock),
         };
       },
     }),
@@ -272,68 +265,9 @@ function withoutSteps({ steps: _steps, ...head }: JobState): Omit<JobState, "ste
   return head;
 }
 
-/** Where nothing changes the last state comes again, so that nobody on the way takes the connection for dead. */
-function follow(administration: Administration, id: string, clock: Clock): BodyStream {
-  return {
-    async *read(signal) {
-      const states = administration.follow(id, signal)[Symbol.asyncIterator]();
-      let line: Buffer | undefined;
-      for (let next = states.next(); ;) {
-        const told = new AbortController();
-        // Aborting it says that something was told meanwhile, not that something is wrong.
-        const quiet = clock.wait(quietMs, told.signal).catch(() => undefined);
-        const got = await Promise.race([next, quiet]).finally(() => told.abort());
-        if (got?.done === true) return;
-        if (got !== undefined) {
-          line = Buffer.from(`${JSON.stringify(got.value)}\n`);
-          next = states.next();
-        }
-        if (line !== undefined) yield line;
-      }
-    },
-    close: async () => undefined,
-  };
-}
-
-/** @throws {OciError} REQUEST_INVALID where `after` is nothing that a list could have given as `next`. */
-function checkPlace(after: string | undefined, read: (text: string) => unknown): void {
-  if (after === undefined) return;
-  try {
-    read(after);
-  } catch (error) {
-    if (!(error instanceof OciError)) throw error;
-    throw new OciError("REQUEST_INVALID", "the query: after: expected the `next` of the part before", { cause: error });
-  }
-}
-
-/** A place in the list of repositories, which is a repository's full name. */
-function readRepositoryPlace(text: string): void {
-  const slash = text.indexOf("/");
-  readNamespace(text.slice(0, Math.max(0, slash)));
-  parseRepository(text.slice(slash + 1));
-}
-
 /** A repository by a name as `purge` reads it. */
 function readName(administration: Administration, name: string): RepositoryId {
   const target = administration.target(name);
   if (target.kind === "repository") return target.id;
   throw new OciError("NAME_INVALID", `${JSON.stringify(name)} is no repository's name`);
-}
-
-/**
- * Reads a value by an operation's schema. The error is short, however much of the value is wrong.
- *
- * @param where What the value is, for the message: `the body`.
- * @throws {OciError} REQUEST_INVALID
- */
-export function readBy(schema: z.ZodType, value: unknown, where: string): unknown {
-  const read = schema.safeParse(value);
-  if (read.success) return read.data;
-  const { issues } = read.error;
-  const problems = issues.slice(0, issuesTold).map(({ path, message }) => {
-    return path.length === 0 ? message : `${path.join(".")}: ${message}`;
-  });
-  if (issues.length > issuesTold) problems.push(`and ${issues.length - issuesTold} more`);
-  const told = `${where}: ${problems.join("; ")}`;
-  throw new OciError("REQUEST_INVALID", told.length > longestTold ? `${told.slice(0, longestTold - 1)}…` : told);
 }

@@ -9,7 +9,8 @@ import { type NamespaceRules, selectRepository } from "../registry/namespaces.ts
 import { type Clock, systemClock } from "../upstream/clock.ts";
 import { checkAccess } from "./admin-access.ts";
 import { describeApi } from "./admin-openapi.ts";
-import { type AdminOperation, createOperations, readBy } from "./admin-operations.ts";
+import { type AdminOperation, createOperations } from "./admin-operations.ts";
+import { readBy } from "./admin-reading.ts";
 import type { Handler, Request } from "./handler.ts";
 import { errorReply, type Facts, type Headers, jsonReply, type Reply } from "./reply.ts";
 

@@ -7,7 +7,7 @@ import { createCounter, nameOf, Removal, type RemovalObserver, type RemovalTools
 
 /** How many candidates are asked for at a time. */
 const batchSize = 128;
-/** How long nothing is tried after there was not enough to remove, in milliseconds. */
+/** How long nothing is tried after there was not enough to remove, unless what is stored changes; in milliseconds. */
 const shortMs = 5_000;
 /** How many a dry run looks at, at most. */
 const dryRunSize = 100_000;
@@ -61,8 +61,8 @@ export class Evictor {
   /** The last run that was asked for: runs come one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #relieving = false;
-  /** Until when nobody tries again, as there was not enough to remove. */
-  #shortUntil = -Infinity;
+  /** When there was not enough to remove, and how much lay in the store then. */
+  #short = { at: -Infinity, bytes: NaN };
 
   constructor(tools: EvictTools) {
     this.#tools = tools;
@@ -132,7 +132,7 @@ export class Evictor {
     try {
       return await this.#queue(work);
     } catch (error) {
-      this.#shortUntil = this.#tools.now() + shortMs;
+      this.#noteShort();
       if (!this.#stopping.signal.aborted) this.#tools.observer.failed(error);
       return false;
     }
@@ -147,12 +147,20 @@ export class Evictor {
   async #relieve(more: Parameters<Space["overage"]>[0], signal?: AbortSignal): Promise<boolean> {
     const enough = await this.#keepLimits(more, this.#removal.begin(this.#stopping.signal, undefined), signal);
     // Nothing will have changed when the next one asks for room, a moment later.
-    if (!enough && signal?.aborted !== true) this.#shortUntil = this.#tools.now() + shortMs;
+    if (!enough && signal?.aborted !== true) this.#noteShort();
     return enough;
   }
 
+  #noteShort(): void {
+    this.#short = { at: this.#tools.now(), bytes: this.#storedBytes };
+  }
+
   #isShort(): boolean {
-    return this.#tools.now() < this.#shortUntil;
+    return this.#tools.now() - this.#short.at < shortMs && this.#storedBytes === this.#short.bytes;
+  }
+
+  get #storedBytes(): number {
+    return this.#tools.ledger.totals?.bytes ?? 0;
   }
 
   /**

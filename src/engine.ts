@@ -48,7 +48,20 @@ export async function startEngine(
   );
   const pins = await openPins(config, storage.store, onError);
   const mirrors = createMirrors(config, options, storage, observers);
-  const maintenance = createMaintenance(config, { ...options, storage, mirrors, pins, observers, onError });
+  const close = async (): Promise<void> => {
+    // First what fills the storage; the storage last.
+    const reason = new Error("the process is stopping");
+    await storage.fills.close(reason);
+    await mirrors.close(reason);
+    await storage.close();
+  };
+  let maintenance: Maintenance;
+  try {
+    maintenance = createMaintenance(config, { ...options, storage, mirrors, pins, observers, onError });
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     storage,
     mirrors,
@@ -58,12 +71,9 @@ export async function startEngine(
       await mirrors.idle();
     },
     async close() {
-      // Jobs first, as they use all the rest; then what fills the storage; the storage last.
-      const reason = new Error("the process is stopping");
+      // Before all the rest, which its jobs use.
       await maintenance.close();
-      await storage.fills.close(reason);
-      await mirrors.close(reason);
-      await storage.close();
+      await close();
     },
   };
 }

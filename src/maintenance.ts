@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { ConfigError } from "./config/config-error.ts";
 import type { Config } from "./config/schema.ts";
 import { Administration, type JobSteps } from "./jobs/administration.ts";
 import { Jobs } from "./jobs/jobs.ts";
@@ -7,7 +8,8 @@ import { Schedule } from "./jobs/schedule.ts";
 import { verifySteps } from "./jobs/verify.ts";
 import { warmSteps } from "./jobs/warm.ts";
 import type { Mirrors } from "./mirrors.ts";
-import { type ImageReference, parseImageList, parseImageReference } from "./oci/image-reference.ts";
+import { OciError } from "./oci/errors.ts";
+import { ImageListError, type ImageReference, parseImageList, parseImageReference } from "./oci/image-reference.ts";
 import { parsePlatform } from "./oci/platform.ts";
 import { stateKey } from "./registry/layout.ts";
 import { Records, unaccounted } from "./registry/records.ts";
@@ -43,6 +45,7 @@ export interface Maintenance {
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
   const { storage, mirrors, pins, observers, now, scrubGraceMs, random, onError } = options;
+  const stopping = new AbortController();
   const jobs = new Jobs(observers.jobs);
   const steps: JobSteps = {
     evict: (wanted) => storage.evictor.steps(wanted),
@@ -74,6 +77,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
     rules: mirrors.namespaces.rules,
     pins,
+    signal: stopping.signal,
     jobs,
     steps,
   });
@@ -86,6 +90,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
     },
     async close() {
+      stopping.abort();
       // First, as a job may wait for a run of it.
       await storage.evictor.close();
       await Promise.all(running.map((each) => each.close()));
@@ -111,18 +116,21 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   function scheduleWarm(): Schedule[] {
     const { images, file, intervalMs } = config.warm;
     if (images.length === 0 && file === undefined) return [];
-    let list: readonly ImageReference[] = [];
+    const listed = images.map(readImage);
     return [
       new Schedule({
         jobs,
         kind: "warm",
-        steps: () => steps.warm({ images: list, platforms: undefined, parallel: undefined }),
+        // The list is read anew each time.
+        steps: async () =>
+          steps.warm({
+            images: [...listed, ...(file === undefined ? [] : await readList(file, onError))],
+            platforms: undefined,
+            parallel: undefined,
+          }),
         intervalMs,
-        // The list is read anew each time. A new process begins at once: what is there already costs little.
-        recall: async () => {
-          list = [...images.map(parseImageReference), ...(file === undefined ? [] : await readList(file))];
-          return undefined;
-        },
+        // A new process begins at once: what is there already costs little.
+        recall: () => Promise.resolve(undefined),
         remember: () => Promise.resolve(),
         onError,
         ...(random !== undefined && { random }),
@@ -131,8 +139,24 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   }
 }
 
-async function readList(file: string): Promise<readonly ImageReference[]> {
-  return parseImageList(await readFile(file, "utf8"));
+/** @throws {ConfigError} */
+function readImage(text: string, index: number): ImageReference {
+  try {
+    return parseImageReference(text);
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
+    throw new ConfigError([`warm.images[${index}]: ${JSON.stringify(text)}: ${error.message}`]);
+  }
+}
+
+/** The images that a file names. What of it cannot be read is told, and does not keep the others from being warmed. */
+async function readList(file: string, onError: (error: unknown) => void): Promise<readonly ImageReference[]> {
+  try {
+    return parseImageList(await readFile(file, "utf8"));
+  } catch (error) {
+    onError(new Error(`warm.file ${file} cannot be read whole`, { cause: error }));
+    return error instanceof ImageListError ? error.images : [];
+  }
 }
 
 function isEndedAt(value: unknown): value is { readonly endedAt: number } {

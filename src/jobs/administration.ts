@@ -14,7 +14,7 @@ import type {
 } from "../registry/ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
 import type { Space, Volume } from "../registry/space.ts";
-import { type JobKind, JobRunning, type JobState, type Step } from "./job.ts";
+import { type JobKind, JobRunning, JobsClosed, type JobState, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";
 import { formatPurgeTarget, parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
@@ -56,7 +56,7 @@ export type JobRequest =
 
 /** What the administration works with. */
 export interface AdministrationOptions {
-  readonly ledger: Pick<Ledger, "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
+  readonly ledger: Pick<Ledger, "totals" | "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
   readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
   readonly space: Pick<Space, "state" | "refresh">;
   /** What a namespace may take. */
@@ -64,6 +64,8 @@ export interface AdministrationOptions {
   /** What decides which registry a name means, as for pulls. */
   readonly rules: NamespaceRules;
   readonly pins: PinList;
+  /** Aborts what takes long when the process ends. */
+  readonly signal: AbortSignal;
   readonly jobs: Pick<Jobs, "start" | "get" | "list" | "cancel" | "follow">;
   readonly steps: JobSteps;
 }
@@ -186,14 +188,17 @@ export class Administration {
    * Removes something from the cache, also where it is pinned; a dry run says what that comes to. Readers are safe:
    * tags go before what they stand for, manifests before what they refer to, and who reads a blob reads it to its end.
    *
-   * @throws {OciError} NOT_FOUND where nothing of it is cached.
+   * @throws {OciError} NOT_FOUND where nothing of it is cached; UNAVAILABLE while it is not known what is.
    */
   async purge(target: PurgeTarget, { dryRun }: { readonly dryRun: boolean }): Promise<PurgeReport> {
     const sums = { tags: 0, links: 0, pages: 0, contents: 0, contentsInUse: 0, freesBytes: 0 };
     let more = false;
+    const { ledger } = this.#options;
     // A large target comes in parts, each made when the one before it is gone.
     do {
-      const plan = await this.#options.ledger.purgePlan(target);
+      // What is not known yet would stay, and what seems to be nobody's may be somebody's.
+      if (ledger.totals === undefined) throw notReady();
+      const plan = await ledger.purgePlan(target);
       const { tags, links, pages, contents, freesBytes } = plan;
       more = plan.more === true;
       sums.tags += tags.length;
@@ -235,6 +240,7 @@ export class Administration {
     try {
       return jobs.start(request.kind, { dryRun: isDryRun(request) }, this.#steps(request)).state;
     } catch (error) {
+      if (error instanceof JobsClosed) throw new OciError("UNAVAILABLE", error.message, { cause: error });
       if (!(error instanceof JobRunning)) throw error;
       throw new OciError("CONFLICT", error.message, { detail: { job: error.id }, cause: error });
     }
@@ -295,13 +301,21 @@ export class Administration {
 
   /** Removes what a plan says, in its order; returns how much content stays, as it is in use. */
   async #carryOut({ tags, links, pages, contents }: PurgePlan): Promise<number> {
-    const { content } = this.#options;
+    const { content, signal } = this.#options;
+    const each = async <T>(items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> => {
+      for (const item of items) {
+        if (signal.aborted) throw new OciError("UNAVAILABLE", "the mirror is stopping: a part of it was removed");
+        await remove(item);
+      }
+    };
     // What was pulled again since the plan was made is something else, and stays.
-    for (const { id, tag, digest } of tags) await content.removeTag(id, tag, digest);
-    for (const { id, digest } of links) await content.removeLink(id, digest);
-    for (const { id, page, name } of pages) await content.removePage(id, page, name);
+    await each(tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
+    await each(links, ({ id, digest }) => content.removeLink(id, digest));
+    await each(pages, ({ id, page, name }) => content.removePage(id, page, name));
     let inUse = 0;
-    for (const digest of contents) if (!(await content.removeBlob(digest))) inUse++;
+    await each(contents, async (digest) => {
+      if (!(await content.removeBlob(digest))) inUse++;
+    });
     return inUse;
   }
 }
@@ -310,6 +324,10 @@ export class Administration {
 function isDryRun(request: JobRequest): boolean {
   if (request.kind === "warm") return false;
   return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
+}
+
+function notReady(): OciError {
+  return new OciError("UNAVAILABLE", "what is cached is being read from the storage: try again when that is done");
 }
 
 function notCached(name: string): OciError {

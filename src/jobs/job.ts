@@ -67,6 +67,15 @@ export interface RunningJob {
   readonly ended: Promise<JobState>;
 }
 
+/** The process is stopping. */
+export class JobsClosed extends Error {
+  override readonly name = "JobsClosed";
+
+  constructor() {
+    super("the mirror is stopping: no job is started any more");
+  }
+}
+
 /** What is told of jobs, for the log and the metrics. */
 export interface JobObserver {
   started(job: JobState): void;

@@ -1,5 +1,13 @@
 import { type Clock, systemClock } from "../upstream/clock.ts";
-import { type JobKind, type JobObserver, JobRunning, type JobState, type RunningJob, type Step } from "./job.ts";
+import {
+  type JobKind,
+  type JobObserver,
+  JobRunning,
+  JobsClosed,
+  type JobState,
+  type RunningJob,
+  type Step,
+} from "./job.ts";
 import { Job } from "./running-job.ts";
 
 /** How many jobs that have ended are remembered of each kind. */
@@ -22,7 +30,7 @@ export class Jobs {
 
   /** @throws {JobRunning} one of this kind runs. */
   start(kind: JobKind, options: { readonly dryRun: boolean }, steps: readonly Step[]): RunningJob {
-    if (this.#closed) throw new Error("no more jobs are started");
+    if (this.#closed) throw new JobsClosed();
     const running = this.#running(kind);
     if (running !== undefined) throw new JobRunning(kind, running.id);
     const job = new Job(kind, options.dryRun, steps, this.#observer, this.#clock);

@@ -8,7 +8,7 @@ export interface ScheduleOptions {
   readonly jobs: Jobs;
   readonly kind: JobKind;
   /** The steps of the next job. */
-  readonly steps: () => readonly Step[];
+  readonly steps: () => readonly Step[] | Promise<readonly Step[]>;
   /** From the end of one job to the start of the next; `Infinity`: never. */
   readonly intervalMs: number;
   /** When such a job last succeeded, in this process or an earlier one. */
@@ -73,7 +73,7 @@ export class Schedule {
       } catch (error) {
         // Somebody else's job counts when it has ended.
         if (!(error instanceof JobRunning)) this.#options.onError(error);
-        await this.#pause(longestWaitMs, signal);
+        await this.#pause(Math.min(this.#options.intervalMs, longestWaitMs), signal);
       }
     }
   }
@@ -87,7 +87,7 @@ export class Schedule {
 
   async #once(signal: AbortSignal): Promise<void> {
     const { jobs, kind, steps, remember } = this.#options;
-    const job = jobs.start(kind, { dryRun: false }, steps());
+    const job = jobs.start(kind, { dryRun: false }, await steps());
     const cancel = (): void => {
       jobs.cancel(job.id);
     };

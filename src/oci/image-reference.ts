@@ -49,6 +49,9 @@ export function formatImageReference({ namespace, repository, reference }: Image
   return `${namespace}/${repository}${isDigestReference(reference) ? "@" : ":"}${reference}`;
 }
 
+/** How many lines an error tells. */
+const maxShown = 10;
+
 /** A line of a list of images that names none. */
 export interface ImageListProblem {
   /** From 1. */
@@ -60,10 +63,15 @@ export interface ImageListProblem {
 export class ImageListError extends Error {
   override readonly name = "ImageListError";
   readonly problems: readonly ImageListProblem[];
+  /** What the other lines name. */
+  readonly images: readonly ImageReference[];
 
-  constructor(problems: readonly ImageListProblem[]) {
-    super(problems.map(({ line, message }) => `line ${line}: ${message}`).join("\n"));
+  constructor(problems: readonly ImageListProblem[], images: readonly ImageReference[]) {
+    const shown = problems.slice(0, maxShown).map(({ line, message }) => `line ${line}: ${message}`);
+    const more = problems.length - shown.length;
+    super([...shown, ...(more > 0 ? [`and ${more} more lines`] : [])].join("\n"));
     this.problems = problems;
+    this.images = images;
   }
 }
 
@@ -83,9 +91,9 @@ export function parseImageList(text: string): ImageReference[] {
       images.push(parseImageReference(name));
     } catch (error) {
       if (!(error instanceof OciError)) throw error;
-      problems.push({ line: index + 1, message: `${JSON.stringify(name)}: ${error.message}` });
+      problems.push({ line: index + 1, message: `${JSON.stringify(name.slice(0, 100))}: ${error.message}` });
     }
   }
-  if (problems.length > 0) throw new ImageListError(problems);
+  if (problems.length > 0) throw new ImageListError(problems, images);
   return images;
 }

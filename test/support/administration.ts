@@ -98,7 +98,9 @@ export async function createAdministration(
     }
   };
   const options: AdministrationOptions = {
+    signal: new AbortController().signal,
     ledger: {
+      totals: { bytes: 12_288, namespaces: new Map() },
       namespaces: async () => [{ namespace: alpine.namespace, repositories: 1, bytes: 12_288, usedAt }],
       repositories: async ({ namespace = alpine.namespace, after, limit }) => {
         if (namespace !== alpine.namespace || after !== undefined) return { items: [], next: undefined };

@@ -224,6 +224,7 @@ export class Keeper {
       }
       // The ledger itself is as good as before.
       this.#options.reply({ kind: "failed", error: errorOf(error) });
+      this.#refuseRebuilds(error);
       this.#retry = setTimeout(() => this.#options.reply({ kind: "rebuilding", reason }), this.#options.retryMs);
       return;
     }

@@ -92,6 +92,26 @@ describe("purge", () => {
     assert.equal(report.contentsInUse, 1);
   });
 
+  test("while it is not known what is cached, nothing is removed, nor said to be absent", async () => {
+    const { options } = await createAdministration();
+    const ledger = { ...options.ledger, totals: undefined };
+    const { administration, removed } = await createAdministration({ overrides: { ledger } });
+    for (const dryRun of [true, false]) {
+      await assert.rejects(
+        administration.purge(administration.target("alpine"), { dryRun }),
+        refusal("UNAVAILABLE", /./),
+      );
+    }
+    assert.deepEqual(removed, []);
+  });
+
+  test("a purge ends when the process does", async () => {
+    const { administration, removed } = await createAdministration({ overrides: { signal: AbortSignal.abort() } });
+    const purge = administration.purge(administration.target("alpine"), { dryRun: false });
+    await assert.rejects(purge, refusal("UNAVAILABLE", /stopping/));
+    assert.deepEqual(removed, []);
+  });
+
   test("what is not cached cannot be removed, nor tried", async () => {
     const { administration } = await createAdministration();
     for (const dryRun of [true, false]) {

@@ -144,3 +144,20 @@ test("content of no link is no candidate while its link may be in the files only
   assert.equal(ask(database, "candidates", everything).length, 1);
   database.close();
 });
+
+test("pinned listings of one namespace do not hide what another one has", () => {
+  const [excluded, pinned, other] = ["a.io/a", "b.io/a", "c.io/a"].map(repository);
+  assert.ok(excluded && pinned && other);
+  const page = { kind: "page", page: "tags", name: "x", sizeBytes: 1 } as const;
+  const database = openMemory(
+    { ...page, id: excluded, at: 1 },
+    { ...page, id: pinned, at: 2 },
+    { ...page, id: other, at: 3 },
+  );
+  const query = { usedBefore: Infinity, pins: ["b.io/a"], except: [excluded.namespace], limit: 1 };
+  assert.deepEqual(
+    ask(database, "candidates", query).map(({ usedAt }) => usedAt),
+    [3],
+  );
+  database.close();
+});

@@ -297,3 +297,25 @@ test("a ledger that was not read to the end is not complete", async () => {
   assert.equal(database.reason, "absent");
   database.close();
 });
+
+test("what cannot be looked up stays as it was known, and is counted", async () => {
+  const known = [contents[1], contents[2]].map((each): LedgerChange => {
+    assert.ok(each);
+    return { kind: "content", digest: each, sizeBytes: 1, at };
+  });
+  const database = openMemory(...known);
+  const store = new MemoryStore(() => 1);
+  const failing: ObjectReader = {
+    head: (key) =>
+      key === formatPlace({ kind: "content", digest: digest(1) })
+        ? Promise.reject(new StoreError("EIO", undefined))
+        : store.head(key),
+    list: (prefix) => store.list(prefix),
+    get: (key) => store.get(key),
+  };
+  let unreadable = 0;
+  for await (const step of reconcile(database, failing, true, [])) unreadable += step.unreadable;
+  assert.equal(unreadable, 1);
+  assert.equal(database.totals?.bytes, 4096);
+  database.close();
+});

@@ -7,7 +7,10 @@ import { createCounter, nameOf, Removal, type RemovalObserver, type RemovalTools
 
 /** How many candidates are asked for at a time. */
 const batchSize = 128;
-/** How long nothing is tried after there was not enough to remove, unless what is stored changes; in milliseconds. */
+/**
+ * How long nothing is removed in the background after there was not enough, unless what is stored changes; in
+ * milliseconds.
+ */
 const shortMs = 5_000;
 /** How many a dry run looks at, at most. */
 const dryRunSize = 100_000;
@@ -61,6 +64,7 @@ export class Evictor {
   /** The last run that was asked for: runs come one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #relieving = false;
+  #pinned = { at: -Infinity, bytes: 0 };
   /** When there was not enough to remove, and how much lay in the store then. */
   #short = { at: -Infinity, bytes: NaN };
 
@@ -74,7 +78,6 @@ export class Evictor {
    * rejects.
    */
   async makeRoom(namespace: Namespace, bytes: number, signal: AbortSignal): Promise<boolean> {
-    if (this.#isShort()) return false;
     return this.#inTurn(async () => !signal.aborted && (await this.#relieve({ namespace, bytes }, signal)));
   }
 
@@ -195,9 +198,16 @@ export class Evictor {
     await this.#each(query, remover, () => mayGoOn() && left() > 0);
     if (left() <= 0) return true;
     if (remover.dryRun || !mayGoOn()) return false;
-    const pinnedBytes = await this.#tools.ledger.pinnedBytes(this.#tools.pins());
+    const pinnedBytes = await this.#sumPinned();
     this.#tools.observer.stuck({ namespace, missingBytes: left(), pinnedBytes, kept: this.#kept() });
     return false;
+  }
+
+  /** What pins hold, as of the last seconds: it takes the ledger a while to add that up. */
+  async #sumPinned(): Promise<number> {
+    const { now, ledger, pins } = this.#tools;
+    if (now() - this.#pinned.at >= shortMs) this.#pinned = { at: now(), bytes: await ledger.pinnedBytes(pins()) };
+    return this.#pinned.bytes;
   }
 
   async #removeIdle(remover: Remover): Promise<void> {

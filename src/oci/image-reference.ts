@@ -27,7 +27,7 @@ const namePattern = /^([^:@]*)(?::([^@]*))?(?:@(.*))?$/s;
 
 /**
  * Reads an image's name as Docker does: `alpine`, `quay.io/team/app:1.2`, `localhost:5000/app@sha256:…`. What stands
- * before the first `/` is a registry when it has a dot, a colon or a capital letter or is `localhost`; otherwise Docker
+ * before the first `/` is a registry when it has a dot or a colon or is `localhost`; otherwise Docker
  * Hub is meant. Without tag and digest it is `latest`; where there are both the digest counts.
  *
  * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID
@@ -35,7 +35,7 @@ const namePattern = /^([^:@]*)(?::([^@]*))?(?:@(.*))?$/s;
 export function parseImageReference(text: string): ImageReference {
   const slash = text.indexOf("/");
   const first = text.slice(0, Math.max(0, slash));
-  const isRegistry = /[.:A-Z]/.test(first) || first === "localhost";
+  const isRegistry = /[.:]/.test(first) || first === "localhost";
   const rest = isRegistry ? text.slice(slash + 1) : text;
   const [, name = "", tag, digest] = namePattern.exec(rest) ?? [];
   const namespace = parseNamespace(isRegistry ? first : defaultNamespace);

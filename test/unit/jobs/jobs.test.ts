@@ -313,5 +313,5 @@ test("closing cancels what runs, waits for it, and starts nothing more", async (
   await turn();
   await jobs.close();
   assert.equal(job.state.state, "cancelled");
-  assert.throws(() => jobs.start("verify", { dryRun: false }, []), /no more/);
+  assert.throws(() => jobs.start("verify", { dryRun: false }, []), /no job/);
 });

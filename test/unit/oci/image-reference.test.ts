@@ -43,7 +43,6 @@ describe("an image's name", () => {
     ["localhost:5000/x:1", "localhost:5000", "x", "1"],
     ["builder:5000/x/y:1", "builder:5000", "x/y", "1"],
     ["[::1]:5000/x", "[::1]:5000", "x", "latest"],
-    ["Quay/team/app", "quay", "team/app", "latest"],
     ["localhost", "docker.io", "localhost", "latest"],
     ["a.b", "docker.io", "a.b", "latest"],
   ];
@@ -55,6 +54,7 @@ describe("an image's name", () => {
   }
 
   const refused: readonly (readonly [text: string, code: string])[] = [
+    ["Quay/team/app", "NAME_INVALID"],
     ["", "NAME_INVALID"],
     ["alpine:", "TAG_INVALID"],
     ["alpine:-1", "TAG_INVALID"],

@@ -1,10 +1,9 @@
 import { constants, type Dir } from "node:fs";
 import { type FileHandle, open, opendir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
 import { codeOf, type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
-import { orAbsent } from "./root.ts";
+import { orAbsent, pathOf } from "./root.ts";
 
 /** How many names a listing takes from the system at once. */
 const namesAtOnce = 256;
@@ -14,15 +13,6 @@ const lookUpsAtOnce = 2;
 interface OpenFolder {
   readonly key: Key;
   readonly names: Dir;
-}
-
-/**
- * A view of a folder of objects for another thread than its owner's, while the owner changes it. It takes no lock,
- * changes nothing, holds no resources of its own, and sees each object as the owner's readers do. What it reads does not
- * count as used.
- */
-export function openFilesystemReader(root: string): ObjectReader {
-  return new FilesystemReader(root, new BufferPool(), { notesUse: false });
 }
 
 /** What the filesystem store does without changing anything; a key is a path below `root`. */
@@ -40,8 +30,7 @@ export class FilesystemReader implements ObjectReader {
 
   /** @throws {StoreError} for what is no key, such as one that would lead out of the folder. */
   path(key: Key): string {
-    if (key.startsWith("/") || key.split("/").includes("..")) throw new StoreError(`${key} is not a key`, undefined);
-    return join(this.#root, key);
+    return pathOf(this.#root, key);
   }
 
   async head(key: Key): Promise<ObjectInfo | undefined> {

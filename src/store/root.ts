@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { access, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { acquireLock, type Lock } from "./lock.ts";
-import { codeOf, StoreError } from "./object-store.ts";
+import { codeOf, type Key, StoreError } from "./object-store.ts";
 
 /** What the format file of a folder says that this version can read. */
 export const format = "entrepot 1\n";
@@ -14,6 +14,16 @@ const dataFolders = ["blobs", "repositories", "manifests"];
 /** The folder is in use by another process, or holds something that is not ours: starting on it would do harm. */
 export class RootError extends Error {
   override readonly name = "RootError";
+}
+
+/**
+ * Where a key's object lies.
+ *
+ * @throws {StoreError} for what is no key, such as one that would lead out of the folder.
+ */
+export function pathOf(root: string, key: Key): string {
+  if (key.startsWith("/") || key.split("/").includes("..")) throw new StoreError(`${key} is not a key`, undefined);
+  return join(root, key);
 }
 
 /**

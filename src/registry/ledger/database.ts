@@ -11,7 +11,7 @@ import { findHolding, listNamespaces, listRepositories, listTags, sumPinned } fr
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
 import { findContent } from "./names.ts";
 import { refreshPinned } from "./pinned.ts";
-import { placesAfter, type PlaceCursor } from "./places.ts";
+import { placesAfter, type PlaceCursor, type TagCursor, tagUsesAfter } from "./places.ts";
 import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { openDatabase } from "./schema.ts";
@@ -161,6 +161,11 @@ export class LedgerDatabase {
   /** Some of the objects that the ledger knows of, in an order; and where the next ones begin. */
   places(after: PlaceCursor | undefined, limit: number): ReturnType<typeof placesAfter> {
     return placesAfter(this.#sql, after, limit);
+  }
+
+  /** Some of the tags, each as a use of what it stands for; and where the next ones begin. */
+  tagUses(after: TagCursor | undefined, limit: number): ReturnType<typeof tagUsesAfter> {
+    return tagUsesAfter(this.#sql, after, limit);
   }
 
   /** Whether it is worth finding out if this is a manifest and what it refers to. */

@@ -1,6 +1,8 @@
 import type { Namespace, Repository, Tag } from "../../oci/reference.ts";
 import type { PageKind, Place } from "../layout.ts";
+import { unpackTime } from "./age.ts";
 import { unpackDigest } from "./digest-bytes.ts";
+import type { LedgerChange } from "./ledger.ts";
 import type { Statements } from "./statements.ts";
 
 /** How far a walk over all objects has come: in the tables in this order, by their primary keys. */
@@ -87,6 +89,37 @@ export function placesAfter(sql: Statements, after: PlaceCursor | undefined, lim
       };
     }
   }
+}
+
+/** How far a walk over tags has come. */
+export type TagCursor = Extract<PlaceCursor, { table: "tags" }>;
+
+/** At most `limit` tags after a place, as uses of what they stand for; and where to go on, where there are more. */
+export function tagUsesAfter(
+  sql: Statements,
+  after: TagCursor | undefined,
+  limit: number,
+): { readonly uses: readonly LedgerChange[]; readonly next: TagCursor | undefined } {
+  const rows = sql.all<Named & { tag: Tag; digest: Uint8Array; used: number }>(
+    `SELECT x.repository, x.tag, x.used, c.digest, r.name, n.name AS namespace FROM tags x
+     CROSS JOIN repositories r ON r.id = x.repository CROSS JOIN namespaces n ON n.id = r.namespace
+     CROSS JOIN contents c ON c.id = x.content
+     WHERE (x.repository, x.tag) > (?, ?) ORDER BY x.repository, x.tag LIMIT ?`,
+    after?.repository ?? 0,
+    after?.tag ?? "",
+    limit,
+  );
+  const last = rows.at(-1);
+  return {
+    uses: rows.map((row) => ({
+      kind: "use",
+      id: idOf(row),
+      digest: unpackDigest(row.digest),
+      tag: row.tag,
+      at: unpackTime(row.used),
+    })),
+    next: last && { table: "tags", repository: last.repository, tag: last.tag },
+  };
 }
 
 /** The columns of `Named` but the first, and the tables that they come from; `x` is the one that is walked over. */

@@ -59,6 +59,11 @@ export async function* reconcile(
       ({ places, next } = database.places(next, placesAtOnce));
     }
   }
+  // A tag is written anew whenever it is checked, a link never: what is in use by a tag is as young as that.
+  for (let { uses, next } = database.tagUses(undefined, placesAtOnce); next !== undefined;) {
+    yield step(0, uses);
+    ({ uses, next } = database.tagUses(next, placesAtOnce));
+  }
   database.endScan();
 }
 

@@ -67,7 +67,9 @@ async function readObject(
       changes.push({ ...place, sizeBytes, at });
       return undefined;
     case "link": {
-      changes.push({ ...place, at });
+      // The link is kept in memory and hardly ever read: its content's time says more of when it was used.
+      const content = await lookUp(files, blobKey(place.digest));
+      changes.push({ ...place, at: Math.max(at, content?.usedAt ?? 0) });
       if (!wantsChildren(place.digest)) return undefined;
       const link = await readRecord(files, key);
       if (!isLink(link) || !isManifestMediaType(link.mediaType)) return undefined;
@@ -101,6 +103,16 @@ async function readRecord(files: Files, key: Key): Promise<unknown> {
   try {
     return bytes && JSON.parse(bytes.toString("utf8"));
   } catch {
+    return undefined;
+  }
+}
+
+async function lookUp({ reader, onUnreadable }: Files, key: Key): Promise<ObjectInfo | undefined> {
+  try {
+    return await reader.head(key);
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    onUnreadable();
     return undefined;
   }
 }

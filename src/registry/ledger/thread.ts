@@ -1,5 +1,6 @@
+import { constants, platform, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
-import { openFilesystemReader } from "../../store/filesystem-reader.ts";
+import { ThreadReader } from "../../store/thread-reader.ts";
 import { Keeper } from "./keeper.ts";
 import type { LedgerMessage, LedgerThreadData } from "./messages.ts";
 
@@ -7,12 +8,15 @@ import type { LedgerMessage, LedgerThreadData } from "./messages.ts";
 const port = parentPort;
 if (port === null) throw new Error("the ledger's thread runs as a worker thread only");
 
+// On Linux a priority is a thread's own: when there is not enough for all, those who serve clients come first.
+if (platform() === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+
 const { path, root, retryMs, now } = workerData as LedgerThreadData;
 const keeper = new Keeper({
   path,
   retryMs,
   now,
-  reader: openFilesystemReader(root),
+  reader: new ThreadReader(root),
   reply: (reply) => port.postMessage(reply),
 });
 port.on("message", (message: LedgerMessage) => keeper.handle(message));

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
-import { openFilesystemReader } from "../../../src/store/filesystem-reader.ts";
+import { ThreadReader } from "../../../src/store/thread-reader.ts";
 import { type Key, type ObjectReader, StoreError } from "../../../src/store/object-store.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn, until } from "../../support/event-loop.ts";
@@ -447,7 +447,7 @@ test("a reader sees what the owner does, and changes nothing", async () => {
   const { store, root } = subject;
   await store.put(key, bytes);
   const before = (await fs.readdir(root, { recursive: true })).toSorted();
-  const reader = openFilesystemReader(root);
+  const reader = new ThreadReader(root);
   assert.deepEqual(await reader.head(key), await store.head(key));
   const object = await reader.get(key);
   let text = "";
@@ -459,7 +459,7 @@ test("a reader sees what the owner does, and changes nothing", async () => {
   assert.equal(await reader.head(key), undefined);
   assert.equal(await reader.get(key), undefined);
   await assert.rejects(reader.head("../x" as Key), StoreError);
-  const none = openFilesystemReader(join(root, "none"));
+  const none = new ThreadReader(join(root, "none"));
   for await (const info of none.list("blobs" as Key)) assert.fail(info.key);
   await assert.rejects(fs.access(join(root, "none")), { code: "ENOENT" });
 });
@@ -481,7 +481,7 @@ test("what a caretaker reads does not look used", async () => {
   const usedAt = Date.now() - 2 * day;
   // A time that any system renews on a read, if it renews one at all.
   await fs.utimes(join(root, key), usedAt / 1_000, (usedAt - day) / 1_000);
-  for (const reader of [store.caretaker, openFilesystemReader(root)]) {
+  for (const reader of [store.caretaker, new ThreadReader(root)]) {
     assert.equal(await readAll(reader), "object");
     assert.equal((await store.head(key))?.usedAt, usedAt);
   }

@@ -319,3 +319,30 @@ test("what cannot be looked up stays as it was known, and is counted", async () 
   assert.equal(database.totals?.bytes, 4096);
   database.close();
 });
+
+test("what a tag stands for is as young as the tag, and a link as its content", async () => {
+  let now = 1;
+  const store = new MemoryStore(() => now);
+  const [id] = ids;
+  assert.ok(id !== undefined);
+  const put = async (thing: Place, bytes: Buffer): Promise<void> => store.put(formatPlace(thing), bytes);
+  for (const [number, each] of contents.entries()) {
+    await put(
+      { kind: "link", id, digest: each },
+      Buffer.from(JSON.stringify({ mediaType: mediaTypeOf(each), sizeBytes: 1 })),
+    );
+    if (number < 4) await put({ kind: "content", digest: each }, bytesOf(each));
+  }
+  now = 50;
+  await put({ kind: "content", digest: digest(4) }, bytesOf(digest(4)));
+  now = 100;
+  const record = { digest: digest(1), mediaType: mediaTypes.manifest, size: 1, checkedAt: 1 };
+  await put({ kind: "tag", id, tag: tag("lts") }, Buffer.from(JSON.stringify(record)));
+  const database = new Database(":memory:");
+  await run(database, store, false, []);
+  assert.deepEqual(
+    contents.map((each) => ask(database, "holding", id, each).usedAt),
+    [1, 100, 100, 100, 50],
+  );
+  database.close();
+});

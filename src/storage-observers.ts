@@ -40,11 +40,12 @@ export function createStorageObservers(metrics: Metrics, log: Logger, now: () =>
         metrics.ledgerRebuilds.inc();
         log.debug({ reason }, "the ledger is being brought in line with the storage, in the background");
       },
-      rebuilt: ({ objects, durationMs }) => {
-        const level = durationMs < 1_000 ? "debug" : "info";
-        log[level]({ objects, ms: Math.round(durationMs) }, "the ledger is in line with the storage");
+      rebuilt: ({ objects, unreadable, durationMs }) => {
+        const fields = { objects, ...(unreadable > 0 && { unreadable }), ms: Math.round(durationMs) };
+        const level = unreadable > 0 ? "warn" : durationMs < 1_000 ? "debug" : "info";
+        log[level](fields, "the ledger is in line with the storage");
       },
-      failed: (error) => log.error({ err: error }, "the ledger failed: it is opened again"),
+      failed: (error) => log.error({ err: error }, "the ledger could not be written or read: it is tried again"),
     },
     evictor: {
       removed: (candidate) => {

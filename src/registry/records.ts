@@ -95,13 +95,13 @@ export class Records<T extends object> {
    *
    * @param durable Whether it must outlive a power failure once this resolves.
    */
-  async set(key: Key, record: T, durable: boolean, { admit, correct }: RecordWrite<T>): Promise<void> {
+  async set(key: Key, record: T, durable: boolean, books: RecordWrite<T>): Promise<void> {
     this.show(key, record);
     const bytes = Buffer.from(JSON.stringify(record));
     await this.#inOrder(key, async () => {
       try {
-        if (!(await admit(bytes.length))) return this.forget(key, record);
-        await this.#write(key, bytes, durable, correct);
+        if (!(await books.admit(bytes.length))) return this.forget(key, record);
+        await this.#write(key, bytes, durable, books);
       } catch (error) {
         if (!this.#believesUnstored) this.forget(key, record);
         throw error;
@@ -138,12 +138,12 @@ export class Records<T extends object> {
     return record;
   }
 
-  async #write(key: Key, bytes: Buffer, durable: boolean, correct: RecordWrite<T>["correct"]): Promise<void> {
+  async #write(key: Key, bytes: Buffer, durable: boolean, books: RecordWrite<T>): Promise<void> {
     try {
       await this.#store.put(key, bytes, { durable });
     } catch (error) {
       const stored = await this.stored(key).catch(() => "unknown" as const);
-      if (stored !== "unknown") await correct(stored);
+      if (stored !== "unknown") await books.correct(stored);
       throw error;
     }
   }

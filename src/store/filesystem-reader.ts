@@ -1,6 +1,6 @@
 import { constants, type Dir } from "node:fs";
 import { type FileHandle, open, opendir, stat } from "node:fs/promises";
-import { BufferPool } from "./buffers.ts";
+import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
 import { codeOf, type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
 import { orAbsent, pathOf } from "./root.ts";

@@ -11,7 +11,8 @@ import {
   tagsSchema,
   usageSchema,
 } from "../http/admin-schema.ts";
-import type { JobRequest, PurgeReport } from "../jobs/administration.ts";
+import type { JobRequest } from "../jobs/administration.ts";
+import type { PurgeReport } from "../jobs/purge.ts";
 import type { JobState } from "../jobs/job.ts";
 import type { PinReport } from "../jobs/pin-list.ts";
 import type { JobHost } from "./job-host.ts";

@@ -2,12 +2,10 @@ import { OciError } from "../oci/errors.ts";
 import { type ImageReference, parseImageReference } from "../oci/image-reference.ts";
 import { parsePlatform, type Platform } from "../oci/platform.ts";
 import type { Namespace } from "../oci/reference.ts";
-import type { Content } from "../registry/content.ts";
 import type {
   Ledger,
   ListPart,
   NamespaceUsage,
-  PurgePlan,
   PurgeTarget,
   RepositoryUsage,
   TagUsage,
@@ -17,7 +15,8 @@ import type { Space, Volume } from "../registry/space.ts";
 import { type JobKind, JobRunning, JobsClosed, type JobState, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";
-import { formatPurgeTarget, parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
+import { purge, type PurgeReport, type PurgeTools } from "./purge.ts";
+import { parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
 
 /** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
 export interface JobOptions {
@@ -55,17 +54,14 @@ export type JobRequest =
     };
 
 /** What the administration works with. */
-export interface AdministrationOptions {
+export interface AdministrationOptions extends PurgeTools {
   readonly ledger: Pick<Ledger, "totals" | "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
-  readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
   readonly space: Pick<Space, "state" | "refresh">;
   /** What a namespace may take. */
   readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
   /** What decides which registry a name means, as for pulls. */
   readonly rules: NamespaceRules;
   readonly pins: PinList;
-  /** Aborts what takes long when the process ends. */
-  readonly signal: AbortSignal;
   readonly jobs: Pick<Jobs, "start" | "get" | "list" | "cancel" | "follow">;
   readonly steps: JobSteps;
 }
@@ -85,26 +81,6 @@ export interface UsageReport {
   readonly pinnedBytes: number;
   /** Content that several namespaces hold counts fully in each. */
   readonly namespaces: readonly (NamespaceUsage & { readonly limitBytes: number | undefined })[];
-}
-
-/** What was removed, or would be. */
-export interface PurgeReport {
-  /** The target by its full name. */
-  readonly target: string;
-  readonly dryRun: boolean;
-  readonly tags: number;
-  /** Manifests and blobs of repositories. */
-  readonly links: number;
-  /** Stored listings. */
-  readonly pages: number;
-  /** Content that nobody else holds. */
-  readonly contents: number;
-  /** Of `contents`, what is read or stored right now: it stays for eviction to remove. */
-  readonly contentsInUse: number;
-  /** What `contents`, tags and links take. */
-  readonly freesBytes: number;
-  /** Whether a dry run counted only a part, as there is so much of it. */
-  readonly incomplete: boolean;
 }
 
 /** What people may do to a cache that runs: look at what it holds, remove it, keep it, and run jobs. */
@@ -191,27 +167,7 @@ export class Administration {
    * @throws {OciError} NOT_FOUND where nothing of it is cached; UNAVAILABLE while it is not known what is.
    */
   async purge(target: PurgeTarget, { dryRun }: { readonly dryRun: boolean }): Promise<PurgeReport> {
-    const sums = { tags: 0, links: 0, pages: 0, contents: 0, contentsInUse: 0, freesBytes: 0 };
-    let more = false;
-    const { ledger } = this.#options;
-    // A large target comes in parts, each made when the one before it is gone.
-    do {
-      // What is not known yet would stay, and what seems to be nobody's may be somebody's.
-      if (ledger.totals === undefined) throw notReady();
-      const plan = await ledger.purgePlan(target);
-      const { tags, links, pages, contents, freesBytes } = plan;
-      more = plan.more === true;
-      sums.tags += tags.length;
-      sums.links += links.length;
-      sums.pages += pages.length;
-      sums.contents += contents.length;
-      sums.freesBytes += freesBytes;
-      if (!dryRun) sums.contentsInUse += await this.#carryOut(plan);
-    } while (more && !dryRun);
-    if (sums.tags + sums.links + sums.pages + sums.contents === 0) {
-      throw new OciError("NOT_FOUND", `nothing of ${formatPurgeTarget(target)} is cached`);
-    }
-    return { target: formatPurgeTarget(target), dryRun, ...sums, incomplete: more };
+    return purge(this.#options, target, dryRun);
   }
 
   /** @throws {OciError} UNAVAILABLE where they cannot be read. */
@@ -298,36 +254,12 @@ export class Administration {
       }
     }
   }
-
-  /** Removes what a plan says, in its order; returns how much content stays, as it is in use. */
-  async #carryOut({ tags, links, pages, contents }: PurgePlan): Promise<number> {
-    const { content, signal } = this.#options;
-    const each = async <T>(items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> => {
-      for (const item of items) {
-        if (signal.aborted) throw new OciError("UNAVAILABLE", "the mirror is stopping: a part of it was removed");
-        await remove(item);
-      }
-    };
-    // What was pulled again since the plan was made is something else, and stays.
-    await each(tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
-    await each(links, ({ id, digest }) => content.removeLink(id, digest));
-    await each(pages, ({ id, page, name }) => content.removePage(id, page, name));
-    let inUse = 0;
-    await each(contents, async (digest) => {
-      if (!(await content.removeBlob(digest))) inUse++;
-    });
-    return inUse;
-  }
 }
 
 /** Whether a job only says what it would do; verifying does nothing else unless it is to repair. */
 function isDryRun(request: JobRequest): boolean {
   if (request.kind === "warm") return false;
   return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
-}
-
-function notReady(): OciError {
-  return new OciError("UNAVAILABLE", "what is cached is being read from the storage: try again when that is done");
 }
 
 function notCached(name: string): OciError {

@@ -1,39 +1,25 @@
 import { createHash } from "node:crypto";
-import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Digest, digestOf, algorithmOf } from "../oci/digest.ts";
-import { OciError } from "../oci/errors.ts";
-import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
-import { type Key, type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
+import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { formatPlace, linkKey, type PageKind, pageKey, pageName, type RepositoryId, tagKey } from "./layout.ts";
 import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
 import type { LedgerChange } from "./ledger/ledger.ts";
-import { readWhole } from "./read-whole.ts";
+import { ManifestStore } from "./manifest-store.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent, Page } from "./registry.ts";
 import type { Reservation } from "./space.ts";
 
 export type { Link, TagRecord } from "./content-records.ts";
 
-/** A manifest that could not be stored, with what must be linked with it. */
-interface Unstored {
-  readonly contained: readonly Descriptor[];
-  triedAt: number;
-}
-
 /** How much of what is small is also kept in memory. */
 export interface ContentLimits {
   readonly manifestCacheBytes: number;
   readonly recordCacheEntries: number;
 }
-
-/** How soon it is tried again to store a manifest. */
-const retryMs = 60_000;
-/** What a manifest takes in memory besides its bytes. */
-const manifestOverheadBytes = 1_024;
 
 const defaultLimits: ContentLimits = { manifestCacheBytes: 12 * 1024 * 1024, recordCacheEntries: 8_000 };
 
@@ -51,13 +37,7 @@ const defaultLimits: ContentLimits = { manifestCacheBytes: 12 * 1024 * 1024, rec
 export class Content {
   readonly #books: Bookkeeping;
   readonly #blobs: BlobStore;
-  readonly #manifests: LRUCache<Key, ManifestContent>;
-  /** The manifests that are being read, by their link. */
-  readonly #loading = new Map<Key, Promise<ManifestContent | undefined>>();
-  /** The manifests that are being stored with their links, by the latter. */
-  readonly #storing = new Map<Key, Promise<void>>();
-  /** Manifests that could not be stored, by their link; readers have them as long as they are in memory. */
-  readonly #unstored = new LRUCache<Key, Unstored>({ max: 1_000 });
+  readonly #manifests: ManifestStore;
   readonly #tags: Records<TagRecord>;
   readonly #links: Records<Link>;
   readonly #pages: Records<PageRecord>;
@@ -73,15 +53,19 @@ export class Content {
     this.#onDamage = onDamage;
     this.#books = books;
     this.#blobs = new BlobStore(store, books);
-    this.#manifests = new LRUCache({
-      maxSize: limits.manifestCacheBytes,
-      sizeCalculation: (manifest) => manifest.bytes.length + manifestOverheadBytes,
-    });
     const maxInMemory = limits.recordCacheEntries;
     // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
     this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
     this.#links = new Records(store, { isRecord: isLink, maxInMemory });
     this.#pages = new Records(store, { isRecord: isPageRecord, maxInMemory: 0 });
+    this.#manifests = new ManifestStore({
+      blobs: this.#blobs,
+      links: this.#links,
+      books,
+      addLink: (...link) => this.addLink(...link),
+      quarantine: (digest) => this.quarantineBlob(digest),
+      maxBytesInMemory: limits.manifestCacheBytes,
+    });
   }
 
   /** What is recorded of a tag. */
@@ -95,12 +79,15 @@ export class Content {
    */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
-    const storing = this.#storing.get(linkKey(id, record.digest));
+    const storing = this.#manifests.storing(linkKey(id, record.digest));
+    // What was checked in the future was checked by a clock that was wrong.
+    const isNewer = (other: TagRecord | undefined): boolean =>
+      other !== undefined && other.checkedAt > record.checkedAt && other.checkedAt <= this.#books.now();
     const known = this.#tags.peek(key);
-    if (known !== undefined && known.checkedAt > record.checkedAt) return;
+    if (isNewer(known)) return;
     this.#tags.show(key, record);
     const before = known ?? (await this.#tags.stored(key));
-    if (before !== undefined && before.checkedAt > record.checkedAt) {
+    if (isNewer(before)) {
       this.#tags.forget(key, record);
       return;
     }
@@ -116,7 +103,7 @@ export class Content {
         // either was first, or learns of the tag.
         while (this.#links.peek(link) === undefined) {
           if ((await this.#links.get(link)) !== undefined) continue;
-          if (!this.#unstored.has(link)) return false;
+          if (!this.#manifests.isUnstored(link)) return false;
           throw new StoreError(`the manifest of ${tag} could not be stored`, undefined);
         }
         await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
@@ -163,9 +150,9 @@ export class Content {
   /** Removes what a repository has of a digest: the tags that stand for it, then the link. The content stays. */
   async removeLink(id: RepositoryId, digest: Digest): Promise<void> {
     const key = linkKey(id, digest);
-    this.#manifests.delete(key);
+    this.#manifests.forget(key);
     await this.#links.remove(key, async (erase) => {
-      await this.#loading.get(key)?.catch(() => undefined);
+      await this.#manifests.loaded(key);
       const { tags } = await this.#books.holding(id, digest);
       for (const tag of tags) await this.removeTag(id, tag, digest);
       await erase();
@@ -178,50 +165,17 @@ export class Content {
    * put into quarantine, and absent from then on.
    */
   async manifest(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
-    const key = linkKey(id, digest);
-    const known = this.#manifests.get(key);
-    if (known !== undefined) {
-      this.#tryAgain(id, key, known);
-      return known;
-    }
-    const loading = this.#loading.get(key) ?? this.#load(id, digest).finally(() => this.#loading.delete(key));
-    this.#loading.set(key, loading);
-    return loading;
+    return this.#manifests.get(id, digest);
   }
 
   /**
    * Stores a manifest whose digest was checked, its link, and links to `contained`: what this repository must contain,
-   * as its registry took the manifest. Readers see it at once. The media type of a manifest that is held already stays
-   * (who fetched one asks `manifest` for it first, which sees the store too).
+   * as its registry took the manifest. Readers see it at once, and have it from memory also where it cannot be stored.
+   * The media type of a manifest that is held already stays (who fetched one asks `manifest` for it first, which sees the
+   * store too).
    */
   async storeManifest(id: RepositoryId, fetched: ManifestContent, contained: readonly Descriptor[]): Promise<void> {
-    const key = linkKey(id, fetched.descriptor.digest);
-    const manifest = this.#manifests.get(key) ?? fetched;
-    const { digest, mediaType, size } = manifest.descriptor;
-    const link = { mediaType, sizeBytes: size };
-    this.#manifests.set(key, manifest);
-    this.#links.show(key, link);
-    const release = this.#blobs.hold(digest);
-    const stored = this.#blobs
-      .put(id.namespace, digest, manifest.bytes, undefined)
-      .then(() => this.addLink(id, digest, link));
-    this.#storing.set(key, stored);
-    try {
-      await stored;
-      this.#unstored.delete(key);
-    } catch (error) {
-      this.#links.forget(key, link);
-      this.#unstored.set(key, { contained, triedAt: this.#books.now() });
-      throw error;
-    } finally {
-      release();
-      if (this.#storing.get(key) === stored) this.#storing.delete(key);
-    }
-    await this.#noteChildren(manifest);
-    // One after the other: a manifest may have thousands, and everybody else needs the disk too.
-    for (const child of contained) await this.#linkChild(id, child);
-    // What it refers to is as young as it is.
-    await this.#books.note({ kind: "use", id, digest, at: this.#books.now() });
+    await this.#manifests.store(id, fetched, contained);
   }
 
   /** The stored content of a digest, whoever it belongs to. The caller closes it. */
@@ -301,53 +255,6 @@ export class Content {
       await erase();
       await this.#books.note({ kind: "page-removed", id, page, name });
     });
-  }
-
-  async #load(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
-    const key = linkKey(id, digest);
-    const link = await this.link(id, digest);
-    const object = link && (await this.#blobs.open(digest));
-    const bytes = object && (await readWhole(object, maxManifestBytes));
-    if (link === undefined || bytes === undefined) return undefined;
-    if (digestOf(bytes, algorithmOf(digest)) !== digest) {
-      await this.quarantineBlob(digest);
-      return undefined;
-    }
-    const mediaType = readMediaType(bytes, link.mediaType);
-    if (mediaType === undefined) return undefined;
-    const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes };
-    if (!this.#links.isRemoving(key)) this.#manifests.set(key, manifest);
-    // The ledger may have been made anew while nothing said that this is a manifest.
-    void this.#noteChildren(manifest);
-    return manifest;
-  }
-
-  /** Stores a manifest that could not be stored, now that it is used again. Its failures were told where they happened. */
-  #tryAgain(id: RepositoryId, key: Key, manifest: ManifestContent): void {
-    const unstored = this.#unstored.get(key);
-    if (unstored === undefined || this.#books.now() - unstored.triedAt < retryMs) return;
-    unstored.triedAt = this.#books.now();
-    this.storeManifest(id, manifest, unstored.contained).catch(() => undefined);
-  }
-
-  async #noteChildren({ bytes, descriptor: { digest, mediaType } }: ManifestContent): Promise<void> {
-    const children = parseManifest(bytes, mediaType).children.map((child) => child.digest);
-    await this.#books.note({ kind: "children", digest, children });
-  }
-
-  async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {
-    if ((await this.link(id, child.digest)) !== undefined) return;
-    await this.addLink(id, child.digest, { mediaType: child.mediaType, sizeBytes: child.size });
-  }
-}
-
-/** The type of a manifest that a link speaks of; `undefined` where the content cannot be read as that (CVE-2021-41190). */
-function readMediaType(bytes: Buffer, linked: string): string | undefined {
-  try {
-    return parseManifest(bytes, linked).mediaType;
-  } catch (error) {
-    if (error instanceof OciError) return undefined;
-    throw error;
   }
 }
 

@@ -23,7 +23,7 @@ export interface PurgeReport {
   readonly pages: number;
   /** Content that nobody else holds. */
   readonly contents: number;
-  /** Of `contents`, what is read or stored right now: it stays for eviction to remove. */
+  /** Of `contents`, what is read or stored right now, or held by now: eviction sees to what nobody holds. */
   readonly contentsInUse: number;
   /** What `contents`, tags and links take. */
   readonly freesBytes: number;

@@ -87,7 +87,9 @@ export class Schedule {
 
   async #once(signal: AbortSignal): Promise<void> {
     const { jobs, kind, steps, remember } = this.#options;
-    const job = jobs.start(kind, { dryRun: false }, await steps());
+    const next = await steps();
+    if (signal.aborted) return;
+    const job = jobs.start(kind, { dryRun: false }, next);
     const cancel = (): void => {
       jobs.cancel(job.id);
     };

@@ -68,11 +68,18 @@ export function contentStep(scrub: Scrub): Step {
         await scrub.attempt(progress, async () => {
           const first = await scrub.inspect(digest, signal, (bytes) => progress.advance(bytes));
           if (first?.sound !== false) return;
-          // It may have been replaced while it was read, and nothing good may be thrown away.
-          if ((await scrub.inspect(digest, signal))?.sound !== false) return;
-          progress.count("damaged");
-          progress.count("damaged bytes", object.sizeBytes);
-          if (scrub.repair && (await scrub.tools.content.quarantineBlob(digest))) progress.count("quarantined");
+          // It may have been replaced while it was read, and nothing good may be thrown away: what is put aside is what
+          // was there before it was read once more.
+          const { content } = scrub.tools;
+          const seen = await content.openBlob(digest);
+          try {
+            if ((await scrub.inspect(digest, signal))?.sound !== false) return;
+            progress.count("damaged");
+            progress.count("damaged bytes", object.sizeBytes);
+            if (scrub.repair && (await content.quarantineBlob(digest, seen))) progress.count("quarantined");
+          } finally {
+            await seen?.close();
+          }
         });
       }
     },

@@ -59,6 +59,7 @@ export function keepBooks(ledger: Ledger, space: Space, now: () => number): Book
         // From here on the totals have it.
         room.release();
       }
+      space.noteGrowth(namespace);
     },
     async reserve(namespace, sizeBytes) {
       const bytes = chargedBytes(sizeBytes);
@@ -69,7 +70,11 @@ export function keepBooks(ledger: Ledger, space: Space, now: () => number): Book
     },
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),
-    isHeld: async (digest) => (await ledger.holding(nobody, digest)).otherHolders > 0,
+    isHeld: async (digest) => {
+      const { otherHolders } = await ledger.holding(nobody, digest);
+      // A ledger that does not know what is stored knows of no holders.
+      return otherHolders > 0 || ledger.totals === undefined;
+    },
     now,
   };
 }

@@ -79,7 +79,8 @@ export class Content {
    */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
     const key = tagKey(id, tag);
-    const storing = this.#manifests.storing(linkKey(id, record.digest));
+    const link = linkKey(id, record.digest);
+    const storing = this.#manifests.storing(link);
     // What was checked in the future was checked by a clock that was wrong.
     const isNewer = (other: TagRecord | undefined): boolean =>
       other !== undefined && other.checkedAt > record.checkedAt && other.checkedAt <= this.#books.now();
@@ -92,25 +93,14 @@ export class Content {
       return;
     }
     await storing;
-    // Another record may have come while this one waited; it must not be written over.
-    if ((this.#tags.peek(key) ?? record) !== record) return;
-    const { digest } = record;
     // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
-    await this.#tags.set(key, record, before?.digest !== digest, {
-      admit: async (sizeBytes) => {
-        const link = linkKey(id, digest);
-        // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
-        // either was first, or learns of the tag.
-        while (this.#links.peek(link) === undefined) {
-          if ((await this.#links.get(link)) !== undefined) continue;
-          if (!this.#manifests.isUnstored(link)) return false;
-          throw new StoreError(`the manifest of ${tag} could not be stored`, undefined);
-        }
-        await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
-        return true;
-      },
-      correct: (stored) => this.#books.note(tagChange(id, tag, stored, this.#books.now())),
-    });
+    const durable = before?.digest !== record.digest;
+    // Another record may have come while this one waited; it must not be written over.
+    while ((this.#tags.peek(key) ?? record) === record) {
+      if (await this.#writeTag(id, tag, record, durable)) return;
+      // Not while it is the tag's turn: the manifest may be waiting for a removal that waits for the tag.
+      await this.#manifests.storing(link);
+    }
   }
 
   /** Removes a tag, where `expected` is given only if it stands for that; false where it stands for something else. */
@@ -202,11 +192,11 @@ export class Content {
   ): Promise<void> {
     const release = this.#blobs.hold(digest);
     try {
-      await this.#blobs.put(id.namespace, digest, file, reservation);
+      // The link first: its namespace is charged for the content in the moment in which the reservation ends.
       const link = await this.link(id, digest);
-      if (link?.sizeBytes === file.size) return;
       const mediaType = link?.mediaType ?? "application/octet-stream";
-      await this.addLink(id, digest, { mediaType, sizeBytes: file.size });
+      if (link?.sizeBytes !== file.size) await this.addLink(id, digest, { mediaType, sizeBytes: file.size });
+      await this.#blobs.put(id.namespace, digest, file, reservation);
     } finally {
       release();
     }
@@ -255,6 +245,32 @@ export class Content {
       await erase();
       await this.#books.note({ kind: "page-removed", id, page, name });
     });
+  }
+
+  /** Writes a tag when it is its turn; false where its manifest is just being stored, which has to be waited for. */
+  async #writeTag(id: RepositoryId, tag: Tag, record: TagRecord, durable: boolean): Promise<boolean> {
+    const { digest } = record;
+    const link = linkKey(id, digest);
+    let isSettled = true;
+    await this.#tags.set(tagKey(id, tag), record, durable, {
+      admit: async (sizeBytes) => {
+        // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
+        // either was first, or learns of the tag.
+        for (;;) {
+          // Its link is shown before it is stored.
+          isSettled = this.#manifests.storing(link) === undefined;
+          if (!isSettled) return false;
+          if (this.#links.peek(link) !== undefined) break;
+          if ((await this.#links.get(link)) !== undefined) continue;
+          if (!this.#manifests.isUnstored(link)) return false;
+          throw new StoreError(`the manifest of ${tag} could not be stored`, undefined);
+        }
+        await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
+        return true;
+      },
+      correct: (stored) => this.#books.note(tagChange(id, tag, stored, this.#books.now())),
+    });
+    return isSettled;
   }
 }
 

@@ -290,7 +290,7 @@ export class Fill {
       if (this.#sizeBytes !== undefined && end > this.#sizeBytes) {
         throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
       }
-      this.#passOn(this.#room.cover(end));
+      if (spool.detached === undefined) this.#passOn(this.#room.cover(end));
       await spool.write(progress.offset, chunk, signal);
       this.#room.note(spool.filedBytes);
       this.#tools.observer.received(this.#request.id.namespace, chunk.length);

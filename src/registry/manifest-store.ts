@@ -11,6 +11,7 @@ import { linkKey, type RepositoryId } from "./layout.ts";
 import { readWhole } from "./read-whole.ts";
 import type { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
+import type { Reservation } from "./space.ts";
 
 /** How soon it is tried again to store a manifest. */
 const retryMs = 60_000;
@@ -111,20 +112,24 @@ export class ManifestStore {
   }
 
   async #store(id: RepositoryId, key: Key, manifest: ManifestContent): Promise<void> {
-    const { blobs, links, addLink } = this.#options;
+    const { blobs, links, addLink, books } = this.#options;
     const { digest, mediaType, size } = manifest.descriptor;
     const link = { mediaType, sizeBytes: size };
     this.#memory.set(key, manifest);
     links.show(key, link);
     // Until its link is there, nobody holds it, and it might be taken for content that is to be removed.
     const release = blobs.hold(digest);
+    let room: Reservation | undefined;
     try {
+      // Its namespace is charged for it only when it has the link.
+      room = await books.reserve(id.namespace, size);
       await blobs.put(id.namespace, digest, manifest.bytes, undefined);
       await addLink(id, digest, link);
     } catch (error) {
       links.forget(key, link);
       throw error;
     } finally {
+      room?.release();
       release();
     }
   }

@@ -165,6 +165,17 @@ export class Space {
   }
 
   /**
+   * Has room made where a namespace holds more than its high watermark by now. A link to content that others hold sets
+   * nothing aside for that content, though it counts: so it is only afterwards that a namespace's limit is kept for it.
+   */
+  noteGrowth(namespace: Namespace): void {
+    const { namespaceMaxBytes, highWatermark } = this.#options.limits;
+    const limitBytes = namespaceMaxBytes(namespace) ?? Infinity;
+    const usedBytes = this.#options.totals()?.namespaces.get(namespace) ?? 0;
+    if (usedBytes > limitBytes * highWatermark) this.#options.onPressure();
+  }
+
+  /**
    * What has to go now, with room for `more` besides: nothing below the high watermarks, else down to the low ones;
    * down to the low ones in any case where removing has `begun`.
    */

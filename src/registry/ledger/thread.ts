@@ -1,4 +1,4 @@
-import { constants, platform, setPriority } from "node:os";
+import { constants, getPriority, platform, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { ThreadReader } from "../../store/thread-reader.ts";
 import { Keeper } from "./keeper.ts";
@@ -9,7 +9,9 @@ const port = parentPort;
 if (port === null) throw new Error("the ledger's thread runs as a worker thread only");
 
 // On Linux a priority is a thread's own: when there is not enough for all, those who serve clients come first.
-if (platform() === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+// A process that runs with less may not raise it.
+const { PRIORITY_BELOW_NORMAL: low } = constants.priority;
+if (platform() === "linux" && getPriority() < low) setPriority(low);
 
 const { path, root, retryMs, now } = workerData as LedgerThreadData;
 const keeper = new Keeper({

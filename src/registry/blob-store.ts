@@ -136,19 +136,24 @@ export class BlobStore {
     const room = reservation ?? (await this.#books.reserve(namespace, sizeBytes));
     try {
       // What takes the place of an earlier copy takes its room beside it, until that is gone.
-      const replaces = (await this.#store.head(blobKey(digest)).catch(() => undefined)) !== undefined;
+      const replaces = !(await this.#isSurelyAbsent(digest));
       await this.#books.note({ kind: "content", digest, sizeBytes, at: this.#books.now() });
       if (!replaces) room.release();
       await this.#store.put(blobKey(digest), source);
       this.#outdate(digest);
     } catch (error) {
       // An earlier copy may be there: only what is surely absent takes no room.
-      const left = await this.#store.head(blobKey(digest)).catch(() => "unknown");
-      if (left === undefined) await this.#books.note({ kind: "content-removed", digest });
+      if (await this.#isSurelyAbsent(digest)) await this.#books.note({ kind: "content-removed", digest });
       throw error;
     } finally {
       room.release();
     }
+  }
+
+  /** False also where the store cannot tell. */
+  async #isSurelyAbsent(digest: Digest): Promise<boolean> {
+    const found = await this.#store.head(blobKey(digest)).catch(() => "unknown");
+    return found === undefined;
   }
 
   /** Takes content away by `erase`, which says whether there was any. */

@@ -13,9 +13,6 @@ export function limitError(message: string): StoreError {
   return new StoreError(message, Object.assign(new Error("the limit is reached"), { code: limitReached }));
 }
 
-/** How long it is waited for room to be made for a manifest. */
-const roomWaitMs = 2_000;
-
 function noRoom(namespace: Namespace, sizeBytes: number): StoreError {
   return limitError(`there is no room for ${sizeBytes} bytes of ${namespace}`);
 }
@@ -62,9 +59,7 @@ export function keepBooks(ledger: Ledger, space: Space, now: () => number): Book
       space.noteGrowth(namespace);
     },
     async reserve(namespace, sizeBytes) {
-      const bytes = chargedBytes(sizeBytes);
-      const room =
-        space.reserve(namespace, bytes) ?? (await space.acquire(namespace, bytes, AbortSignal.timeout(roomWaitMs)));
+      const room = await space.acquire(namespace, chargedBytes(sizeBytes));
       if (room === undefined) throw noRoom(namespace, sizeBytes);
       return room;
     },

@@ -2,8 +2,6 @@ import type { Namespace } from "../oci/reference.ts";
 import { chargedBytes } from "./ledger/ledger.ts";
 import type { Reservation, Space } from "./space.ts";
 
-/** How long a body waits for room to be made, before it is passed on without being stored. */
-const waitMs = 2_000;
 /** The room that is set aside at a time for a body whose size is not known, or is nobody's word to go by. */
 const stepBytes = 16 * 1024 * 1024;
 
@@ -41,8 +39,7 @@ export class FillRoom {
     if (sizeBytes !== undefined && sizeBytes > maxObjectBytes) return tooLarge(sizeBytes);
     const step = Math.min(stepBytes, maxObjectBytes);
     const wanted = trusted ? (sizeBytes ?? step) : Math.min(sizeBytes ?? step, step);
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
-    this.#reservation = await space.acquire(namespace, chargedBytes(wanted), patience);
+    this.#reservation = await space.acquire(namespace, chargedBytes(wanted), signal);
     return this.#reservation === undefined ? `there is no room for ${wanted} bytes` : undefined;
   }
 

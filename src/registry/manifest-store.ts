@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import { type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import type { Key } from "../store/object-store.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
@@ -83,7 +83,7 @@ export class ManifestStore {
     } finally {
       if (this.#storing.get(key) === stored) this.#storing.delete(key);
     }
-    await this.#noteChildren(manifest);
+    await this.#noteChildren(digest, parseManifest(manifest.bytes, manifest.descriptor.mediaType));
     // One after the other: a manifest may have thousands, and everybody else needs the disk too.
     for (const child of contained) await this.#linkChild(id, child);
     // What it refers to is as young as it is.
@@ -145,12 +145,12 @@ export class ManifestStore {
       await quarantine(digest);
       return undefined;
     }
-    const mediaType = readMediaType(bytes, link.mediaType);
-    if (mediaType === undefined) return undefined;
-    const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes };
+    const parsed = readManifest(bytes, link.mediaType);
+    if (parsed === undefined) return undefined;
+    const manifest = { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes };
     if (!links.isRemoving(key)) this.#memory.set(key, manifest);
     // The ledger may have been made anew while nothing said that this is a manifest.
-    void this.#noteChildren(manifest);
+    void this.#noteChildren(digest, parsed);
     return manifest;
   }
 
@@ -163,9 +163,8 @@ export class ManifestStore {
     this.store(id, manifest, unstored.contained).catch(() => undefined);
   }
 
-  async #noteChildren({ bytes, descriptor: { digest, mediaType } }: ManifestContent): Promise<void> {
-    const children = parseManifest(bytes, mediaType).children.map((child) => child.digest);
-    await this.#options.books.note({ kind: "children", digest, children });
+  async #noteChildren(digest: Digest, { children }: Manifest): Promise<void> {
+    await this.#options.books.note({ kind: "children", digest, children: children.map((child) => child.digest) });
   }
 
   async #linkChild(id: RepositoryId, { digest, mediaType, size }: Descriptor): Promise<void> {
@@ -174,10 +173,10 @@ export class ManifestStore {
   }
 }
 
-/** The type of a manifest that a link speaks of; `undefined` where the content cannot be read as that (CVE-2021-41190). */
-function readMediaType(bytes: Buffer, linked: string): string | undefined {
+/** The manifest that a link speaks of; `undefined` where the content cannot be read as that (CVE-2021-41190). */
+function readManifest(bytes: Buffer, linked: string): Manifest | undefined {
   try {
-    return parseManifest(bytes, linked).mediaType;
+    return parseManifest(bytes, linked);
   } catch (error) {
     if (error instanceof OciError) return undefined;
     throw error;

@@ -3,6 +3,8 @@ import type { Totals } from "./ledger/ledger.ts";
 
 const volumePollMs = 1_000;
 const maxAttempts = 4;
+/** How long it is waited for room to be made, before what needs it does without. */
+const waitMs = 2_000;
 
 /** A size, or a share (0 to 1) of the volume. */
 export type SizeLimit =
@@ -144,9 +146,15 @@ export class Space {
     };
   }
 
-  /** Sets room aside, and makes it where there is none. `undefined` where that does not help, or not until `signal`. */
-  async acquire(namespace: Namespace, bytes: number, signal: AbortSignal): Promise<Reservation | undefined> {
-    if (!this.#couldFit(namespace, bytes)) return undefined;
+  /**
+   * Sets room aside, and makes it where there is none. `undefined` where that does not help, or not in 2 s, or not until
+   * `stop` aborts.
+   */
+  async acquire(namespace: Namespace, bytes: number, stop?: AbortSignal): Promise<Reservation | undefined> {
+    const reserved = this.reserve(namespace, bytes);
+    if (reserved !== undefined || !this.#couldFit(namespace, bytes)) return reserved;
+    const late = AbortSignal.timeout(waitMs);
+    const signal = stop === undefined ? late : AbortSignal.any([stop, late]);
     const givenUp = Promise.withResolvers<boolean>();
     const giveUp = (): void => givenUp.resolve(false);
     if (signal.aborted) giveUp();
@@ -154,11 +162,11 @@ export class Space {
     try {
       // Somebody else may be quicker to take the room that was made.
       for (let attempts = 0; attempts < maxAttempts; attempts++) {
+        const made = await Promise.race([this.#options.makeRoom(namespace, bytes, signal), givenUp.promise]);
         const reservation = this.reserve(namespace, bytes);
-        if (reservation !== undefined) return reservation;
-        if (!(await Promise.race([this.#options.makeRoom(namespace, bytes, signal), givenUp.promise]))) break;
+        if (reservation !== undefined || !made) return reservation;
       }
-      return this.reserve(namespace, bytes);
+      return undefined;
     } finally {
       signal.removeEventListener("abort", giveUp);
     }

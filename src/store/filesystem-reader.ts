@@ -1,4 +1,4 @@
-import { constants, type Dir } from "node:fs";
+import { constants, type Dir, type Stats } from "node:fs";
 import { type FileHandle, open, opendir, stat } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
@@ -13,6 +13,15 @@ const lookUpsAtOnce = 2;
 interface OpenFolder {
   readonly key: Key;
   readonly names: Dir;
+}
+
+/** How a file is opened so that reading it does not count as use. Systems other than Linux do not have that. */
+export const readQuietly: number = constants.O_RDONLY | (constants.O_NOATIME ?? 0);
+
+/** What is known of a file without reading it; `undefined` for what is no file. */
+export function describeFile(key: Key, info: Stats): ObjectInfo | undefined {
+  if (!info.isFile()) return undefined;
+  return { key, sizeBytes: info.size, usedAt: Math.floor(Math.max(info.mtimeMs, info.atimeMs)) };
 }
 
 /** What the filesystem store does without changing anything; a key is a path below `root`. */
@@ -35,8 +44,7 @@ export class FilesystemReader implements ObjectReader {
 
   async head(key: Key): Promise<ObjectInfo | undefined> {
     const info = await orAbsent(stat(this.path(key)), `${key} could not be looked up`);
-    if (!info?.isFile()) return undefined;
-    return { key, sizeBytes: info.size, usedAt: Math.floor(Math.max(info.mtimeMs, info.atimeMs)) };
+    return info && describeFile(key, info);
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
@@ -64,8 +72,7 @@ export class FilesystemReader implements ObjectReader {
   async #open(path: string): Promise<FileHandle> {
     if (this.#notesUse) return open(path, "r");
     try {
-      // Systems other than Linux do not have the flag: then it is 0.
-      return await open(path, constants.O_RDONLY | (constants.O_NOATIME ?? 0));
+      return await open(path, readQuietly);
     } catch (error) {
       // Only a file's owner may ask for that.
       if (codeOf(error) !== "EPERM") throw error;

@@ -111,9 +111,7 @@ export class FilesystemStore implements ObjectStore {
         await copyFile(source.path, staged, constants.COPYFILE_EXCL);
         if (durable) await flush(staged);
       }
-      const { folder, made } = await putInPlace(path, target);
-      // Folders are flushed also for an object that need not be durable: later ones in them may have to be.
-      if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
+      await placeAndFlush(path, target, durable);
     } catch (error) {
       await rm(staged, { force: true }).catch(() => undefined);
       throw new StoreError(`${key} could not be stored`, error);
@@ -129,8 +127,7 @@ export class FilesystemStore implements ObjectStore {
     if ((await this.head(from)) === undefined) return false;
     await this.#becomeWritable();
     try {
-      const { folder, made } = await putInPlace(source, target);
-      await flushFolders(folder, made === undefined ? folder : dirname(made));
+      await placeAndFlush(source, target, true);
       await flushFolders(dirname(source), dirname(source));
     } catch (error) {
       if (isAbsence(error) && (await this.head(from)) === undefined) return false;
@@ -244,4 +241,11 @@ export class FilesystemStore implements ObjectStore {
 
 function throwIfDefined(error: Error | undefined): void {
   if (error !== undefined) throw error;
+}
+
+/** Renames a file to its place, and makes that outlive a power failure where it is to be `durable`. */
+async function placeAndFlush(path: string, target: string, durable: boolean): Promise<void> {
+  const { folder, made } = await putInPlace(path, target);
+  // Folders that are new are flushed also for an object that need not be durable: later ones in them may have to be.
+  if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
 }

@@ -1,14 +1,4 @@
-import {
-  closeSync,
-  constants,
-  type Dirent,
-  fstatSync,
-  opendirSync,
-  openSync,
-  readSync,
-  type Stats,
-  statSync,
-} from "node:fs";
+import { closeSync, type Dirent, fstatSync, opendirSync, openSync, readSync, statSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import {
   codeOf,
@@ -19,6 +9,7 @@ import {
   type Span,
   StoreError,
 } from "./object-store.ts";
+import { describeFile, readQuietly } from "./filesystem-reader.ts";
 import { isAbsence, pathOf } from "./root.ts";
 
 /** How long it works before whatever else there is to do in its thread gets a turn, in milliseconds. */
@@ -43,7 +34,7 @@ export class ThreadReader implements ObjectReader {
   async head(key: Key): Promise<ObjectInfo | undefined> {
     await this.#giveWay();
     const info = orAbsent(() => statSync(pathOf(this.#root, key)), key);
-    return info?.isFile() === true ? describe(key, info) : undefined;
+    return info && describeFile(key, info);
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
@@ -123,17 +114,12 @@ async function* read(file: number, span: Span): AsyncGenerator<Uint8Array> {
 
 function openQuietly(path: string): number {
   try {
-    // Systems other than Linux do not have the flag: then it is 0.
-    return openSync(path, constants.O_RDONLY | (constants.O_NOATIME ?? 0));
+    return openSync(path, readQuietly);
   } catch (error) {
     // Only a file's owner may ask for that.
     if (codeOf(error) !== "EPERM") throw error;
     return openSync(path, "r");
   }
-}
-
-function describe(key: Key, info: Stats): ObjectInfo {
-  return { key, sizeBytes: info.size, usedAt: Math.floor(Math.max(info.mtimeMs, info.atimeMs)) };
 }
 
 function orAbsent<T>(work: () => T, key: Key, what = "read"): T | undefined {

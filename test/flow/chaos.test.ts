@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Agent } from "node:http";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { createRandom } from "../support/random.ts";
 import type { Behaviour } from "../support/behaviour.ts";
 import { BrokenBody, request } from "../support/http.ts";
 import { startProcess } from "../support/process.ts";
@@ -153,15 +154,4 @@ function createMoods(upstream: ScriptedUpstream): (behaviour: Behaviour | "gone"
 async function residentBytes(url: string): Promise<number> {
   const { body } = await request(`${url}/metrics`);
   return Number(/^process_resident_memory_bytes (\S+)$/m.exec(body.toString("utf8"))?.[1]);
-}
-
-/** Numbers from 0 up to 1, the same in each run (mulberry32). */
-function createRandom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let value = Math.imul(state ^ (state >>> 15), 1 | state);
-    value = (value + Math.imul(value ^ (value >>> 7), 61 | value)) ^ value;
-    return ((value ^ (value >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

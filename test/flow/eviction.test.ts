@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { Agent } from "node:http";
 import { test } from "node:test";
+import { createRandom } from "../support/random.ts";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { createBarrier } from "../support/barrier.ts";
@@ -35,17 +36,6 @@ function limited(maxBytes: number): MirrorOptions {
     graceMs: 0,
     config: { adminListen, log: { level: "warn", format: "json" } },
     storage: { maxSize: { kind: "bytes", bytes: maxBytes }, highWatermark: 0.9, lowWatermark: 0.7 },
-  };
-}
-
-/** Numbers from 0 up to 1, the same for the same start (mulberry32). */
-function createRandom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let value = Math.imul(state ^ (state >>> 15), 1 | state);
-    value = (value + Math.imul(value ^ (value >>> 7), 61 | value)) ^ value;
-    return ((value ^ (value >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
 

@@ -3,6 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { createRandom } from "../support/random.ts";
 import "../support/network.ts";
 import { createHasher } from "../../src/oci/digest.ts";
 import { open } from "../support/http.ts";
@@ -14,17 +15,6 @@ import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 const rounds = 200;
 const lanes = 4;
 const seed = Number(process.env["KILL_SEED"] ?? Date.now() % 1_000_000);
-
-/** A generator of numbers from 0 up to 1: the same seed gives the same numbers (mulberry32). */
-function createRandom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Something that can be pulled: its path, and the digest of what must come. */
 interface Item {

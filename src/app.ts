@@ -14,6 +14,7 @@ import type { Administration } from "./jobs/administration.ts";
 import { createObservers, type Observers } from "./observers.ts";
 import { createStorageObservers } from "./storage-observers.ts";
 import { hasFormat } from "./store/root.ts";
+import { systemClock } from "./upstream/clock.ts";
 
 /** A running mirror. */
 export interface App {
@@ -30,8 +31,9 @@ export interface App {
 }
 
 /** What the configuration does not say; all but the version and `onLogFailure` is for tests. */
-export interface AppOptions extends Omit<EngineOptions, "now"> {
+export interface AppOptions extends Omit<EngineOptions, "now" | "monotonic"> {
   readonly now?: () => number;
+  readonly monotonic?: () => number;
   readonly logDestination?: DestinationStream;
   /** Told when lines of the log are lost, as its disk is full or its reader gone. */
   readonly onLogFailure?: (error: Error) => void;
@@ -113,17 +115,18 @@ async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log:
 
 async function openProgram(config: Config, options: AppOptions, log: Logger): Promise<Program> {
   const metrics = createMetrics(options.version);
-  const now = options.now ?? Date.now;
+  const { now = () => systemClock.now(), monotonic = () => systemClock.monotonic() } = options;
   const reserves = new Map(config.upstreams.map(({ namespace, rateLimitReserve }) => [namespace, rateLimitReserve]));
-  const observers = createObservers({ metrics, log, now, reserves });
+  const observers = createObservers({ metrics, log, monotonic, reserves });
   const engine = await startEngine(
     config,
     {
       onCredentialProblem: (namespace, problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
       ...options,
       now,
+      monotonic,
     },
-    { ...observers, ...createStorageObservers(metrics, log, now) },
+    { ...observers, ...createStorageObservers(metrics, log, monotonic) },
     (error) => log.error({ err: error }, "maintenance failed"),
   );
   const { unwritable } = engine.storage.files;

@@ -19,6 +19,7 @@ const staleWaitMs = 3_000;
 export interface MirrorsOptions extends UpstreamsOptions {
   readonly staleWaitMs?: number;
   readonly now: () => number;
+  readonly monotonic: () => number;
 }
 
 /** The mirrors of all namespaces, on one storage. */
@@ -39,7 +40,7 @@ export function createMirrors(
   storage: Storage,
   observers: Observers,
 ): Mirrors {
-  const { now } = options;
+  const { now, monotonic } = options;
   const stopping = new AbortController();
   const background = new Background((error) => {
     if (!stopping.signal.aborted) observers.uncached(error);
@@ -52,12 +53,12 @@ export function createMirrors(
     namespace: Namespace,
     trusted: boolean,
   ): PullRegistry => {
-    const breaker = new Breaker(now, observers.breaker(namespace));
+    const breaker = new Breaker(monotonic, observers.breaker(namespace));
     if (trusted) breakers.set(namespace, breaker);
     return createMirror({
       ...storage,
       namespace,
-      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, now),
+      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, monotonic),
       breaker,
       quota: observers.quota(namespace),
       trusted,
@@ -69,6 +70,7 @@ export function createMirrors(
       prefetch: trusted && settings.prefetch === "platform",
       noteUse: (id, digest, tag) => storage.ledger.use(id, digest, tag),
       now,
+      monotonic,
       signal: stopping.signal,
     });
   };

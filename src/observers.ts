@@ -28,7 +28,7 @@ export interface Observers {
 export interface ObserversOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
-  readonly now: () => number;
+  readonly monotonic: () => number;
   /** The configured namespaces, each with the share of its rate limit that is kept in reserve. */
   readonly reserves: ReadonlyMap<string, number>;
 }
@@ -42,14 +42,14 @@ const reading: ReadonlySet<string> = new Set(["head", "get", "read"]);
 const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline"]);
 
 /** Makes the observers. Namespaces that are not configured are counted together, as `other`. */
-export function createObservers({ metrics, log, now, reserves }: ObserversOptions): Observers {
+export function createObservers({ metrics, log, monotonic, reserves }: ObserversOptions): Observers {
   const label = (namespace: string): string => (reserves.has(namespace) ? namespace : "other");
   // An error that was told where it happened is not told again by who was waiting for it.
   const told = new WeakSet<Error>();
-  const storage = observeStorage(metrics, log, now, told);
-  const unlimited = new Quota(0, now, () => undefined);
+  const storage = observeStorage(metrics, log, monotonic, told);
+  const unlimited = new Quota(0, monotonic, () => undefined);
   const quotas = new Map(
-    [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, now, tellQuota(log, namespace))]),
+    [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, monotonic, tellQuota(log, namespace))]),
   );
   const quota = (namespace: string): Quota => quotas.get(namespace) ?? unlimited;
   return {
@@ -117,7 +117,7 @@ interface StorageObserver {
 }
 
 /** Counts all failures; the log gets a line a minute for each operation and code, not one for each blob of each pull. */
-function observeStorage(metrics: Metrics, log: Logger, now: () => number, told: WeakSet<Error>): StorageObserver {
+function observeStorage(metrics: Metrics, log: Logger, monotonic: () => number, told: WeakSet<Error>): StorageObserver {
   const lines = new Map<string, { toldAt: number; failures: number }>();
   let writing = true;
   return {
@@ -129,9 +129,9 @@ function observeStorage(metrics: Metrics, log: Logger, now: () => number, told: 
       const line = lines.get(key) ?? { toldAt: -Infinity, failures: 0 };
       lines.set(key, line);
       line.failures++;
-      if (Math.abs(now() - line.toldAt) < storageLineMs) return;
+      if (monotonic() - line.toldAt < storageLineMs) return;
       const { failures } = line;
-      Object.assign(line, { toldAt: now(), failures: 0 });
+      Object.assign(line, { toldAt: monotonic(), failures: 0 });
       if (reading.has(operation)) {
         log.warn(
           { operation, code, failures, err: error },

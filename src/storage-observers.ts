@@ -21,14 +21,14 @@ export interface StorageObservers {
 }
 
 /** Makes the observers of the storage. */
-export function createStorageObservers(metrics: Metrics, log: Logger, now: () => number): StorageObservers {
+export function createStorageObservers(metrics: Metrics, log: Logger, monotonic: () => number): StorageObservers {
   let toldFailureAt = -Infinity;
   const toldShortages = new Map<string, number>();
   const tellShortage = ({ namespace, missingBytes, pinnedBytes, kept }: Shortage): void => {
     metrics.shortages.inc();
     const toldAt = toldShortages.get(namespace ?? "");
-    if (toldAt !== undefined && now() - toldAt < repeatShortageMs) return;
-    toldShortages.set(namespace ?? "", now());
+    if (toldAt !== undefined && monotonic() - toldAt < repeatShortageMs) return;
+    toldShortages.set(namespace ?? "", monotonic());
     log.warn(
       { ...(namespace !== undefined && { namespace }), missingBytes, pinnedBytes, kept },
       "there is no room, and nothing more that may be removed: what does not fit is passed on but not cached",
@@ -55,8 +55,8 @@ export function createStorageObservers(metrics: Metrics, log: Logger, now: () =>
       },
       stuck: tellShortage,
       failed: (error) => {
-        if (now() - toldFailureAt < repeatFailureMs) return;
-        toldFailureAt = now();
+        if (monotonic() - toldFailureAt < repeatFailureMs) return;
+        toldFailureAt = monotonic();
         log.error({ err: error }, "something could not be removed from the cache to make room");
       },
     },

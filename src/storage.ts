@@ -30,6 +30,7 @@ export type SpaceSettings = Pick<
 /** What the configuration does not say. */
 export interface StorageOptions {
   readonly now: () => number;
+  readonly monotonic: () => number;
   /** Whether an upstream fails at the moment, so that what it gave is not to be had again. */
   readonly isFailing: (namespace: Namespace) => boolean;
   readonly pins: () => readonly string[];
@@ -66,7 +67,7 @@ export async function openStorage(
   observers: Observers & StorageObservers,
 ): Promise<Storage> {
   const { storage } = config;
-  const { now } = options;
+  const { now, monotonic } = options;
   const pool = new BufferPool();
   const files = await FilesystemStore.open(storage.root, pool);
   const store = meterStore(files, observers.store);
@@ -81,11 +82,11 @@ export async function openStorage(
     limits: { ...storage, namespaceMaxBytes: (namespace) => settings(namespace).maxBytes },
     totals: () => ledger.totals,
     volume: () => files.volume(),
-    now,
+    monotonic,
     makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => evictor.relieve(),
   });
-  const content = new Content(store, keepBooks(ledger, space, now), undefined, observers.damaged);
+  const content = new Content(store, keepBooks(ledger, space, { now, monotonic }), undefined, observers.damaged);
   const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
   const fills = new Fills({
     content,
@@ -111,6 +112,7 @@ export async function openStorage(
     pins: options.pins,
     graceMs: options.graceMs ?? graceMs,
     now,
+    monotonic,
     observer: observers.evictor,
   });
   await space.refresh();

@@ -32,6 +32,7 @@ export interface EvictTools extends RemovalTools {
   /** What was used, stored or linked within this time is not removed, in milliseconds. */
   readonly graceMs: number;
   readonly now: () => number;
+  readonly monotonic: () => number;
   readonly observer: EvictObserver;
 }
 
@@ -155,11 +156,11 @@ export class Evictor {
   }
 
   #noteShort(): void {
-    this.#short = { at: this.#tools.now(), bytes: this.#storedBytes };
+    this.#short = { at: this.#tools.monotonic(), bytes: this.#storedBytes };
   }
 
   #isShort(): boolean {
-    return this.#tools.now() - this.#short.at < shortMs && this.#storedBytes === this.#short.bytes;
+    return this.#tools.monotonic() - this.#short.at < shortMs && this.#storedBytes === this.#short.bytes;
   }
 
   get #storedBytes(): number {
@@ -205,8 +206,9 @@ export class Evictor {
 
   /** What pins hold, as of the last seconds: it takes the ledger a while to add that up. */
   async #sumPinned(): Promise<number> {
-    const { now, ledger, pins } = this.#tools;
-    if (now() - this.#pinned.at >= shortMs) this.#pinned = { at: now(), bytes: await ledger.pinnedBytes(pins()) };
+    const { monotonic, ledger, pins } = this.#tools;
+    if (monotonic() - this.#pinned.at >= shortMs)
+      this.#pinned = { at: monotonic(), bytes: await ledger.pinnedBytes(pins()) };
     return this.#pinned.bytes;
   }
 

@@ -3,9 +3,6 @@ import { type Clock, systemClock } from "../upstream/clock.ts";
 /** Debts below this are not waited for: timers are coarse, and small objects are many. */
 const slackMs = 10;
 
-/** Time that no correction of the machine's clock changes. */
-const steadyClock: Clock = { ...systemClock, now: () => performance.now() };
-
 /** Limits how many bytes a second are worked on, over all who take from it. Idle time is not saved up. */
 export class Rate {
   readonly #bytesPerSecond: number;
@@ -14,7 +11,7 @@ export class Rate {
   #paidAt = -Infinity;
 
   /** @param bytesPerSecond `undefined`: no limit. */
-  constructor(bytesPerSecond: number | undefined, clock: Clock = steadyClock) {
+  constructor(bytesPerSecond: number | undefined, clock: Clock = systemClock) {
     this.#bytesPerSecond = bytesPerSecond ?? Infinity;
     this.#clock = clock;
   }
@@ -22,7 +19,7 @@ export class Rate {
   /** Resolves when `bytes` may be worked on; rejects when the signal aborts. */
   async take(bytes: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const startsAt = Math.max(this.#paidAt, now);
     this.#paidAt = startsAt + (bytes / this.#bytesPerSecond) * 1000;
     if (startsAt - now >= slackMs) await this.#clock.wait(startsAt - now, signal);

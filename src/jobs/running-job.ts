@@ -155,7 +155,7 @@ class StepRecord implements StepProgress {
 
   /** Runs it to its end, however that is. */
   async run(signal: AbortSignal, clock: Clock): Promise<void> {
-    const startedAt = clock.now();
+    const startedAt = clock.monotonic();
     this.#become("running");
     let state: StepState["state"] = "done";
     try {
@@ -164,7 +164,7 @@ class StepRecord implements StepProgress {
       state = signal.aborted ? "cancelled" : "failed";
       if (!signal.aborted) this.#error = error instanceof Error ? error : new Error(String(error));
     }
-    this.#durationMs = clock.now() - startedAt;
+    this.#durationMs = clock.monotonic() - startedAt;
     this.#become(state);
   }
 

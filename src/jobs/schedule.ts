@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Clock } from "../upstream/clock.ts";
+import { type Clock, systemClock } from "../upstream/clock.ts";
 import { type JobKind, JobRunning, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 
@@ -27,7 +27,7 @@ const longestDelayMs = 600_000;
 
 /** Keeps no process alive. */
 const backgroundClock: Clock = {
-  now: () => Date.now(),
+  ...systemClock,
   wait: (ms, signal) => sleep(ms, undefined, { signal, ref: false }),
 };
 
@@ -39,18 +39,21 @@ const backgroundClock: Clock = {
 export class Schedule {
   readonly #options: ScheduleOptions;
   readonly #clock: Clock;
+  /** Moments of the monotonic clock, here and in what follows. */
   readonly #startedAt: number;
   readonly #delayMs: number;
   readonly #abort = new AbortController();
   readonly #ended: Promise<void>;
   /** When a job that was started here ended last, however it ended. */
   #triedAt = -Infinity;
+  /** What was recalled, and when that was: from then on nobody's setting the time changes how long is waited for. */
+  #recalled = { endedAt: NaN, at: -Infinity };
 
   constructor(options: ScheduleOptions) {
     const { intervalMs, clock = backgroundClock, random = Math.random } = options;
     this.#options = options;
     this.#clock = clock;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.monotonic();
     this.#delayMs = random() * Math.min(intervalMs / 20, longestDelayMs);
     this.#ended = intervalMs === Infinity ? Promise.resolve() : this.#run(this.#abort.signal);
   }
@@ -64,7 +67,7 @@ export class Schedule {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const leftMs = (await this.#dueAt()) - this.#clock.now();
+        const leftMs = (await this.#dueAt()) - this.#clock.monotonic();
         if (leftMs > 0) {
           await this.#pause(leftMs, signal);
         } else if (!signal.aborted) {
@@ -79,10 +82,15 @@ export class Schedule {
   }
 
   async #dueAt(): Promise<number> {
-    const recalled = (await this.#options.recall()) ?? -Infinity;
-    // What is said to have ended in the future was noted by a clock that was wrong.
-    const endedAt = recalled > this.#clock.now() ? -Infinity : recalled;
-    return Math.max(Math.max(endedAt, this.#triedAt) + this.#options.intervalMs, this.#startedAt) + this.#delayMs;
+    const endedAt = (await this.#options.recall()) ?? -Infinity;
+    if (endedAt !== this.#recalled.endedAt) {
+      const agoMs = this.#clock.now() - endedAt;
+      // What is said to have ended in the future was noted by a clock that was wrong, or read by one.
+      if (agoMs < 0) this.#recalled = { endedAt: NaN, at: -Infinity };
+      else this.#recalled = { endedAt, at: this.#clock.monotonic() - agoMs };
+    }
+    const { intervalMs } = this.#options;
+    return Math.max(Math.max(this.#recalled.at, this.#triedAt) + intervalMs, this.#startedAt) + this.#delayMs;
   }
 
   async #once(signal: AbortSignal): Promise<void> {
@@ -96,7 +104,7 @@ export class Schedule {
     signal.addEventListener("abort", cancel, { once: true });
     const { state, endedAt } = await job.ended;
     signal.removeEventListener("abort", cancel);
-    this.#triedAt = this.#clock.now();
+    this.#triedAt = this.#clock.monotonic();
     if (state === "succeeded" && endedAt !== undefined) await remember(endedAt);
   }
 

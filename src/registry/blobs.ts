@@ -172,7 +172,7 @@ export class Blobs {
   async #openStored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
     if ((await lookup.link(id, digest)) === undefined) return undefined;
     const distrust = this.#distrusted.get(digest);
-    if (distrust !== undefined && isFresh(distrust.since, this.#tools.now(), { ttlMs: distrustMs })) {
+    if (distrust !== undefined && isFresh(distrust.since, this.#tools.monotonic(), { ttlMs: distrustMs })) {
       lookup.fail(distrust.error);
       return undefined;
     }
@@ -229,7 +229,7 @@ export class Blobs {
     try {
       yield* chunks;
     } catch (error) {
-      if (error instanceof StoreError) this.#distrusted.set(digest, { error, since: this.#tools.now() });
+      if (error instanceof StoreError) this.#distrusted.set(digest, { error, since: this.#tools.monotonic() });
       throw error;
     }
   }

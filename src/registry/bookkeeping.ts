@@ -1,5 +1,6 @@
 import type { Namespace, Repository } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
+import type { Clock } from "../upstream/clock.ts";
 import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "./ledger/ledger.ts";
 import type { RepositoryId } from "./layout.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -38,14 +39,16 @@ export interface Bookkeeping {
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
   /** Whether any repository holds a digest. */
   isHeld(digest: Digest): Promise<boolean>;
+  /** As of `Clock`. */
   now(): number;
+  monotonic(): number;
 }
 
 /** A repository that there cannot be: all that hold something are others. */
 const nobody: RepositoryId = { namespace: "" as Namespace, repository: "" as Repository };
 
 /** The books of a store whose room is limited. */
-export function keepBooks(ledger: Ledger, space: Space, now: () => number): Bookkeeping {
+export function keepBooks(ledger: Ledger, space: Space, clock: Pick<Clock, "now" | "monotonic">): Bookkeeping {
   return {
     async admit(namespace, change, sizeBytes) {
       const room = space.reserve(namespace, chargedBytes(sizeBytes));
@@ -70,6 +73,7 @@ export function keepBooks(ledger: Ledger, space: Space, now: () => number): Book
       // A ledger that does not know what is stored knows of no holders.
       return otherHolders > 0 || ledger.totals === undefined;
     },
-    now,
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
   };
 }

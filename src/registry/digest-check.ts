@@ -18,12 +18,12 @@ const rememberedMs = 3_600_000;
  * a whole blob was found right, its ranges are taken to be right for an hour.
  */
 export class DigestCheck {
-  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "now">;
+  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "monotonic">;
   readonly #checks = new SingleFlight<void>();
   /** When each of the blobs was last found right, in milliseconds. */
   readonly #right = new LRUCache<Digest, number>({ max: rememberedDigests });
 
-  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "now">) {
+  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "monotonic">) {
     this.#tools = tools;
   }
 
@@ -39,13 +39,13 @@ export class DigestCheck {
       // They end only when the digest is right: nothing else is to be waited for.
       return holdBack(this.#hashed(object, chunks, digest), length, Promise.resolve(), signal);
     }
-    if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.now(), { ttlMs: rememberedMs })) return chunks;
+    if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.monotonic(), { ttlMs: rememberedMs })) return chunks;
     return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
   }
 
   /** Passes a whole blob's chunks on; throws at the end where they are not what the digest says. */
   async *#hashed(object: OpenObject, chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
-    const { hashes, now } = this.#tools;
+    const { hashes, monotonic } = this.#tools;
     const hash = hashes.start(algorithmOf(digest));
     try {
       for await (const chunk of chunks) {
@@ -55,7 +55,7 @@ export class DigestCheck {
         await taken;
       }
       if ((await hash.digest()) !== digest) throw await this.#quarantine(object, digest);
-      this.#right.set(digest, now());
+      this.#right.set(digest, monotonic());
     } finally {
       hash.drop();
     }

@@ -78,7 +78,7 @@ export class ManifestStore {
       await stored;
       this.#unstored.delete(key);
     } catch (error) {
-      this.#unstored.set(key, { contained, triedAt: books.now() });
+      this.#unstored.set(key, { contained, triedAt: books.monotonic() });
       throw error;
     } finally {
       if (this.#storing.get(key) === stored) this.#storing.delete(key);
@@ -157,7 +157,7 @@ export class ManifestStore {
   /** Stores a manifest that could not be stored, now that it is used again. Its failures were told where they happened. */
   #tryAgain(id: RepositoryId, key: Key, manifest: ManifestContent): void {
     const unstored = this.#unstored.get(key);
-    const now = this.#options.books.now();
+    const now = this.#options.books.monotonic();
     if (unstored === undefined || now - unstored.triedAt < retryMs) return;
     unstored.triedAt = now;
     this.store(id, manifest, unstored.contained).catch(() => undefined);

@@ -36,7 +36,10 @@ export interface MirrorTools {
   readonly prefetch: boolean;
   /** Told of each manifest and blob that a client was given or told of, a manifest perhaps by tag. */
   readonly noteUse: Ledger["use"];
+  /** For what is stored; see `Clock`. */
   readonly now: () => number;
+  /** For what is only waited for. */
+  readonly monotonic: () => number;
   /** Aborts questions to the upstream when the process ends. */
   readonly signal: AbortSignal;
 }

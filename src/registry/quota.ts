@@ -32,15 +32,15 @@ const rememberedAccounts = 64;
  */
 export class Quota {
   readonly #reserve: number;
-  readonly #now: () => number;
+  readonly #monotonic: () => number;
   readonly #onChange: (state: QuotaState) => void;
   readonly #accounts = new Map<string, Known>();
   #wasLow = false;
 
   /** `reserve` is a share from 0 to 1; `onChange` is told when the limit begins to bite, and when it stops to. */
-  constructor(reserve: number, now: () => number, onChange: (state: QuotaState) => void) {
+  constructor(reserve: number, monotonic: () => number, onChange: (state: QuotaState) => void) {
     this.#reserve = reserve;
-    this.#now = now;
+    this.#monotonic = monotonic;
     this.#onChange = onChange;
   }
 
@@ -50,7 +50,7 @@ export class Quota {
     if (limit === undefined || limit <= 0 || remaining === undefined) return;
     const windowMs = windowSeconds * 1000;
     this.#accounts.delete(fingerprint);
-    this.#accounts.set(fingerprint, { limit, remaining, windowMs, until: this.#now() + windowMs });
+    this.#accounts.set(fingerprint, { limit, remaining, windowMs, until: this.#monotonic() + windowMs });
     const [oldest] = this.#accounts.keys();
     if (this.#accounts.size > rememberedAccounts && oldest !== undefined) this.#accounts.delete(oldest);
     const state = this.state;
@@ -61,7 +61,7 @@ export class Quota {
 
   /** What is known now, of the account that has most left; `undefined` where the upstream has said nothing lately. */
   get state(): QuotaState | undefined {
-    const now = this.#now();
+    const now = this.#monotonic();
     let best: Known | undefined;
     for (const known of this.#accounts.values()) {
       if (known.until <= now) continue;

@@ -36,7 +36,7 @@ export interface SpaceOptions {
   /** What lies in the store; `undefined` where that is not known (yet). */
   readonly totals: () => Totals | undefined;
   readonly volume: () => Promise<Volume>;
-  readonly now: () => number;
+  readonly monotonic: () => number;
   /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
   readonly makeRoom: (namespace: Namespace, bytes: number, signal: AbortSignal) => Promise<boolean>;
   /** Told that a high watermark was passed. */
@@ -218,7 +218,7 @@ export class Space {
   }
 
   #take(namespace: Namespace, bytes: number): boolean {
-    if (this.#options.now() - this.#polledAt >= volumePollMs) void this.refresh();
+    if (this.#options.monotonic() - this.#polledAt >= volumePollMs) void this.refresh();
     const { usedBytes, limitBytes } = this.state;
     const totals = this.#options.totals();
     const reservedHere = this.#reserved.get(namespace) ?? 0;
@@ -246,7 +246,7 @@ export class Space {
   }
 
   async #poll(): Promise<void> {
-    this.#polledAt = this.#options.now();
+    this.#polledAt = this.#options.monotonic();
     const releasedBefore = this.#releasedSince;
     const usedBefore = this.#options.totals()?.bytes;
     const writtenBefore = this.#writtenBytes;

@@ -7,7 +7,7 @@ const remembered = 4_096;
  * The same upstream, which for `ttlMs` remembers what it does not have (a 404 and nothing else: a refusal, a rate limit
  * or a failure says nothing about what is there). Equal questions in that time are answered without asking.
  */
-export function rememberAbsences(upstream: Upstream, ttlMs: number, now: () => number): Upstream {
+export function rememberAbsences(upstream: Upstream, ttlMs: number, monotonic: () => number): Upstream {
   if (ttlMs === 0) return upstream;
   const absences = new LRUCache<string, number>({ max: remembered });
   // Equal questions that run at once, and how often one of them found it: an absence that ends later is out of date.
@@ -15,7 +15,7 @@ export function rememberAbsences(upstream: Upstream, ttlMs: number, now: () => n
 
   async function ask<T>(key: string, question: () => Promise<T | undefined>): Promise<T | undefined> {
     const until = absences.get(key);
-    if (until !== undefined && now() < until) return undefined;
+    if (until !== undefined && monotonic() < until) return undefined;
     const equal = asking.get(key) ?? { questions: 0, found: 0 };
     asking.set(key, equal);
     equal.questions++;
@@ -26,7 +26,7 @@ export function rememberAbsences(upstream: Upstream, ttlMs: number, now: () => n
         equal.found++;
         absences.delete(key);
       } else if (equal.found === foundBefore) {
-        absences.set(key, now() + ttlMs);
+        absences.set(key, monotonic() + ttlMs);
       }
       return answer;
     } finally {

@@ -33,7 +33,7 @@ const longestTryMs = 10_000;
  * several in a row it is not asked at all for a while, which doubles from 1 s to 30 s; one answer ends that.
  */
 export class Breaker {
-  readonly #now: () => number;
+  readonly #monotonic: () => number;
   readonly #observer: BreakerObserver;
   #failures = 0;
   #last: UpstreamError | undefined;
@@ -43,8 +43,8 @@ export class Breaker {
   #probe: { readonly until: number } | undefined;
   #state: BreakerState = "closed";
 
-  constructor(now: () => number, observer: BreakerObserver) {
-    this.#now = now;
+  constructor(monotonic: () => number, observer: BreakerObserver) {
+    this.#monotonic = monotonic;
     this.#observer = observer;
   }
 
@@ -54,7 +54,7 @@ export class Breaker {
 
   /** The failure for which the upstream is spared now; `undefined` when it does well, as far as is known. */
   get current(): UpstreamError | undefined {
-    return this.#state !== "closed" || this.#now() < this.#spareUntil ? this.#last : undefined;
+    return this.#state !== "closed" || this.#monotonic() < this.#spareUntil ? this.#last : undefined;
   }
 
   /** The same upstream, asked only when the breaker lets it. */
@@ -95,7 +95,7 @@ export class Breaker {
   #enter(): { readonly until: number } | undefined {
     if (this.#state === "closed") return undefined;
     const last = this.#last;
-    const now = this.#now();
+    const now = this.#monotonic();
     if (last !== undefined && (now < this.#openUntil || now < (this.#probe?.until ?? 0))) {
       throw new UpstreamError(last.host, last.failure, "it has failed several times and is given a rest", {
         cause: last,
@@ -126,7 +126,7 @@ export class Breaker {
       this.#failures++;
       if (this.#failures >= failuresToOpen) {
         const rest = Math.min(longestRestMs, firstRestMs * 2 ** (this.#failures - failuresToOpen));
-        this.#openUntil = this.#now() + rest;
+        this.#openUntil = this.#monotonic() + rest;
         this.#change("open");
       }
     } else if (cause.failure === "denied" || cause.failure === "status") {
@@ -137,7 +137,7 @@ export class Breaker {
 
   #spare(retryAfterSeconds: number | undefined): void {
     const asked = Math.min(longestRetryAfterMs, (retryAfterSeconds ?? 0) * 1000);
-    this.#spareUntil = this.#now() + Math.max(spareMs, asked);
+    this.#spareUntil = this.#monotonic() + Math.max(spareMs, asked);
   }
 
   #change(state: BreakerState): void {

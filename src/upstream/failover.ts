@@ -40,7 +40,7 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
 
   /** The mirrors that do not rest and, at the end or where the order begins with it, the upstream. */
   const orderFrom = (start: number): number[] => {
-    const now = clock.now();
+    const now = clock.monotonic();
     const order = sources.map((_, index) => (start + index) % sources.length);
     return order.filter((index) => index === last || (restUntil[index] ?? 0) <= now);
   };
@@ -48,7 +48,7 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
   const rest = (index: number, error: UpstreamError): void => {
     if (index !== last && resting.has(error.failure)) {
       const seconds = Math.min(maxRestSeconds, Math.max(restSeconds, error.retryAfterSeconds ?? 0));
-      restUntil[index] = clock.now() + seconds * 1000;
+      restUntil[index] = clock.monotonic() + seconds * 1000;
     }
   };
 
@@ -89,11 +89,11 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
   ): Promise<UpstreamBlob | undefined> => {
     const key = `${repository}@${digest}`;
     const doubt = doubts.get(key);
-    const start = doubt !== undefined && doubt.until > clock.now() ? doubt.start : 0;
+    const start = doubt !== undefined && doubt.until > clock.monotonic() ? doubt.start : 0;
     const question = async (source: Upstream, index: number): Promise<UpstreamBlob | undefined> => {
       const opened = await source.blob(repository, digest, from, signal);
       const distrust = (error?: unknown): void => {
-        doubts.set(key, { start: (index + 1) % sources.length, until: clock.now() + doubtMs });
+        doubts.set(key, { start: (index + 1) % sources.length, until: clock.monotonic() + doubtMs });
         if (error instanceof UpstreamError) {
           rest(index, error);
         }

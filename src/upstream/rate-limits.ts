@@ -45,23 +45,23 @@ export function createRateLimits(clock: Clock): RateLimits {
 
   return {
     hold(host, identity, seconds) {
-      const until = clock.now() + Math.min(seconds, maxHoldSeconds) * 1000;
+      const until = clock.monotonic() + Math.min(seconds, maxHoldSeconds) * 1000;
       const key = `${host} ${identity}`;
       holds.set(key, Math.max(until, holds.get(key) ?? 0));
       exhaustUntil(identity, until);
     },
     heldSeconds(host, identity) {
-      const leftMs = (holds.get(`${host} ${identity}`) ?? 0) - clock.now();
+      const leftMs = (holds.get(`${host} ${identity}`) ?? 0) - clock.monotonic();
       return leftMs > timerSlackMs ? Math.ceil(leftMs / 1000) : 0;
     },
     note(identity, { remaining, windowSeconds = defaultWindowSeconds }) {
       if (remaining !== undefined) {
-        remainders.set(identity, { count: remaining, until: clock.now() + windowSeconds * 1000 });
+        remainders.set(identity, { count: remaining, until: clock.monotonic() + windowSeconds * 1000 });
       }
     },
-    exhaust: (identity) => exhaustUntil(identity, clock.now() + exhaustedMs),
+    exhaust: (identity) => exhaustUntil(identity, clock.monotonic() + exhaustedMs),
     remaining(identity) {
-      const now = clock.now();
+      const now = clock.monotonic();
       if ((exhausted.get(identity) ?? 0) > now) {
         return 0;
       }

@@ -42,7 +42,7 @@ export function createTokenCache(clock: Clock, maxTokens: number): TokenCache {
 
   const peek = (key: string): string | undefined => {
     const token = tokens.get(key);
-    return token !== undefined && clock.now() < token.goodUntil ? token.value : undefined;
+    return token !== undefined && clock.monotonic() < token.goodUntil ? token.value : undefined;
   };
 
   const launch = (key: string, fetch: FetchToken): Flight => {
@@ -53,7 +53,7 @@ export function createTokenCache(clock: Clock, maxTokens: number): TokenCache {
         if (token === undefined) {
           return undefined;
         }
-        tokens.set(key, { value: token.value, goodUntil: clock.now() + token.lifetimeSeconds * 1000 * usedPart });
+        tokens.set(key, { value: token.value, goodUntil: clock.monotonic() + token.lifetimeSeconds * 1000 * usedPart });
         return token.value;
       } finally {
         if (flights.get(key) === flight) {

@@ -435,6 +435,7 @@ test("who follows a job hears of it every 20 seconds, also when nothing changes"
   const waits: number[] = [];
   const clock: Clock = {
     now: () => 0,
+    monotonic: () => 0,
     // Only the second wait ends by itself: the first is cut by the state that comes.
     wait: (ms, signal) => {
       waits.push(ms);

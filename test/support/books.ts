@@ -48,6 +48,7 @@ export function createBooks(): SimpleBooks {
     },
     isHeld: async (digest) => links.values().some((link) => link.digest === digest),
     now: () => 1_000,
+    monotonic: () => 1_000,
   };
 }
 

@@ -140,6 +140,8 @@ export async function startMirror(host: string, options: MirrorOptions = {}): Pr
   const app = await startApp(mirrorConfig(host, root, options), {
     version: "0.0.0-test",
     logDestination,
+    // One clock for both, unless a test sets the time while something waits.
+    ...(appOptions.now !== undefined && { monotonic: appOptions.now }),
     ...appOptions,
   });
   const [url = ""] = app.addresses;

@@ -27,6 +27,7 @@ export interface RenewingOptions {
   readonly onProblem?: ProblemListener | undefined;
 }
 
+/** What is used now; its moments are those of `Clock.monotonic`. */
 interface Held extends Required<Lease> {
   refused: boolean;
 }
@@ -58,7 +59,7 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
     const signal = AbortSignal.any([closing.signal, timeout]);
     try {
       const lease = await settleOrAbort(fetch(signal), signal);
-      held = hold(lease, clock.now(), random());
+      held = hold(lease, clock, random());
       failure = undefined;
       return lease.credentials;
     } catch (error) {
@@ -66,7 +67,7 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
         timeout.aborted && !closing.signal.aborted
           ? new CredentialError(name, `no answer within ${timeoutMs / 1000} s`)
           : toCredentialError(name, error);
-      failure = { error: problem, until: clock.now() + restMs };
+      failure = { error: problem, until: clock.monotonic() + restMs };
       throw problem;
     } finally {
       flight = undefined;
@@ -77,15 +78,15 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
     flight ??= Promise.resolve().then(ask);
     return flight;
   };
-  const isResting = (): boolean => flight === undefined && failure !== undefined && clock.now() < failure.until;
+  const isResting = (): boolean => flight === undefined && failure !== undefined && clock.monotonic() < failure.until;
 
   return {
     async get(_repository, signal) {
       signal.throwIfAborted();
       closing.signal.throwIfAborted();
-      const current = held !== undefined && clock.now() < held.expiresAt ? held : undefined;
+      const current = held !== undefined && clock.monotonic() < held.expiresAt ? held : undefined;
       if (current !== undefined && (isResting() || !current.refused)) {
-        if (clock.now() >= current.renewAt && flight === undefined && !isResting()) {
+        if (clock.monotonic() >= current.renewAt && flight === undefined && !isResting()) {
           join().catch((error: unknown) => onProblem?.(error as CredentialError));
         }
         return current.credentials;
@@ -104,7 +105,7 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
       }
     },
     refused(credentials) {
-      const now = clock.now();
+      const now = clock.monotonic();
       const isOwn = held !== undefined && fingerprint(held.credentials) === fingerprint(credentials);
       if (held !== undefined && isOwn && now - believedAt >= refusalIntervalMs) {
         believedAt = now;
@@ -118,8 +119,10 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
   };
 }
 
-function hold({ credentials, expiresAt, renewAt }: Lease, now: number, random: number): Held {
-  const lifetime = Math.max(expiresAt - now, restMs);
-  const planned = renewAt ?? now + lifetime * (renewalPart + jitterPart * random);
-  return { credentials, expiresAt: now + lifetime, renewAt: Math.max(planned, now + restMs), refused: false };
+function hold({ credentials, expiresAt, renewAt }: Lease, clock: Clock, random: number): Held {
+  const received = clock.now();
+  const lifetimeMs = Math.max(expiresAt - received, restMs);
+  const plannedMs = renewAt === undefined ? lifetimeMs * (renewalPart + jitterPart * random) : renewAt - received;
+  const now = clock.monotonic();
+  return { credentials, expiresAt: now + lifetimeMs, renewAt: now + Math.max(plannedMs, restMs), refused: false };
 }

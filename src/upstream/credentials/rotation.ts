@@ -52,7 +52,7 @@ export function createRotation(
       onProblem?.(problem);
     }
   };
-  const isBenched = ({ fingerprint: own }: Candidate): boolean => (benched.get(own) ?? 0) > clock.now();
+  const isBenched = ({ fingerprint: own }: Candidate): boolean => (benched.get(own) ?? 0) > clock.monotonic();
 
   return {
     async get(repository, signal) {
@@ -81,7 +81,7 @@ export function createRotation(
       return chosen?.credentials;
     },
     refused(credentials) {
-      const now = clock.now();
+      const now = clock.monotonic();
       for (const [key, until] of benched) {
         if (until <= now) {
           benched.delete(key);

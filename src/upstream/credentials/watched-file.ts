@@ -69,13 +69,13 @@ export function createWatchedFile<Content>(options: WatchedFileOptions<Content>)
   return {
     async read(signal) {
       signal.throwIfAborted();
-      const age = clock.now() - lookedAt;
-      if (look === undefined && good !== undefined && age >= 0 && age < intervalMs) {
+      const age = clock.monotonic() - lookedAt;
+      if (look === undefined && good !== undefined && age < intervalMs) {
         return good.content;
       }
       if (look === undefined) {
         // Before the look: what changes during it is seen by the next one.
-        lookedAt = clock.now();
+        lookedAt = clock.monotonic();
         look = Promise.resolve().then(readAgain);
       }
       return settleOrAbort(look, signal);

@@ -50,6 +50,8 @@ export interface EvictWorld {
   doubt(): void;
   believe(): void;
   now: number;
+  /** By how much of `now` the time was set, forward or back, without any passing. */
+  setMs: number;
   volume: Volume;
   limitBlocks: number;
   namespaceBlocks: Map<string, number>;
@@ -116,7 +118,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     },
     totals,
     volume: async () => world.volume,
-    now: () => world.now,
+    monotonic: () => world.now - world.setMs,
     makeRoom: (namespace, bytes, signal) => world.evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => undefined,
   });
@@ -132,6 +134,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     isHeld: async (digest) =>
       (await holding({ namespace: "" as Namespace, repository: "" as Repository }, digest)).otherHolders > 0,
     now: () => world.now,
+    monotonic: () => world.now - world.setMs,
   });
   let freedBytes = 0;
   const pendingKey = (id: RepositoryId, digest: Digest): string => linkKey(id, digest);
@@ -157,6 +160,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     pins: () => world.pins,
     graceMs,
     now: () => world.now,
+    monotonic: () => world.now - world.setMs,
     observer: {
       removed: ({ freesBytes }) => {
         freedBytes += freesBytes;
@@ -176,6 +180,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     doubt: () => database.doubt(),
     believe: () => database.endScan(),
     now: 1_000_000,
+    setMs: 0,
     volume: { totalBytes: 1e12, freeBytes: 1e12 },
     limitBlocks,
     namespaceBlocks: new Map(),

@@ -4,7 +4,7 @@ import type { StepProgress } from "../../../src/jobs/job.ts";
 import type { Namespace, Tag } from "../../../src/oci/reference.ts";
 import { blobKey, linkKey, pageKey, pageName, tagKey } from "../../../src/registry/layout.ts";
 import { createBarrier } from "../../support/barrier.ts";
-import { never } from "../../support/event-loop.ts";
+import { never, turn } from "../../support/event-loop.ts";
 import { block, createEvictWorld, type EvictWorld, named, repository } from "./evict-world.ts";
 
 const a = repository("docker.io/library/a");
@@ -107,6 +107,22 @@ test("what was used within the grace stays, and it is said that there is no room
   assert.deepEqual(world.shortages, [{ namespace: undefined, missingBytes: 6 * block, pinnedBytes: 0, kept: [] }]);
   world.now += shortMs;
   assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), true);
+});
+
+test("a time that is set back changes nothing for how long it is not tried again", async () => {
+  const world = createEvictWorld(2, 60_000);
+  await world.add(a, "young", { at: world.now, blocks: 1 });
+  assert.equal(await world.evictor.makeRoom(a.namespace, block, never()), false);
+  const before = world.shortages.length;
+  world.now -= 3_600_000;
+  world.setMs = -3_600_000;
+  world.evictor.relieve();
+  await turn(5);
+  assert.equal(world.shortages.length, before, "it is tried again before its time");
+  world.now += shortMs;
+  world.evictor.relieve();
+  await turn(5);
+  assert.equal(world.shortages.length, before + 1);
 });
 
 test("what is being read or filled stays and counts as used, the others go", async () => {

@@ -7,14 +7,19 @@ export interface ManualClock extends Clock {
   readonly waits: readonly number[];
   /** Lets time pass: who waited for it goes on, in order, and what follows from that has happened when it resolves. */
   pass(ms: number): Promise<void>;
+  /** Sets the time, forward or back, without any passing. */
+  set(ms: number): void;
 }
 
 /** Makes a clock that shows `time`. */
 export function createManualClock(time = 1_000_000): ManualClock {
   let now = time;
+  let setMs = 0;
   let waiting: { readonly at: number; readonly end: () => void }[] = [];
   return {
-    now: () => now,
+    now: () => now + setMs,
+    monotonic: () => now,
+    set: (ms) => void (setMs += ms),
     get waits() {
       return waiting.map(({ at }) => at - now);
     },

@@ -172,3 +172,21 @@ test("closing cancels the job that was started, and waits for its end", async ()
   assert.equal(setup.jobs.list()[0]?.state, "cancelled");
   assert.equal(setup.remembered(), undefined);
 });
+
+test("a time that is set while it waits changes nothing: neither an hour back nor an hour forward", async () => {
+  for (const setMs of [-hour, hour]) {
+    const { clock, schedule, starts } = setUp(4, async () => undefined);
+    await clock.pass(hour);
+    clock.set(setMs);
+    await clock.pass(5 * hour - 1);
+    assert.deepEqual(starts, [], "it begins before its time");
+    await clock.pass(1);
+    assert.equal(starts.length, 1);
+    clock.set(setMs);
+    await clock.pass(10 * hour - 1);
+    assert.equal(starts.length, 1, "it begins again before its time");
+    await clock.pass(1);
+    assert.equal(starts.length, 2);
+    await schedule.close();
+  }
+});

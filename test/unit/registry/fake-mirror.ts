@@ -32,6 +32,8 @@ export interface FakeMirror extends AsyncDisposable {
   readonly store: ObjectStore;
   /** The clock, in milliseconds. */
   now: number;
+  /** By how much the time has been set since, forward or back: what only waits does not see it. */
+  setMs: number;
   /** The upstream's failures that were told. */
   readonly failures: UpstreamError[];
   /** A mirror of another namespace over the same content store. */
@@ -84,7 +86,8 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       checkDigest: false,
       prefetch: false,
       noteUse: () => undefined,
-      now: () => subject.now,
+      now: () => subject.now + subject.setMs,
+      monotonic: () => subject.now,
       signal: never(),
       ...changes,
     };
@@ -113,6 +116,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
     content,
     store,
     now: 1_700_000_000_000,
+    setMs: 0,
     failures,
     another(namespace, others = {}) {
       const own = createFakeUpstream();

@@ -64,7 +64,7 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
     },
     totals: () => ({ bytes: subject.usedBytes, namespaces: new Map([[hub, subject.usedBytes]]) }),
     volume: async () => ({ totalBytes: 1e12, freeBytes: 1e12 }),
-    now: () => 0,
+    monotonic: () => 0,
     makeRoom: (namespace, bytes, signal) => {
       asked.push(bytes);
       return subject.makeRoom(namespace, bytes, signal);
@@ -80,10 +80,8 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
     },
     holding: (id, digest) => books.holding(id, digest),
   };
-  const content = new Content(
-    new MemoryStore(),
-    keepBooks(ledger as Ledger, space, () => 1_000),
-  );
+  const clock = { now: () => 1_000, monotonic: () => 1_000 };
+  const content = new Content(new MemoryStore(), keepBooks(ledger as Ledger, space, clock));
   const fills = new Fills({
     content,
     hashes,

@@ -52,7 +52,7 @@ async function setUp(settings: Settings = {}): Promise<Subject> {
       },
       totals: () => subject.totals,
       volume: () => Promise.resolve(subject.volume),
-      now: () => subject.now,
+      monotonic: () => subject.now,
       makeRoom: (namespace, bytes, signal) => subject.makeRoom(namespace, bytes, signal),
       onPressure: () => {
         subject.pressure++;
@@ -169,7 +169,7 @@ test("a volume that cannot be looked at limits nothing, and the limit in bytes h
     },
     totals: () => subject.totals,
     volume: () => Promise.reject(new Error("stale file handle")),
-    now: () => 0,
+    monotonic: () => 0,
     makeRoom: () => Promise.resolve(false),
     onPressure: () => undefined,
   });

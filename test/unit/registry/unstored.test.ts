@@ -41,7 +41,7 @@ function setUp(): Subject {
     list: (prefix) => memory.list(prefix),
     close: () => memory.close(),
   };
-  const books = { ...createBooks(), now: () => subject.now };
+  const books = { ...createBooks(), now: () => subject.now, monotonic: () => subject.now };
   const subject: Subject = { memory, books, now: 0, refuses: () => false, content: new Content(store, books) };
   return subject;
 }

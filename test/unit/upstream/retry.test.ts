@@ -81,6 +81,7 @@ test("an abort ends the pause with the signal's reason", async () => {
     retries: 3,
     clock: {
       now: () => 0,
+      monotonic: () => 0,
       wait: () => {
         controller.abort(new Error("gone"));
         return Promise.reject(new DOMException("aborted", "AbortError"));

@@ -137,13 +137,20 @@ export function startUpstream(
   return { upstream, observed, limits };
 }
 
-/** A clock that stands still; waiting moves it on at once and is written down. */
-export function createClock(): Clock & { time: number; readonly waits: number[] } {
+/**
+ * A clock that stands still; waiting moves it on at once and is written down. `setMs` is by how much somebody has set it
+ * since, forward or back.
+ */
+export function createClock(): Clock & { time: number; setMs: number; readonly waits: number[] } {
   const waits: number[] = [];
   return {
     time: 1_700_000_000_000,
+    setMs: 0,
     waits,
     now() {
+      return this.time + this.setMs;
+    },
+    monotonic() {
       return this.time;
     },
     wait(ms, signal) {

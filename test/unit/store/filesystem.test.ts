@@ -7,7 +7,6 @@ import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
-import { RootError } from "../../../src/store/root.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
@@ -40,57 +39,6 @@ test("what a killed process left unfinished is removed, what it stored is not", 
   assert.deepEqual(await readdir(again.temporaryPath), []);
   assert.equal((await again.head(key))?.sizeBytes, 6);
   await again.close();
-});
-
-test("a folder in use is refused, and its owner's files are not swept", async () => {
-  await using folder = await createTemporaryDirectory();
-  const store = await FilesystemStore.open(folder.path);
-  const staged = join(store.temporaryPath, "staged");
-  await writeFile(staged, "being written");
-  await assert.rejects(FilesystemStore.open(folder.path), (error: unknown) => {
-    assert.ok(error instanceof RootError);
-    assert.match(error.message, /in use by another process/);
-    return true;
-  });
-  await access(staged);
-  await store.put(key, Buffer.from("still works"));
-  await store.close();
-  const next = await FilesystemStore.open(folder.path);
-  await next.close();
-});
-
-test("another version's folder and another program's data are refused and left alone", async () => {
-  await using folder = await createTemporaryDirectory();
-  const other = join(folder.path, "other");
-  await mkdir(join(other, "tmp"), { recursive: true });
-  await writeFile(join(other, "format"), "entrepot 2\n");
-  await writeFile(join(other, "tmp", "staged"), "theirs");
-  await assert.rejects(FilesystemStore.open(other), (error: unknown) => {
-    assert.ok(error instanceof RootError);
-    assert.match(error.message, /"entrepot 2".*"entrepot 1"/);
-    return true;
-  });
-  await access(join(other, "tmp", "staged"));
-  for (const name of ["blobs", "repositories", "manifests"]) {
-    const root = join(folder.path, name);
-    await mkdir(join(root, name), { recursive: true });
-    await mkdir(join(root, "tmp"));
-    await writeFile(join(root, "tmp", "theirs"), "theirs");
-    await assert.rejects(FilesystemStore.open(root), (error: unknown) => {
-      assert.ok(error instanceof RootError);
-      assert.match(error.message, new RegExp(`${name}/`));
-      return true;
-    });
-    await access(join(root, "tmp", "theirs"));
-    assert.deepEqual((await readdir(root)).toSorted(), [name, "tmp"].toSorted());
-    await rm(join(root, "tmp"), { recursive: true });
-    await assert.rejects(FilesystemStore.open(root), RootError);
-    assert.deepEqual(await readdir(root), [name]);
-  }
-  assert.deepEqual(await readdir(other), ["format", "tmp"]);
-  await rm(join(other, "format"));
-  const store = await FilesystemStore.open(other);
-  await store.close();
 });
 
 test("a folder that cannot be written is opened, and says so in each put", async () => {
@@ -238,75 +186,6 @@ test("a reader holds two buffers at most, and none when it has left or ended", a
   }
   assert.equal(pool.lentBytes, 0);
   await object.close();
-  await store.close();
-});
-
-test("an empty format file, as a crash leaves it, counts as none where there is no data", async () => {
-  await using folder = await createTemporaryDirectory();
-  await writeFile(join(folder.path, "format"), "");
-  const store = await FilesystemStore.open(folder.path);
-  assert.equal(await readFile(join(folder.path, "format"), "utf8"), "entrepot 1\n");
-  assert.deepEqual(await readdir(store.temporaryPath), []);
-  await store.put(key, Buffer.from("object"));
-  await store.close();
-  await writeFile(join(folder.path, "format"), "");
-  await assert.rejects(FilesystemStore.open(folder.path), RootError);
-});
-
-test("nothing is stored without the lock and the format file; a put tries again to get them", async () => {
-  await using folder = await createTemporaryDirectory();
-  // A folder where the lock's file belongs: for now nobody can have it.
-  await mkdir(join(folder.path, "lock"));
-  let now = 0;
-  const store = await FilesystemStore.open(folder.path, new BufferPool(), () => now);
-  assert.ok(store.unwritable instanceof StoreError);
-  const staged = join(store.temporaryPath, "staged");
-  await writeFile(staged, "being fetched");
-  await assert.rejects(store.put(key, Buffer.from("object")), (error) => error === store.unwritable);
-  await assert.rejects(store.probe(), (error) => error === store.unwritable);
-  await rm(join(folder.path, "lock"), { recursive: true });
-  now = 2_999;
-  await assert.rejects(store.put(key, Buffer.from("object")), StoreError);
-  assert.deepEqual(await readdir(folder.path), ["tmp"]);
-  now = 3_000;
-  await Promise.all([store.put(key, Buffer.from("object")), store.probe()]);
-  assert.equal(store.unwritable, undefined);
-  assert.equal(await readFile(join(folder.path, "format"), "utf8"), "entrepot 1\n");
-  await access(staged);
-  await assert.rejects(FilesystemStore.open(folder.path), /in use by another process/);
-  await store.close();
-  const next = await FilesystemStore.open(folder.path);
-  assert.equal((await next.head(key))?.sizeBytes, 6);
-  await next.close();
-});
-
-test("a folder that another process has taken meanwhile is not written", async () => {
-  await using folder = await createTemporaryDirectory();
-  await mkdir(join(folder.path, "lock"));
-  let now = 0;
-  const late = await FilesystemStore.open(folder.path, new BufferPool(), () => now);
-  await rm(join(folder.path, "lock"), { recursive: true });
-  const owner = await FilesystemStore.open(folder.path);
-  now = 10_000;
-  await assert.rejects(late.put(key, Buffer.from("object")), (error: unknown) => {
-    assert.ok(error instanceof StoreError);
-    assert.ok(error.cause instanceof RootError);
-    return true;
-  });
-  assert.equal(await owner.head(key), undefined);
-  await late.close();
-  await owner.close();
-});
-
-test("the format of a folder that cannot be written is checked, too", async () => {
-  await using folder = await createTemporaryDirectory();
-  // A file where the temporary folder belongs.
-  await writeFile(join(folder.path, "tmp"), "");
-  await writeFile(join(folder.path, "format"), "entrepot 2\n");
-  await assert.rejects(FilesystemStore.open(folder.path), RootError);
-  await writeFile(join(folder.path, "format"), "entrepot 1\n");
-  const store = await FilesystemStore.open(folder.path);
-  assert.equal(store.unwritable?.code, "EEXIST");
   await store.close();
 });
 

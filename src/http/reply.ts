@@ -1,4 +1,5 @@
 import { OciError, type OciErrorCode } from "../oci/errors.ts";
+import { LedgerNotReady } from "../registry/ledger/ledger.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import { StoreError } from "../store/object-store.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
@@ -72,6 +73,9 @@ export function cacheHeaders(namespace: string, cache: CacheStatus): Headers {
   return headers;
 }
 
+/** When somebody who is told that the mirror cannot answer now may ask again, in seconds. */
+const retryAfterSeconds = 5;
+
 /** The one map from errors to what a client is told: a status, a code and a message in OCI form. */
 export function errorReply(error: unknown, extra: Headers = {}): Reply {
   const { status, code, message, detail, headers } = describe(error);
@@ -89,7 +93,18 @@ interface Description {
 
 function describe(error: unknown): Description {
   if (error instanceof OciError) {
-    return { status: error.status, code: error.code, message: error.message, detail: error.detail };
+    const { status, code, message, detail } = error;
+    return {
+      status,
+      code,
+      message,
+      detail,
+      ...(code === "UNAVAILABLE" && { headers: { "Retry-After": retryAfterSeconds } }),
+    };
+  }
+  if (error instanceof LedgerNotReady) {
+    const headers = { "Retry-After": retryAfterSeconds };
+    return { status: 503, code: "UNAVAILABLE", message: error.message, headers };
   }
   if (error instanceof UpstreamError) return describeUpstream(error);
   if (error instanceof StoreError) {

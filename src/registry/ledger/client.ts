@@ -167,7 +167,7 @@ class LedgerClient implements Ledger {
   }
 
   async #request(request: (id: number) => LedgerRequest): Promise<unknown> {
-    if (this.#worker === undefined || this.#closing !== undefined) throw new Error("the ledger is not available");
+    if (this.#worker === undefined || this.#closing !== undefined) throw unavailable();
     const id = this.#nextId++;
     const answer = this.#requests.add(id);
     this.#post(request(id));
@@ -237,7 +237,7 @@ class LedgerClient implements Ledger {
         this.#requests.reject(reply.id, reply.error);
         break;
       case "not ready":
-        this.#requests.reject(reply.id, new LedgerNotReady());
+        this.#requests.reject(reply.id, reply.error === undefined ? new LedgerNotReady() : unavailable(reply.error));
         break;
       case "totals":
         this.#known.set(reply.totals);
@@ -266,7 +266,7 @@ class LedgerClient implements Ledger {
   #ended(reason: Error | undefined, livedMs: number): void {
     this.#worker = undefined;
     this.#known.set(undefined);
-    const error = new Error("the ledger's thread ended", { cause: reason });
+    const error = new LedgerNotReady("the ledger's thread ended", { cause: reason });
     this.#requests.rejectAll(error);
     if (this.#closing !== undefined) {
       this.#letGo();
@@ -291,4 +291,8 @@ class LedgerClient implements Ledger {
     this.#collected = [];
     this.#told = [];
   }
+}
+
+function unavailable(cause?: Error): LedgerNotReady {
+  return new LedgerNotReady("the ledger is not available", { cause });
 }

@@ -16,6 +16,7 @@ import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
+import { readSum } from "./sums.ts";
 import { Transactions } from "./transactions.ts";
 
 /** How many changes are remembered that cannot be written: they are gone through with each question. */
@@ -36,7 +37,7 @@ export class LedgerDatabase {
    * Opens or makes the database at a path, or `:memory:`. Who opens it closes it.
    *
    * @param now Milliseconds since 1970.
-   * @throws where the system does not let it.
+   * @throws where the system does not let it, or where it is found to be damaged.
    */
   constructor(path: string, now: () => number = Date.now) {
     const { database, reason } = openDatabase(path);
@@ -74,10 +75,13 @@ export class LedgerDatabase {
 
   /** Of all namespaces; `undefined` while not all of the store is known. */
   get totals(): TotalsPart | undefined {
-    const meta = this.#sql.get<{ state: string; bytes: number }>("SELECT state, bytes FROM meta");
-    if (meta === undefined || meta.state === "building") return undefined;
-    const namespaces = this.#sql.all<{ name: Namespace; bytes: number }>("SELECT name, bytes FROM namespaces");
-    return { bytes: meta.bytes, namespaces: namespaces.map(({ name, bytes }) => [name, bytes]) };
+    const meta = this.#sql.get<{ state: string; bytes: unknown }>("SELECT state, bytes FROM meta");
+    if (meta?.state === "building") return undefined;
+    const namespaces = this.#sql.all<{ name: Namespace; bytes: unknown }>("SELECT name, bytes FROM namespaces");
+    return {
+      bytes: readSum(meta?.bytes),
+      namespaces: namespaces.map(({ name, bytes }) => [name, readSum(bytes)]),
+    };
   }
 
   /**

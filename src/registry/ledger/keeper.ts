@@ -5,7 +5,7 @@ import { LedgerDatabase } from "./database.ts";
 import { type LedgerChange, LedgerNotReady } from "./ledger.ts";
 import type { LedgerMessage, LedgerReply, LedgerRequest, RebuildReason, TotalsPart } from "./messages.ts";
 import { reconcile } from "./reconcile.ts";
-import { isDamage, isUnwritable, removeDatabase } from "./schema.ts";
+import { isDamage, isResult, isUnwritable, removeDatabase } from "./schema.ts";
 
 /** What a keeper works with. */
 export interface KeeperOptions {
@@ -20,8 +20,8 @@ export interface KeeperOptions {
 /**
  * Keeps the ledger for the one who asks: opens the database, and again later where that failed; does what is asked, in
  * order and at once; reads the store beside that where the ledger is not known to be right. A database that cannot be
- * written stays open: what is told is in what it answers, and written when that is possible again. Nothing here throws:
- * what goes wrong is a reply.
+ * written stays open: what is told is in what it answers, and written when that is possible again. One that is found to
+ * be damaged, whatever it was asked for, is removed and made anew. Nothing here throws: what goes wrong is a reply.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
@@ -29,12 +29,18 @@ export class Keeper {
   #database: LedgerDatabase | undefined;
   /** Why the store is to be read as soon as `scan` comes, or being read. */
   #reason: RebuildReason | undefined;
+  /** Why it is not open. */
+  #failure: Error | undefined;
   /** What a scan belongs to: one that was begun for another is over. */
   #scan = 0;
   /** Requests to be answered when the store has been read. */
   #rebuilds: number[] = [];
   /** Whether what was told was lost since the process began, so that files may be unknown. */
   #hasLost = false;
+  /** Whether the totals were said to be unknown until what was told is written. */
+  #isUnsure = false;
+  /** When what was damaged was made anew last. */
+  #remadeAt = -Infinity;
   #retry: NodeJS.Timeout | undefined;
   #upkeep: NodeJS.Timeout | undefined;
   #saidUnwritable = false;
@@ -102,7 +108,10 @@ export class Keeper {
       return undefined;
     }
     try {
-      return this.#withRoom(() => database.apply(changes));
+      const totals = this.#withRoom(() => database.apply(changes));
+      if (this.#isUnsure) this.#options.reply({ kind: "totals", totals: database.totals });
+      this.#isUnsure = false;
+      return totals;
     } catch (error) {
       return this.#takeOtherwise(database, changes, error);
     }
@@ -123,8 +132,12 @@ export class Keeper {
         return totals;
       }
     } catch (second) {
-      // What was told is remembered; only its sums are not known.
-      if (isUnwritable(second)) return undefined;
+      if (isUnwritable(second)) {
+        // What was told is remembered; only its sums are not known.
+        this.#isUnsure = true;
+        this.#options.reply({ kind: "totals", totals: undefined });
+        return undefined;
+      }
       cause = second;
     }
     this.#hasLost = true;
@@ -136,7 +149,10 @@ export class Keeper {
     const { reply } = this.#options;
     const database = this.#database;
     try {
-      if (database === undefined) throw new Error("the ledger is not available");
+      if (database === undefined) {
+        reply({ kind: "not ready", id, ...(this.#failure !== undefined && { error: this.#failure }) });
+        return;
+      }
       let value: unknown;
       try {
         value = this.#withRoom(() => database.ask(query));
@@ -146,10 +162,12 @@ export class Keeper {
       }
       reply({ kind: "answer", id, value });
     } catch (error) {
+      if (error instanceof LedgerNotReady) {
+        reply({ kind: "not ready", id });
+        return;
+      }
       if (isDamage(error)) this.#fail(error);
-      reply(
-        error instanceof LedgerNotReady ? { kind: "not ready", id } : { kind: "refused", id, error: errorOf(error) },
-      );
+      reply({ kind: isDamage(error) || isResult(error) ? "not ready" : "refused", id, error: errorOf(error) });
     }
   }
 
@@ -233,14 +251,19 @@ export class Keeper {
     for (const id of this.#rebuilds.splice(0)) this.#options.reply({ kind: "done", id });
   }
 
-  /** Says what failed. What is damaged is made anew at once, everything else is tried again later. */
+  /**
+   * Says what failed. What is damaged is made anew at once, everything else is tried again later; so is what is damaged
+   * again soon, as then it is the disk.
+   */
   #fail(error: unknown): void {
     const { reply, retryMs } = this.#options;
-    reply({ kind: "failed", error: errorOf(error) });
-    const wasOpen = this.#database !== undefined;
+    this.#failure = errorOf(error);
+    reply({ kind: "failed", error: this.#failure });
     this.#leave();
     reply({ kind: "totals", totals: undefined });
-    if (wasOpen && isDamage(error)) {
+    const now = performance.now();
+    if (isDamage(error) && now - this.#remadeAt >= retryMs) {
+      this.#remadeAt = now;
       this.#removeFiles();
       this.#open("damaged");
       return;

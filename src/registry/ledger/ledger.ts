@@ -161,7 +161,10 @@ export interface PurgePlan {
   readonly more?: boolean;
 }
 
-/** Questions to the ledger. Each sees every change that was told before it. */
+/**
+ * Questions to the ledger. Each sees every change that was told before it, and is rejected with `LedgerNotReady` where
+ * the ledger cannot answer.
+ */
 export interface LedgerQueries {
   /**
    * Least recently used first; of equally old ones, manifests before what they refer to. Content of no link is left out
@@ -186,12 +189,18 @@ export interface LedgerQueries {
   purgePlan(target: PurgeTarget): Promise<PurgePlan>;
 }
 
-/** The ledger is being built and does not know all of the store yet: nobody may remove anything by what it says. */
+/**
+ * The ledger cannot answer now: it does not know all of the store yet, so that nobody may remove anything by what it
+ * says; or it cannot be read, or is closed.
+ */
 export class LedgerNotReady extends Error {
   override readonly name = "LedgerNotReady";
 
-  constructor() {
-    super("the ledger is being rebuilt; try again when it is done");
+  constructor(
+    message: string = "what is cached is being read from the storage: try again when that is done",
+    options: ErrorOptions = {},
+  ) {
+    super(message, options);
   }
 }
 
@@ -199,7 +208,8 @@ export class LedgerNotReady extends Error {
  * What lies in the store, how large it is and when it was last used: derived from the files, which are the truth.
  *
  * It is kept by a thread of its own (`thread.ts`), in SQLite, in batches; no request waits for it. Where it is absent,
- * damaged or of another version it is rebuilt from the store in the background; until then `totals` is `undefined`.
+ * of another version, or found to be damaged, at any moment, it is rebuilt from the store in the background; until then
+ * `totals` is `undefined`.
  */
 export interface Ledger extends LedgerQueries {
   /**

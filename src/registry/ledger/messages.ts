@@ -42,8 +42,8 @@ export type LedgerReply =
   | { readonly kind: "done"; readonly id: number; readonly changed?: TotalsPart }
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refused"; readonly id: number; readonly error: Error }
-  /** The question is not to be answered before all of the store is known. */
-  | { readonly kind: "not ready"; readonly id: number }
+  /** The question is not to be answered before all of the store is known, or cannot be for the reason given. */
+  | { readonly kind: "not ready"; readonly id: number; readonly error?: Error }
   /** All totals, or that they are not known. */
   | { readonly kind: "totals"; readonly totals: TotalsPart | undefined }
   /** The store will be read as soon as `scan` comes. */

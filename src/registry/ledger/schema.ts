@@ -1,10 +1,12 @@
-import { existsSync, rmSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { RebuildReason } from "./messages.ts";
 
 /** Goes up with every change of what the tables are, or mean. */
 const version = 2;
 const cacheKiB = 2_048;
+/** For how long it is waited for another's lock, in milliseconds: nobody but people with a tool of their own take one. */
+const lockedMs = 500;
 
 /*
  * Times of use are `ms * 4 + depth`: what a manifest refers to is a little younger than the manifest, so that among
@@ -55,6 +57,11 @@ const tables = `
   PRAGMA user_version = ${version};
 `;
 
+/** What the database says cannot be: it is not as it was left. */
+export class LedgerDamaged extends Error {
+  override readonly name = "LedgerDamaged";
+}
+
 /** An opened database, and why it does not hold what the store does. */
 export interface OpenedDatabase {
   readonly database: DatabaseSync;
@@ -62,19 +69,22 @@ export interface OpenedDatabase {
 }
 
 /**
- * Opens the ledger's database at `path` (or `:memory:`), in constant time. What is damaged, or of another version, is
- * removed and made anew.
+ * Opens the ledger's database at `path` (or `:memory:`), in constant time. What is seen to be damaged, or of another
+ * version, is removed and made anew.
  *
- * @throws the system's or SQLite's error, where there is no way to have a database there.
+ * @throws the system's or SQLite's error, where there is no way to have a database there; or where one of its pages is
+ *   damaged (`isDamage`).
  */
 export function openDatabase(path: string): OpenedDatabase {
-  if (path === ":memory:" || !existsSync(path)) return { database: create(path), reason: "absent" };
+  const file = path === ":memory:" ? undefined : statSync(path, { throwIfNoEntry: false });
+  if (file === undefined) return { database: create(path), reason: "absent" };
+  if (!file.isFile()) return { database: create(path), reason: "damaged" };
   let database: DatabaseSync | undefined;
   let reason: RebuildReason;
   try {
     database = connect(path);
     const found = database.prepare("PRAGMA user_version").get()?.["user_version"];
-    if (found === version) {
+    if (found === version && readSchema(database) === expectedSchema()) {
       const state = database.prepare("SELECT state FROM meta").get()?.["state"];
       if (state === "closed") return { database, reason: undefined };
       if (state === "open") return { database, reason: "not closed" };
@@ -93,27 +103,63 @@ export function openDatabase(path: string): OpenedDatabase {
   return { database: create(path), reason };
 }
 
-/** Whether an error says that the database is not one, or not as it was left: not that the system failed. */
+/**
+ * Whether an error says that the database is not one, or not as it was left: it is to be made anew. That the system
+ * failed, has no room, or that somebody else has locked it is no damage.
+ */
 export function isDamage(error: unknown): boolean {
-  // SQLITE_ERROR (tables are missing), SQLITE_CORRUPT, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_NOTADB
-  return [1, 11, 19, 20, 26].includes(resultOf(error) & 0xff);
+  if (error instanceof LedgerDamaged) return true;
+  // A number that no JavaScript number can be: none was written.
+  if (error instanceof RangeError && "code" in error && error.code === "ERR_OUT_OF_RANGE") return true;
+  const result = resultOf(error);
+  // SQLITE_ERROR (tables are missing), SQLITE_CORRUPT, SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_FORMAT,
+  // SQLITE_NOTADB; and SQLITE_READONLY_DBMOVED: another file is at its path, or none
+  return [1, 11, 18, 19, 20, 24, 26].includes(result & 0xff) || result === 1032;
 }
 
-/** Whether an error says that the disk does not take what is to be written: the database is as it was, and readable. */
+/**
+ * Whether an error says that it cannot be written now, by the disk or by another's lock: the database is as it was, and
+ * readable.
+ */
 export function isUnwritable(error: unknown): boolean {
-  // SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL; not SQLITE_READONLY_DBMOVED: another file is at its path, or none
-  const result = resultOf(error);
-  return [8, 10, 13].includes(result & 0xff) && result !== 1032;
+  // SQLITE_BUSY, SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL
+  return [5, 8, 10, 13].includes(resultOf(error) & 0xff) && !isDamage(error);
+}
+
+/** Whether an error is one of SQLite's own. */
+export function isResult(error: unknown): boolean {
+  return resultOf(error) !== 0;
 }
 
 function resultOf(error: unknown): number {
   return error instanceof Error && "errcode" in error && typeof error.errcode === "number" ? error.errcode : 0;
 }
 
-/** Removes a database's files. */
+/** Removes a database's files, whatever has taken their place. */
 export function removeDatabase(path: string): void {
   if (path === ":memory:") return;
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) {
+    rmSync(`${path}${suffix}`, { force: true, recursive: true });
+  }
+}
+
+/** What a database has of tables and indexes, as a text. */
+function readSchema(database: DatabaseSync): string {
+  const rows = database.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").all();
+  return JSON.stringify(rows);
+}
+
+let expected: string | undefined;
+
+/** What it must have. */
+function expectedSchema(): string {
+  if (expected === undefined) {
+    const database = new DatabaseSync(":memory:");
+    database.exec(tables);
+    expected = readSchema(database);
+    database.close();
+  }
+  return expected;
 }
 
 function create(path: string): DatabaseSync {
@@ -129,7 +175,7 @@ function create(path: string): DatabaseSync {
 }
 
 function connect(path: string): DatabaseSync {
-  const database = new DatabaseSync(path, { timeout: 5_000 });
+  const database = new DatabaseSync(path, { timeout: lockedMs });
   try {
     // It is derived from the files: what a power failure takes is read again, so nothing is flushed.
     database.exec(`

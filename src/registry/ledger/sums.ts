@@ -1,6 +1,8 @@
 import type { Namespace } from "../../oci/reference.ts";
+import { chargedBytes } from "./ledger.ts";
 import type { TotalsPart } from "./messages.ts";
 import type { RepositoryRow } from "./names.ts";
+import { LedgerDamaged } from "./schema.ts";
 import type { Statements } from "./statements.ts";
 
 interface RepositorySum {
@@ -73,11 +75,11 @@ export class Sums {
         bytes,
         id,
       );
-      if (row !== undefined) namespaces.push([row.name, row.bytes]);
+      if (row !== undefined) namespaces.push([row.name, readSum(row.bytes)]);
       sql.run("DELETE FROM namespaces WHERE id = ? AND bytes = 0", id);
     }
-    const meta = sql.get<{ bytes: number }>("UPDATE meta SET bytes = bytes + ? RETURNING bytes", this.#bytes);
-    return { bytes: meta?.bytes ?? 0, namespaces };
+    const meta = sql.get<{ bytes: unknown }>("UPDATE meta SET bytes = bytes + ? RETURNING bytes", this.#bytes);
+    return { bytes: readSum(meta?.bytes), namespaces };
   }
 
   #of({ id }: RepositoryRow): RepositorySum {
@@ -88,4 +90,15 @@ export class Sums {
     }
     return sum;
   }
+}
+
+/**
+ * A sum as it was read.
+ *
+ * @throws {LedgerDamaged} it is none.
+ */
+export function readSum(bytes: unknown): number {
+  if (bytes === 0) return 0;
+  if (Number.isSafeInteger(bytes) && chargedBytes(bytes as number) === bytes) return bytes;
+  throw new LedgerDamaged("what the ledger counts is no size");
 }

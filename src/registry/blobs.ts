@@ -153,7 +153,8 @@ export class Blobs {
       const opened = await fill.opened;
       if (opened === "streaming") {
         if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#distrusted.delete(digest));
-        return { value: reader, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
+        const { stores: stored } = fill;
+        return { value: reader, cache: { hit: false, forward: "uri-miss", stored, collapsed: joined } };
       }
       await reader.close();
       if (opened === "absent") return undefined;

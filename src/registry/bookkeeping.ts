@@ -34,6 +34,8 @@ export interface Bookkeeping {
    * @throws {StoreError} `limitReached`: there is no room, nor could any be made.
    */
   reserve(namespace: Namespace, sizeBytes: number): Promise<Reservation>;
+  /** Whether there is room for something now, without anything's having to go. */
+  hasRoom(namespace: Namespace, sizeBytes: number): boolean;
   /** Notes what needs no room: a removal, or what a manifest refers to. */
   note(change: LedgerChange): Promise<void>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
@@ -66,6 +68,7 @@ export function keepBooks(ledger: Ledger, space: Space, clock: Pick<Clock, "now"
       if (room === undefined) throw noRoom(namespace, sizeBytes);
       return room;
     },
+    hasRoom: (namespace, sizeBytes) => space.hasRoom(namespace, chargedBytes(sizeBytes)),
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),
     isHeld: async (digest) => {

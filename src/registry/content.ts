@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Tag } from "../oci/reference.ts";
+import type { Namespace, Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
@@ -200,6 +200,11 @@ export class Content {
     } finally {
       release();
     }
+  }
+
+  /** Whether there is room for something now, without anything's having to go. */
+  hasRoom(namespace: Namespace, sizeBytes: number): boolean {
+    return this.#books.hasRoom(namespace, sizeBytes);
   }
 
   /** Removes content that no repository holds; false where one does, or where somebody reads or stores it now. */

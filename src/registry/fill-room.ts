@@ -7,7 +7,7 @@ const stepBytes = 16 * 1024 * 1024;
 
 /** What a fill's room is taken from. */
 export interface FillRoomOptions {
-  readonly space: Pick<Space, "acquire">;
+  readonly space: Pick<Space, "reserve" | "acquire">;
   /** Larger blobs are passed on without being stored. */
   readonly maxObjectBytes: number;
   readonly namespace: Namespace;
@@ -33,13 +33,17 @@ export class FillRoom {
     return this.#reservation;
   }
 
-  /** Sets room aside before a body's first byte; returns why there is none. Aborted, it is as if there were none. */
+  /**
+   * Sets room aside before a body's first byte; returns why there is none. Aborted, it is as if there were none. What is
+   * free now is taken in this tick; only for room that has to be made it is waited.
+   */
   async take(sizeBytes: number | undefined, signal: AbortSignal): Promise<string | undefined> {
     const { space, maxObjectBytes, namespace, trusted } = this.#options;
     if (sizeBytes !== undefined && sizeBytes > maxObjectBytes) return tooLarge(sizeBytes);
     const step = Math.min(stepBytes, maxObjectBytes);
     const wanted = trusted ? (sizeBytes ?? step) : Math.min(sizeBytes ?? step, step);
-    this.#reservation = await space.acquire(namespace, chargedBytes(wanted), signal);
+    const bytes = chargedBytes(wanted);
+    this.#reservation = space.reserve(namespace, bytes) ?? (await space.acquire(namespace, bytes, signal));
     return this.#reservation === undefined ? `there is no room for ${wanted} bytes` : undefined;
   }
 

@@ -25,7 +25,7 @@ export interface FillTools {
   readonly content: Content;
   readonly hashes: HashPool;
   readonly pool: BufferPool;
-  readonly space: Pick<Space, "acquire">;
+  readonly space: Pick<Space, "reserve" | "acquire">;
   /** Larger blobs are passed on without being stored. */
   readonly maxObjectBytes: number;
   /** The folder of the staging files. */
@@ -122,6 +122,11 @@ export class Fill {
   /** How much has come so far. */
   get receivedBytes(): number {
     return this.#receivedBytes;
+  }
+
+  /** Whether it has room to be stored, and the disk takes it, as far as is known now. */
+  get stores(): boolean {
+    return this.#room.reservation !== undefined && this.#spool.detached === undefined;
   }
 
   /** Why it failed, or why it was verified but not stored; known when it has ended. */
@@ -257,9 +262,11 @@ export class Fill {
       if (this.#state === "starting") {
         this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
         this.#state = "streaming";
+        // First, so that who is told of the answer knows whether there is room.
+        const taken = this.#room.take(this.#sizeBytes, this.#abort.signal);
         // An answer of no bytes is complete with its headers, so there these wait for the digest.
         if (this.#sizeBytes !== 0) this.#opening.resolve("streaming");
-        this.#passOn(await this.#room.take(this.#sizeBytes, this.#abort.signal));
+        this.#passOn(await taken);
       }
       const before = progress.offset;
       try {

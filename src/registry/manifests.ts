@@ -31,7 +31,8 @@ export class Manifests {
       const key = `${id.repository}@${digest}`;
       const { answer, joined } = this.#contents.run(key, () => this.fetch(lookup, id, digest));
       const value = await answer;
-      return value && { value, cache: { hit: false, forward: "uri-miss", stored: true, collapsed: joined } };
+      const cache = { hit: false, forward: "uri-miss", collapsed: joined } as const;
+      return value && { value, cache: { ...cache, stored: this.isStoring(id, value) } };
     });
   }
 
@@ -67,6 +68,11 @@ export class Manifests {
     const { required } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
     background.run(() => content.storeManifest(id, manifest, trusted ? required : []));
     return manifest;
+  }
+
+  /** Whether what was fetched just now is being stored, as far as is known. */
+  isStoring({ namespace }: RepositoryId, { descriptor }: ManifestContent): boolean {
+    return this.#tools.content.hasRoom(namespace, descriptor.size);
   }
 
   /** What a reference stands for upstream, by HEAD. */

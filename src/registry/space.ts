@@ -118,6 +118,11 @@ export class Space {
     return { usedBytes, reservedBytes: this.#reservedBytes, limitBytes, volume, exact: exactBytes !== undefined };
   }
 
+  /** Whether room could be set aside now. */
+  hasRoom(namespace: Namespace, bytes: number): boolean {
+    return this.#fits(namespace, bytes).fits;
+  }
+
   /** Sets room aside; `undefined` where there is none now. */
   reserve(namespace: Namespace, bytes: number): Reservation | undefined {
     if (!this.#take(namespace, bytes)) return undefined;
@@ -217,23 +222,28 @@ export class Space {
     return bytes <= Math.min(limit, this.state.limitBytes);
   }
 
-  #take(namespace: Namespace, bytes: number): boolean {
-    if (this.#options.monotonic() - this.#polledAt >= volumePollMs) void this.refresh();
+  #fits(namespace: Namespace, bytes: number): { readonly fits: boolean; readonly isHigh: boolean } {
+    const { namespaceMaxBytes, highWatermark } = this.#options.limits;
     const { usedBytes, limitBytes } = this.state;
     const totals = this.#options.totals();
-    const reservedHere = this.#reserved.get(namespace) ?? 0;
-    const limitHere = this.#options.limits.namespaceMaxBytes(namespace) ?? Infinity;
-    const usedHere = totals === undefined ? usedBytes : (totals.namespaces.get(namespace) ?? 0);
-    if (usedBytes + this.#reservedBytes + bytes > limitBytes) return false;
+    const limitHere = namespaceMaxBytes(namespace) ?? Infinity;
     // Without totals a namespace may have anything of what is used, and its limit lets nothing more be sure.
-    if (limitHere !== Infinity && usedHere + reservedHere + bytes > limitHere) return false;
+    const usedHere = totals === undefined ? usedBytes : (totals.namespaces.get(namespace) ?? 0);
+    const inAll = usedBytes + this.#reservedBytes + bytes;
+    const here = usedHere + (this.#reserved.get(namespace) ?? 0) + bytes;
+    return {
+      fits: inAll <= limitBytes && (limitHere === Infinity || here <= limitHere),
+      isHigh: inAll > limitBytes * highWatermark || here > limitHere * highWatermark,
+    };
+  }
+
+  #take(namespace: Namespace, bytes: number): boolean {
+    if (this.#options.monotonic() - this.#polledAt >= volumePollMs) void this.refresh();
+    const { fits, isHigh } = this.#fits(namespace, bytes);
+    if (!fits) return false;
     this.#reservedBytes += bytes;
-    this.#reserved.set(namespace, reservedHere + bytes);
-    const { highWatermark } = this.#options.limits;
-    const high =
-      usedBytes + this.#reservedBytes > limitBytes * highWatermark ||
-      usedHere + reservedHere + bytes > limitHere * highWatermark;
-    if (high) this.#options.onPressure();
+    this.#reserved.set(namespace, (this.#reserved.get(namespace) ?? 0) + bytes);
+    if (isHigh) this.#options.onPressure();
     return true;
   }
 

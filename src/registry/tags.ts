@@ -62,7 +62,8 @@ export class Tags {
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       if (record !== undefined && stored !== undefined && this.#isFresh(record))
         return { value: stored, cache: { hit: true } };
-      return this.#answer({ lookup, id, record, stored }, true, () =>
+      const isStoring = (value: ManifestContent): boolean => this.#manifests.isStoring(id, value);
+      return this.#answer({ lookup, id, record, stored }, isStoring, () =>
         this.#contents.run(tagKey(id, tag), () => this.#refresh(lookup, id, tag, record)),
       );
     });
@@ -77,7 +78,8 @@ export class Tags {
         return { value: stored, cache: { hit: true } };
       const seen = this.#recentlySeen(id, tag);
       if (seen !== undefined) return { value: seen, cache: { hit: true } };
-      return this.#answer({ lookup, id, record, stored }, false, () => this.#head(lookup, id, tag, record));
+      const isStoring = (): boolean => false;
+      return this.#answer({ lookup, id, record, stored }, isStoring, () => this.#head(lookup, id, tag, record));
     });
   }
 
@@ -104,7 +106,7 @@ export class Tags {
    */
   async #answer<T extends object>(
     { lookup, id, record, stored }: Known<T>,
-    storing: boolean,
+    isStoring: (value: T) => boolean,
     ask: () => Flight<T>,
   ): Promise<Answer<T> | undefined> {
     const { breaker, background, now } = this.#tools;
@@ -135,7 +137,8 @@ export class Tags {
         return usable !== undefined && policy.keepDeleted ? { value: usable, cache: deletedStatus } : undefined;
       }
       const forward = record === undefined ? "uri-miss" : "stale";
-      return { value, cache: { hit: false, forward, forwardStatus: 200, stored: storing, collapsed: joined } };
+      const cache = { hit: false, forward, forwardStatus: 200, collapsed: joined } as const;
+      return { value, cache: { ...cache, stored: isStoring(value) } };
     } catch (error) {
       if (spare === undefined || !standsIn(error)) throw error;
       return { value: spare, cache: staleStatus(error) };

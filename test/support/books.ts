@@ -34,6 +34,7 @@ export function createBooks(): SimpleBooks {
     changes,
     admit: async (_namespace, change) => note(change),
     reserve: (namespace, sizeBytes) => endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
+    hasRoom: () => true,
     note: async (change) => note(change),
     holding: async (id, digest): Promise<Holding> => {
       const repository = JSON.stringify(id);
@@ -58,8 +59,9 @@ export function openContent(store: ObjectStore, limits?: ContentLimits): Content
 }
 
 /** Room without end. */
-export const endlessSpace: Pick<Space, "acquire"> = {
-  async acquire(_namespace, bytes): Promise<Reservation> {
+export const endlessSpace: Pick<Space, "reserve" | "acquire"> = {
+  acquire: async (namespace, bytes) => endlessSpace.reserve(namespace, bytes),
+  reserve(_namespace, bytes): Reservation {
     let held = bytes;
     return {
       get bytes() {

@@ -129,6 +129,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     admit: async (_namespace, change) => tell(change),
     reserve: async (namespace, sizeBytes) =>
       endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
+    hasRoom: () => true,
     note: async (change) => tell(change),
     holding,
     isHeld: async (digest) =>

@@ -172,6 +172,30 @@ test("a blob larger than one object may be is passed on whole, and no file is be
   assert.equal((await content.statBlob(smallDigest))?.sizeBytes, megabyte);
 });
 
+test("whether a blob is going to be stored is known when its headers are, as far as it can be", async () => {
+  await using subject = await setUp(10 * megabyte);
+  const { upstream, fills } = subject;
+  const opened = async (name: string, size: number): Promise<[boolean, string]> => {
+    const digest = upstream.addBlob("library/a", pseudoRandomBytes(size, name));
+    const { fill } = fills.join(subject.request(a, digest), false);
+    const reader = fill.join();
+    assert.equal(await fill.opened, "streaming");
+    const { stores } = fill;
+    for await (const _chunk of reader.read(undefined, never()));
+    await reader.close();
+    await fill.ended;
+    return [stores, fill.state];
+  };
+  assert.deepEqual(await opened("fits", megabyte), [true, "committed"]);
+  assert.deepEqual(await opened("larger than all", 11 * megabyte), [false, "verified"]);
+  assert.deepEqual(await opened("no room can be made", 10 * megabyte), [false, "verified"]);
+  subject.makeRoom = async () => {
+    subject.usedBytes = 0;
+    return true;
+  };
+  assert.deepEqual(await opened("room is yet to be made", 9 * megabyte), [false, "committed"]);
+});
+
 test("a blob larger than the whole limit is passed on, and nothing is removed for its sake", async () => {
   await using subject = await setUp(megabyte);
   const { upstream, fills, ended, asked } = subject;

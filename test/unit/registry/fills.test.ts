@@ -47,7 +47,7 @@ interface Options {
   readonly store?: ObjectStore;
   /** Where staging files go, below the temporary folder; one that is missing is a disk that takes nothing. */
   readonly folder?: string;
-  readonly space?: Pick<Space, "acquire">;
+  readonly space?: Pick<Space, "reserve" | "acquire">;
   readonly maxObjectBytes?: number;
 }
 

@@ -38,8 +38,8 @@ const stateNumbers: Record<BreakerState, number> = { closed: 0, "half-open": 1, 
 const storageLineMs = 60_000;
 /** The operations whose failure costs a question to the upstream; the others' costs what would have been stored. */
 const reading: ReadonlySet<string> = new Set(["head", "get", "read"]);
-/** What clients bring about every day by asking for what is not there. */
-const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline"]);
+/** What clients bring about every day, by asking for what is not there or for a lot at once. */
+const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline", "busy"]);
 
 /** Makes the observers. Namespaces that are not configured are counted together, as `other`. */
 export function createObservers({ metrics, log, monotonic, reserves }: ObserversOptions): Observers {

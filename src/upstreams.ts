@@ -6,7 +6,7 @@ import { createCredentials } from "./credential-sources.ts";
 import type { Namespace } from "./oci/reference.ts";
 import type { Observers } from "./observers.ts";
 import type { Lookup } from "./upstream/addresses.ts";
-import { createUpstream, type UpstreamOptions } from "./upstream/client.ts";
+import { createUpstream, maxWaiting, type UpstreamOptions } from "./upstream/client.ts";
 import { systemClock } from "./upstream/clock.ts";
 import { type ConnectionOptions, createConnections } from "./upstream/connections.ts";
 import { createFetchJson, type FetchJson } from "./upstream/credentials/fetch-json.ts";
@@ -19,6 +19,14 @@ import { createOfflineUpstream } from "./upstream/offline.ts";
 import { createRateLimits } from "./upstream/rate-limits.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
 import type { Upstream } from "./upstream/upstream.ts";
+
+/** So many sites at least it takes to hold all connections to namespaces that are not configured. */
+const publicParties = 4;
+/**
+ * For how long a blob may hold one of them that somebody else waits for, in milliseconds: it goes on by `Range`, at the
+ * end of the queue. Most blobs are done by then, and to ask again costs little beside it.
+ */
+const publicBulkMs = 2 * 60_000;
 
 /** What the configuration does not say. */
 export interface UpstreamsOptions {
@@ -59,7 +67,12 @@ export class Upstreams {
       proxy: toProxySettings(config.upstreamDefaults.proxy, config.proxyEnvironment),
     });
     this.#dispatchers.push(this.#public);
-    this.#publicLimiter = createLimiter(config.upstreamDefaults.maxConnections);
+    const { maxConnections } = config.upstreamDefaults;
+    this.#publicLimiter = createLimiter(maxConnections, {
+      partySlots: Math.max(1, Math.floor(maxConnections / publicParties)),
+      maxWaiting,
+      bulkMs: publicBulkMs,
+    });
   }
 
   /**

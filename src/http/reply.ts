@@ -137,6 +137,13 @@ function describeUpstream(error: UpstreamError): Description {
         headers,
       };
     }
+    case "busy":
+      return {
+        status: 503,
+        code: "TOOMANYREQUESTS",
+        message: "too many wait for the upstream registry already",
+        headers: { "Retry-After": error.retryAfterSeconds ?? 1 },
+      };
     case "invalid":
       if (error.cause instanceof OciError) {
         return {

@@ -19,6 +19,8 @@ const laggardMs = 10_000;
 const hashStepBytes = 1024 * 1024;
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
+/** What a connection that timed out must have brought to count as progress: one that drips is not taken up for ever. */
+const leastProgressBytes = 64 * 1024;
 
 /** What fills work with; the same for all of a process. */
 export interface FillTools {
@@ -59,7 +61,7 @@ export interface FillRequest {
    * else the bytes are to prove the right to them; `never`: the content store could not be read, and is not needed.
    */
   readonly reuse: "stored" | "linked" | "never";
-  /** How often in a row the upstream's connection may break without a byte of progress. */
+  /** How often in a row the upstream's connection may break without progress. */
   readonly retries: number;
 }
 
@@ -274,7 +276,8 @@ export class Fill {
         return;
       } catch (error) {
         if (!(error instanceof UpstreamError) || error.failure === "invalid") throw error;
-        failures = progress.offset > before ? 1 : failures + 1;
+        const leastBytes = error.failure === "timeout" ? leastProgressBytes : 1;
+        failures = progress.offset - before >= leastBytes ? 1 : failures + 1;
         if (failures > retries) throw error;
         this.#tools.observer.resumed(id, digest, progress.offset, error);
         await this.#pause(failures);

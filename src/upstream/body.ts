@@ -1,4 +1,5 @@
 import { formatPlace, toUpstreamError } from "./failures.ts";
+import { Pace } from "./pace.ts";
 import type { HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -6,6 +7,8 @@ import { UpstreamError } from "./upstream.ts";
 const maxDiscardedBytes = 64 * 1024;
 /** And for as long at most. */
 const discardMs = 5_000;
+/** How long a body that is read whole may take, in milliseconds: it is small, and holds up who asked for it. */
+const wholeMs = 60_000;
 /** The room that a body gets at first; it doubles. */
 const firstBodyBytes = 16 * 1024;
 
@@ -25,7 +28,8 @@ export function abandon(response: HttpResponse): void {
 /**
  * Reads a whole body of at most `maxBytes`, counted while reading.
  *
- * @throws {UpstreamError} "invalid": it is longer, or has another length than announced; else why it broke.
+ * @throws {UpstreamError} "invalid": it is longer, or has another length than announced; "timeout": it took more than a
+ *   minute; else why it broke.
  */
 export async function readBody(
   host: string,
@@ -36,7 +40,11 @@ export async function readBody(
   // Chunks may be of one byte each, and as objects take a hundred times as much: their bytes are gathered.
   let gathered = Buffer.allocUnsafeSlow(Math.min(firstBodyBytes, maxBytes));
   let sizeBytes = 0;
+  const startedAt = response.monotonic();
   for await (const chunk of readCounted(host, response, announcedLength(response), signal)) {
+    if (response.monotonic() - startedAt > wholeMs) {
+      throw new UpstreamError(host, "timeout", `${formatPlace(response.url)}: it takes more than ${wholeMs} ms`);
+    }
     const endBytes = sizeBytes + chunk.length;
     if (endBytes > maxBytes) {
       throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the body is over ${maxBytes} bytes`);
@@ -58,6 +66,8 @@ export async function readBody(
 /**
  * The chunks of a body.
  *
+ * A body that comes too slowly while its reader waits for it is given up: "timeout".
+ *
  * @param expectedBytes Where it is known: fewer bytes are "unreachable" (the connection was cut), more "invalid".
  * @throws {UpstreamError} in the iteration; or the signal's reason.
  */
@@ -69,7 +79,9 @@ export async function* readCounted(
 ): AsyncGenerator<Buffer, void, undefined> {
   const place = formatPlace(response.url);
   let readBytes = 0;
+  const pace = new Pace(response.monotonic);
   try {
+    pace.want();
     for await (const chunk of response.body as AsyncIterable<Buffer>) {
       readBytes += chunk.length;
       if (expectedBytes !== undefined && readBytes > expectedBytes) {
@@ -79,7 +91,11 @@ export async function* readCounted(
           `${place}: the body is longer than the ${expectedBytes} bytes expected`,
         );
       }
+      if (!pace.came(chunk.length)) {
+        throw new UpstreamError(host, "timeout", `${place}: the body comes too slowly`);
+      }
       yield chunk;
+      pace.want();
     }
   } catch (error) {
     signal.throwIfAborted();

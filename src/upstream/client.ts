@@ -7,7 +7,7 @@ import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
-import { createLimiter, type Limiter } from "./limiter.ts";
+import { createLimiter, type Limiter, QueueFull } from "./limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
 import { createRateLimits, obeyingLimits, type RateLimits } from "./rate-limits.ts";
@@ -15,8 +15,14 @@ import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
 import { retrying } from "./retry.ts";
 import { parseStaticHeaders } from "./static-headers.ts";
-import { createExchange, type Exchange, type UpstreamObserver } from "./transport.ts";
+import { siteOf } from "./site.ts";
+import { createExchange, type Exchange, type HttpResponse, type UpstreamObserver } from "./transport.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
+
+/** How many requests may wait for one of an upstream's slots; more are refused, as they would be answered too late. */
+export const maxWaiting = 1_024;
+/** When who was refused for that may ask again. */
+const busySeconds = 5;
 
 /** One upstream's settings. */
 export interface UpstreamOptions {
@@ -69,7 +75,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const limits = options.rateLimits ?? createRateLimits(clock);
 
   const connectBy = (by: Dispatcher): Exchange =>
-    obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, own }), {
+    obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, clock, own }), {
       upstream: base,
       limits,
       clock,
@@ -84,6 +90,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   };
   const redirected = followRedirects(host, exchange);
   const again = { retries, clock };
+  const limiter = options.limiter ?? createLimiter(options.maxConnections, { maxWaiting });
   const authenticated = authenticating({
     upstream: base,
     prefix,
@@ -92,7 +99,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     credentials,
     exchange: retrying(exchange, again),
     foreignExchange: retrying(connectBy(options.publicDispatcher), again),
-    registry: retrying(limiting(redirected, options.limiter ?? createLimiter(options.maxConnections)), again),
+    registry: retrying(limiting(redirected, limiter, base), again),
     unlimited: retrying(redirected, again),
   });
   const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
@@ -111,13 +118,27 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   };
 }
 
-/** Holds a slot from before the request until the response's body has ended, redirects included. */
-export function limiting(exchange: Exchange, limiter: Limiter): Exchange {
+/**
+ * Holds a slot from before the request until the response's body has ended, redirects included. Who shares the limiter
+ * has a party for each site of `upstream`s: whoever makes up hosts below a name of his own is one.
+ *
+ * @returns an exchange that also throws `UpstreamError` "busy".
+ */
+export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): Exchange {
+  const party = siteOf(upstream.hostname) ?? upstream.host;
+  const { host } = upstream;
   return async (request, signal) => {
-    const queue = { key: `${request.kind} ${request.url.host}/${request.repository}`, bulk: request.kind === "blob" };
-    const release = await limiter.acquire(queue, signal);
+    const { kind } = request;
+    const queue = { key: `${kind} ${request.url.host}/${request.repository}`, bulk: kind === "blob", party };
+    let response: HttpResponse | undefined;
+    const giveUp = (): void =>
+      void response?.body.destroy(new UpstreamError(host, "timeout", "others wait for its place"));
+    const release = await limiter.acquire(queue, signal, giveUp).catch((error: unknown) => {
+      if (!(error instanceof QueueFull)) throw error;
+      throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
+    });
     try {
-      const response = await exchange(request, signal);
+      response = await exchange(request, signal);
       if (response.body.closed) {
         release();
       } else {

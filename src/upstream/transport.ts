@@ -1,6 +1,8 @@
 import type { Dispatcher } from "undici";
+import type { Clock } from "./clock.ts";
 import { formatPlace, toUpstreamError } from "./failures.ts";
 import type { RateLimit } from "./rate-limit.ts";
+import { UpstreamError } from "./upstream.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token";
@@ -60,6 +62,8 @@ export interface HttpResponse {
   /** Whether a redirect led to another scheme, host or port on the way. */
   readonly crossedOrigin: boolean;
   readonly body: Dispatcher.ResponseData["body"];
+  /** What the body's transfer is timed by; see `Clock`. */
+  readonly monotonic: () => number;
   /** A header by its lower-case name; lines that were sent apart are joined with `, `. */
   header(name: string): string | undefined;
 }
@@ -70,22 +74,31 @@ export interface HttpResponse {
  */
 export type Exchange = (request: HttpRequest, signal: AbortSignal) => Promise<HttpResponse>;
 
+/** More informational answers (1xx) than any server sends: each starts the wait for the headers anew. */
+const maxInformational = 16;
+
 /** The lowest layer: one request, one response, no interpretation. */
 export function createExchange(options: {
   readonly host: string;
   readonly dispatcher: Dispatcher;
   readonly userAgent: string;
   readonly observer: UpstreamObserver;
+  readonly clock: Clock;
   /** Sent to their origin alone, and not when a redirect has led there from another one. */
   readonly own?: { readonly origin: string; readonly headers: Readonly<Record<string, string>> };
 }): Exchange {
-  const { dispatcher, observer, own, userAgent } = options;
+  const { clock, dispatcher, observer, own, userAgent } = options;
   return async (request, signal) => {
     const { kind, method, url } = request;
     signal.throwIfAborted();
     const startedAt = performance.now();
     const observe = (status: number | undefined): void =>
       observer.request({ host: url.host, kind, method, status, durationMs: performance.now() - startedAt });
+    let informational = 0;
+    const onInfo = (): void => {
+      if (++informational <= maxInformational) return;
+      throw new UpstreamError(options.host, "invalid", `${formatPlace(url)}: there is no end to its 1xx`);
+    };
     try {
       const { statusCode, headers, body } = await dispatcher.request({
         origin: url.origin,
@@ -97,6 +110,7 @@ export function createExchange(options: {
         },
         body: request.body ?? null,
         signal,
+        onInfo,
         // Without it the connection is closed after every HEAD.
         reset: false,
       });
@@ -108,6 +122,7 @@ export function createExchange(options: {
         url,
         crossedOrigin: false,
         body,
+        monotonic: () => clock.monotonic(),
         header: (name) => {
           const value = headers[name];
           return Array.isArray(value) ? value.join(", ") : value;

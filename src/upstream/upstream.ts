@@ -92,6 +92,8 @@ export type UpstreamFailure =
   | "denied"
   /** A 429; also without a request, while the time lasts that the registry asked to be left alone for. */
   | "rate-limited"
+  /** So many wait for this upstream already that nothing was sent. */
+  | "busy"
   /** The token server failed, or its answer was of no use; or there are no credentials to be had. */
   | "token"
   /** An answer that breaks the protocol: wrong digest, wrong type, too large, compressed, a redirect loop. */

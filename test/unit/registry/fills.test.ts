@@ -306,6 +306,20 @@ test("tries without progress are counted, and readers get the last error", async
   assert.ok((await subject.pull(a, digest)).length === 50_000, "a new fill starts from nothing");
 });
 
+test("a connection that timed out for dripping has made no progress, however many bytes it brought", async () => {
+  await using subject = await setUp();
+  const timeout = (): UpstreamError => new UpstreamError("registry.example.com", "timeout", "it comes too slowly");
+  const breaks = [60_000, 120_000, 180_000].map((at) => ({ at, error: timeout() }));
+  const digest = subject.upstream.addBlob("library/a", pseudoRandomBytes(300_000, "drip"), { breaks });
+  await assert.rejects(subject.pull(a, digest), { failure: "timeout" });
+  assert.deepEqual(subject.told.slice(1, 2), ["resumed 60000"]);
+  assert.equal(subject.upstream.asked.length, 2);
+  const once = [100_000, 200_000].map((at) => ({ at, error: timeout() }));
+  const bytes = pseudoRandomBytes(300_000, "slow now and then");
+  const other = subject.upstream.addBlob("library/a", bytes, { breaks: once });
+  assert.ok((await subject.pull(a, other)).equals(bytes));
+});
+
 test("what breaks the protocol, or is a bug, is not tried again", async () => {
   for (const error of [new UpstreamError("registry.example.com", "invalid", "nonsense"), new TypeError("a bug")]) {
     await using subject = await setUp();

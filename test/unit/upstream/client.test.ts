@@ -78,7 +78,7 @@ test("a slot is held until the body has ended, or the request has failed", async
   const body = new PassThrough();
   const url = new URL("http://registry.example.com/");
   const response = { ...fakeResponse(url, 200), body: body as unknown as HttpResponse["body"] };
-  const send = limiting(() => Promise.resolve(response), limiter);
+  const send = limiting(() => Promise.resolve(response), limiter, new URL("http://registry.example.com/"));
   await send(fakeRequest(url.href), never());
   assert.equal(limiter.running, 1);
   body.resume().end();
@@ -86,7 +86,7 @@ test("a slot is held until the body has ended, or the request has failed", async
   assert.equal(limiter.running, 0);
   await send(fakeRequest(url.href), never());
   assert.equal(limiter.running, 0, "a body that has ended already holds nothing");
-  const failing = limiting(() => Promise.reject(new Error("reset")), limiter);
+  const failing = limiting(() => Promise.reject(new Error("reset")), limiter, new URL("http://registry.example.com/"));
   await assert.rejects(failing(fakeRequest(url.href), never()), { message: "reset" });
   assert.equal(limiter.running, 0);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { createLimiter, QueueFull } from "../../../src/upstream/limiter.ts";
 import { never } from "./scripted.ts";
 
 const small = { key: "manifest a", bulk: false };
@@ -115,4 +115,92 @@ test("whatever happens, no more than the slots are held and all who stay are ser
     }),
     { numRuns: 200 },
   );
+});
+
+test("a party holds its share and no more, and a manifest of its own passes its blobs", async () => {
+  const limiter = createLimiter(8, { partySlots: 4 });
+  const enter = (party: string, bulk: boolean): Promise<() => void> =>
+    limiter.acquire({ key: `${party} ${bulk}`, bulk, party }, never());
+  const blobs = Array.from({ length: 10 }, () => enter("greedy", true));
+  await Promise.all(blobs.slice(0, 3));
+  assert.deepEqual([limiter.running, limiter.waiting], [3, 7]);
+  await enter("greedy", false);
+  const more = enter("greedy", false);
+  assert.deepEqual([limiter.running, limiter.waiting], [4, 8], "its share is held");
+  const release = await enter("modest", true);
+  assert.equal(limiter.running, 5);
+  release();
+  assert.deepEqual([limiter.running, limiter.waiting], [4, 8], "nobody else's slot is for it");
+  (await blobs[0])?.();
+  (await blobs[3])?.();
+  (await more)();
+});
+
+test("parties take turns, however many queues one has", async () => {
+  const limiter = createLimiter(1);
+  const order: string[] = [];
+  const enter = async (party: string, key: string): Promise<void> => {
+    const release = await limiter.acquire({ key, bulk: false, party }, never());
+    order.push(key);
+    release();
+  };
+  const first = await limiter.acquire(small, never());
+  const all = ["a", "b", "c", "d", "e"].map((key) => enter("many", key));
+  all.push(enter("one", "x"), enter("one", "x"));
+  first();
+  await Promise.all(all);
+  assert.deepEqual(order, ["a", "x", "b", "x", "c", "d", "e"]);
+});
+
+test("where too many wait, the longest queue of whoever waits most loses its last one", async () => {
+  const limiter = createLimiter(1, { maxWaiting: 4 });
+  const first = await limiter.acquire(small, never());
+  const outcomes: string[] = [];
+  const enter = async (party: string, key: string): Promise<void> => {
+    try {
+      (await limiter.acquire({ key, bulk: false, party }, never()))();
+      outcomes.push(`${party} ${key}`);
+    } catch (error) {
+      assert.ok(error instanceof QueueFull);
+      outcomes.push(`${party} ${key} refused`);
+    }
+  };
+  const all = [enter("many", "a"), enter("many", "b"), enter("many", "b"), enter("many", "b")];
+  all.push(enter("many", "b"), enter("one", "x"), enter("many", "c"), enter("one", "y"));
+  await Promise.resolve();
+  assert.equal(limiter.waiting, 4);
+  first();
+  await Promise.all(all);
+  const refused = outcomes.filter((outcome) => outcome.endsWith("refused"));
+  assert.deepEqual(refused.toSorted(), ["many a refused", "many b refused", "many b refused", "many b refused"]);
+  const served = outcomes.filter((outcome) => !refused.includes(outcome));
+  assert.deepEqual(served.toSorted(), ["many b", "many c", "one x", "one y"]);
+  assert.deepEqual([limiter.running, limiter.waiting], [0, 0]);
+});
+
+test("a bulk slot that is held for too long is asked back when somebody waits, the oldest first", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const limiter = createLimiter(4, { bulkMs: 1_000 });
+  const asked: number[] = [];
+  const slots: (() => void)[] = [];
+  for (const number of [0, 1, 2]) {
+    const giveUp = (): void => {
+      asked.push(number);
+      slots[number]?.();
+    };
+    slots.push(await limiter.acquire({ key: "blob a", bulk: true }, never(), giveUp));
+    context.mock.timers.tick(100);
+  }
+  context.mock.timers.tick(600);
+  const waiter = limiter.acquire({ key: "blob b", bulk: true }, never());
+  context.mock.timers.tick(99);
+  assert.deepEqual(asked, [], "nobody's time is over");
+  context.mock.timers.tick(1);
+  const release = await waiter;
+  assert.deepEqual(asked, [0]);
+  context.mock.timers.tick(5_000);
+  assert.deepEqual(asked, [0], "nobody waits");
+  await limiter.acquire({ key: "blob b", bulk: true }, never());
+  assert.deepEqual(asked, [0, 1]);
+  release();
 });

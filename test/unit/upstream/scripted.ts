@@ -198,7 +198,7 @@ export function fakeRequest(url: string, overrides: Partial<HttpRequest> = {}): 
 
 export function fakeResponse(url: URL, status: number, headers: Record<string, string> = {}): HttpResponse {
   const body = { dump: () => Promise.resolve() } as unknown as HttpResponse["body"];
-  return { status, url, crossedOrigin: false, body, header: (name) => headers[name] };
+  return { status, url, crossedOrigin: false, body, monotonic: () => 0, header: (name) => headers[name] };
 }
 
 /** Reads a body to its end. */

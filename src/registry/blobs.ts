@@ -100,12 +100,16 @@ export class Blobs {
 
   async #stat(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<Answer<number | undefined> | undefined> {
     const link = await lookup.link(id, digest);
+    const isLinked = link !== undefined;
+    const collapsed = { hit: false, forward: "uri-miss", collapsed: true } as const;
+    // First: a fill that is over by the time of the look-up has stored it.
+    const verified = this.#tools.fills.find(id, digest, isLinked);
+    if (verified?.isVerified && verified.sizeBytes !== undefined)
+      return { value: verified.sizeBytes, cache: collapsed };
     const stored = link && (await lookup.statBlob(digest));
     if (stored !== undefined) return { value: stored.sizeBytes, cache: { hit: true } };
-    const fill = this.#tools.fills.find(id, digest, link !== undefined);
-    if (fill !== undefined && (await fill.opened) === "streaming") {
-      return { value: fill.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: true } };
-    }
+    const fill = this.#tools.fills.find(id, digest, isLinked);
+    if (fill !== undefined && (await fill.opened) === "streaming") return { value: fill.sizeBytes, cache: collapsed };
     const { answer, joined } = this.#ask(lookup, id, digest, link);
     const found = await answer;
     return found && { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };

@@ -264,7 +264,7 @@ export class Content {
         for (;;) {
           // Its link is shown before it is stored.
           isSettled = this.#manifests.storing(link) === undefined;
-          if (!isSettled) return false;
+          if (!isSettled) return "later";
           if (this.#links.peek(link) !== undefined) break;
           if ((await this.#links.get(link)) !== undefined) continue;
           if (!this.#manifests.isUnstored(link)) return false;

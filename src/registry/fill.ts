@@ -116,6 +116,16 @@ export class Fill {
     return this.#state;
   }
 
+  /** Whose fill it is. */
+  get id(): RepositoryId {
+    return this.#request.id;
+  }
+
+  /** Whether all of it is here and right, though perhaps not in the store yet. */
+  get isVerified(): boolean {
+    return this.#state === "verified" || this.#state === "committed";
+  }
+
   /** The blob's size; known at `opened` at the latest, if at all before the end. */
   get sizeBytes(): number | undefined {
     return this.#sizeBytes;
@@ -163,7 +173,7 @@ export class Fill {
     const start = span?.start ?? 0;
     const end = span?.end ?? this.#sizeBytes ?? Infinity;
     const bytes = this.#spool.read(seat, { start, end }, signal);
-    if (this.#state === "verified") yield* bytes;
+    if (this.isVerified) yield* bytes;
     else yield* holdBack(bytes, end - start, this.#verifying.promise, signal);
   }
 

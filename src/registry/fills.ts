@@ -1,18 +1,16 @@
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/reference.ts";
 import { Fill, type FillRequest, type FillTools } from "./fill.ts";
 import type { RepositoryId } from "./layout.ts";
 
 /**
  * The fills that are under way in this process: at most one for each namespace, repository and digest. A repository
- * that is known to contain a digest (`linked`) also joins the fill of another repository of its namespace; never that
- * of another namespace, whose upstream it has no reason to trust or to wait for.
+ * that is known to contain a digest (`linked`) also joins the fill of another repository of its namespace; that of
+ * another namespace, whose upstream it has no reason to trust or to wait for, only when that is verified: it is then as
+ * good as stored.
  */
 export class Fills {
   readonly #tools: FillTools;
-  readonly #fills = new Map<string, Map<Repository, Fill>>();
-  /** How many fills of a digest are under way, in all namespaces. */
-  readonly #digests = new Map<Digest, number>();
+  readonly #fills = new Map<Digest, Set<Fill>>();
   #closing: Error | undefined;
 
   constructor(tools: FillTools) {
@@ -28,17 +26,25 @@ export class Fills {
 
   /** Whether a digest is being fetched, for whomever. */
   isFilling(digest: Digest): boolean {
-    return this.#digests.has(digest);
+    return this.#fills.has(digest);
   }
 
   /** The fill that a reader of this repository may join, if there is one. */
   find(id: RepositoryId, digest: Digest, linked: boolean): Fill | undefined {
-    const fills = this.#fills.get(fillKey(id, digest));
-    if (fills === undefined) return undefined;
-    const own = fills.get(id.repository);
-    if (own?.joinable) return own;
-    // Another repository's fill is joined only when its upstream has said yes: its 404 is none of this one's.
-    return linked ? fills.values().find((fill) => fill.joinable && fill.state !== "starting") : undefined;
+    const fills =
+      this.#fills
+        .get(digest)
+        ?.values()
+        .filter((fill) => fill.joinable) ?? [];
+    let found: Fill | undefined;
+    for (const fill of fills) {
+      const isOfNamespace = fill.id.namespace === id.namespace;
+      if (isOfNamespace && fill.id.repository === id.repository) return fill;
+      // Another repository's fill is joined only when its upstream has said yes: its 404 is none of this one's.
+      const isOpen = isOfNamespace ? fill.state !== "starting" : fill.isVerified;
+      if (linked && isOpen) found ??= fill;
+    }
+    return found;
   }
 
   /** The fill to join, or a new one. Look-up and insertion happen in one tick. */
@@ -47,7 +53,7 @@ export class Fills {
     const found = this.find(request.id, request.digest, linked);
     if (found !== undefined) return { fill: found, joined: true };
     const fill = new Fill(request, this.#tools);
-    this.#add(request, fill);
+    this.#add(request.digest, fill);
     return { fill, joined: false };
   }
 
@@ -64,27 +70,16 @@ export class Fills {
     while (this.#fills.size > 0) await Promise.all(this.#all().map((fill) => fill.ended));
   }
 
-  #add(request: FillRequest, fill: Fill): void {
-    const key = fillKey(request.id, request.digest);
-    const fills = this.#fills.get(key) ?? new Map<Repository, Fill>();
-    this.#fills.set(key, fills);
-    fills.set(request.id.repository, fill);
-    const { digest } = request;
-    this.#digests.set(digest, (this.#digests.get(digest) ?? 0) + 1);
+  #add(digest: Digest, fill: Fill): void {
+    const fills = this.#fills.get(digest) ?? new Set();
+    this.#fills.set(digest, fills.add(fill));
     void fill.ended.then(() => {
-      if (fills.get(request.id.repository) === fill) fills.delete(request.id.repository);
-      const left = (this.#digests.get(digest) ?? 1) - 1;
-      if (left > 0) this.#digests.set(digest, left);
-      else this.#digests.delete(digest);
-      if (fills.size === 0 && this.#fills.get(key) === fills) this.#fills.delete(key);
+      fills.delete(fill);
+      if (fills.size === 0) this.#fills.delete(digest);
     });
   }
 
   #all(): Fill[] {
-    return [...this.#fills.values()].flatMap((fills) => [...fills.values()]);
+    return [...this.#fills.values()].flatMap((fills) => [...fills]);
   }
-}
-
-function fillKey(id: RepositoryId, digest: Digest): string {
-  return `${id.namespace} ${digest}`;
 }

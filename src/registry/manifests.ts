@@ -84,15 +84,20 @@ export class Manifests {
     return this.#heads.run(`${id.repository}@${reference}`, () => upstream.resolve(id.repository, reference, signal));
   }
 
-  /** Whether a stored manifest's blobs are stored too, and this repository's; an index has none of its own. */
+  /**
+   * Whether a stored manifest's blobs are this repository's, and stored or about to be, with nothing left to come from the
+   * upstream. An index has none of its own.
+   */
   async isComplete(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<boolean> {
     const manifest = await lookup.manifest(id, digest);
     if (manifest === undefined) return false;
     const needed = this.#needed.get(manifest) ?? parseManifest(manifest.bytes, manifest.descriptor.mediaType).required;
     this.#needed.set(manifest, needed);
     for (const { digest } of needed) {
-      if ((await lookup.link(id, digest)) === undefined) return false;
-      if ((await lookup.statBlob(digest)) === undefined) return false;
+      const link = await lookup.link(id, digest);
+      // First: a fill that is over by the time of the look-up has stored it.
+      if (this.#tools.fills.find(id, digest, link !== undefined)?.isVerified) continue;
+      if (link === undefined || (await lookup.statBlob(digest)) === undefined) return false;
     }
     return true;
   }

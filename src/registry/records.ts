@@ -8,9 +8,9 @@ const maxRecordBytes = 8 * 1024 * 1024;
 export interface RecordWrite<T> {
   /**
    * Called with the record's size when its turn to be written has come. Where it answers false the record is not wanted
-   * any more, and is forgotten.
+   * any more, and is forgotten; `later`: it is not written now, stays as it is shown, and is set again.
    */
-  admit(sizeBytes: number): Promise<boolean>;
+  admit(sizeBytes: number): Promise<boolean | "later">;
   /** Called where it was admitted and could not be written, with what is stored in its place. */
   correct(stored: T | undefined): Promise<void>;
 }
@@ -39,6 +39,8 @@ export class Records<T extends object> {
   readonly #isRecord: (value: unknown) => value is T;
   readonly #memory: LRUCache<Key, T> | undefined;
   readonly #reading = new Map<Key, Promise<T | undefined>>();
+  /** The last record of each key that is being written, also where none stays in memory. */
+  readonly #unwritten = new Map<Key, T>();
   /** The last write or removal of each key that is under way. */
   readonly #writing = new Map<Key, Promise<void>>();
   /** How many removals of a key are waiting or under way. */
@@ -53,7 +55,7 @@ export class Records<T extends object> {
 
   /** A record. What cannot be read as one was torn by a power failure, and is as good as absent. */
   async get(key: Key): Promise<T | undefined> {
-    const known = this.#memory?.get(key);
+    const known = this.peek(key);
     if (known !== undefined || this.#removing.has(key)) return known;
     const reading = this.#reading.get(key) ?? this.#read(key);
     this.#reading.set(key, reading);
@@ -66,7 +68,7 @@ export class Records<T extends object> {
 
   /** The record as far as it is in memory. */
   peek(key: Key): T | undefined {
-    return this.#memory?.get(key);
+    return this.#memory?.get(key) ?? this.#unwritten.get(key);
   }
 
   /** Lets readers see a record that will be written. */
@@ -77,6 +79,7 @@ export class Records<T extends object> {
   /** Takes back what `show` has shown, where nothing else was shown since: the store says what is. */
   forget(key: Key, record: T): void {
     if (this.#memory?.peek(key) === record) this.#memory.delete(key);
+    if (this.#unwritten.get(key) === record) this.#unwritten.delete(key);
   }
 
   /** Whether it is being removed. */
@@ -97,14 +100,18 @@ export class Records<T extends object> {
    */
   async set(key: Key, record: T, durable: boolean, books: RecordWrite<T>): Promise<void> {
     this.show(key, record);
+    this.#unwritten.set(key, record);
     const bytes = Buffer.from(JSON.stringify(record));
     await this.#inOrder(key, async () => {
       try {
-        if (!(await books.admit(bytes.length))) return this.forget(key, record);
-        await this.#write(key, bytes, durable, books);
+        const admitted = await books.admit(bytes.length);
+        if (admitted === false) this.forget(key, record);
+        if (admitted === true) await this.#write(key, bytes, durable, books);
       } catch (error) {
         if (!this.#believesUnstored) this.forget(key, record);
         throw error;
+      } finally {
+        if (this.#unwritten.get(key) === record) this.#unwritten.delete(key);
       }
     });
   }
@@ -115,6 +122,7 @@ export class Records<T extends object> {
    */
   async remove(key: Key, around: (erase: () => Promise<void>) => Promise<void>): Promise<void> {
     this.#memory?.delete(key);
+    this.#unwritten.delete(key);
     this.#removing.set(key, (this.#removing.get(key) ?? 0) + 1);
     await this.#inOrder(key, async () => {
       try {
@@ -132,7 +140,7 @@ export class Records<T extends object> {
   async #read(key: Key): Promise<T | undefined> {
     const record = await this.stored(key);
     // What was set while the store was read is newer than what was read.
-    const newer = this.#memory?.get(key);
+    const newer = this.peek(key);
     if (newer !== undefined || this.#removing.has(key)) return newer;
     if (record !== undefined) this.#memory?.set(key, record);
     return record;

@@ -306,6 +306,31 @@ test("a tag that is set again while its first manifest is still being stored sta
   assert.deepEqual(await openContent(memory).tag(id, latest), recordOf(quick, 2));
 });
 
+test("a tag is seen all the while, also where its manifest is stored again when its turn has come", async () => {
+  const memory = new MemoryStore();
+  const barriers = [createBarrier(), createBarrier()];
+  const manifest = manifestOf("1");
+  const waits = barriers.values();
+  const content = openContent({
+    ...countReads(memory).store,
+    put: async (key, source) => {
+      if (key.startsWith("blobs/")) await waits.next().value?.wait();
+      await memory.put(key, source);
+    },
+  });
+  const storing = content.storeManifest(id, manifest, []);
+  const tagging = content.setTag(id, latest, recordOf(manifest));
+  const again = content.storeManifest(id, manifest, []);
+  await barriers[1]?.reached;
+  barriers[0]?.release();
+  await storing;
+  await turn(5);
+  assert.deepEqual(await content.tag(id, latest), recordOf(manifest));
+  barriers[1]?.release();
+  await Promise.all([again, tagging]);
+  assert.deepEqual(await openContent(memory).tag(id, latest), recordOf(manifest));
+});
+
 test("a write that failed does not hold up the next", async () => {
   const memory = new MemoryStore();
   const error = new StoreError("full", undefined);

@@ -9,13 +9,19 @@ import { Segments } from "./segments.ts";
 export interface SpoolOptions {
   /** The newest bytes that are kept in memory for readers that keep pace; each chunk counts for some bytes more. */
   readonly windowBytes: number;
-  /** How long readers may hold up one that keeps pace once the file takes no more, in milliseconds. */
+  /**
+   * Once the file takes no more: for how long the writer waits for readers before they must have taken a quarter of the
+   * window, in milliseconds.
+   */
   readonly laggardMs: number;
   readonly pool: BufferPool;
 }
 
 /** What a chunk takes in memory besides its bytes: a body in chunks of one byte must not fill the memory. */
 const chunkOverheadBytes = 256;
+
+/** The share of the window that readers must take in `laggardMs`. */
+const leastShare = 1 / 4;
 
 /** A reader's place in a spool; from `attach` to `leave`. */
 export interface SpoolReader {
@@ -27,7 +33,7 @@ export interface SpoolReader {
  *
  * The newest bytes also stay in memory (the *window*): readers that keep pace share those buffers, readers that do not
  * read the file. When the file fails (a full disk), or is not to grow, the bytes go on through the window alone: the
- * spool is *detached*, `write` waits for the readers, and one that holds up the others for too long loses its place.
+ * spool is *detached*, `write` waits for the readers, and one that holds it up for too long loses its place.
  *
  * States: growing, then `end()` or `fail()`; `discard()` last, by the owner, once.
  */
@@ -47,6 +53,8 @@ export class Spool {
   /** The end of the newest byte that came in order. */
   #arrivedBytes = 0;
   #detached: StoreError | undefined;
+  /** Until when the writer waits for its readers, and what it has written since it began to. */
+  #patience: { readonly deadline: AbortSignal; bytes: number } | undefined;
   #ended = false;
   #failure: Error | undefined;
   #discarded = false;
@@ -67,9 +75,9 @@ export class Spool {
     return this.#filedBytes;
   }
 
-  /** Whether somebody reads it, or is about to. */
+  /** Whether somebody reads it, or is about to, who has not lost its place. */
   get hasReaders(): boolean {
-    return this.#readers.size > 0;
+    return [...this.#readers].some(({ position }) => this.servesFrom(position));
   }
 
   /** Whether a reader that begins at `position` can get every byte from there on. */
@@ -97,6 +105,7 @@ export class Spool {
     if (this.#detached === undefined) await this.#writeToFile(offset, bytes);
     if (this.#detached !== undefined) {
       if (!inOrder) throw this.#detached;
+      if (this.#patience !== undefined) this.#patience.bytes += bytes.length;
       await this.#makeRoom(signal);
     }
     this.#trim();
@@ -197,11 +206,13 @@ export class Spool {
   }
 
   /**
-   * Waits until the window has room again: until its oldest bytes were read by all, or those who lag have held up one
-   * that keeps pace for too long. Where nobody is held up there is no hurry: whose reader is stuck will end it.
+   * Waits until the window has room again: until its oldest bytes were read by all who still can, or those who have not
+   * have had their time. It is not theirs alone: the upstream's connection waits with them.
    */
   async #makeRoom(signal: AbortSignal): Promise<void> {
-    let deadline: AbortSignal | undefined;
+    // One that passed while nobody was waited for says nothing of anybody.
+    if (this.#patience?.deadline.aborted === true) this.#patience = undefined;
+    let isOver = false;
     for (this.#trim(); this.#windowBytes > this.#options.windowBytes;) {
       signal.throwIfAborted();
       const oldest = this.#window[0];
@@ -211,22 +222,19 @@ export class Spool {
       const needed = [...this.#readers].some(
         ({ position }) => position < oldest.offset + oldest.bytes.length && (fromFile || position >= oldest.offset),
       );
-      if (!needed || deadline?.aborted) {
+      if (!needed || isOver) {
         this.#dropOldest();
         continue;
       }
-      deadline = this.#isHeldUp() ? (deadline ?? AbortSignal.timeout(this.#options.laggardMs)) : undefined;
-      await this.#change(deadline === undefined ? signal : AbortSignal.any([signal, deadline])).catch(
-        (error: unknown) => {
-          if (signal.aborted) throw error;
-        },
-      );
+      this.#patience ??= { deadline: AbortSignal.timeout(this.#options.laggardMs), bytes: 0 };
+      const { deadline, bytes } = this.#patience;
+      await this.#change(AbortSignal.any([signal, deadline])).catch((error: unknown) => {
+        if (signal.aborted) throw error;
+      });
+      if (!deadline.aborted) continue;
+      isOver = bytes < this.#options.windowBytes * leastShare;
+      this.#patience = undefined;
     }
-  }
-
-  /** Whether a reader has all that has arrived and wants more. */
-  #isHeldUp(): boolean {
-    return [...this.#readers].some(({ position }) => position >= this.#arrivedBytes && position !== Infinity);
   }
 
   /** Drops what is over the window's size and safe in the file. */

@@ -7,8 +7,9 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { digestOf } from "../../src/oci/digest.ts";
 import { until } from "../support/event-loop.ts";
-import { request } from "../support/http.ts";
+import { open, request } from "../support/http.ts";
 import { quickDefaults, startMirror } from "../support/mirror.ts";
+import { createUpstream } from "../support/upstream.ts";
 import { certificate } from "../unit/upstream/certificate.ts";
 
 const honest = Buffer.from("an honest blob");
@@ -74,4 +75,32 @@ test("a registry that nobody configured holds a share of their slots, under howe
   assert.deepEqual(answer.body, honest);
   leave.abort();
   await Promise.all(greedy);
+});
+
+test("clients that read nothing of what is not stored lose their places, and with them the slots", async (context) => {
+  const laggards: AbortController[] = [];
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  context.mock.method(AbortSignal, "timeout", (ms: number) => {
+    if (ms !== 10_000) return timeout(ms);
+    laggards.push(new AbortController());
+    return laggards.at(-1)?.signal;
+  });
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host, {
+    storage: { maxObjectBytes: 1_000_000 },
+    upstream: { maxConnections: 4, idleTimeoutMs: 600_000 },
+  });
+  const stuck = await Promise.all(
+    [1, 2, 3].map((seed) => {
+      // More than the system's buffers take.
+      const digest = upstream.addLargeBlob(32 * 1024 * 1024, seed);
+      return open(`${mirror.url}/v2/library/large/blobs/${digest}`);
+    }),
+  );
+  const path = `/v2/library/small/blobs/${upstream.addBlob(honest)}`;
+  const waiting = mirror.get(path, { signal: AbortSignal.timeout(15_000) });
+  await until(() => laggards.length >= stuck.length);
+  for (const laggard of laggards) laggard.abort(new Error("its time is up"));
+  assert.deepEqual((await waiting).body, honest);
+  for (const client of stuck) client.destroy();
 });

@@ -422,7 +422,7 @@ test("one that lags too long loses its place; it is waited for once, not with ev
   await spool.discard({ keepFile: false });
 });
 
-test("a reader that holds up nobody is waited for without a deadline, alone or among others like it", async (context) => {
+test("a reader that takes nothing loses its place, alone or among others like it: nobody reads any more", async (context) => {
   for (const [count, position] of [
     [1, 0],
     [3, 0],
@@ -431,54 +431,91 @@ test("a reader that holds up nobody is waited for without a deadline, alone or a
     await using subject = await setUp({ folder: "missing" });
     const { spool } = subject;
     const deadlines = mockDeadlines(context);
-    const content = pseudoRandomBytes(6_000, "alone");
     const readers = Array.from({ length: count }, () => spool.attach());
     // The others have some of what is there, but not all: they would have something to read.
     for (const reader of readers.slice(1)) reader.position = position;
-    const writing = (async () => {
-      for (const { offset, bytes } of cut(content, [600])) await spool.write(offset, bytes, never());
-      spool.end();
-    })();
+    const content = pseudoRandomBytes(1_800, "alone");
+    const [first, second, third] = cut(content, [600]).map(({ bytes }) => bytes);
+    assert.ok(first !== undefined && second !== undefined && third !== undefined);
+    await spool.write(0, first, never());
+    const writing = spool.write(600, second, never());
     assert.equal(await isSettled(writing), false);
-    assert.equal(deadlines.length, 0);
-    const results = readers.map((reader) => readAt(spool, reader, everything, 1));
-    for (const got of await Promise.all(results)) assert.ok(got.equals(content));
+    assert.ok(spool.hasReaders);
+    assert.equal(deadlines.length, 1);
+    deadlines[0]?.abort(new Error("its time is up"));
+    await writing;
+    assert.equal(spool.hasReaders, false);
+    await spool.write(1_200, third, never());
+    for (const reader of readers) await assert.rejects(readAt(spool, reader, everything), /too slow/);
+    await spool.discard({ keepFile: false });
+  }
+});
+
+test("one that takes a bit now and then loses its place too, unless it takes enough", async (context) => {
+  // A quarter of the window is enough.
+  for (const [bits, staysOn] of [
+    [2, false],
+    [3, true],
+  ] as const) {
+    await using subject = await setUp({ folder: "missing" });
+    const { spool } = subject;
+    const deadlines = mockDeadlines(context);
+    const reader = spool.attach();
+    let offset = 0;
+    const write = (): Promise<void> => spool.write(offset, Buffer.alloc(100), never()).then(() => void (offset += 100));
+    // With what it costs to keep a chunk, there is room for two.
+    await write();
+    await write();
+    let writing = write();
+    for (let bit = 0; bit < bits; bit++) {
+      assert.equal(await isSettled(writing), false);
+      reader.position += 100;
+      // Whoever leaves wakes the writer.
+      await spool.leave(spool.attach());
+      await writing;
+      writing = write();
+    }
+    assert.equal(await isSettled(writing), false);
+    assert.equal(deadlines.length, 1);
+    deadlines[0]?.abort(new Error("its time is up"));
+    assert.equal(await isSettled(writing), !staysOn);
+    assert.equal(spool.hasReaders, staysOn);
+    await spool.leave(reader);
     await writing;
     await spool.discard({ keepFile: false });
   }
 });
 
-test("when the one that was held up leaves, its deadline no longer counts; the next one's begins anew", async (context) => {
+test("a deadline that passed while nobody was waited for does not count; the next one begins anew", async (context) => {
   await using subject = await setUp({ folder: "missing" });
   const { spool } = subject;
   const deadlines = mockDeadlines(context);
-  const content = pseudoRandomBytes(3_000, "leaves");
-  const slow = spool.attach();
-  const writing = (async () => {
-    for (const { offset, bytes } of cut(content, [600])) await spool.write(offset, bytes, never());
-    spool.end();
-  })();
-  const leaves = new AbortController();
-  const first = follow(spool, everything, 0, leaves.signal);
-  await until(() => deadlines.length === 1);
-  leaves.abort(new Error("the client left"));
-  await assert.rejects(first, /the client left/);
+  const content = pseudoRandomBytes(1_800, "anew");
+  const pieces = cut(content, [600]);
+  const reader = spool.attach();
+  const write = async (index: number): Promise<void> =>
+    spool.write(600 * index, pieces[index]?.bytes ?? Buffer.alloc(0), never());
+  await write(0);
+  const second = write(1);
+  assert.equal(await isSettled(second), false);
+  reader.position = 600;
+  await spool.leave(spool.attach());
+  await second;
   deadlines[0]?.abort(new Error("its time is up"));
-  assert.equal(await isSettled(writing), false);
-  // One that waits for what is to come is held up, too.
-  const tail = follow(spool, { start: 2_900, end: 3_000 });
-  await until(() => deadlines.length === 2);
-  assert.equal(await isSettled(writing), false);
-  assert.ok((await readAt(spool, slow, everything)).equals(content), "no byte was dropped that it had not read");
-  assert.ok((await tail).equals(content.subarray(2_900)));
-  await writing;
+  const third = write(2);
+  assert.equal(await isSettled(third), false);
+  assert.equal(deadlines.length, 2);
+  assert.ok(spool.hasReaders);
+  const rest = readAt(spool, reader, { start: 600, end: 1_800 });
+  await third;
+  spool.end();
+  assert.ok((await rest).equals(content.subarray(600)), "no byte was dropped that it had not read");
   await spool.discard({ keepFile: false });
 });
 
-test("a reader that has read its span is not held up", async (context) => {
+test("a reader that has read its span is waited for no longer", async () => {
   await using subject = await setUp({ folder: "missing" });
   const { spool } = subject;
-  const deadlines = mockDeadlines(context);
   const done = spool.attach();
   const slow = spool.attach();
   const content = pseudoRandomBytes(3_000, "done");
@@ -488,7 +525,6 @@ test("a reader that has read its span is not held up", async (context) => {
   })();
   for await (const chunk of spool.read(done, { start: 0, end: 600 }, never())) assert.equal(chunk.length, 600);
   assert.equal(await isSettled(writing), false);
-  assert.equal(deadlines.length, 0);
   assert.ok((await readAt(spool, slow, everything)).equals(content));
   await writing;
   await spool.leave(done);

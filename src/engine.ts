@@ -41,7 +41,7 @@ export async function startEngine(
     config,
     {
       ...options,
-      isFailing: (namespace) => mirrors.breakers.get(namespace)?.current !== undefined,
+      isFailing: (namespace) => mirrors.breakers.get(namespace)?.failing() !== undefined,
       pins: () => pins.all,
     },
     observers,

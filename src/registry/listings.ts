@@ -61,7 +61,7 @@ export class Listings {
     const { content, breaker, background, namespace } = this.#tools;
     const id: RepositoryId = { namespace, repository };
     return lookUp(content, async (lookup) => {
-      const failing = breaker.current;
+      const failing = breaker.failing(repository);
       if (failing !== undefined && breaker.state === "closed") {
         const stored = await lookup.page(id, kind, request);
         if (stored !== undefined) return { value: stored, cache: staleStatus(failing) };

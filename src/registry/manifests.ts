@@ -53,7 +53,7 @@ export class Manifests {
    */
   async stored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
     const manifest = await lookup.manifest(id, digest);
-    if (manifest === undefined || this.#tools.breaker.current === undefined) return manifest;
+    if (manifest === undefined || this.#tools.breaker.failing(id.repository) === undefined) return manifest;
     return (await this.isComplete(lookup, id, digest)) ? manifest : undefined;
   }
 

@@ -39,7 +39,7 @@ export class Prefetch {
       const fetches = Array.from({ length: blobsAtOnce }, async () => {
         for (const { digest } of blobs) {
           if (!this.#begun.has(manifest)) return;
-          if (!this.#isWelcome() || !(await this.#isStored(repository, digest))) this.#begun.delete(manifest);
+          if (!this.#isWelcome(repository) || !(await this.#isStored(repository, digest))) this.#begun.delete(manifest);
         }
       });
       await Promise.all(fetches);
@@ -47,9 +47,9 @@ export class Prefetch {
   }
 
   /** Whether questions that no client has asked may be sent to the upstream now. */
-  #isWelcome(): boolean {
+  #isWelcome(repository: Repository): boolean {
     const { breaker, quota, signal } = this.#tools;
-    return !signal.aborted && breaker.current === undefined && quota.state?.low !== true;
+    return !signal.aborted && breaker.failing(repository) === undefined && quota.state?.low !== true;
   }
 
   async #isStored(repository: Repository, digest: Digest): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Tag } from "../oci/reference.ts";
+import type { Repository, Tag } from "../oci/reference.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
@@ -126,13 +126,13 @@ export class Tags {
     const complete =
       record !== undefined && usable !== undefined && (await this.#manifests.isComplete(lookup, id, record.digest));
     const spare = complete ? usable : undefined;
-    const failing = breaker.current;
+    const failing = breaker.failing(id.repository);
     if (spare !== undefined && failing !== undefined && breaker.state === "closed") {
       return { value: spare, cache: staleStatus(failing) };
     }
     try {
       const { answer, joined } = ask();
-      const value = await (spare === undefined ? answer : this.#within(answer));
+      const value = await (spare === undefined ? answer : this.#within(id.repository, answer));
       if (value === undefined) {
         return usable !== undefined && policy.keepDeleted ? { value: usable, cache: deletedStatus } : undefined;
       }
@@ -145,12 +145,12 @@ export class Tags {
     }
   }
 
-  async #within<T>(answer: Promise<T>): Promise<T> {
+  async #within<T>(repository: Repository, answer: Promise<T>): Promise<T> {
     const { staleWaitMs, namespace, breaker } = this.#tools;
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       const error = new UpstreamError(namespace, "timeout", `no answer in ${staleWaitMs} ms`);
-      breaker.late(error);
+      breaker.late(repository, error);
       late.reject(error);
     }, staleWaitMs);
     try {

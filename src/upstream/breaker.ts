@@ -1,3 +1,5 @@
+import { LRUCache } from "lru-cache";
+import type { Repository } from "../oci/reference.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
 
 /**
@@ -26,18 +28,35 @@ const longestRetryAfterMs = 5 * 60_000;
 /** How long the others wait for the question that tries whether the upstream is back; then the next one tries. */
 const longestTryMs = 10_000;
 
+/** How many repositories that fail are remembered. */
+const maxSpared = 256;
+
+/** For what failure something is spared, and until when. */
+interface Sparing {
+  readonly error: UpstreamError;
+  readonly until: number;
+}
+
 /**
  * How one upstream does, from the answers to its questions.
  *
  * After one failure it is `spared` for some seconds: whoever can be served from the cache is served at once. After
  * several in a row it is not asked at all for a while, which doubles from 1 s to 30 s; one answer ends that.
+ *
+ * A 5xx, or an answer that is late, may be the trouble of one image: only its repository is spared for it, and however
+ * often it is asked for again, in a row of failures it counts once.
  */
 export class Breaker {
   readonly #monotonic: () => number;
   readonly #observer: BreakerObserver;
+  /** What has failed since the last answer: the upstream itself, so many times, and repositories of it. */
   #failures = 0;
+  readonly #failedRepositories = new Set<Repository>();
   #last: UpstreamError | undefined;
-  #spareUntil = 0;
+  #spared: Sparing | undefined;
+  readonly #sparedRepositories = new LRUCache<Repository, Sparing>({ max: maxSpared });
+  /** How often it was given a rest since the last answer. */
+  #rests = 0;
   #openUntil = 0;
   /** The question that tries whether the upstream is back. */
   #probe: { readonly until: number } | undefined;
@@ -52,39 +71,47 @@ export class Breaker {
     return this.#state;
   }
 
-  /** The failure for which the upstream is spared now; `undefined` when it does well, as far as is known. */
-  get current(): UpstreamError | undefined {
-    return this.#state !== "closed" || this.#monotonic() < this.#spareUntil ? this.#last : undefined;
+  /**
+   * The failure for which the upstream is spared now, or a repository of it; `undefined` when it does well, as far as is
+   * known.
+   */
+  failing(repository?: Repository): UpstreamError | undefined {
+    if (this.#state !== "closed") return this.#last;
+    const own = repository === undefined ? undefined : this.#sparedRepositories.get(repository);
+    return [this.#spared, own].find((sparing) => sparing !== undefined && this.#monotonic() < sparing.until)?.error;
   }
 
   /** The same upstream, asked only when the breaker lets it. */
   guard(upstream: Upstream): Upstream {
     return {
-      resolve: (repository, reference, signal) => this.#ask(() => upstream.resolve(repository, reference, signal)),
-      manifest: (repository, reference, signal) => this.#ask(() => upstream.manifest(repository, reference, signal)),
-      blob: (repository, digest, from, signal) => this.#ask(() => upstream.blob(repository, digest, from, signal)),
-      statBlob: (repository, digest, signal) => this.#ask(() => upstream.statBlob(repository, digest, signal)),
-      tags: (repository, query, signal) => this.#ask(() => upstream.tags(repository, query, signal)),
+      resolve: (repository, reference, signal) =>
+        this.#ask(repository, () => upstream.resolve(repository, reference, signal)),
+      manifest: (repository, reference, signal) =>
+        this.#ask(repository, () => upstream.manifest(repository, reference, signal)),
+      blob: (repository, digest, from, signal) =>
+        this.#ask(repository, () => upstream.blob(repository, digest, from, signal)),
+      statBlob: (repository, digest, signal) =>
+        this.#ask(repository, () => upstream.statBlob(repository, digest, signal)),
+      tags: (repository, query, signal) => this.#ask(repository, () => upstream.tags(repository, query, signal)),
       referrers: (repository, subject, query, signal) =>
-        this.#ask(() => upstream.referrers(repository, subject, query, signal)),
+        this.#ask(repository, () => upstream.referrers(repository, subject, query, signal)),
       close: () => upstream.close(),
     };
   }
 
-  /** Notes that a question takes longer than anybody should wait for: the upstream is spared as after a failure. */
-  late(error: UpstreamError): void {
-    this.#last = error;
-    this.#spare(undefined);
+  /** Notes that a question takes longer than anybody should wait for: its repository is spared as after a failure. */
+  late(repository: Repository, error: UpstreamError): void {
+    this.#sparedRepositories.set(repository, this.#spare(error));
   }
 
-  async #ask<T>(question: () => Promise<T>): Promise<T> {
+  async #ask<T>(repository: Repository, question: () => Promise<T>): Promise<T> {
     const probe = this.#enter();
     try {
       const answer = await question();
-      this.#succeed();
+      this.#succeed(repository);
       return answer;
     } catch (error) {
-      if (error instanceof UpstreamError) this.#fail(error, probe);
+      if (error instanceof UpstreamError) this.#fail(repository, error, probe);
       throw error;
     } finally {
       if (probe === this.#probe) this.#probe = undefined;
@@ -106,38 +133,47 @@ export class Breaker {
     return this.#probe;
   }
 
-  #succeed(): void {
+  #succeed(repository: Repository): void {
     this.#failures = 0;
-    this.#spareUntil = 0;
+    this.#failedRepositories.clear();
+    this.#spared = undefined;
+    this.#sparedRepositories.delete(repository);
+    this.#rests = 0;
     this.#change("closed");
   }
 
-  #fail(error: UpstreamError, probe: { readonly until: number } | undefined): void {
+  #fail(repository: Repository, error: UpstreamError, probe: { readonly until: number } | undefined): void {
     this.#observer.failed(error);
     const cause = originOf(error);
     if (cause.failure === "rate-limited") {
-      this.#last = error;
-      this.#spare(error.retryAfterSeconds);
+      this.#spared = this.#spare(error);
     } else if (isHostFailure(cause)) {
       // What was under way when it opened tells nothing new: many questions at once that fail are one failure.
       if (this.#state !== "closed" && (probe === undefined || probe !== this.#probe)) return;
       this.#last = error;
-      this.#spare(error.retryAfterSeconds);
-      this.#failures++;
-      if (this.#failures >= failuresToOpen) {
-        const rest = Math.min(longestRestMs, firstRestMs * 2 ** (this.#failures - failuresToOpen));
+      // Who says when to come back speaks for the whole.
+      if (cause.failure === "status" && error.retryAfterSeconds === undefined) {
+        this.#sparedRepositories.set(repository, this.#spare(error));
+      } else {
+        this.#spared = this.#spare(error);
+      }
+      if (cause.failure === "status") this.#failedRepositories.add(repository);
+      else this.#failures++;
+      if (this.#state !== "closed" || this.#failures + this.#failedRepositories.size >= failuresToOpen) {
+        const rest = Math.min(longestRestMs, firstRestMs * 2 ** this.#rests);
+        this.#rests++;
         this.#openUntil = this.#monotonic() + rest;
         this.#change("open");
       }
     } else if (cause.failure === "denied" || cause.failure === "status") {
       // It answered, if not what was hoped for.
-      this.#succeed();
+      this.#succeed(repository);
     }
   }
 
-  #spare(retryAfterSeconds: number | undefined): void {
-    const asked = Math.min(longestRetryAfterMs, (retryAfterSeconds ?? 0) * 1000);
-    this.#spareUntil = this.#monotonic() + Math.max(spareMs, asked);
+  #spare(error: UpstreamError): Sparing {
+    const asked = Math.min(longestRetryAfterMs, (error.retryAfterSeconds ?? 0) * 1000);
+    return { error, until: this.#monotonic() + Math.max(spareMs, asked) };
   }
 
   #change(state: BreakerState): void {

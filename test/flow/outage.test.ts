@@ -182,3 +182,26 @@ test("with the upstream down, a restarted mirror serves all that is cached, and 
   assert.equal(cold.status, 502);
   assert.match(cold.body.toString(), /"UNAVAILABLE"/);
 });
+
+test("one image that is broken takes nothing from the others, however often it is asked for", async () => {
+  const clock = createClock();
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { now: clock.now, upstream: { retries: 0 } });
+  upstream.when({ path: "/v2/library/broken/manifests/1" }, { status: 500 });
+  const ask = async (): Promise<void> => {
+    assert.equal((await mirror.get("/v2/library/broken/manifests/1")).status, 502);
+  };
+  upstream.addImage("library/known", "1", { seed: "old" });
+  assert.equal((await mirror.get("/v2/library/known/manifests/1")).status, 200);
+  for (let count = 0; count < 20; count++) await ask();
+  for (let number = 0; number < 10; number++) {
+    upstream.addImage(`library/other-${number}`, "1");
+    assert.equal((await mirror.get(`/v2/library/other-${number}/manifests/1`)).status, 200);
+    for (let count = 0; count < 6; count++) await ask();
+  }
+  // Nor is what is known of another tag taken for as new as it gets.
+  const { digest } = upstream.addImage("library/known", "1", { seed: "new" });
+  clock.pass(10 * minute);
+  await ask();
+  assert.equal((await mirror.get("/v2/library/known/manifests/1")).headers["docker-content-digest"], digest);
+});

@@ -107,7 +107,8 @@ describe("a prefetch", () => {
   });
 
   const unwelcome: Readonly<Record<string, (subject: Subject) => void>> = {
-    "the upstream fails": ({ breaker }) => breaker.late(new UpstreamError("registry.example.com", "timeout", "late")),
+    "the upstream fails": ({ breaker }) =>
+      breaker.late(repository, new UpstreamError("registry.example.com", "timeout", "late")),
     "the rate limit is nearly used up": ({ quota }) =>
       quota.note({ limit: 100, remaining: 49, windowSeconds: 60, fingerprint: "us" }),
     "the process is stopping": ({ stop }) => stop.abort(),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseRepository } from "../../../src/oci/reference.ts";
+import { parseRepository, type Repository } from "../../../src/oci/reference.ts";
 import { Breaker, type BreakerState } from "../../../src/upstream/breaker.ts";
 import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
@@ -16,7 +16,8 @@ interface Subject {
   readonly failures: UpstreamError[];
   readonly states: BreakerState[];
   readonly breaker: Breaker;
-  ask(): Promise<undefined>;
+  /** Asks about a repository; by default it is always the same. */
+  ask(about?: Repository): Promise<undefined>;
 }
 
 function setUp(): Subject {
@@ -32,7 +33,7 @@ function setUp(): Subject {
       failed: (error) => failures.push(error),
       changed: (state) => states.push(state),
     }),
-    ask: () => guarded.tags(repository, "", signal) as Promise<undefined>,
+    ask: (about = repository) => guarded.tags(about, "", signal) as Promise<undefined>,
   };
   const upstream: Partial<Upstream> = {
     tags: async () => {
@@ -51,25 +52,30 @@ function failed(
   return new UpstreamError("registry.example.com", failure, "it failed", options);
 }
 
+/** Every question is about another repository, so that what fails is not the trouble of one. */
 async function failTimes(subject: Subject, times: number, failure: UpstreamFailure = "unreachable"): Promise<void> {
   for (let count = 0; count < times; count++) {
     subject.answers.push(() => Promise.reject(failed(failure)));
-    await assert.rejects(subject.ask(), UpstreamError);
+    await assert.rejects(subject.ask(named(count)), UpstreamError);
   }
+}
+
+function named(number: number): Repository {
+  return number === 0 ? repository : parseRepository(`library/test-${number}`);
 }
 
 test("after one failure the upstream is spared for five seconds, and an answer ends that", async () => {
   const subject = setUp();
-  assert.equal(subject.breaker.current, undefined);
+  assert.equal(subject.breaker.failing(repository), undefined);
   await failTimes(subject, 1);
-  assert.equal(subject.breaker.current, subject.failures[0]);
+  assert.equal(subject.breaker.failing(repository), subject.failures[0]);
   subject.now += 4_999;
-  assert.equal(subject.breaker.current, subject.failures[0]);
+  assert.equal(subject.breaker.failing(repository), subject.failures[0]);
   subject.now += 1;
-  assert.equal(subject.breaker.current, undefined);
+  assert.equal(subject.breaker.failing(repository), undefined);
   await failTimes(subject, 1);
   await subject.ask();
-  assert.equal(subject.breaker.current, undefined);
+  assert.equal(subject.breaker.failing(repository), undefined);
   assert.equal(subject.breaker.state, "closed");
 });
 
@@ -83,9 +89,9 @@ test("an upstream that says when to come back is spared until then, within reaso
     subject.answers.push(() => Promise.reject(failed("rate-limited", { status: 429, retryAfterSeconds })));
     await assert.rejects(subject.ask());
     subject.now += sparedMs - 1;
-    assert.notEqual(subject.breaker.current, undefined, `${retryAfterSeconds} s`);
+    assert.notEqual(subject.breaker.failing(repository), undefined, `${retryAfterSeconds} s`);
     subject.now += 1;
-    assert.equal(subject.breaker.current, undefined, `${retryAfterSeconds} s`);
+    assert.equal(subject.breaker.failing(repository), undefined, `${retryAfterSeconds} s`);
   }
 });
 
@@ -168,7 +174,7 @@ test("which failures spare an upstream, and which open it", async () => {
   for (const [failure, spares, opens] of rows) {
     const subject = setUp();
     await failTimes(subject, 1, failure);
-    assert.equal(subject.breaker.current !== undefined, spares, failure);
+    assert.equal(subject.breaker.failing(repository) !== undefined, spares, failure);
     await failTimes(subject, 5, failure).catch(() => undefined);
     assert.equal(subject.breaker.state === "open", opens, failure);
   }
@@ -188,7 +194,7 @@ test("a status below 500 is an answer, and a token's failure is what caused it",
     const subject = setUp();
     for (let count = 0; count < 5; count++) {
       subject.answers.push(() => Promise.reject(makeError()));
-      await assert.rejects(subject.ask());
+      await assert.rejects(subject.ask(named(count)));
     }
     assert.equal(subject.breaker.state === "open", opens, `row ${index}`);
   }
@@ -203,7 +209,7 @@ test("many questions at once that fail are one failure: the rest stays short", a
       throw failed("status", { status: 503 });
     });
   }
-  const questions = Array.from({ length: 12 }, () => subject.ask());
+  const questions = Array.from({ length: 12 }, (_, number) => subject.ask(named(number)));
   await barrier.reached;
   barrier.release();
   await Promise.allSettled(questions);
@@ -239,9 +245,56 @@ test("a try that takes too long lets the next one try, and its own end tells not
 test("an upstream that is late is spared too, until it answers", async () => {
   const subject = setUp();
   const error = failed("timeout");
-  subject.breaker.late(error);
-  assert.equal(subject.breaker.current, error);
+  subject.breaker.late(repository, error);
+  assert.equal(subject.breaker.failing(repository), error);
   assert.equal(subject.breaker.state, "closed");
   await subject.ask();
-  assert.equal(subject.breaker.current, undefined);
+  assert.equal(subject.breaker.failing(repository), undefined);
+});
+
+test("one image that is broken spares its own repository, and opens nothing however often it is asked for", async () => {
+  for (const failure of [failed("status", { status: 500 }), failed("token", { cause: failed("status") })]) {
+    const subject = setUp();
+    for (let count = 0; count < 50; count++) {
+      subject.answers.push(() => Promise.reject(failure));
+      await assert.rejects(subject.ask());
+      assert.equal(subject.breaker.state, "closed");
+    }
+    assert.equal(subject.breaker.failing(repository), failure);
+    assert.equal(subject.breaker.failing(named(1)), undefined);
+    assert.equal(subject.breaker.failing(), undefined);
+    await subject.ask(named(1));
+    assert.equal(subject.breaker.failing(repository), failure, "another one's answer is not its own");
+    await subject.ask();
+    assert.equal(subject.breaker.failing(repository), undefined);
+  }
+});
+
+test("an answer that is late spares its own repository", () => {
+  const { breaker } = setUp();
+  breaker.late(repository, failed("timeout"));
+  assert.notEqual(breaker.failing(repository), undefined);
+  assert.equal(breaker.failing(named(1)), undefined);
+});
+
+test("five repositories that fail are the upstream's failure, as is one with what cannot be reached besides", async () => {
+  const many = setUp();
+  await failTimes(many, 4, "status");
+  await failTimes(many, 4, "status");
+  assert.equal(many.breaker.state, "closed");
+  many.answers.push(() => Promise.reject(failed("status")));
+  await assert.rejects(many.ask(named(4)));
+  assert.equal(many.breaker.state, "open");
+  assert.notEqual(many.breaker.failing(named(9)), undefined);
+  const mixed = setUp();
+  await failTimes(mixed, 1, "status");
+  await failTimes(mixed, 4);
+  assert.equal(mixed.breaker.state, "open");
+});
+
+test("an upstream that says when to come back speaks for all of its repositories", async () => {
+  const subject = setUp();
+  subject.answers.push(() => Promise.reject(failed("status", { status: 503, retryAfterSeconds: 60 })));
+  await assert.rejects(subject.ask());
+  assert.notEqual(subject.breaker.failing(named(1)), undefined);
 });

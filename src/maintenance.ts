@@ -45,7 +45,6 @@ export interface Maintenance {
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
   const { storage, mirrors, pins, observers, now, scrubGraceMs, random, onError } = options;
-  const stopping = new AbortController();
   const jobs = new Jobs(observers.jobs);
   const steps: JobSteps = {
     evict: (wanted) => storage.evictor.steps(wanted),
@@ -77,7 +76,6 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
     rules: mirrors.namespaces.rules,
     pins,
-    signal: stopping.signal,
     jobs,
     steps,
   });
@@ -90,7 +88,6 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
     },
     async close() {
-      stopping.abort();
       // First, as a job may wait for a run of it.
       await storage.evictor.close();
       await Promise.all(running.map((each) => each.close()));

@@ -20,7 +20,7 @@ import { formatMs } from "./quantities.ts";
 import { explain } from "./serve.ts";
 import { CommandFailure, exitCodes, Refusal } from "./terminal.ts";
 
-/** Removing a large namespace takes its time. */
+/** Adding up what a large cache holds takes its time. */
 const longestAnswerMs = 600_000;
 
 /** Where the administration is, and how one gets in. */
@@ -74,9 +74,9 @@ export class AdminClient implements JobHost {
     return this.#json(listed[path], "GET", path, query);
   }
 
-  /** Has something removed, or the plan of that made. */
-  async purge(target: string, dryRun: boolean): Promise<PurgeReport> {
-    return this.#json(purgeSchema, "POST", "/purge", {}, { target, dryRun });
+  /** What removing something comes to. */
+  async previewPurge(target: string): Promise<PurgeReport> {
+    return this.#json(purgeSchema, "POST", "/purge", {}, { target, dryRun: true });
   }
 
   /** Adds a pin or takes it away; the pins as they are then. */

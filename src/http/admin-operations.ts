@@ -143,7 +143,8 @@ export function createOperations(administration: Administration, clock: Clock): 
       method: "POST",
       path: "/purge",
       id: "purge",
-      summary: "Remove something from the cache, or say what that comes to.",
+      summary:
+        "Remove something from the cache, or say what that comes to. It waits for the end of the job that removes it, which runs on when the client leaves; a job of the kind `purge` is the same without waiting.",
       body: purgeRequest,
       answer: json(purgeSchema, "What was removed."),
       run: async ({ body: { target, dryRun }, facts }) => {

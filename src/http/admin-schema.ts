@@ -93,12 +93,14 @@ export const tagsSchema: z.ZodType = listOf(
   }),
 );
 
+const target = z.string().min(1).max(1024).meta({
+  description:
+    "`docker.io/` (a namespace), `docker.io/library/alpine` (a repository), `docker.io/library/alpine:3`, `docker.io/library/alpine@sha256:…`, or `sha256:…` (a digest in all repositories).",
+});
+
 /** What is to be removed. */
 export const purgeRequest: z.ZodType<{ readonly target: string; readonly dryRun: boolean }> = z.strictObject({
-  target: z.string().min(1).max(1024).meta({
-    description:
-      "`docker.io/` (a namespace), `docker.io/library/alpine` (a repository), `docker.io/library/alpine:3`, `docker.io/library/alpine@sha256:…`, or `sha256:…` (a digest in all repositories).",
-  }),
+  target,
   dryRun: z.boolean().default(false).meta({ description: "Only say what would be removed." }),
 });
 
@@ -131,6 +133,7 @@ const dryRun = z.boolean().optional().meta({ description: "Only count what would
 /** A job to start. What is left out is as the configuration has it. */
 export const jobRequest: z.ZodType<JobRequest> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("evict"), dryRun }),
+  z.strictObject({ kind: z.literal("purge"), target }),
   z.strictObject({
     kind: z.literal("verify"),
     dryRun,
@@ -163,7 +166,7 @@ const stepSchema = z.strictObject({
 
 const jobHead = {
   id: z.string(),
-  kind: z.enum(["evict", "verify", "warm"]),
+  kind: z.enum(["evict", "purge", "verify", "warm"]),
   dryRun: z.boolean(),
   state: z.enum(["running", "succeeded", "failed", "cancelled"]),
   startedAt: time,

@@ -2,20 +2,21 @@ import { OciError } from "../oci/errors.ts";
 import { type ImageReference, parseImageReference } from "../oci/image-reference.ts";
 import { parsePlatform, type Platform } from "../oci/platform.ts";
 import type { Namespace } from "../oci/reference.ts";
-import type {
-  Ledger,
-  ListPart,
-  NamespaceUsage,
-  PurgeTarget,
-  RepositoryUsage,
-  TagUsage,
+import {
+  type Ledger,
+  LedgerNotReady,
+  type ListPart,
+  type NamespaceUsage,
+  type PurgeTarget,
+  type RepositoryUsage,
+  type TagUsage,
 } from "../registry/ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
 import type { Space, Volume } from "../registry/space.ts";
-import { type JobKind, JobRunning, JobsClosed, type JobState, type Step } from "./job.ts";
+import { type JobKind, JobRunning, JobsClosed, type JobState, type RunningJob, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";
-import { purge, type PurgeReport, type PurgeTools } from "./purge.ts";
+import { previewPurge, type PurgeReport, purgeSteps, type PurgeTools, reportPurge } from "./purge.ts";
 import { parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
 
 /** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
@@ -34,12 +35,13 @@ export interface JobOptions {
   };
 }
 
-/** What each kind of job does. */
-export type JobSteps = { readonly [Kind in JobKind]: (options: JobOptions[Kind]) => readonly Step[] };
+/** What each kind of job does; what a purge does is known here. */
+export type JobSteps = { readonly [Kind in keyof JobOptions]: (options: JobOptions[Kind]) => readonly Step[] };
 
-/** A job that somebody asks for; images and platforms as people write them. */
+/** A job that somebody asks for; targets, images and platforms as people write them. */
 export type JobRequest =
   | { readonly kind: "evict"; readonly dryRun?: boolean | undefined }
+  | { readonly kind: "purge"; readonly target: string }
   | {
       readonly kind: "verify";
       readonly dryRun?: boolean | undefined;
@@ -115,6 +117,7 @@ export class Administration {
    * The repositories of a registry, or of all.
    *
    * @throws {OciError} NAME_INVALID; NAME_UNKNOWN where nothing of the namespace is cached.
+   * @throws {LedgerNotReady} that is not known.
    */
   async repositories(query: {
     readonly namespace?: string | undefined;
@@ -128,7 +131,8 @@ export class Administration {
       ...(namespace !== undefined && { namespace }),
       ...(after !== undefined && { after }),
     });
-    if (part.items.length === 0 && namespace !== undefined && after === undefined) throw notCached(`${namespace}/`);
+    if (part.items.length === 0 && namespace !== undefined && after === undefined)
+      throw this.#notCached(`${namespace}/`);
     return part;
   }
 
@@ -147,7 +151,7 @@ export class Administration {
     const { ledger, pins, rules } = this.#options;
     const id = readRepository(query.namespace, query.repository, rules);
     const part = await ledger.tags({ ...id, limit, ...(after !== undefined && { after }), pins: pins.all });
-    if (part.items.length === 0 && after === undefined) throw notCached(`${id.namespace}/${id.repository}`);
+    if (part.items.length === 0 && after === undefined) throw this.#notCached(`${id.namespace}/${id.repository}`);
     return part;
   }
 
@@ -161,13 +165,22 @@ export class Administration {
   }
 
   /**
-   * Removes something from the cache, also where it is pinned; a dry run says what that comes to. Readers are safe:
-   * tags go before what they stand for, manifests before what they refer to, and who reads a blob reads it to its end.
+   * Removes something from the cache, also where it is pinned: a job, for whose end it waits; a dry run says what that
+   * comes to. Readers are safe: tags go before what they stand for, manifests before what they refer to, and who reads a
+   * blob reads it to its end.
    *
-   * @throws {OciError} NOT_FOUND where nothing of it is cached; UNAVAILABLE while it is not known what is.
+   * @throws {OciError} NOT_FOUND where nothing of it is cached, and no job begins; UNAVAILABLE where the job was stopped.
+   * @throws {LedgerNotReady} it is not known what is cached.
+   * @throws {StoreError} something could not be removed.
    */
   async purge(target: PurgeTarget, { dryRun }: { readonly dryRun: boolean }): Promise<PurgeReport> {
-    return purge(this.#options, target, dryRun);
+    const plan = await previewPurge(this.#options, target);
+    if (dryRun) return plan;
+    const job = this.#run("purge", false, purgeSteps(this.#options, target));
+    const ended = await job.ended;
+    if (ended.state === "succeeded") return reportPurge(plan.target, ended);
+    if (ended.state === "failed" && job.failure !== undefined) throw job.failure;
+    throw new OciError("UNAVAILABLE", `the purge was stopped: a part of ${plan.target} was removed`);
   }
 
   /** @throws {OciError} UNAVAILABLE where they cannot be read. */
@@ -189,12 +202,18 @@ export class Administration {
    * Starts a job; it runs on when whoever asked for it has left.
    *
    * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID; CONFLICT, with the id of the job as `detail`, where
-   *   one of this kind runs.
+   *   one of this kind runs, of which there may be one; UNAVAILABLE where the process is stopping.
+   * @throws {LedgerNotReady} it is not known what is cached, and the job removes by that.
    */
   start(request: JobRequest): JobState {
-    const { jobs } = this.#options;
+    const removes = request.kind === "evict" || request.kind === "purge";
+    if (removes && this.#options.ledger.totals === undefined) throw new LedgerNotReady();
+    return this.#run(request.kind, isDryRun(request), this.#steps(request)).state;
+  }
+
+  #run(kind: JobKind, isDry: boolean, steps: readonly Step[]): RunningJob {
     try {
-      return jobs.start(request.kind, { dryRun: isDryRun(request) }, this.#steps(request)).state;
+      return this.#options.jobs.start(kind, { dryRun: isDry }, steps);
     } catch (error) {
       if (error instanceof JobsClosed) throw new OciError("UNAVAILABLE", error.message, { cause: error });
       if (!(error instanceof JobRunning)) throw error;
@@ -235,11 +254,19 @@ export class Administration {
     return this.#options.jobs.follow(id, signal);
   }
 
+  /** Why there is nothing to list: that is not known to be so before it is known what is stored. */
+  #notCached(name: string): Error {
+    if (this.#options.ledger.totals === undefined) return new LedgerNotReady();
+    return new OciError("NAME_UNKNOWN", `nothing of ${name} is cached`);
+  }
+
   #steps(request: JobRequest): readonly Step[] {
     const { steps } = this.#options;
     switch (request.kind) {
       case "evict":
         return steps.evict({ dryRun: isDryRun(request) });
+      case "purge":
+        return purgeSteps(this.#options, this.target(request.target));
       case "verify": {
         const { repair = false, bytesPerSecond } = request;
         return steps.verify({ dryRun: isDryRun(request), repair, bytesPerSecond });
@@ -258,10 +285,6 @@ export class Administration {
 
 /** Whether a job only says what it would do; verifying does nothing else unless it is to repair. */
 function isDryRun(request: JobRequest): boolean {
-  if (request.kind === "warm") return false;
+  if (request.kind === "warm" || request.kind === "purge") return false;
   return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
-}
-
-function notCached(name: string): OciError {
-  return new OciError("NAME_UNKNOWN", `nothing of ${name} is cached`);
 }

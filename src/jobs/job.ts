@@ -1,4 +1,4 @@
-export type JobKind = "evict" | "verify" | "warm";
+export type JobKind = "evict" | "purge" | "verify" | "warm";
 
 /** What progress is measured in. */
 export type ProgressUnit = "objects" | "bytes";
@@ -65,6 +65,8 @@ export interface RunningJob {
   readonly state: JobState;
   /** Its last state, when it has ended, however it ended. Never rejects. */
   readonly ended: Promise<JobState>;
+  /** Why it has failed. */
+  readonly failure: Error | undefined;
 }
 
 /** The process is stopping. */
@@ -84,7 +86,7 @@ export interface JobObserver {
   ended(job: JobState, error: Error | undefined): void;
 }
 
-/** A job of this kind runs already. */
+/** A job of this kind runs already, of which one runs at a time. */
 export class JobRunning extends Error {
   override readonly name = "JobRunning";
   /** The one that runs. */

@@ -15,7 +15,10 @@ const remembered = 20;
 /** Who follows a job is told of it no more often. */
 const followMs = 200;
 
-/** Runs jobs: at most one of a kind at a time, its steps in their order. */
+/** Kinds of which several may run at a time: each of their jobs is about something else. */
+const several: ReadonlySet<JobKind> = new Set(["purge"]);
+
+/** Runs jobs: of most kinds at most one at a time, its steps in their order. */
 export class Jobs {
   readonly #observer: JobObserver;
   readonly #clock: Clock;
@@ -28,10 +31,13 @@ export class Jobs {
     this.#clock = clock;
   }
 
-  /** @throws {JobRunning} one of this kind runs. */
+  /**
+   * @throws {JobRunning} one of this kind runs, of which there may be one.
+   * @throws {JobsClosed} the process is stopping.
+   */
   start(kind: JobKind, options: { readonly dryRun: boolean }, steps: readonly Step[]): RunningJob {
     if (this.#closed) throw new JobsClosed();
-    const running = this.#running(kind);
+    const running = several.has(kind) ? undefined : this.#running(kind);
     if (running !== undefined) throw new JobRunning(kind, running.id);
     const job = new Job(kind, options.dryRun, steps, this.#observer, this.#clock);
     this.#jobs.set(job.id, job);

@@ -1,14 +1,16 @@
 import { OciError } from "../oci/errors.ts";
 import type { Content } from "../registry/content.ts";
-import type { Ledger, PurgePlan, PurgeTarget } from "../registry/ledger/ledger.ts";
+import { type Ledger, LedgerNotReady, type PurgePlan, type PurgeTarget } from "../registry/ledger/ledger.ts";
+import type { JobState, Step, StepProgress } from "./job.ts";
 import { formatPurgeTarget } from "./purge-target.ts";
+
+/** How many objects are removed at a time: removing one is mostly waiting, for the disk and for the ledger. */
+const removalsAtOnce = 8;
 
 /** What purging works with. */
 export interface PurgeTools {
   readonly ledger: Pick<Ledger, "totals" | "purgePlan">;
   readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
-  /** Aborts a purge when the process ends. */
-  readonly signal: AbortSignal;
 }
 
 /** What was removed, or would be. */
@@ -31,55 +33,132 @@ export interface PurgeReport {
   readonly incomplete: boolean;
 }
 
+/** What a purge's step counts, by the field of the report that it is in. */
+const counts = {
+  tags: "tags",
+  links: "manifests and blobs",
+  pages: "listings",
+  contents: "contents",
+  contentsInUse: "contents in use",
+  freesBytes: "bytes freed",
+} as const;
+
 /**
- * Removes something from the cache; a dry run says what that comes to.
+ * What removing something from the cache comes to.
  *
- * @throws {OciError} NOT_FOUND where nothing of it is cached; UNAVAILABLE while it is not known what is, or where the
- *   process ends.
+ * @throws {OciError} NOT_FOUND where nothing of it is cached.
+ * @throws {LedgerNotReady} it is not known what is.
  */
-export async function purge(tools: PurgeTools, target: PurgeTarget, dryRun: boolean): Promise<PurgeReport> {
-  const sums = { tags: 0, links: 0, pages: 0, contents: 0, contentsInUse: 0, freesBytes: 0 };
-  let more = false;
-  const { ledger } = tools;
-  // A large target comes in parts, each made when the one before it is gone.
-  do {
-    // What is not known yet would stay, and what seems to be nobody's may be somebody's.
-    if (ledger.totals === undefined) throw notReady();
-    const plan = await ledger.purgePlan(target);
-    const { tags, links, pages, contents, freesBytes } = plan;
-    more = plan.more === true;
-    sums.tags += tags.length;
-    sums.links += links.length;
-    sums.pages += pages.length;
-    sums.contents += contents.length;
-    sums.freesBytes += freesBytes;
-    if (!dryRun) sums.contentsInUse += await carryOut(tools, plan);
-  } while (more && !dryRun);
-  if (sums.tags + sums.links + sums.pages + sums.contents === 0) {
-    throw new OciError("NOT_FOUND", `nothing of ${formatPurgeTarget(target)} is cached`);
-  }
-  return { target: formatPurgeTarget(target), dryRun, ...sums, incomplete: more };
+export async function previewPurge(tools: PurgeTools, target: PurgeTarget): Promise<PurgeReport> {
+  const plan = await findPlan(tools, target);
+  if (isEmpty(plan)) throw notCached(target);
+  const { tags, links, pages, contents, freesBytes, more = false } = plan;
+  return {
+    target: formatPurgeTarget(target),
+    dryRun: true,
+    tags: tags.length,
+    links: links.length,
+    pages: pages.length,
+    contents: contents.length,
+    contentsInUse: 0,
+    freesBytes,
+    incomplete: more,
+  };
 }
 
-/** Removes what a plan says, in its order; returns how much content stays, as it is in use. */
-async function carryOut({ content, signal }: PurgeTools, { tags, links, pages, contents }: PurgePlan): Promise<number> {
-  const each = async <T>(items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> => {
-    for (const item of items) {
-      if (signal.aborted) throw new OciError("UNAVAILABLE", "the mirror is stopping: a part of it was removed");
-      await remove(item);
-    }
+/**
+ * Removes something from the cache: a job of one step, which fails where nothing of it is cached. A large target comes
+ * in parts, each planned when the one before it is gone.
+ */
+export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Step[] {
+  const name = formatPurgeTarget(target);
+  return [
+    {
+      name: "purge",
+      title: `Remove ${name}`,
+      async run(progress, signal) {
+        for (const what of Object.values(counts)) progress.count(what, 0);
+        let planned = 0;
+        for (let more = true; more;) {
+          const plan = await findPlan(tools, target);
+          if (planned === 0 && isEmpty(plan)) throw notCached(target);
+          planned += plan.tags.length + plan.links.length + plan.pages.length + plan.contents.length;
+          progress.total(planned, "objects");
+          await carryOut(tools, plan, progress, signal);
+          progress.count(counts.freesBytes, plan.freesBytes);
+          more = plan.more === true;
+        }
+      },
+    },
+  ];
+}
+
+/** What a purge has removed so far. */
+export function reportPurge(target: string, job: JobState): PurgeReport {
+  const [step] = job.steps;
+  const count = (what: keyof typeof counts): number => step?.counts[counts[what]] ?? 0;
+  return {
+    target,
+    dryRun: false,
+    tags: count("tags"),
+    links: count("links"),
+    pages: count("pages"),
+    contents: count("contents"),
+    contentsInUse: count("contentsInUse"),
+    freesBytes: count("freesBytes"),
+    incomplete: false,
+  };
+}
+
+async function findPlan({ ledger }: PurgeTools, target: PurgeTarget): Promise<PurgePlan> {
+  // What is not known yet would stay, and what seems to be nobody's may be somebody's.
+  if (ledger.totals === undefined) throw new LedgerNotReady();
+  return ledger.purgePlan(target);
+}
+
+/**
+ * Removes what a plan says: tags before links, links before content. For readers each link is absent as soon as its turn
+ * has come, manifests before what they refer to.
+ */
+async function carryOut(
+  { content }: PurgeTools,
+  { tags, links, pages, contents }: PurgePlan,
+  progress: StepProgress,
+  signal: AbortSignal,
+): Promise<void> {
+  const each = async <T>(what: string, items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> => {
+    const left = items.values();
+    const failed = new AbortController();
+    const stop = AbortSignal.any([signal, failed.signal]);
+    const work = async (): Promise<void> => {
+      try {
+        for (const item of left) {
+          stop.throwIfAborted();
+          await remove(item);
+          progress.count(what);
+          progress.advance(1);
+        }
+      } catch (error) {
+        failed.abort(error);
+      }
+    };
+    // When this is over, nothing is being removed any more.
+    await Promise.all(Array.from({ length: removalsAtOnce }, work));
+    stop.throwIfAborted();
   };
   // What was pulled again since the plan was made is something else, and stays.
-  await each(tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
-  await each(links, ({ id, digest }) => content.removeLink(id, digest));
-  await each(pages, ({ id, page, name }) => content.removePage(id, page, name));
-  let inUse = 0;
-  await each(contents, async (digest) => {
-    if (!(await content.removeBlob(digest))) inUse++;
+  await each(counts.tags, tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
+  await each(counts.links, links, ({ id, digest }) => content.removeLink(id, digest));
+  await each(counts.pages, pages, ({ id, page, name }) => content.removePage(id, page, name));
+  await each(counts.contents, contents, async (digest) => {
+    if (!(await content.removeBlob(digest))) progress.count(counts.contentsInUse);
   });
-  return inUse;
 }
 
-function notReady(): OciError {
-  return new OciError("UNAVAILABLE", "what is cached is being read from the storage: try again when that is done");
+function isEmpty({ tags, links, pages, contents }: PurgePlan): boolean {
+  return tags.length + links.length + pages.length + contents.length === 0;
+}
+
+function notCached(target: PurgeTarget): OciError {
+  return new OciError("NOT_FOUND", `nothing of ${formatPurgeTarget(target)} is cached`);
 }

@@ -20,6 +20,7 @@ export class Job implements RunningJob {
   /** A step has failed that those after it depend on. */
   #isStopped = false;
   #head: Omit<JobState, "steps">;
+  #failure: Error | undefined;
   #snapshot: JobState | undefined;
 
   constructor(kind: JobKind, dryRun: boolean, steps: readonly Step[], observer: JobObserver, clock: Clock) {
@@ -43,6 +44,10 @@ export class Job implements RunningJob {
     return this.#snapshot;
   }
 
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   cancel(): void {
     this.#abort.abort();
   }
@@ -60,6 +65,7 @@ export class Job implements RunningJob {
     await Promise.all(running);
     const isCut = this.#abort.signal.aborted && this.#steps.some((step) => !step.hasEnded);
     const error = isCut ? undefined : failureOf(this.#steps);
+    this.#failure = error;
     const state = isCut ? "cancelled" : error === undefined ? "succeeded" : "failed";
     this.#head = { ...this.#head, state, endedAt: this.#clock.now(), ...(error && { error: error.message }) };
     this.#changed();

@@ -98,7 +98,6 @@ export async function createAdministration(
     }
   };
   const options: AdministrationOptions = {
-    signal: new AbortController().signal,
     ledger: {
       totals: { bytes: 12_288, namespaces: new Map() },
       namespaces: async () => [{ namespace: alpine.namespace, repositories: 1, bytes: 12_288, usedAt }],

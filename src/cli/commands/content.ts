@@ -4,10 +4,11 @@ import type { PurgeReport } from "../../jobs/purge.ts";
 import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../registry/ledger/ledger.ts";
 import type { AdminClient, ListedPath } from "../admin-client.ts";
 import { formatAgo, formatBytes, formatCount } from "../quantities.ts";
+import { followJob } from "../run-job.ts";
 import { formatTable } from "../table.ts";
-import { CommandFailure, exitCodes } from "../terminal.ts";
+import { CommandFailure, exitCodes, Refusal } from "../terminal.ts";
 import { addAdminCommand, type AdminFlags, type CommandContext, withClient, writeJson } from "./command.ts";
-import { forEachWord, type WordsDone } from "./each-word.ts";
+import { forEachWord } from "./each-word.ts";
 
 const itemsAtOnce = "1000";
 
@@ -174,20 +175,48 @@ function addPurge(context: CommandContext): Command {
           ...(!json && { each: (report: PurgeReport) => terminal.out(describePurge(report)) }),
           ...(json && { end: (reports: readonly PurgeReport[]) => writeJson(terminal, reports) }),
         };
-        const all = (words: readonly string[], isPlan: boolean): Promise<WordsDone<PurgeReport>> =>
-          forEachWord(terminal, words, (target) => client.purge(target, isPlan), show);
-        if (yes && !dryRun) return (await all(targets, false)).exitCode;
-        const plan = await all(targets, true);
+        const preview = (target: string): Promise<PurgeReport> => client.previewPurge(target);
+        const remove = async (target: string): Promise<PurgeReport> =>
+          runPurge(context, client, (await preview(target)).target);
+        if (yes && !dryRun) return (await forEachWord(terminal, targets, remove, show)).exitCode;
+        const plan = await forEachWord(terminal, targets, preview, show);
         if (dryRun || plan.words.length === 0) return plan.exitCode;
         const answer = await person.ask?.("Remove it? [y/N] ");
         if (!/^y(es)?$/i.test(answer ?? "")) {
           const exitCode = answer === undefined ? exitCodes.interrupted : exitCodes.failed;
           throw new CommandFailure("nothing was removed", { exitCode });
         }
-        return Math.max(plan.exitCode, (await all(plan.words, false)).exitCode);
+        return Math.max(plan.exitCode, (await forEachWord(terminal, plan.words, remove, show)).exitCode);
       }),
     );
   return purge;
+}
+
+/**
+ * Runs a purge as a job, with a bar on a terminal; Ctrl-C stops it.
+ *
+ * @throws {CommandFailure} It did not come to its end; what it removed until then is told.
+ */
+async function runPurge(
+  { terminal, person }: CommandContext,
+  client: AdminClient,
+  target: string,
+): Promise<PurgeReport> {
+  const { id } = await client.start({ kind: "purge", target });
+  const silent = { ...terminal, out: () => undefined };
+  const { job, interrupted } = await followJob(client, id, {
+    terminal: silent,
+    person,
+    json: false,
+    onInterrupt: "cancel",
+  });
+  if (job === undefined) throw new CommandFailure(`${id} goes on`, { exitCode: exitCodes.interrupted });
+  const { reportPurge } = await import("../../jobs/purge.ts");
+  const report = reportPurge(target, job);
+  if (job.state === "succeeded") return report;
+  if (job.state === "failed") throw new Refusal(job.error ?? "it failed", { exitCode: exitCodes.failed });
+  terminal.err(describePurge(report));
+  throw new CommandFailure(`${id} was stopped`, { exitCode: interrupted ? exitCodes.interrupted : exitCodes.failed });
 }
 
 function describePurge({

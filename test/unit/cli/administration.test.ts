@@ -11,6 +11,7 @@ import type { JobState, Step } from "../../../src/jobs/job.ts";
 import { serveAdministration } from "../../support/admin-server.ts";
 import { createAdministration, type FakeAdministration, manifestDigest } from "../../support/administration.ts";
 import { createBarrier } from "../../support/barrier.ts";
+import { until } from "../../support/event-loop.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
 interface Outcome {
@@ -161,6 +162,40 @@ describe("purge", () => {
     assert.equal((await runAgainst(dry, ["purge", "-n", "-y", "alpine:3"], { person: { ask } })).out, plan);
     assert.deepEqual(dry.removed, []);
     assert.equal((await runAgainst(dry, ["purge", "--yes", "alpine:3"], { person: { ask } })).out, done);
+  });
+
+  test("the job that removes it has a bar, and Ctrl-C stops it", async () => {
+    const barrier = createBarrier();
+    const { options, jobs } = await createAdministration();
+    const content = { ...options.content, removeTag: (): Promise<boolean> => barrier.wait().then(() => true) };
+    const cancelled = Promise.withResolvers<void>();
+    const watched: typeof options.jobs = {
+      start: (...job) => jobs.start(...job),
+      get: (id) => jobs.get(id),
+      list: () => jobs.list(),
+      follow: (...follower) => jobs.follow(...follower),
+      cancel(id) {
+        cancelled.resolve();
+        return jobs.cancel(id);
+      },
+    };
+    const fake = await createAdministration({ overrides: { content, jobs: watched } });
+    const screen = createScreen();
+    const interrupts: (() => void)[] = [];
+    const onInterrupt: Person["onInterrupt"] = (listener) => {
+      interrupts.push(listener);
+      return () => undefined;
+    };
+    const running = runAgainst(fake, ["purge", "--yes", "alpine:3"], { person: { screen, onInterrupt } });
+    await until(() => screen.text().includes("Remove docker.io/library/alpine:3"));
+    assert.match(screen.text(), /0% \(0 of 6\)/);
+    interrupts.forEach((interrupt) => interrupt());
+    await cancelled.promise;
+    barrier.release();
+    const { exitCode, out, err } = await running;
+    assert.deepEqual([exitCode, out], [130, ""]);
+    assert.match(err, /^docker\.io\/library\/alpine:3: 1 tag, 0 manifests .* removed; 0 B freed\nentrepot: purge-\w+ /);
+    assert.equal(jobs.list()[0]?.state, "cancelled");
   });
 
   test("where nobody can be asked, one of the two is needed", async () => {

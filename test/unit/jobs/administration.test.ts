@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { JobState } from "../../../src/jobs/job.ts";
 import { OciError, type OciErrorCode } from "../../../src/oci/errors.ts";
-import { createAdministration, layerDigest, manifestDigest } from "../../support/administration.ts";
+import { type Digest, digestOf } from "../../../src/oci/digest.ts";
+import { LedgerNotReady, type PurgePlan } from "../../../src/registry/ledger/ledger.ts";
+import { StoreError } from "../../../src/store/object-store.ts";
+import { alpine, createAdministration, layerDigest, manifestDigest } from "../../support/administration.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { turn } from "../../support/event-loop.ts";
 
 function refusal(code: OciErrorCode, message: RegExp): (error: unknown) => boolean {
   return (error) => {
@@ -97,19 +102,109 @@ describe("purge", () => {
     const ledger = { ...options.ledger, totals: undefined };
     const { administration, removed } = await createAdministration({ overrides: { ledger } });
     for (const dryRun of [true, false]) {
-      await assert.rejects(
-        administration.purge(administration.target("alpine"), { dryRun }),
-        refusal("UNAVAILABLE", /./),
-      );
+      await assert.rejects(administration.purge(administration.target("alpine"), { dryRun }), LedgerNotReady);
     }
+    for (const job of [{ kind: "purge", target: "alpine" }, { kind: "evict" }] as const) {
+      assert.throws(() => administration.start(job), LedgerNotReady);
+    }
+    await assert.rejects(administration.repositories({ namespace: "quay.io", limit: 10 }), LedgerNotReady);
+    const tags = { namespace: "docker.io", repository: "busybox", limit: 10 };
+    await assert.rejects(administration.tags(tags), LedgerNotReady);
     assert.deepEqual(removed, []);
+    assert.deepEqual(administration.jobs(), []);
   });
 
-  test("a purge ends when the process does", async () => {
-    const { administration, removed } = await createAdministration({ overrides: { signal: AbortSignal.abort() } });
+  test("it is a job: listed, followed, and stopped with what it has removed by then", async () => {
+    const { options, removed } = await createAdministration();
+    const barrier = createBarrier();
+    const { removeTag } = options.content;
+    const content: typeof options.content = {
+      ...options.content,
+      async removeTag(...which) {
+        await barrier.wait();
+        return removeTag(...which);
+      },
+    };
+    const { administration } = await createAdministration({ overrides: { content } });
+    const { id } = administration.start({ kind: "purge", target: "alpine:3" });
+    await barrier.reached;
+    const [listed] = administration.jobs();
+    assert.deepEqual([listed?.id, listed?.kind, listed?.state, listed?.dryRun], [id, "purge", "running", false]);
+    const [step] = listed?.steps ?? [];
+    assert.equal(step?.title, "Remove docker.io/library/alpine:3");
+    assert.deepEqual([step?.done, step?.total, step?.unit], [0, 6, "objects"]);
+    // Another one does not wait for it.
+    const other = administration.purge(administration.target("alpine:3"), { dryRun: false });
+    administration.cancel(id);
+    barrier.release();
+    await other;
+    const ended = administration.job(id);
+    assert.equal(ended.state, "cancelled");
+    assert.deepEqual(ended.steps[0]?.counts, {
+      tags: 1,
+      "manifests and blobs": 0,
+      listings: 0,
+      contents: 0,
+      "contents in use": 0,
+      "bytes freed": 0,
+    });
+    assert.equal(removed.filter((each) => each.startsWith("tag")).length, 2);
+  });
+
+  test("who waits for a purge hears of its being stopped, and why it failed", async () => {
+    const { options, removed } = await createAdministration();
+    const barrier = createBarrier();
+    const failures: Error[] = [];
+    const content: typeof options.content = {
+      ...options.content,
+      async removeLink() {
+        await barrier.wait();
+        for (const failure of failures) throw failure;
+      },
+    };
+    const { administration, jobs } = await createAdministration({ overrides: { content } });
+    const stopped = administration.purge(administration.target("alpine"), { dryRun: false });
+    await barrier.reached;
+    const closed = jobs.close();
+    barrier.release();
+    await assert.rejects(stopped, refusal("UNAVAILABLE", /stopped: a part/));
+    await closed;
+    assert.deepEqual(removed, [`tag library/alpine 3 ${manifestDigest}`]);
+    const late = administration.purge(administration.target("alpine"), { dryRun: false });
+    await assert.rejects(late, refusal("UNAVAILABLE", /stopping/));
+    const failure = new StoreError("the disk fails", undefined);
+    failures.push(failure);
+    const again = await createAdministration({ overrides: { content } });
+    const purge = again.administration.purge(again.administration.target("alpine"), { dryRun: false });
+    await assert.rejects(purge, failure);
+    assert.equal(again.administration.jobs()[0]?.state, "failed");
+  });
+
+  test("several things are removed at a time, and after a failure none any more", async () => {
+    const { options } = await createAdministration();
+    const links = Array.from({ length: 100 }, (_, number) => ({ id: alpine, digest: digestOf(Buffer.from([number])) }));
+    const running = new Set<Digest>();
+    let most = 0;
+    let begun = 0;
+    const content: typeof options.content = {
+      ...options.content,
+      async removeLink(_id, digest) {
+        begun++;
+        running.add(digest);
+        most = Math.max(most, running.size);
+        await turn();
+        running.delete(digest);
+        if (begun >= 20) throw new StoreError("the disk fails", undefined);
+      },
+    };
+    const purgePlan = async (): Promise<PurgePlan> => ({ tags: [], links, pages: [], contents: [], freesBytes: 0 });
+    const ledger = { ...options.ledger, purgePlan };
+    const { administration } = await createAdministration({ overrides: { content, ledger } });
     const purge = administration.purge(administration.target("alpine"), { dryRun: false });
-    await assert.rejects(purge, refusal("UNAVAILABLE", /stopping/));
-    assert.deepEqual(removed, []);
+    await assert.rejects(purge, /the disk fails/);
+    assert.equal(running.size, 0, "it is over when it says so");
+    assert.ok(most > 1 && most <= 8, `${most} at a time`);
+    assert.ok(begun < 40, `${begun} were begun`);
   });
 
   test("what is not cached cannot be removed, nor tried", async () => {

@@ -2,7 +2,8 @@ import type { Dispatcher } from "undici";
 import { OciError } from "../oci/errors.ts";
 import { parseRepository } from "../oci/reference.ts";
 import { createAsk, type Registry } from "./ask.ts";
-import { authenticating } from "./auth.ts";
+import { createLearned } from "./attempt.ts";
+import { answeringOthers, authenticating } from "./auth.ts";
 import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { parseBase } from "./connections.ts";
@@ -13,6 +14,7 @@ import { listReferrers, listTags } from "./pages.ts";
 import { createRateLimits, obeyingLimits, type RateLimits } from "./rate-limits.ts";
 import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
+import { createRegistryChallenge } from "./registry-challenge.ts";
 import { retrying } from "./retry.ts";
 import { parseStaticHeaders } from "./static-headers.ts";
 import { siteOf } from "./site.ts";
@@ -54,10 +56,15 @@ export interface UpstreamOptions {
   readonly pathPrefix?: string | undefined;
   /** Hosts (`host` or `host:port`) of token servers of other sites that may be sent the credentials. */
   readonly realmHosts?: readonly string[] | undefined;
+  /** How many repositories' ways to be logged in to are remembered, and how many tokens. Default: 256. */
+  readonly remembered?: number | undefined;
   /** What is known of limits, where others want to know it as well. */
   readonly rateLimits?: RateLimits | undefined;
   readonly clock?: Clock | undefined;
 }
+
+/** How many repositories' ways and tokens are remembered, where nothing else is said. */
+const usuallyRemembered = 256;
 
 /**
  * A client of one registry. Nothing is sent before the first call.
@@ -70,7 +77,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const base = parseBase(options);
   const { host } = base;
   const prefix = parsePrefix(options);
-  const realmHosts = options.realmHosts ?? [];
+  const { realmHosts = [], remembered = usuallyRemembered } = options;
   const own = { origin: base.origin, headers: parseStaticHeaders(options.headers ?? {}) };
   const limits = options.rateLimits ?? createRateLimits(clock);
 
@@ -88,19 +95,29 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     const isOwn = url.origin === base.origin || (kind === "token" && isListedRealm(url, realmHosts));
     return (isOwn ? direct : elsewhere)(request, signal);
   };
-  const redirected = followRedirects(host, exchange);
   const again = { retries, clock };
   const limiter = options.limiter ?? createLimiter(options.maxConnections, { maxWaiting });
+  const foreignExchange = retrying(connectBy(options.publicDispatcher), again);
+  const others = answeringOthers({
+    upstream: base,
+    clock,
+    learned: createLearned(clock, remembered),
+    exchange,
+    tokenExchange: retrying(elsewhere, again),
+    foreignExchange,
+  });
+  const redirected = followRedirects(host, others);
   const authenticated = authenticating({
     upstream: base,
     prefix,
     realmHosts,
     clock,
     credentials,
+    learned: createLearned(clock, remembered),
+    challenge: createRegistryChallenge(base, retrying(redirected, again), clock),
     exchange: retrying(exchange, again),
-    foreignExchange: retrying(connectBy(options.publicDispatcher), again),
+    foreignExchange,
     registry: retrying(limiting(redirected, limiter, base), again),
-    unlimited: retrying(redirected, again),
   });
   const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
   return {

@@ -1,9 +1,9 @@
-import { type Challenge, parseChallenges } from "../oci/challenge.ts";
-import { discard } from "./body.ts";
+import type { Challenge } from "../oci/challenge.ts";
 import { type Credentials, isIdentityToken } from "./credentials.ts";
 import { judgeRealm } from "./realm.ts";
+import { challengesOf, type RegistryChallenge } from "./registry-challenge.ts";
 import type { TokenRequest } from "./tokens.ts";
-import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
+import type { HttpRequest, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
 /** What a challenge asks for, as far as we can give it. */
@@ -19,21 +19,16 @@ export interface DemandOptions {
   /** What the registry's names of repositories begin with: empty, or with a slash at its end. */
   readonly prefix: string;
   readonly credentials: Credentials | undefined;
-  /** To the registry without the limiter, for questions about authentication alone. */
-  readonly unlimited: Exchange;
-}
-
-/** A 401 of the registry itself; one of a redirect's target gets nothing of ours. */
-export function isChallenge(response: HttpResponse): boolean {
-  return response.status === 401 && !response.crossedOrigin;
+  /** Asked where a response has no challenge of its own. */
+  readonly challenge: RegistryChallenge | undefined;
 }
 
 /**
- * What the 401 wants of us. The challenge of the request itself counts; where it has none (gcr.io), that of `/v2/`, but
- * for its scope, which is a placeholder on ghcr.io.
+ * What the response wants of us. The challenge of the request itself counts; where it has none (gcr.io), or none that
+ * the credentials are of use for, that of `/v2/`, but for its scope, which is a placeholder on ghcr.io.
  *
  * @returns `undefined`: nothing that we could give.
- * @throws {UpstreamError} "token": a token is wanted, but from a server that may not be asked.
+ * @throws {UpstreamError} "token": a token is wanted, but from a server that may not be asked. As `RegistryChallenge`.
  */
 export async function readDemand(
   response: HttpResponse,
@@ -42,15 +37,11 @@ export async function readDemand(
   signal: AbortSignal,
 ): Promise<Demand | undefined> {
   const challenges = challengesOf(response);
-  if (challenges.length > 0) {
-    return chooseDemand(challenges, request, true, options);
+  const demand = chooseDemand(challenges, request, true, options);
+  if (demand !== undefined || (challenges.length > 0 && options.credentials === undefined)) {
+    return demand;
   }
-  const { repository, identity } = request;
-  const url = new URL("/v2/", options.upstream);
-  const question: HttpRequest = { kind: "token", method: "GET", repository, url, headers: {} };
-  const ping = await options.unlimited(identity === undefined ? question : { ...question, identity }, signal);
-  discard(ping);
-  return isChallenge(ping) ? chooseDemand(challengesOf(ping), request, false, options) : undefined;
+  return chooseDemand((await options.challenge?.get(request, signal)) ?? [], request, false, options);
 }
 
 /** Bearer comes first, unless Basic is the only way for the credentials to be of use. */
@@ -103,8 +94,4 @@ function scopesOf(scope: string | undefined, repository: string): string[] {
     const actions = part.slice(colon + 1).split(",");
     return part.startsWith("repository") && actions.includes("pull") ? `${part.slice(0, colon)}:pull` : part;
   });
-}
-
-function challengesOf(response: HttpResponse): Challenge[] {
-  return parseChallenges(response.header("www-authenticate") ?? "");
 }

@@ -4,7 +4,7 @@ import { formatPlace, toStatusError } from "./failures.ts";
 import type { Clock } from "./clock.ts";
 import { judgeRealm } from "./realm.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirects.ts";
-import type { Token } from "./token-cache.ts";
+import type { PassingText } from "./text-cache.ts";
 import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -51,7 +51,7 @@ export async function fetchToken(
   request: TokenRequest,
   options: TokenClientOptions,
   signal: AbortSignal,
-): Promise<Token | undefined> {
+): Promise<PassingText | undefined> {
   const { host } = options.upstream;
   try {
     const trusted = judgeRealm(request.realm, options.upstream, options.realmHosts) === "trusted";
@@ -153,7 +153,7 @@ function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind"
   return { kind: "token", repository, ...(identity === undefined ? {} : { identity }) };
 }
 
-function parseToken(host: string, url: URL, bytes: Buffer): Token {
+function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
   const unusable = new UpstreamError(host, "token", `${formatPlace(url)}: the answer holds no usable token`);
   let answer: unknown;
   try {

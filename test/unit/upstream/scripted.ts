@@ -101,7 +101,7 @@ export type ObservedLimit = RateLimit & { readonly fingerprint: string };
 /** How a client of a scripted server differs from the usual one. */
 export interface StartOptions
   extends Partial<Omit<UpstreamOptions, "credentials" | "host">>, Partial<Omit<ConnectionOptions, "host" | "tls">> {
-  readonly credentials?: Credentials | CredentialSource;
+  readonly credentials?: Credentials | CredentialSource | undefined;
 }
 
 /** A client of a scripted server. Its connections are cut after the test. */

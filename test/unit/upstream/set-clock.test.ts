@@ -5,7 +5,7 @@ import { createRenewing } from "../../../src/upstream/credentials/renewing.ts";
 import { createRotation } from "../../../src/upstream/credentials/rotation.ts";
 import { createFailover } from "../../../src/upstream/failover.ts";
 import { createRateLimits } from "../../../src/upstream/rate-limits.ts";
-import { createTokenCache } from "../../../src/upstream/token-cache.ts";
+import { createTextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
 import { fakeSource } from "./credentials/fake-source.ts";
 import { createClock, never, repository, tag } from "./scripted.ts";
@@ -35,7 +35,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
     return { ms: 60_000, waits: () => limits.remaining(anonymous) === 7 };
   },
   "a token's life": async (clock) => {
-    const cache = createTokenCache(clock, 10);
+    const cache = createTextCache(clock, 10);
     await cache.get("a", () => Promise.resolve({ value: "one", lifetimeSeconds: 100 }), never());
     return { ms: 90_000, waits: () => cache.peek("a") === "one" };
   },

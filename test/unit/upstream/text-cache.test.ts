@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTokenCache, type FetchToken, type Token } from "../../../src/upstream/token-cache.ts";
+import { createTextCache, type FetchText, type PassingText } from "../../../src/upstream/text-cache.ts";
 import { createClock, never } from "./scripted.ts";
 
-function fetching(): { fetch: FetchToken; calls: AbortSignal[]; settle: PromiseWithResolvers<Token | undefined>[] } {
+function fetching(): {
+  fetch: FetchText;
+  calls: AbortSignal[];
+  settle: PromiseWithResolvers<PassingText | undefined>[];
+} {
   const calls: AbortSignal[] = [];
-  const settle: PromiseWithResolvers<Token | undefined>[] = [];
-  const fetch: FetchToken = (signal) => {
+  const settle: PromiseWithResolvers<PassingText | undefined>[] = [];
+  const fetch: FetchText = (signal) => {
     calls.push(signal);
-    const deferred = Promise.withResolvers<Token | undefined>();
+    const deferred = Promise.withResolvers<PassingText | undefined>();
     signal.addEventListener("abort", () => deferred.reject(signal.reason));
     settle.push(deferred);
     return deferred.promise;
@@ -17,13 +21,13 @@ function fetching(): { fetch: FetchToken; calls: AbortSignal[]; settle: PromiseW
 }
 
 const give =
-  (value: string, lifetimeSeconds = 100): FetchToken =>
+  (value: string, lifetimeSeconds = 100): FetchText =>
   () =>
     Promise.resolve({ value, lifetimeSeconds });
 
-test("a token is good for nine tenths of its lifetime", async () => {
+test("a text is good for nine tenths of its lifetime", async () => {
   const clock = createClock();
-  const cache = createTokenCache(clock, 10);
+  const cache = createTextCache(clock, 10);
   assert.equal(cache.peek("a"), undefined);
   assert.equal(await cache.get("a", give("one"), never()), "one");
   clock.time += 89_999;
@@ -35,7 +39,7 @@ test("a token is good for nine tenths of its lifetime", async () => {
 });
 
 test("who asks at the same time shares a fetch; who asks for something else does not", async () => {
-  const cache = createTokenCache(createClock(), 10);
+  const cache = createTextCache(createClock(), 10);
   const { fetch, calls, settle } = fetching();
   const both = Promise.all([cache.get("a", fetch, never()), cache.get("a", fetch, never())]);
   const other = cache.get("b", fetch, never());
@@ -47,7 +51,7 @@ test("who asks at the same time shares a fetch; who asks for something else does
 });
 
 test("one who leaves does not hurt the others; the last one to leave ends the fetch", async () => {
-  const cache = createTokenCache(createClock(), 10);
+  const cache = createTextCache(createClock(), 10);
   const { fetch, calls, settle } = fetching();
   const leaver = new AbortController();
   const left = cache.get("a", fetch, leaver.signal);
@@ -69,7 +73,7 @@ test("one who leaves does not hurt the others; the last one to leave ends the fe
 });
 
 test("neither a failure nor a denial is remembered", async () => {
-  const cache = createTokenCache(createClock(), 10);
+  const cache = createTextCache(createClock(), 10);
   const failed = new Error("down");
   await assert.rejects(
     cache.get("a", () => Promise.reject(failed), never()),
@@ -79,8 +83,8 @@ test("neither a failure nor a denial is remembered", async () => {
   assert.equal(await cache.get("a", give("one"), never()), "one");
 });
 
-test("a refused token is dropped, but not the one that took its place", async () => {
-  const cache = createTokenCache(createClock(), 10);
+test("a refused text is dropped, but not the one that took its place", async () => {
+  const cache = createTextCache(createClock(), 10);
   await cache.get("a", give("one"), never());
   cache.drop("a", "zero");
   assert.equal(cache.peek("a"), "one");
@@ -88,13 +92,26 @@ test("a refused token is dropped, but not the one that took its place", async ()
   assert.equal(cache.peek("a"), undefined);
 });
 
-test("the number of tokens is bounded", async () => {
-  const cache = createTokenCache(createClock(), 2);
+test("the number of texts is bounded", async () => {
+  const cache = createTextCache(createClock(), 2);
   for (const key of ["a", "b", "c"]) {
     await cache.get(key, give(key), never());
   }
   assert.deepEqual(
     ["a", "b", "c"].map((key) => cache.peek(key)),
     [undefined, "b", "c"],
+  );
+});
+
+test("their length is bounded together; one that is too long is given, and not remembered", async () => {
+  const cache = createTextCache(createClock(), 4);
+  assert.equal((await cache.get("huge", give("x".repeat(20_000)), never()))?.length, 20_000);
+  assert.equal(cache.peek("huge"), undefined);
+  for (const key of ["a", "b", "c"]) {
+    await cache.get(key, give(key.repeat(6_000)), never());
+  }
+  assert.deepEqual(
+    ["a", "b", "c"].map((key) => cache.peek(key)?.length),
+    [undefined, 6_000, 6_000],
   );
 });

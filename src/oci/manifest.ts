@@ -1,5 +1,7 @@
+import { type ContentName, foldName, isAmbiguous } from "./ambiguity.ts";
 import type { Descriptor } from "./descriptor.ts";
 import { isDigest } from "./digest.ts";
+import { DocumentError, isObject, type Json, type JsonDocument, maxManifestNames, parseDocument } from "./document.ts";
 import { OciError } from "./errors.ts";
 
 /** Largest manifest that is read, in bytes: what clients and other registries agree on. */
@@ -38,9 +40,12 @@ export interface Manifest {
   readonly children: readonly Descriptor[];
   /**
    * Of `children`, what a registry checks that it holds when it takes the manifest: an image's configuration and layers,
-   * without those that are kept elsewhere (`urls`, non-distributable types). An index may list what is not there.
+   * without those that are kept elsewhere (`urls`, non-distributable types). An index may list what is not there, and an
+   * ambiguous manifest may have been read as another one.
    */
   readonly required: readonly Descriptor[];
+  /** Whether others may read something else in it. Its bytes can be served; what it says proves nothing. */
+  readonly isAmbiguous: boolean;
   readonly subject: Descriptor | undefined;
   readonly artifactType: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
@@ -48,12 +53,20 @@ export interface Manifest {
   readonly manifests: readonly ManifestEntry[];
 }
 
-const kinds: ReadonlyMap<string, Manifest["kind"]> = new Map([
-  [indexMediaType, "index"],
-  [dockerListMediaType, "index"],
-  [imageMediaType, "image"],
-  [dockerImageMediaType, "image"],
-  [artifactMediaType, "image"],
+interface KnownType {
+  readonly kind: Manifest["kind"];
+  /** The fields that list content. */
+  readonly content: readonly ContentName[];
+}
+
+const index: KnownType = { kind: "index", content: ["manifests"] };
+const image: KnownType = { kind: "image", content: ["config", "layers"] };
+const knownTypes: ReadonlyMap<string, KnownType> = new Map([
+  [indexMediaType, index],
+  [dockerListMediaType, index],
+  [imageMediaType, image],
+  [dockerImageMediaType, image],
+  [artifactMediaType, { kind: "image", content: ["blobs"] }],
 ]);
 const schema1MediaType = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
 const manifestMediaType = /^application\/[a-z0-9!#$&^_.+-]*json$/;
@@ -66,14 +79,10 @@ const genericMediaTypes: ReadonlySet<string> = new Set([
 ]);
 const digestGrammar = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/;
 const maxChildren = 10_000;
-// A byte order mark is kept, and refused with the JSON: clients refuse it too.
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** Whether it is the media type of a manifest or an index that clients use. */
 export function isManifestMediaType(mediaType: string): boolean {
-  return kinds.has(mediaType);
+  return knownTypes.has(mediaType);
 }
 
 /**
@@ -81,13 +90,15 @@ export function isManifestMediaType(mediaType: string): boolean {
  *
  * A document is read as one thing only (CVE-2021-41190): one with the fields of both kinds is refused, and so is one
  * whose own `mediaType`, or whose shape, contradicts the `Content-Type` it came with. A missing or generic
- * `Content-Type` counts as none. A descriptor with a digest of an algorithm that is not supported here is left out:
+ * `Content-Type` counts as none. One that only other readers may read in another way is taken, and marked
+ * (`isAmbiguous`). A descriptor with a digest of an algorithm that is not supported here is left out:
  * nobody can ask for it.
  *
  * @throws {OciError} MANIFEST_INVALID, with a message that says what is wrong
  */
 export function parseManifest(bytes: Uint8Array, contentType: string | undefined): Manifest {
-  const document = parseDocument(bytes);
+  const whole = readDocument(bytes);
+  const document = whole.fields;
   const sent = (contentType ?? "").split(";", 1).join("").trim().toLowerCase();
   const own = optionalString(document, "mediaType");
   if (document.schemaVersion === 1 || schema1MediaType.test(sent) || schema1MediaType.test(own ?? "")) {
@@ -104,7 +115,8 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   if (!manifestMediaType.test(mediaType)) {
     throw invalid(`${quote(mediaType)} is not the media type of a manifest`);
   }
-  if ((kinds.get(mediaType) ?? shape.kind) !== shape.kind) {
+  const known = knownTypes.get(mediaType);
+  if ((known ?? shape).kind !== shape.kind) {
     throw invalid(`it has the fields of an ${shape.kind}, which is not what ${quote(mediaType)} stands for`);
   }
   // Artifact manifests never had a schemaVersion.
@@ -115,11 +127,14 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     throw invalid("its schemaVersion is not 2");
   }
   const entries = readEntries(document, shape.kind);
+  const ambiguous = isAmbiguous(whole, known?.content);
+  const required = shape.kind === "index" || ambiguous ? [] : entries.filter((entry) => !isElsewhere(entry));
   return {
     mediaType,
     kind: shape.kind,
     children: uniqueDescriptors(entries),
-    required: shape.kind === "index" ? [] : uniqueDescriptors(entries.filter((entry) => !isElsewhere(entry))),
+    required: uniqueDescriptors(required),
+    isAmbiguous: ambiguous,
     subject: uniqueDescriptors(readField(document, "subject"))[0],
     artifactType: optionalString(document, "artifactType"),
     annotations: optionalAnnotations(document),
@@ -127,26 +142,24 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   };
 }
 
-function parseDocument(bytes: Uint8Array): Json {
+function readDocument(bytes: Uint8Array): JsonDocument {
   if (bytes.length > maxManifestBytes) {
     throw invalid(`it has more than ${maxManifestBytes} bytes`);
   }
-  let document: unknown;
   try {
-    document = JSON.parse(utf8.decode(bytes));
+    return parseDocument(bytes, maxManifestNames);
   } catch (error) {
-    throw invalid("it is not JSON in UTF-8", error);
+    if (!(error instanceof DocumentError)) {
+      throw error;
+    }
+    throw invalid(error.message);
   }
-  if (!isObject(document)) {
-    throw invalid("it is not a JSON object");
-  }
-  return document;
 }
 
 /** Which kind a document is by its fields, and the media type that fits it where none is given. */
 function readShape(document: Json): { readonly kind: Manifest["kind"]; readonly mediaType: string } {
   // Go's decoder, which most clients use, takes a field's name in any case.
-  const fields = new Set(Object.keys(document).map((name) => name.toLowerCase()));
+  const fields = new Set(Object.keys(document).map(foldName));
   const isImage = fields.has("config") || fields.has("layers");
   if (fields.has("manifests")) {
     if (isImage) {
@@ -248,14 +261,10 @@ function optionalAnnotations(object: Json, place?: string): Readonly<Record<stri
   return value as Readonly<Record<string, string>>;
 }
 
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function quote(text: string): string {
   return JSON.stringify(text.slice(0, 128));
 }
 
-function invalid(reason: string, cause?: unknown): OciError {
-  return new OciError("MANIFEST_INVALID", `the manifest cannot be used: ${reason}`, { cause });
+function invalid(reason: string): OciError {
+  return new OciError("MANIFEST_INVALID", `the manifest cannot be used: ${reason}`);
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import "../support/network.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
+import { until } from "../support/event-loop.ts";
 import { open } from "../support/http.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type MirrorOptions, startMirror } from "../support/mirror.ts";
@@ -54,6 +55,50 @@ test("what is cached through one repository is not served through another that d
     assert.equal(part.status, 404);
     const known = await mirror.get(`${repository}/blobs/${digest}`, { headers: { "if-none-match": `"${digest}"` } });
     assert.equal(known.status, 404);
+  }
+});
+
+/** An image's manifest that lists a blob where some registries look for it when it is pushed, and others do not. */
+function ambiguousManifests(digest: string): Record<string, string> {
+  const listed = `{"mediaType":"${mediaTypes.layer}","digest":"${digest}","size":${secret.length}}`;
+  const own = `{"mediaType":"${mediaTypes.config}","digest":"sha256:${"0".repeat(64)}","size":2}`;
+  const start = `{"schemaVersion":2,"mediaType":"${mediaTypes.manifest}"`;
+  return {
+    "layers twice": `${start},"config":${own},"layers":[${own}],"layers":[${listed}]}`,
+    "layers in two cases": `${start},"config":${own},"layers":[${listed}],"Layers":[]}`,
+    "a long s": `${start},"config":${own},"layers":[${listed}],"layer\u017f":[]}`,
+    "config in two cases": `${start},"config":${listed},"Config":${own},"layers":[]}`,
+    "two digests": `${start},"config":${own},"layers":[${listed.slice(0, -1)},"Digest":"sha256:${"0".repeat(64)}"}]}`,
+    "an artifact's blobs": `${start},"config":${own},"layers":[],"blobs":[${listed}]}`,
+    "schema 1 beside": `${start},"config":${own},"layers":[${listed}],"fsLayers":[]}`,
+  };
+}
+
+test("a manifest that others may read in another way makes no blob readable", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { upstream: { retries: 0, prefetch: "platform" } });
+  const digest = upstream.addBlob(secret, { repository: "team/private" });
+  assert.equal((await mirror.get(`/v2/team/private/blobs/${digest}`)).status, 200);
+  for (const [what, text] of Object.entries(ambiguousManifests(digest))) {
+    const repository = `team/${what.replaceAll(/[^a-z0-9]+/g, "-")}`;
+    const manifest = upstream.addManifest(repository, "1", Buffer.from(text), mediaTypes.manifest);
+    const pulled = await mirror.get(`/v2/${repository}/manifests/${manifest}`);
+    assert.deepEqual([pulled.status, pulled.body.toString()], [200, text], what);
+    await until(
+      async () =>
+        (await mirror.get(`/v2/${repository}/manifests/${manifest}`)).headers["cache-status"] === "entrepot; hit",
+    );
+    for (const method of ["GET", "HEAD"]) {
+      const blob = await mirror.get(`/v2/${repository}/blobs/${digest}`, { method });
+      assert.equal(blob.status, 404, `${what} ${method}`);
+      assert.ok(!blob.body.includes(secret.subarray(0, 16)));
+    }
+    assert.ok(upstream.count({ path: `/v2/${repository}/blobs/${digest}` }) > 0, "it was asked, and does not have it");
+  }
+  await upstream.down();
+  for (const what of Object.keys(ambiguousManifests(digest))) {
+    const repository = `team/${what.replaceAll(/[^a-z0-9]+/g, "-")}`;
+    assert.equal((await mirror.get(`/v2/${repository}/blobs/${digest}`)).status, 502, what);
   }
 });
 

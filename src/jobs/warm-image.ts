@@ -1,7 +1,6 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { parseManifest } from "../oci/manifest.ts";
 import { chooseEntries, formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { RepositoryId } from "../registry/layout.ts";
@@ -94,8 +93,10 @@ class ImagePull {
     }
     progress.count("manifests");
     if (answer.cache.staleReason !== undefined) progress.count("stale manifests");
-    const { descriptor, bytes } = answer.value;
-    const manifest = parseManifest(bytes, descriptor.mediaType);
+    const { descriptor, parsed: manifest } = answer.value;
+    if (manifest.isAmbiguous) {
+      throw new OciError("MANIFEST_INVALID", `the manifest ${descriptor.digest} can be read in more than one way`);
+    }
     if (manifest.kind === "image") this.#images += 1;
     for (const blob of manifest.required) this.#blobs.set(blob.digest, blob);
     this.#seen.add(descriptor.digest);

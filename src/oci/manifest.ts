@@ -51,6 +51,8 @@ export interface Manifest {
   readonly annotations: Readonly<Record<string, string>> | undefined;
   /** An index's entries in order, repeated digests included; empty for an image. */
   readonly manifests: readonly ManifestEntry[];
+  /** How many names its document has: what it takes in memory goes by that. */
+  readonly names: number;
 }
 
 interface KnownType {
@@ -139,6 +141,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     artifactType: optionalString(document, "artifactType"),
     annotations: optionalAnnotations(document),
     manifests: shape.kind === "index" ? entries : [],
+    names: whole.names,
   };
 }
 

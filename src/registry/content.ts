@@ -21,7 +21,7 @@ export interface ContentLimits {
   readonly recordCacheEntries: number;
 }
 
-const defaultLimits: ContentLimits = { manifestCacheBytes: 12 * 1024 * 1024, recordCacheEntries: 8_000 };
+const defaultLimits: ContentLimits = { manifestCacheBytes: 20 * 1024 * 1024, recordCacheEntries: 8_000 };
 
 /**
  * The content store: digests, manifests, tags and links as keys of an object store.

@@ -15,8 +15,9 @@ import type { Reservation } from "./space.ts";
 
 /** How soon it is tried again to store a manifest. */
 const retryMs = 60_000;
-/** What a manifest takes in memory besides its bytes. */
+/** What a manifest takes in memory besides its bytes, and what each of its names does in its parsed form. */
 const overheadBytes = 1_024;
+const nameBytes = 64;
 
 /** What manifests are kept with. */
 export interface ManifestStoreOptions {
@@ -49,7 +50,7 @@ export class ManifestStore {
     this.#options = options;
     this.#memory = new LRUCache({
       maxSize: options.maxBytesInMemory,
-      sizeCalculation: (manifest) => manifest.bytes.length + overheadBytes,
+      sizeCalculation: ({ bytes, parsed }) => bytes.length + parsed.names * nameBytes + overheadBytes,
     });
   }
 
@@ -83,7 +84,7 @@ export class ManifestStore {
     } finally {
       if (this.#storing.get(key) === stored) this.#storing.delete(key);
     }
-    await this.#noteChildren(digest, parseManifest(manifest.bytes, manifest.descriptor.mediaType));
+    await this.#noteChildren(digest, manifest.parsed);
     // One after the other: a manifest may have thousands, and everybody else needs the disk too.
     for (const child of contained) await this.#linkChild(id, child);
     // What it refers to is as young as it is.
@@ -147,7 +148,7 @@ export class ManifestStore {
     }
     const parsed = readManifest(bytes, link.mediaType);
     if (parsed === undefined) return undefined;
-    const manifest = { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes };
+    const manifest = { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
     if (!links.isRemoving(key)) this.#memory.set(key, manifest);
     // The ledger may have been made anew while nothing said that this is a manifest.
     void this.#noteChildren(digest, parsed);

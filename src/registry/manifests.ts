@@ -1,6 +1,5 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { parseManifest } from "../oci/manifest.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { RepositoryId } from "./layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
@@ -16,8 +15,6 @@ export class Manifests {
   readonly #tools: MirrorTools;
   readonly #contents = new SingleFlight<ManifestContent | undefined>();
   readonly #heads = new SingleFlight<Descriptor | undefined>();
-  /** The blobs of manifests that were asked for during an outage. */
-  readonly #needed = new WeakMap<ManifestContent, readonly Descriptor[]>();
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
@@ -65,8 +62,7 @@ export class Manifests {
     // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
     const stored = await lookup.manifest(id, manifest.descriptor.digest);
     if (stored !== undefined) return stored;
-    const { required } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
-    background.run(() => content.storeManifest(id, manifest, trusted ? required : []));
+    background.run(() => content.storeManifest(id, manifest, trusted ? manifest.parsed.required : []));
     return manifest;
   }
 
@@ -86,14 +82,12 @@ export class Manifests {
 
   /**
    * Whether a stored manifest's blobs are this repository's, and stored or about to be, with nothing left to come from the
-   * upstream. An index has none of its own.
+   * upstream. An index has none of its own; of an ambiguous manifest it cannot be told.
    */
   async isComplete(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<boolean> {
     const manifest = await lookup.manifest(id, digest);
-    if (manifest === undefined) return false;
-    const needed = this.#needed.get(manifest) ?? parseManifest(manifest.bytes, manifest.descriptor.mediaType).required;
-    this.#needed.set(manifest, needed);
-    for (const { digest } of needed) {
+    if (manifest === undefined || manifest.parsed.isAmbiguous) return false;
+    for (const { digest } of manifest.parsed.required) {
       const link = await lookup.link(id, digest);
       // First: a fill that is over by the time of the look-up has stored it.
       if (this.#tools.fills.find(id, digest, link !== undefined)?.isVerified) continue;

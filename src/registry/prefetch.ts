@@ -1,5 +1,4 @@
 import type { Digest } from "../oci/digest.ts";
-import { parseManifest } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { ManifestContent } from "./registry.ts";
@@ -33,9 +32,8 @@ export class Prefetch {
     if (this.#begun.has(manifest)) return;
     this.#begun.add(manifest);
     this.#tools.background.run(async () => {
-      const { required } = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
       // The loops share one iterator, so that each blob is taken by one of them.
-      const blobs = required.values();
+      const blobs = manifest.parsed.required.values();
       const fetches = Array.from({ length: blobsAtOnce }, async () => {
         for (const { digest } of blobs) {
           if (!this.#begun.has(manifest)) return;

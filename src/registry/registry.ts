@@ -1,5 +1,6 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 
 /** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
@@ -24,10 +25,11 @@ export interface Answer<T> {
   readonly cache: CacheStatus;
 }
 
-/** A manifest's exact bytes. */
+/** A manifest's exact bytes, and what they say: they are parsed once. */
 export interface ManifestContent {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
+  readonly parsed: Manifest;
 }
 
 /**

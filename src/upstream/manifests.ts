@@ -1,7 +1,7 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { acceptManifests, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import { acceptManifests, type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
 import { announcedLength, discard, mediaTypeOf, readBody } from "./body.ts";
@@ -70,13 +70,15 @@ export async function fetchManifest(
       throw new UpstreamError(host, "invalid", message);
     }
   }
+  const parsed = parse(host, response, bytes);
   return {
     descriptor: {
-      mediaType: readMediaType(host, response, bytes),
+      mediaType: parsed.mediaType,
       digest: asked ?? announced ?? digestOf(bytes),
       size: bytes.length,
     },
     bytes,
+    parsed,
   };
 }
 
@@ -107,9 +109,9 @@ function readDescriptor(host: string, response: HttpResponse, reference: Referen
   return { mediaType, digest, size };
 }
 
-function readMediaType(host: string, response: HttpResponse, bytes: Buffer): string {
+function parse(host: string, response: HttpResponse, bytes: Buffer): Manifest {
   try {
-    return parseManifest(bytes, response.header("content-type")).mediaType;
+    return parseManifest(bytes, response.header("content-type"));
   } catch (error) {
     if (!(error instanceof OciError)) {
       throw error;

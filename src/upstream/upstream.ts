@@ -1,11 +1,14 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 
 /** A manifest as the upstream sent it: the exact bytes, checked against the digest (`descriptor.digest`). */
 export interface UpstreamManifest {
   readonly descriptor: Descriptor;
   readonly bytes: Buffer;
+  /** What they say. */
+  readonly parsed: Manifest;
 }
 
 /** A blob's body on its way from the upstream. */

@@ -7,7 +7,7 @@ import { type Namespace, parseNamespace } from "../../src/oci/reference.ts";
 import { Namespaces } from "../../src/registry/namespaces.ts";
 import type { Answer, BlobContent, CacheStatus, ManifestContent, PullRegistry } from "../../src/registry/registry.ts";
 import { never } from "../support/event-loop.ts";
-import { mediaTypes } from "../support/image.ts";
+import { manifestContent, mediaTypes } from "../support/image.ts";
 
 /** A registry that answers what a test says, and notes what it was asked. */
 export interface FakeRegistry extends PullRegistry {
@@ -88,8 +88,8 @@ export function fakeBlob(bytes: Buffer, sizeBytes: number | undefined = bytes.le
 
 /** A manifest with its descriptor. */
 export function fakeManifest(mediaType: string = mediaTypes.manifest): ManifestContent {
-  const bytes = Buffer.from(`{"schemaVersion":2,"config":{},  "layers":[],"mediaType":"${mediaType}"}`);
-  return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes };
+  const content = /index|list/.test(mediaType) ? "manifests" : "layers";
+  return manifestContent(Buffer.from(`{"schemaVersion":2,  "${content}":[],"mediaType":"${mediaType}"}`), mediaType);
 }
 
 /** An answer with this cache status; a hit where none is given. */

@@ -2,7 +2,7 @@ import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import type { Reference } from "../../src/oci/reference.ts";
 import type { Upstream, UpstreamManifest, UpstreamPage } from "../../src/upstream/upstream.ts";
 import type { Barrier } from "./barrier.ts";
-import { mediaTypes } from "./image.ts";
+import { manifestContent, mediaTypes } from "./image.ts";
 
 /** How a fake upstream sends a blob. All that is not named is as it should be. */
 export interface BlobScript {
@@ -87,9 +87,8 @@ export function createFakeUpstream(): FakeUpstream {
     },
     addManifest(repository, tag, document, mediaType = mediaTypes.manifest) {
       const bytes = Buffer.isBuffer(document) ? document : Buffer.from(JSON.stringify(document));
-      const digest = digestOf(bytes);
-      const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes };
-      manifests.set(`${repository} ${digest}`, manifest);
+      const manifest = manifestContent(bytes, mediaType);
+      manifests.set(`${repository} ${manifest.descriptor.digest}`, manifest);
       if (tag !== undefined) manifests.set(`${repository} ${tag}`, manifest);
       return manifest;
     },

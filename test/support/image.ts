@@ -1,5 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { parseManifest } from "../../src/oci/manifest.ts";
+import type { ManifestContent } from "../../src/registry/registry.ts";
 import { pseudoRandomBytes } from "./content.ts";
 
 /** The media types that the tests use. */
@@ -45,6 +47,12 @@ export interface ImageOptions {
   readonly platforms?: number;
   /** Another seed gives other bytes everywhere. */
   readonly seed?: string;
+}
+
+/** A manifest as a mirror has it: with its descriptor, and parsed. */
+export function manifestContent(bytes: Buffer, mediaType: string): ManifestContent {
+  const descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
+  return { descriptor, bytes, parsed: parseManifest(bytes, mediaType) };
 }
 
 const architectures = ["amd64", "arm64", "s390x", "ppc64le"];

@@ -13,7 +13,7 @@ import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { createBooks, type SimpleBooks } from "../../support/books.ts";
 import { holdEventLoop } from "../../support/event-loop.ts";
-import { type BuiltImage, buildImage, mediaTypes } from "../../support/image.ts";
+import { type BuiltImage, buildImage, manifestContent, mediaTypes } from "../../support/image.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
 export const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
@@ -115,7 +115,7 @@ async function storeImage(content: Content, store: FilesystemStore, image: Built
     await content.addLink(id, digest, { mediaType: mediaTypes.layer, sizeBytes: bytes.length });
   }
   const { digest, mediaType, bytes } = image.root;
-  await content.storeManifest(id, { descriptor: { digest, mediaType, size: bytes.length }, bytes }, []);
+  await content.storeManifest(id, manifestContent(bytes, mediaType), []);
   await content.setTag(id, latest, { digest, mediaType, size: bytes.length, checkedAt: 1 });
 }
 

@@ -14,7 +14,7 @@ import type { Key, ObjectStore, OpenObject } from "../../../src/store/object-sto
 import { StoreError } from "../../../src/store/object-store.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { until } from "../../support/event-loop.ts";
-import { mediaTypes } from "../../support/image.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
 import { countsOf, id, latest, openWorld, type ScrubWorld } from "./scrub-world.ts";
 
 const bytes = Buffer.from("a blob of its own");
@@ -128,9 +128,9 @@ test("a tag that is recorded while the scrub runs stays, with its manifest", asy
     async *list(prefix) {
       for await (const object of world.store.list(prefix)) {
         if (prefix === repositoriesPrefix && object.key === tagKey(id, latest) && ++listings === 2) {
-          const descriptor = { digest: manifest, mediaType, size: document.length };
-          await world.content.storeManifest(id, { descriptor, bytes: document }, []);
-          await world.content.setTag(id, latest, { ...descriptor, checkedAt: 2 });
+          const content = manifestContent(document, mediaType);
+          await world.content.storeManifest(id, content, []);
+          await world.content.setTag(id, latest, { ...content.descriptor, checkedAt: 2 });
         }
         yield object;
       }
@@ -190,8 +190,7 @@ test("a tag whose manifest is being stored stays", async () => {
     },
   });
   const content = new Content(store, world.books);
-  const descriptor = { digest: manifest, mediaType, size: document.length };
-  const stored = content.storeManifest(id, { descriptor, bytes: document }, []);
+  const stored = content.storeManifest(id, manifestContent(document, mediaType), []);
   await barrier.reached;
   assert.deepEqual(countsOf(await world.scrub(true, { content }), "tags"), { examined: 1 });
   barrier.release();

@@ -89,6 +89,21 @@ describe("warming", () => {
     assert.deepEqual(place.stored, new Set(image.blobs.keys()));
   });
 
+  test("fetches nothing for a manifest that can be read in two ways, and says so", async () => {
+    const place = createFakePlace();
+    const { bytes, mediaType } = place.addImage("1").root;
+    place.upstream.addManifest(
+      "library/test",
+      "1",
+      Buffer.from(`{"Layers":[],${bytes.toString().slice(1)}`),
+      mediaType,
+    );
+    const job = await warm(place, ["test:1"]);
+    assert.equal(step(job, "summary").counts["images failed"], 1);
+    assert.match(JSON.stringify(job.steps), /can be read in more than one way/);
+    assert.deepEqual(blobsAsked(place), []);
+  });
+
   test("goes on where it was: what is stored is not asked for, and counts as done", async () => {
     const place = createFakePlace();
     const image = place.addImage("1");

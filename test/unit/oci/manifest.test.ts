@@ -50,6 +50,7 @@ test("an image's children are its config and its layers, in order", () => {
     artifactType: undefined,
     annotations: undefined,
     manifests: [],
+    names: 13,
   });
 });
 

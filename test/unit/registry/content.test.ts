@@ -10,7 +10,7 @@ import { type Key, type ObjectStore, StoreError } from "../../../src/store/objec
 import { openContent } from "../../support/books.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn } from "../../support/event-loop.ts";
-import { mediaTypes } from "../../support/image.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
 
 const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
 const other: RepositoryId = { ...id, repository: parseRepository("library/b") };
@@ -20,8 +20,7 @@ const dockerType = "application/vnd.docker.distribution.manifest.v2+json";
 /** A manifest whose document names no media type of its own, so that its `Content-Type` decides. */
 function manifestOf(seed: string, mediaType: string = mediaTypes.manifest): ManifestContent {
   const config = { mediaType: mediaTypes.config, digest: digestOf(Buffer.from(`config ${seed}`)), size: 10 };
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers: [] }));
-  return { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes };
+  return manifestContent(Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers: [] })), mediaType);
 }
 
 function recordOf(manifest: ManifestContent, checkedAt = 1): TagRecord {

@@ -255,3 +255,20 @@ test("what a manifest lists, its repository contains; a stranger's manifest prov
     assert.equal(link !== undefined, trusted);
   }
 });
+
+test("an ambiguous manifest is served by digest and tag; it proves nothing, and cannot stand in for its upstream", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  const layer = { digest: digestOf(Buffer.from("layer")), size: 5 };
+  const text = JSON.stringify(imageOf("1", [layer]));
+  const manifest = upstream.addManifest(a, "latest", Buffer.from(`{"Layers":[],${text.slice(1)}`));
+  const { digest } = manifest.descriptor;
+  assert.deepEqual((await mirror.manifest(a, latest))?.value, manifest);
+  await subject.idle();
+  assert.deepEqual((await subject.restart().manifest(a, digest))?.value, manifest);
+  assert.equal(await subject.content.link(id, layer.digest), undefined);
+  subject.now += 60_000;
+  const error = down();
+  upstream.failure = error;
+  await assert.rejects(mirror.manifest(a, latest), error);
+});

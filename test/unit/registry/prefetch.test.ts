@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Digest, digestOf } from "../../../src/oci/digest.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
 import { Background } from "../../../src/registry/background.ts";
 import { Prefetch } from "../../../src/registry/prefetch.ts";
@@ -9,7 +9,7 @@ import type { ManifestContent } from "../../../src/registry/registry.ts";
 import { Breaker } from "../../../src/upstream/breaker.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { type Barrier, createBarrier } from "../../support/barrier.ts";
-import { buildImage, type BuiltManifest } from "../../support/image.ts";
+import { buildImage, type BuiltManifest, manifestContent } from "../../support/image.ts";
 
 const repository = parseRepository("library/test");
 
@@ -51,8 +51,8 @@ function createSubject(): Subject {
   return subject;
 }
 
-function contentOf({ bytes, digest, mediaType }: BuiltManifest): ManifestContent {
-  return { bytes, descriptor: { digest, mediaType, size: bytes.length } };
+function contentOf({ bytes, mediaType }: BuiltManifest): ManifestContent {
+  return manifestContent(bytes, mediaType);
 }
 
 /** An image of ten blobs, the configuration first. */
@@ -134,14 +134,12 @@ describe("a prefetch", () => {
     });
   }
 
-  test("of something that is no manifest is told, and nothing else", async () => {
-    const bytes = Buffer.from("{}");
-    const failures: unknown[] = [];
-    const background = new Background((error) => failures.push(error));
-    const { breaker, quota, stop } = createSubject();
-    const prefetch = new Prefetch({ breaker, quota, background, signal: stop.signal }, async () => undefined);
-    prefetch.begin(repository, { bytes, descriptor: { digest: digestOf(bytes), mediaType: "", size: 2 } });
-    await background.idle();
-    assert.equal(failures.length, 1);
+  test("of an ambiguous manifest asks for nothing", async () => {
+    const subject = createSubject();
+    const { manifest } = createImage();
+    const ambiguous = Buffer.from(`{"Layers":[],${manifest.bytes.toString().slice(1)}`);
+    subject.prefetch.begin(repository, manifestContent(ambiguous, manifest.descriptor.mediaType));
+    await subject.idle();
+    assert.deepEqual(subject.asked, []);
   });
 });

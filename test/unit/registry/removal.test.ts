@@ -5,7 +5,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import type { Content } from "../../../src/registry/content.ts";
 import { linkKey, parseKey, repositoriesPrefix } from "../../../src/registry/layout.ts";
@@ -14,13 +13,13 @@ import type { ManifestContent } from "../../../src/registry/registry.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
 import { openContent } from "../../support/books.ts";
-import { mediaTypes } from "../../support/image.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
 
 const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/alpine") };
 const tags = ["a", "b"].map(parseTag);
 const manifests = ["1", "2"].map((name): ManifestContent => {
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [], annotations: { name } }));
-  return { descriptor: { mediaType: mediaTypes.index, digest: digestOf(bytes), size: bytes.length }, bytes };
+  const document = { schemaVersion: 2, manifests: [], annotations: { name } };
+  return manifestContent(Buffer.from(JSON.stringify(document)), mediaTypes.index);
 });
 
 type Act = (content: Content) => Promise<unknown>;

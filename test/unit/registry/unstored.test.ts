@@ -10,14 +10,14 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
 import { createBooks, type SimpleBooks } from "../../support/books.ts";
 import { turn } from "../../support/event-loop.ts";
-import { mediaTypes } from "../../support/image.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
 
 const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/alpine") };
 const tag = parseTag("3");
 
 function manifestOf(name: string): ManifestContent {
-  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [], annotations: { name } }));
-  return { descriptor: { mediaType: mediaTypes.index, digest: digestOf(bytes), size: bytes.length }, bytes };
+  const document = { schemaVersion: 2, manifests: [], annotations: { name } };
+  return manifestContent(Buffer.from(JSON.stringify(document)), mediaTypes.index);
 }
 
 interface Subject {

@@ -8,7 +8,18 @@ import {
   UpstreamError,
   type UpstreamFailure,
 } from "../../../src/upstream/upstream.ts";
-import { collect, createClock, failure, never, repository, someDigest, tag } from "./scripted.ts";
+import { manifestContent } from "../../support/image.ts";
+import {
+  collect,
+  createClock,
+  failure,
+  indexBytes,
+  indexType,
+  never,
+  repository,
+  someDigest,
+  tag,
+} from "./scripted.ts";
 
 /** What a source says now, and how often it was asked. */
 interface Scripted extends Upstream {
@@ -34,7 +45,11 @@ function source(name: string, says: Scripted["says"] = "content"): Scripted {
     closed: false,
     resolve: () => reply("resolve", { mediaType: name, digest: someDigest, size: 1 }),
     manifest: () =>
-      reply("manifest", { descriptor: { mediaType: name, digest: someDigest, size: 1 }, bytes: Buffer.from(name) }),
+      reply("manifest", {
+        ...manifestContent(indexBytes, indexType),
+        descriptor: { mediaType: name, digest: someDigest, size: 1 },
+        bytes: Buffer.from(name),
+      }),
     statBlob: () => reply("statBlob", { sizeBytes: 10 }),
     blob: (_repository, _digest, { offset }) => {
       self.offsets.push(offset);

@@ -4,6 +4,7 @@ import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import type { Key } from "../store/object-store.ts";
+import { turnToRead } from "../upstream/turn.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import type { Link } from "./content-records.ts";
@@ -142,6 +143,7 @@ export class ManifestStore {
     const object = link && (await blobs.open(digest));
     const bytes = object && (await readWhole(object, maxManifestBytes));
     if (link === undefined || bytes === undefined) return undefined;
+    await turnToRead(bytes);
     if (digestOf(bytes, algorithmOf(digest)) !== digest) {
       await quarantine(digest);
       return undefined;

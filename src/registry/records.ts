@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Key, ObjectReader, ObjectStore } from "../store/object-store.ts";
+import { turnToRead } from "../upstream/turn.ts";
 import { readWhole } from "./read-whole.ts";
 
 const maxRecordBytes = 8 * 1024 * 1024;
@@ -177,6 +178,7 @@ export async function readRecord<T extends object>(
   const object = await store.get(key);
   const bytes = object && (await readWhole(object, maxRecordBytes));
   if (bytes === undefined) return undefined;
+  await turnToRead(bytes);
   try {
     const value: unknown = JSON.parse(bytes.toString("utf8"));
     return isRecord(value) ? value : undefined;

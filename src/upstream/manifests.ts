@@ -7,6 +7,7 @@ import type { Registry } from "./ask.ts";
 import { announcedLength, discard, mediaTypeOf, readBody } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
+import { turnToRead } from "./turn.ts";
 import { UpstreamError, type UpstreamManifest } from "./upstream.ts";
 
 const servedMediaTypes: ReadonlySet<string> = new Set(acceptManifests.split(", "));
@@ -64,7 +65,8 @@ export async function fetchManifest(
   const bytes = await readBody(host, response, maxManifestBytes, signal);
   const announced = announcedDigest(response);
   const asked = isDigestReference(reference) ? reference : undefined;
-  for (const digest of [asked, announced]) {
+  await turnToRead(bytes);
+  for (const digest of new Set([asked, announced])) {
     if (digest !== undefined && digestOf(bytes, algorithmOf(digest)) !== digest) {
       const message = `${formatPlace(response.url)}: the manifest does not have the digest ${digest}`;
       throw new UpstreamError(host, "invalid", message);

@@ -92,7 +92,7 @@ export async function listTags(pull: Pull, name: Repository, route: Route): Prom
   return listing(pull, route, answer, "application/json", { name, ...answer.value.document });
 }
 
-/** `GET /v2/<name>/referrers/<digest>` (end-12). 404 says that the API is not supported, and clients look for the tag. */
+/** `GET /v2/<name>/referrers/<digest>` (end-12). After a 404 clients look for the tag themselves. */
 export async function listReferrers(pull: Pull, subject: Digest, route: Route): Promise<Reply> {
   const answer = await pull.place.registry.referrers(pull.place.repository, subject, limitPage(route.query));
   if (answer === undefined) {

@@ -19,6 +19,9 @@ export class DocumentError extends Error {
  */
 export const maxManifestNames = 50_000;
 
+/** How many names a listing may have: Artifact Registry sends seven for each manifest along with its tags. */
+export const maxListingNames = 100_000;
+
 /** How many lists, objects, names and commas there may be, as many as 250,000 tags have. */
 const maxParts = 250_000;
 /** What is in use has five levels. */

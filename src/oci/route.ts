@@ -172,13 +172,24 @@ function checkSegment(segment: string): void {
 }
 
 function parseQuery(text: string): { readonly ns: string | undefined; readonly query: string } {
-  if (text === "") {
-    return { ns: undefined, query: "" };
+  const { namespaces, query } = splitQuery(text);
+  const [ns, ...others] = new Set(namespaces);
+  if (others.length > 0) {
+    throw new OciError("NAME_INVALID", "the query names two different registries (ns)");
   }
+  return { ns, query };
+}
+
+/**
+ * Takes what names a registry (`ns`) out of a query, which is given without `?`. The rest stays as it is.
+ *
+ * @throws {OciError} NAME_INVALID: it is malformed
+ */
+export function splitQuery(text: string): { readonly namespaces: readonly string[]; readonly query: string } {
   if (unsafeInQuery.test(text)) {
     throw new OciError("NAME_INVALID", "the query has characters that must be percent-encoded");
   }
-  let ns: string | undefined;
+  const namespaces: string[] = [];
   const rest: string[] = [];
   for (const part of text.split("&")) {
     const decoded = decode(part);
@@ -187,13 +198,9 @@ function parseQuery(text: string): { readonly ns: string | undefined; readonly q
       rest.push(part);
       continue;
     }
-    const value = equals < 0 ? "" : decode(part.slice(equals + 1));
-    if (ns !== undefined && ns !== value) {
-      throw new OciError("NAME_INVALID", "the query names two different registries (ns)");
-    }
-    ns = value;
+    namespaces.push(equals < 0 ? "" : decode(part.slice(equals + 1)));
   }
-  return { ns, query: rest.join("&") };
+  return { namespaces, query: rest.join("&") };
 }
 
 function decode(text: string): string {

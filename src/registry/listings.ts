@@ -1,15 +1,22 @@
-import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
-import { indexMediaType, type ManifestEntry, parseManifest } from "../oci/manifest.ts";
+import { algorithmOf, type Digest, digestOf, hexOf } from "../oci/digest.ts";
+import { isObject } from "../oci/document.ts";
+import { OciError } from "../oci/errors.ts";
+import { indexMediaType, type ManifestEntry } from "../oci/manifest.ts";
 import { parseTag, type Repository, type Tag } from "../oci/reference.ts";
+import { splitQuery } from "../oci/route.ts";
 import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "./layout.ts";
 import { lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
-import type { Answer, Page } from "./registry.ts";
+import type { Answer, CacheStatus, ManifestContent, Page } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
 import { staleStatus, standsIn } from "./stale.ts";
 import type { Tags } from "./tags.ts";
+
+/** An empty list in the place of a referrers API and a fallback tag that are not there. */
+const nothingThere: CacheStatus = { hit: false, forward: "bypass", forwardStatus: 404 };
+const maxNextQueryLength = 2_048;
 
 /**
  * A mirror's listings: tags and referrers. They are live whenever the upstream answers, and what it answered last
@@ -35,21 +42,24 @@ export class Listings {
   }
 
   /**
-   * A page of referrers. An upstream without the API may keep them under the subject's fallback tag; an upstream with
-   * neither is not said to have none, since a client would stop looking (distribution-spec, "Listing Referrers").
+   * A page of referrers. An upstream without the API may keep them under the subject's fallback tag; where it surely has
+   * neither, the list is empty. Where that cannot be told, nothing is said: a client would stop looking, and signatures
+   * would be gone for it (distribution-spec, "Listing Referrers").
    */
   async referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined> {
     const { upstream, signal, namespace } = this.#tools;
-    const answer = await this.#live(repository, "referrers", `${subject}?${query}`, async () => {
-      // Some registries refuse what they do not know.
-      const page = await unlessDenied(upstream.referrers(repository, subject, query, signal));
-      return page && this.#readIndex(page);
-    });
-    if (answer !== undefined) return answer;
+    const answer = await unlessDenied(
+      this.#live(repository, "referrers", `${subject}?${query}`, async () => {
+        const page = await upstream.referrers(repository, subject, query, signal);
+        return page && this.#readIndex(page);
+      }),
+    );
+    if (answer !== undefined && answer !== "denied") return answer;
     const fallback = await this.#fallback.manifest({ namespace, repository }, referrersTag(subject));
-    if (fallback === undefined) return undefined;
-    const { manifests, kind } = parseManifest(fallback.value.bytes, fallback.value.descriptor.mediaType);
-    return kind === "index" ? { value: filterReferrers(manifests, query), cache: fallback.cache } : undefined;
+    if (fallback !== undefined && isReferrersList(fallback.value, subject)) {
+      return { value: filterReferrers(fallback.value.parsed.manifests, query), cache: fallback.cache };
+    }
+    return answer === "denied" ? undefined : { value: filterReferrers([], query), cache: nothingThere };
   }
 
   async #live(
@@ -84,46 +94,62 @@ export class Listings {
   }
 
   #readTags(page: UpstreamPage): Page {
-    const document = this.#readObject(page);
-    const tags: unknown = document["tags"] ?? [];
+    // Go writes an empty list as null.
+    const tags: unknown = page.document["tags"] ?? [];
     if (!Array.isArray(tags) || !tags.every((tag) => typeof tag === "string")) {
       throw this.#invalid("its list of tags is not a list of strings");
     }
-    return { document: { tags }, nextQuery: page.nextQuery, filtersApplied: undefined };
+    return { document: { tags }, nextQuery: this.#nextQuery(page), filtersApplied: undefined };
   }
 
+  /** An entry that names no content is left out: nobody could ask for it, and the others are not to be lost for it. */
   #readIndex(page: UpstreamPage): Page {
-    const document = this.#readObject(page);
-    if (!Array.isArray(document["manifests"])) throw this.#invalid("its list of referrers is not an index");
-    return { document, nextQuery: page.nextQuery, filtersApplied: page.filtersApplied };
+    const entries: unknown = page.document["manifests"] ?? [];
+    if (!Array.isArray(entries)) throw this.#invalid("its list of referrers is not an index");
+    const manifests = entries.filter((entry) => isObject(entry) && typeof entry["digest"] === "string");
+    return {
+      document: { schemaVersion: 2, mediaType: indexMediaType, ...page.document, manifests },
+      nextQuery: this.#nextQuery(page),
+      filtersApplied: page.filtersApplied,
+    };
   }
 
-  #readObject(page: UpstreamPage): Record<string, unknown> {
-    let document: unknown;
+  /**
+   * The next page's query, which becomes part of a link of ours and of a request to us: it must be sound, and which
+   * registry that request means is not for the upstream to say.
+   */
+  #nextQuery({ nextQuery }: UpstreamPage): string | undefined {
+    if (nextQuery === undefined) return undefined;
     try {
-      document = JSON.parse(page.bytes.toString("utf8"));
+      const { query } = splitQuery(nextQuery);
+      if (query.length <= maxNextQueryLength) return query === "" ? undefined : query;
     } catch (error) {
-      throw this.#invalid("its listing is not JSON", error);
+      if (!(error instanceof OciError)) throw error;
     }
-    if (typeof document !== "object" || document === null) throw this.#invalid("its listing is not an object");
-    // It becomes part of a header field of ours.
-    if (!/^[\x21-\x7e]{0,2048}$/.test(page.nextQuery ?? ""))
-      throw this.#invalid("its link to the next page is unusable");
-    return document as Record<string, unknown>;
+    throw this.#invalid("its link to the next page is unusable");
   }
 
-  #invalid(message: string, cause?: unknown): UpstreamError {
-    return new UpstreamError(this.#tools.namespace, "invalid", message, { cause });
+  #invalid(message: string): UpstreamError {
+    return new UpstreamError(this.#tools.namespace, "invalid", message);
   }
 }
 
-async function unlessDenied<T>(answer: Promise<T | undefined>): Promise<T | undefined> {
+/** Some registries refuse what they do not know: that is neither an answer nor a failure. */
+async function unlessDenied<T>(answer: Promise<T>): Promise<T | "denied"> {
   try {
     return await answer;
   } catch (error) {
-    if (error instanceof UpstreamError && error.failure === "denied") return undefined;
+    if (error instanceof UpstreamError && error.failure === "denied") return "denied";
     throw error;
   }
+}
+
+/**
+ * Whether what stands under a subject's fallback tag is its list of referrers: GitLab takes the tag for the digest, and
+ * answers with the subject (oras-go#1396).
+ */
+function isReferrersList({ bytes, descriptor }: ManifestContent, subject: Digest): boolean {
+  return descriptor.mediaType === indexMediaType && digestOf(bytes, algorithmOf(subject)) !== subject;
 }
 
 /**

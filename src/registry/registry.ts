@@ -83,6 +83,6 @@ export interface PullRegistry {
   ): Promise<Answer<number> | undefined>;
   /** A page of tags. */
   tags(repository: Repository, query: string): Promise<Answer<Page> | undefined>;
-  /** A page of referrers; `undefined` also where the upstream supports neither the API nor its tag schema. */
+  /** A page of referrers; `undefined` where the upstream does not say, so that clients look for themselves. */
   referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined>;
 }

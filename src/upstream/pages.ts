@@ -1,4 +1,5 @@
 import type { Digest } from "../oci/digest.ts";
+import { DocumentError, type Json, maxListingNames, parseDocument } from "../oci/document.ts";
 import { parseNextLink } from "../oci/link.ts";
 import { indexMediaType } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
@@ -6,10 +7,14 @@ import type { Registry } from "./ask.ts";
 import { discard, mediaTypeOf, readBody } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
+import { turnToRead } from "./turn.ts";
 import { type UpstreamPage, UpstreamError } from "./upstream.ts";
 
 /** No page of a listing that is read may be longer. */
-export const maxPageBytes: number = 4 * 1024 * 1024;
+const maxPageBytes = 4 * 1024 * 1024;
+
+/** What says nothing of whether there is a referrers API: no right to ask, come back later, or a proxy's word. */
+const undecided: ReadonlySet<number> = new Set([401, 403, 407, 408, 421, 425, 429]);
 
 /** `Upstream.tags`. */
 export async function listTags(
@@ -29,12 +34,12 @@ export async function listTags(
     },
     signal,
   );
-  return response === undefined ? undefined : readPage(registry.host, response, "application/json", signal);
+  return response === undefined ? undefined : readPage(registry.host, response, signal);
 }
 
 /**
- * `Upstream.referrers`. Only a 200 with an index is an answer of this API; a web page, a redirect to one (ghcr.io), or
- * any 4xx but 401, 403 and 429 means that the registry does not have it.
+ * `Upstream.referrers`. Only a 200 with an index is an answer of this API, be it called plain JSON; a web page, a redirect
+ * to one (ghcr.io), a 501 or most of the 4xx mean that the registry does not have it.
  */
 export async function listReferrers(
   registry: Registry,
@@ -51,46 +56,41 @@ export async function listReferrers(
       resource: `referrers/${subject}`,
       query,
       headers: { accept: indexMediaType },
-      wants: ({ status }) => status < 500 && ![401, 403, 429].includes(status),
+      wants: ({ status }) => status === 501 || (status < 500 && !undecided.has(status)),
     },
     signal,
   );
   if (response === undefined) {
     return undefined;
   }
-  if (response.status !== 200 || mediaTypeOf(response) !== indexMediaType) {
+  const mediaType = mediaTypeOf(response);
+  if (response.status !== 200 || (mediaType !== indexMediaType && mediaType !== "application/json")) {
     discard(response);
     return undefined;
   }
-  return readPage(registry.host, response, indexMediaType, signal);
+  const page = await readPage(registry.host, response, signal);
+  return mediaType === indexMediaType || Object.hasOwn(page.document, "manifests") ? page : undefined;
 }
 
-async function readPage(
-  host: string,
-  response: HttpResponse,
-  mediaType: string,
-  signal: AbortSignal,
-): Promise<UpstreamPage> {
+async function readPage(host: string, response: HttpResponse, signal: AbortSignal): Promise<UpstreamPage> {
   const bytes = await readBody(host, response, maxPageBytes, signal);
-  if (!isJsonObject(bytes)) {
-    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the page is not a JSON object`);
-  }
+  await turnToRead(bytes);
   const next = parseNextLink(response.header("link"));
   const nextQuery = next === undefined ? undefined : URL.parse(next, response.url)?.search.slice(1);
   return {
-    mediaType,
-    bytes,
+    document: parse(host, response, bytes),
     nextQuery: nextQuery === "" ? undefined : nextQuery,
     filtersApplied: response.header("oci-filters-applied"),
   };
 }
 
-function isJsonObject(bytes: Buffer): boolean {
+function parse(host: string, response: HttpResponse, bytes: Buffer): Json {
   try {
-    const page: unknown = JSON.parse(bytes.toString("utf8"));
-    return typeof page === "object" && page !== null && !Array.isArray(page);
-  } catch {
-    // Not JSON: that is the answer.
-    return false;
+    return parseDocument(bytes, maxListingNames).fields;
+  } catch (error) {
+    if (!(error instanceof DocumentError)) {
+      throw error;
+    }
+    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the page is of no use: ${error.message}`);
   }
 }

@@ -1,5 +1,6 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Json } from "../oci/document.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 
@@ -27,8 +28,8 @@ export interface UpstreamBlob {
 
 /** A page of a listing, as the upstream sent it. */
 export interface UpstreamPage {
-  readonly mediaType: string;
-  readonly bytes: Buffer;
+  /** The page's document, parsed. */
+  readonly document: Json;
   /** The query string (without `?`) of the upstream's `Link: rel="next"`, where there is a next page. */
   readonly nextQuery: string | undefined;
   /** What the upstream said it filtered by (`OCI-Filters-Applied`). */
@@ -69,7 +70,7 @@ export interface Upstream {
   ): Promise<{ readonly sizeBytes: number | undefined } | undefined>;
   /** A page of tags (`tags/list`); `query` is sent on as it stands. */
   tags(repository: Repository, query: string, signal: AbortSignal): Promise<UpstreamPage | undefined>;
-  /** A page of referrers; `undefined` also where the upstream has no referrers API, which 400 says as well here. */
+  /** A page of referrers; `undefined`: the upstream surely has no referrers API, which many statuses say. */
   referrers(
     repository: Repository,
     subject: Digest,

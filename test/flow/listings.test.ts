@@ -94,6 +94,30 @@ test("a link of the upstream that leads elsewhere is followed in its query only"
   assert.equal(nextOf(await list(mirror, path)), `${path}?last=a%20b&n=1`);
 });
 
+test("the next page is of the same registry, whatever the upstream's link says", async () => {
+  await using upstream = await createUpstream();
+  await using other = await createUpstream();
+  await using mirror = await startMirror(upstream.host, { others: [{ namespace: "quay.io", host: other.host }] });
+  addTags(other, "team/app", ["a", "b"]);
+  for (const [way, ns] of [
+    ["/v2/team/app/tags/list?ns=quay.io&n=1", "quay.io"],
+    ["/v2/quay.io/team/app/tags/list?n=1", null],
+    ["/quay.io/v2/team/app/tags/list?n=1", null],
+  ] as const) {
+    for (const link of [
+      "/v2/team/app/tags/list?n=1&last=a&ns=docker.io",
+      "?ns=ghcr.io&n=1&last=a",
+      `http://192.0.2.1/v2/elsewhere/tags/list?n=1&%6es=docker.io&last=a&ns=x#fragment`,
+    ]) {
+      other.when({ path: "/v2/team/app/tags/list", times: 1 }, { headers: { link: `<${link}>; rel="next"` } });
+      const next = nextOf(await list(mirror, way));
+      assert.equal(new URL(next, mirror.url).searchParams.get("ns"), ns, next);
+      assert.deepEqual((await list(mirror, next)).document["tags"], ["b"], next);
+    }
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
 test("a malformed or huge number of tags does not reach the upstream", async () => {
   await using upstream = await createUpstream();
   await using mirror = await startMirror(upstream.host);
@@ -188,8 +212,13 @@ for (const [what, break_] of Object.entries(unsupported)) {
     const { digest } = upstream.addImage("library/test", "1");
     const path = `/v2/library/test/referrers/${digest}`;
     break_(upstream, path);
-    // Neither the API nor the tag: that is no empty list, after which a client would stop looking.
-    assert.equal((await mirror.get(path)).status, 404);
+    // Neither the API nor the tag: that is an empty list (oras discover walks a tree, and breaks at a 404).
+    const neither = await list(mirror, `${path}?artifactType=application%2Fx.other`);
+    assert.deepEqual(neither.document, { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] });
+    assert.equal(neither.headers["content-type"], mediaTypes.index);
+    assert.equal(neither.headers["oci-filters-applied"], "artifactType");
+    const head = await mirror.get(path, { method: "HEAD" });
+    assert.deepEqual([head.status, head.headers["content-type"], head.body.length], [200, mediaTypes.index, 0]);
 
     const signature = upstream.addReferrer("library/test", digest, "application/x.signature");
     const entry = {

@@ -108,6 +108,15 @@ test("referrers that nobody lists are a 404, whose code is not NAME_UNKNOWN: cli
   assertError(await ask(createFakeRegistry(), `/v2/a/b/referrers/${otherDigest}`), 404, "NOT_FOUND");
 });
 
+test("HEAD of referrers tells the same", async () => {
+  const referrers = answered(page({ schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] }), bypass);
+  const path = `/v2/a/b/referrers/${otherDigest}`;
+  const [get, head] = await Promise.all(
+    ["GET", "HEAD"].map((method) => ask(createFakeRegistry({ referrers }), path, { method })),
+  );
+  assert.deepEqual([head?.status, head?.headers], [200, get?.headers]);
+});
+
 test("a malformed subject is a 400", async () => {
   assertError(await ask(createFakeRegistry(), "/v2/a/b/referrers/sha256:baddigest"), 400, "DIGEST_INVALID");
 });

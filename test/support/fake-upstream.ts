@@ -31,7 +31,7 @@ export interface FakeUpstream extends Upstream {
   addManifest(repository: string, tag: string | undefined, document: object, mediaType?: string): UpstreamManifest;
   removeTag(repository: string, tag: string): void;
   /** Sets the page of a listing: `tags library/a n=5` or `referrers library/a sha256:… artifactType=x`. */
-  setPage(request: string, document: unknown, page?: Partial<UpstreamPage>): void;
+  setPage(request: string, document: UpstreamPage["document"], page?: Partial<UpstreamPage>): void;
 }
 
 /** Makes an upstream that has nothing. */
@@ -96,9 +96,7 @@ export function createFakeUpstream(): FakeUpstream {
       manifests.delete(`${repository} ${tag}`);
     },
     setPage(request, document, page = {}) {
-      const bytes = Buffer.isBuffer(document) ? document : Buffer.from(JSON.stringify(document));
-      const defaults = { mediaType: "application/json", nextQuery: undefined, filtersApplied: undefined };
-      pages.set(request, { bytes, ...defaults, ...page });
+      pages.set(request, { document, nextQuery: undefined, filtersApplied: undefined, ...page });
     },
     async resolve(repository, reference, signal) {
       await ask(`resolve ${repository} ${reference}`, signal);

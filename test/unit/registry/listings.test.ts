@@ -8,6 +8,8 @@ import { mediaTypes } from "../../support/image.ts";
 import { createFakeMirror } from "./fake-mirror.ts";
 
 const a = parseRepository("library/a");
+const dockerImage = "application/vnd.docker.distribution.manifest.v2+json";
+const dockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
 const subject256 = digestOf(Buffer.from("subject"));
 
 function down(): UpstreamError {
@@ -67,26 +69,35 @@ test("a listing that makes no sense is the upstream's failure", async () => {
   await using subject = await createFakeMirror();
   const { mirror, upstream } = subject;
   const invalid = (error: unknown): boolean => error instanceof UpstreamError && error.failure === "invalid";
-  for (const body of [
-    Buffer.from("<html>"),
-    Buffer.alloc(0),
-    5,
-    null,
-    "x",
-    { tags: "a" },
-    { tags: [1] },
-    { tags: {} },
-  ]) {
+  for (const body of [{ tags: "a" }, { tags: [1] }, { tags: [null] }, { tags: {} }]) {
     upstream.setPage(`tags ${a} `, body);
     await assert.rejects(mirror.tags(a, ""), invalid, JSON.stringify(body));
   }
-  for (const nextQuery of ["a b", "x\r\nSet-Cookie: y", "\u00e4", `n=${"9".repeat(2_048)}`]) {
+  for (const nextQuery of ["a b", "x\r\nSet-Cookie: y", "\u00e4", "last=%zz", "last=%ff", `n=${"9".repeat(2_048)}`]) {
     upstream.setPage(`tags ${a} `, { tags: [] }, { nextQuery });
     await assert.rejects(mirror.tags(a, ""), invalid, nextQuery);
   }
-  for (const body of [{ tags: [] }, { manifests: {} }, [], null]) {
+  for (const body of [{ manifests: {} }, { manifests: "x" }, { manifests: 0 }, { manifests: false }]) {
     upstream.setPage(`referrers ${a} ${subject256} `, body);
     await assert.rejects(mirror.referrers(a, subject256, ""), invalid, JSON.stringify(body));
+  }
+});
+
+test("the registry that a link to the next page names is not for the upstream to say", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  for (const [nextQuery, expected] of [
+    ["ns=evil.example&n=2&last=b", "n=2&last=b"],
+    ["n=2&ns=evil.example&ns=quay.io&last=b", "n=2&last=b"],
+    ["n=2&last=a%2Bb%26c&%6e%73=evil.example", "n=2&last=a%2Bb%26c"],
+    ["ns&last=ns=x", "last=ns=x"],
+    ["ns=evil.example", undefined],
+    ["NS=x&last=b", "NS=x&last=b"],
+  ] as const) {
+    upstream.setPage(`tags ${a} `, { tags: ["b"] }, { nextQuery });
+    assert.equal((await mirror.tags(a, ""))?.value.nextQuery, expected, nextQuery);
+    upstream.setPage(`referrers ${a} ${subject256} `, { manifests: [] }, { nextQuery });
+    assert.equal((await mirror.referrers(a, subject256, ""))?.value.nextQuery, expected, nextQuery);
   }
 });
 
@@ -120,7 +131,28 @@ test("referrers come from the API where there is one, as they are", async () => 
   assert.equal(stale?.value.filtersApplied, "artifactType");
 });
 
-test("without the API the tag schema answers, filtered here; with neither nothing is claimed", async () => {
+test("no referrers are an empty index, however the upstream writes that", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  for (const body of [{ manifests: null }, {}, { schemaVersion: 2, mediaType: mediaTypes.index }]) {
+    upstream.setPage(`referrers ${a} ${subject256} `, body);
+    const empty = { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };
+    assert.deepEqual((await mirror.referrers(a, subject256, ""))?.value.document, empty);
+  }
+});
+
+test("entries that name no content are left out, and the others stay as they are", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  const kept = [entry("1", "application/x.sig"), { digest: "blake3:00", odd: null }, entry("2", "application/x.sbom")];
+  const [first, ...others] = kept;
+  upstream.setPage(`referrers ${a} ${subject256} `, {
+    manifests: [null, first, {}, "x", 1, [], { digest: null, size: 1 }, ...others],
+  });
+  assert.deepEqual((await mirror.referrers(a, subject256, ""))?.value.document["manifests"], kept);
+});
+
+test("without the API the tag schema answers, filtered here; with neither the list is empty", async () => {
   const sha512 = digestOf(Buffer.from("subject"), "sha512");
   for (const [digest, tag] of [
     [subject256, subject256.replace(":", "-")],
@@ -128,7 +160,16 @@ test("without the API the tag schema answers, filtered here; with neither nothin
   ] as const) {
     await using subject = await createFakeMirror();
     const { mirror, upstream } = subject;
-    assert.equal(await mirror.referrers(a, digest, ""), undefined);
+    const neither = await mirror.referrers(a, digest, "artifactType=x");
+    assert.deepEqual(neither, {
+      value: {
+        document: { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] },
+        nextQuery: undefined,
+        filtersApplied: "artifactType",
+      },
+      cache: { hit: false, forward: "bypass", forwardStatus: 404 },
+    });
+    assert.equal((await mirror.referrers(a, digest, ""))?.value.filtersApplied, undefined);
     const manifests = [entry("1", "application/x.sig"), entry("2", "application/x.sbom")];
     upstream.addManifest(a, tag, { schemaVersion: 2, manifests }, mediaTypes.index);
     const all = await mirror.referrers(a, digest, "");
@@ -145,18 +186,43 @@ test("without the API the tag schema answers, filtered here; with neither nothin
   }
 });
 
-test("a fallback tag that is no index is no list of referrers", async () => {
+for (const [what, mediaType, content] of [
+  ["an image", mediaTypes.manifest, { config: entry("c", "x"), layers: [] }],
+  ["a Docker manifest list", dockerList, { manifests: [{ ...entry("1", "x"), mediaType: dockerImage }] }],
+] as const) {
+  test(`a fallback tag that is ${what} is no list of referrers`, async () => {
+    await using subject = await createFakeMirror();
+    const { mirror, upstream } = subject;
+    upstream.addManifest(a, subject256.replace(":", "-"), { schemaVersion: 2, mediaType, ...content }, mediaType);
+    assert.deepEqual((await mirror.referrers(a, subject256, ""))?.value.document["manifests"], []);
+  });
+}
+
+test("a fallback tag that stands for the subject itself is no list of referrers, whatever the algorithm", async () => {
   await using subject = await createFakeMirror();
   const { mirror, upstream } = subject;
-  const tag = subject256.replace(":", "-");
-  upstream.addManifest(a, tag, { schemaVersion: 2, config: entry("c", "x"), layers: [] });
-  assert.equal(await mirror.referrers(a, subject256, ""), undefined);
+  const manifests = [entry("amd64", ""), entry("arm64", "")];
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }));
+  for (const digest of [digestOf(bytes), digestOf(bytes, "sha512")]) {
+    upstream.addManifest(a, digest.replace(":", "-").slice(0, "sha512-".length + 64), bytes, mediaTypes.index);
+    assert.deepEqual((await mirror.referrers(a, digest, ""))?.value.document["manifests"], [], digest);
+  }
 });
 
-test("an upstream that fails for referrers is never an empty list", async () => {
-  await using subject = await createFakeMirror();
-  const { mirror, upstream } = subject;
-  const error = down();
-  upstream.failure = error;
-  await assert.rejects(mirror.referrers(a, subject256, ""), error);
+test("where it cannot be told whether there are referrers, it is not told that there are none", async () => {
+  for (const failure of ["unreachable", "timeout", "status", "rate-limited", "token", "invalid", "offline"] as const) {
+    for (const question of ["referrers", "manifest"] as const) {
+      await using subject = await createFakeMirror();
+      const error = new UpstreamError("registry.example.com", failure, "it failed");
+      subject.upstream[question] = (): Promise<never> => Promise.reject(error);
+      await assert.rejects(subject.mirror.referrers(a, subject256, ""), error, `${question} ${failure}`);
+    }
+  }
+  const denied = new UpstreamError("registry.example.com", "denied", "no");
+  await using api = await createFakeMirror();
+  api.upstream.referrers = () => Promise.reject(denied);
+  assert.equal(await api.mirror.referrers(a, subject256, ""), undefined, "clients look for the tag themselves");
+  await using tag = await createFakeMirror();
+  tag.upstream.manifest = () => Promise.reject(denied);
+  await assert.rejects(tag.mirror.referrers(a, subject256, ""), denied);
 });

@@ -62,9 +62,8 @@ function source(name: string, says: Scripted["says"] = "content"): Scripted {
       return Promise.resolve();
     },
   };
-  const page = (mediaType: string): NonNullable<Awaited<ReturnType<Upstream["tags"]>>> => ({
-    mediaType,
-    bytes: Buffer.from("{}"),
+  const page = (from: string): NonNullable<Awaited<ReturnType<Upstream["tags"]>>> => ({
+    document: { from },
     nextQuery: undefined,
     filtersApplied: undefined,
   });
@@ -112,8 +111,8 @@ test("the first mirror that has it answers every kind of question, and nobody el
   assert.equal(await whoResolves(upstream), "s0");
   assert.equal((await upstream.manifest(repository, tag, never()))?.bytes.toString(), "s0");
   assert.deepEqual(await upstream.statBlob(repository, someDigest, never()), { sizeBytes: 10 });
-  assert.equal((await upstream.tags(repository, "", never()))?.mediaType, "s0");
-  assert.equal((await upstream.referrers(repository, someDigest, "", never()))?.mediaType, "s0");
+  assert.equal((await upstream.tags(repository, "", never()))?.document["from"], "s0");
+  assert.equal((await upstream.referrers(repository, someDigest, "", never()))?.document["from"], "s0");
   const blob = await upstream.blob(repository, someDigest, { offset: 4 }, never());
   assert.ok(blob !== undefined);
   assert.equal(await collect(blob.body), "456789");

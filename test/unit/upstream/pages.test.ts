@@ -24,8 +24,7 @@ test("a page of tags: the query goes along as it stands, the next page's query c
   const { upstream, observed } = startUpstream(context, server.host);
   const page = await upstream.tags(repository, "n=2&last=%2B", never());
   assert.deepEqual(page, {
-    mediaType: "application/json",
-    bytes: Buffer.from(tags),
+    document: JSON.parse(tags) as unknown,
     nextQuery: "n=2&last=b",
     filtersApplied: undefined,
   });
@@ -47,7 +46,18 @@ for (const [link, nextQuery] of [
   });
 }
 
-for (const body of ["", "[]", "null", "<html>", '"tags"', "{", "[".repeat(100_000), "x".repeat(4 * 1024 * 1024 + 1)]) {
+const mebibytes = 4 * 1024 * 1024;
+for (const body of [
+  "",
+  "[]",
+  "null",
+  "<html>",
+  '"tags"',
+  "{",
+  "[".repeat(100_000),
+  "x".repeat(mebibytes + 1),
+  `{"tags":["${'","'.repeat(mebibytes / 3 - 10)}"]}`,
+]) {
   test(`a page of tags that is ${body.slice(0, 10)} (${body.length} bytes) is invalid`, async (context) => {
     const server = await startServer(context, (_request, response) => answer(response, 200, body));
     const { upstream } = startUpstream(context, server.host);
@@ -67,8 +77,7 @@ test("a page of referrers", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response, headers));
   const { upstream } = startUpstream(context, server.host);
   assert.deepEqual(await upstream.referrers(repository, someDigest, "artifactType=a%2Fb", never()), {
-    mediaType: indexType,
-    bytes: indexBytes,
+    document: JSON.parse(indexBytes.toString()) as unknown,
     nextQuery: "last=x",
     filtersApplied: "artifactType",
   });
@@ -80,6 +89,8 @@ const unsupported: [name: string, handler: Handler][] = [
   ["400", (_request, response) => answer(response, 400)],
   ["405", (_request, response) => answer(response, 405)],
   ["406", (_request, response) => answer(response, 406)],
+  ["410", (_request, response) => answer(response, 410)],
+  ["501", (_request, response) => answer(response, 501)],
   ["204", (_request, response) => answer(response, 204)],
   ["HTML", (_request, response) => answer(response, 200, "<html>", { "content-type": "text/html" })],
   ["JSON of another type", (_request, response) => answer(response, 200, "{}", { "content-type": "application/json" })],
@@ -95,12 +106,34 @@ for (const [name, handler] of unsupported) {
   });
 }
 
+test("referrers: an index that is called plain JSON is one", async (context) => {
+  const server = await startServer(context, (_request, response) =>
+    answerIndex(response, { "content-type": "application/json" }),
+  );
+  const { upstream } = startUpstream(context, server.host);
+  const page = await upstream.referrers(repository, someDigest, "", never());
+  assert.deepEqual(page?.document, JSON.parse(indexBytes.toString()));
+});
+
+test("referrers: a page with too much in it is counted, and not built", async (context) => {
+  const body = `{"manifests":[${"{},".repeat(mebibytes / 3 - 10)}{}]}`;
+  const server = await startServer(context, (_request, response) =>
+    answer(response, 200, body, { "content-type": indexType }),
+  );
+  const { upstream } = startUpstream(context, server.host);
+  await assert.rejects(upstream.referrers(repository, someDigest, "", never()), failure("invalid"));
+});
+
 test("referrers: 401, 403, 429, 5xx and an index that is none are failures", async (context) => {
   for (const [handler, expected] of [
     [(_request, response) => answer(response, 401), "denied"],
     [(_request, response) => answer(response, 403), "denied"],
     [(_request, response) => answer(response, 429), "rate-limited"],
+    [(_request, response) => answer(response, 407), "status"],
+    [(_request, response) => answer(response, 408), "status"],
+    [(_request, response) => answer(response, 500), "status"],
     [(_request, response) => answer(response, 502), "status"],
+    [(_request, response) => answer(response, 200, "x", { "content-type": "application/json" }), "invalid"],
     [(_request, response) => answer(response, 200, "x", { "content-type": indexType }), "invalid"],
   ] as [Handler, UpstreamFailure][]) {
     const server = await startServer(context, handler);

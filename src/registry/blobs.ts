@@ -47,13 +47,13 @@ interface Distrust {
 export class Blobs {
   readonly #tools: MirrorTools;
   readonly #stats = new SingleFlight<Confirmed | undefined>();
-  readonly #check: DigestCheck | undefined;
+  readonly #check: DigestCheck;
   /** Blobs whose reading failed on the way. They are fetched anew for a while, or until they have been stored again. */
   readonly #distrusted = new LRUCache<Digest, Distrust>({ max: distrustedBlobs });
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
-    this.#check = tools.checkDigest ? new DigestCheck(tools) : undefined;
+    this.#check = new DigestCheck(tools);
   }
 
   /** A blob's size; see `PullRegistry.statBlob`. */
@@ -107,7 +107,10 @@ export class Blobs {
     if (verified?.isVerified && verified.sizeBytes !== undefined)
       return { value: verified.sizeBytes, cache: collapsed };
     const stored = link && (await lookup.statBlob(digest));
-    if (stored !== undefined) return { value: stored.sizeBytes, cache: { hit: true } };
+    if (stored !== undefined) {
+      if (stored.sizeBytes === link?.sizeBytes) return { value: stored.sizeBytes, cache: { hit: true } };
+      this.#suspect(lookup, digest, stored.sizeBytes);
+    }
     const fill = this.#tools.fills.find(id, digest, isLinked);
     if (fill !== undefined && (await fill.opened) === "streaming") return { value: fill.sizeBytes, cache: collapsed };
     const { answer, joined } = this.#ask(lookup, id, digest, link);
@@ -138,7 +141,7 @@ export class Blobs {
         upstream: this.#tools.upstream,
         trusted: this.#tools.trusted,
         expectedBytes: link?.sizeBytes,
-        reuse: lookup.failure !== undefined ? "never" : linked ? "stored" : "linked",
+        reuse: lookup.failure === undefined,
         retries: this.#tools.retries,
       },
       linked,
@@ -175,14 +178,28 @@ export class Blobs {
 
   /** A stored blob that this repository is known to contain. */
   async #openStored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
-    if ((await lookup.link(id, digest)) === undefined) return undefined;
+    const link = await lookup.link(id, digest);
+    if (link === undefined) return undefined;
     const distrust = this.#distrusted.get(digest);
     if (distrust !== undefined && isFresh(distrust.since, this.#tools.monotonic(), { ttlMs: distrustMs })) {
       lookup.fail(distrust.error);
       return undefined;
     }
     const object = await lookup.openBlob(digest);
-    return object && this.#content(object, digest);
+    if (object === undefined) return undefined;
+    if (object.sizeBytes === link.sizeBytes) return this.#content(object, digest);
+    await object.close();
+    this.#suspect(lookup, digest, object.sizeBytes);
+    return undefined;
+  }
+
+  /**
+   * Notes that a stored blob has not the size that a link tells: it is not served for that link, and is fetched anew. Its
+   * bytes say in the background whether it is damaged, and belongs aside, or the link is wrong.
+   */
+  #suspect(lookup: Lookup, digest: Digest, sizeBytes: number): void {
+    lookup.fail(new StoreError(`the stored content of ${digest} has another size than a link tells`, undefined));
+    this.#tools.background.run(() => this.#check.inspect(digest, sizeBytes));
   }
 
   /** A stored blob that the upstream, asked now, says this repository contains; `undefined` where none is stored. */
@@ -224,7 +241,10 @@ export class Blobs {
     return {
       sizeBytes: object.sizeBytes,
       read: (span = { start: 0, end: object.sizeBytes }, signal) =>
-        this.#watch(this.#check?.read(object, digest, span, signal) ?? object.read(span), digest),
+        this.#watch(
+          this.#tools.checkDigest ? this.#check.read(object, digest, span, signal) : object.read(span),
+          digest,
+        ),
       close: () => object.close(),
     };
   }

@@ -20,6 +20,8 @@ const rememberedMs = 3_600_000;
 export class DigestCheck {
   readonly #tools: Pick<MirrorTools, "content" | "hashes" | "monotonic">;
   readonly #checks = new SingleFlight<void>();
+  /** The sizes of blobs that were suspected, and found right. */
+  readonly #inspected = new LRUCache<Digest, number>({ max: rememberedDigests });
   /** When each of the blobs was last found right, in milliseconds. */
   readonly #right = new LRUCache<Digest, number>({ max: rememberedDigests });
 
@@ -41,6 +43,20 @@ export class DigestCheck {
     }
     if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.monotonic(), { ttlMs: rememberedMs })) return chunks;
     return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
+  }
+
+  /**
+   * Reads a blob that is suspected for its size, once where that turns out to be right. Where it is damaged it is put aside.
+   * What cannot be read is told where that happens.
+   */
+  async inspect(digest: Digest, sizeBytes: number): Promise<void> {
+    if (this.#inspected.get(digest) === sizeBytes) return;
+    try {
+      await this.#checks.run(digest, () => this.#check(digest)).answer;
+      this.#inspected.set(digest, sizeBytes);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+    }
   }
 
   /** Passes a whole blob's chunks on; throws at the end where they are not what the digest says. */

@@ -57,10 +57,10 @@ export interface FillRequest {
   /** What the repository's manifests say of the blob; used where the upstream does not tell the size. */
   readonly expectedBytes: number | undefined;
   /**
-   * Whether content that is stored meanwhile may be used: `stored`: yes; `linked`: only where a link to it is stored too,
-   * else the bytes are to prove the right to them; `never`: the content store could not be read, and is not needed.
+   * Whether content that is stored meanwhile may be used, where a link to it is stored too: else the bytes are to prove
+   * the right to them. False: what is stored could not be read, or is damaged.
    */
-  readonly reuse: "stored" | "linked" | "never";
+  readonly reuse: boolean;
   /** How often in a row the upstream's connection may break without progress. */
   readonly retries: number;
 }
@@ -214,10 +214,10 @@ export class Fill {
   /** Whether the content store has it, for this request. What cannot be read is fetched. */
   async #isStored(): Promise<boolean> {
     const { id, digest, reuse } = this.#request;
-    if (reuse === "never") return false;
+    if (!reuse) return false;
     const lookup = new Lookup(this.#tools.content);
-    if (reuse === "linked" && (await lookup.link(id, digest)) === undefined) return false;
-    return (await lookup.statBlob(digest)) !== undefined;
+    const link = await lookup.link(id, digest);
+    return link !== undefined && (await lookup.statBlob(digest))?.sizeBytes === link.sizeBytes;
   }
 
   /** Brings the blob into the spool and checks it; false where the upstream does not have it. */

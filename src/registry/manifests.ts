@@ -91,7 +91,7 @@ export class Manifests {
       const link = await lookup.link(id, digest);
       // First: a fill that is over by the time of the look-up has stored it.
       if (this.#tools.fills.find(id, digest, link !== undefined)?.isVerified) continue;
-      if (link === undefined || (await lookup.statBlob(digest)) === undefined) return false;
+      if (link === undefined || (await lookup.statBlob(digest))?.sizeBytes !== link.sizeBytes) return false;
     }
     return true;
   }

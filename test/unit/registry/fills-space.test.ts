@@ -112,7 +112,7 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
       upstream,
       expectedBytes: undefined,
       trusted: true,
-      reuse: "linked",
+      reuse: true,
       retries: 1,
       ...changes,
     }),

@@ -90,7 +90,7 @@ async function setUp(options: Options = {}): Promise<Subject> {
       upstream,
       expectedBytes: undefined,
       trusted: true,
-      reuse: "linked",
+      reuse: true,
       retries: 1,
       ...changes,
     }),
@@ -431,12 +431,12 @@ test("content that was stored meanwhile is used, where the right to it is known"
   await fills.idle();
   assert.notEqual(await content.statBlob(digest), undefined);
   const asked = upstream.asked.length;
-  const reused = fills.join(subject.request(a, digest, { reuse: "stored" }), true).fill;
+  const reused = fills.join(subject.request(a, digest), true).fill;
   assert.equal(await reused.opened, "stored");
   await reused.ended;
   assert.equal(upstream.asked.length, asked);
   assert.equal(told.at(-1), "ended docker.io reused");
-  const proven = fills.join(subject.request(b, digest, { reuse: "linked" }), false).fill;
+  const proven = fills.join(subject.request(b, digest), false).fill;
   assert.equal(await proven.opened, "absent", "the bytes prove the right, and this upstream has none");
   assert.notEqual(await store.head(`blobs/sha256/${digest.slice(7, 9)}/${digest.slice(9)}` as never), undefined);
 });

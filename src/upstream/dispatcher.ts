@@ -1,7 +1,9 @@
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
-import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool } from "undici";
+import { buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool } from "undici";
 import { guardLookup, type Lookup, plainLookup } from "./addresses.ts";
+import { acceptContinue } from "./continue.ts";
 import type { ConnectionGuard, OwnPlace } from "./guard.ts";
+import { type OpenOrigin, Origins } from "./origins.ts";
 
 /** By which proxies requests go out (the meaning of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`); empty is none. */
 export interface ProxySettings {
@@ -38,9 +40,11 @@ export interface DispatcherOptions {
 
 /** How long a connection without a request is kept. */
 const keepAliveMs = 30_000;
+/** The longest headers of a response: policies and signed URLs of 16 KiB and more are in use (quay#3303). */
+const maxHeaderBytes = 128 * 1024;
 
 /**
- * Makes a pool of connections. It limits no number of connections: the limiter of each upstream does.
+ * Makes a pool of connections. It limits no number of connections that are in use: the limiter of each upstream does.
  *
  * HTTP/1.1 only: a blob gets a connection of its own, with the kernel's flow control, and a slot of the limiter is one
  * connection. Who makes a dispatcher closes it, or leaves that to the upstream that owns it.
@@ -51,48 +55,70 @@ const keepAliveMs = 30_000;
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { guard, proxy } = options;
-  const proxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
-  const pool = proxied ? createProxied(options, proxy) : createDirect(options);
-  return guard === undefined ? pool : pool.compose(refusing(guard, proxied));
+  const isProxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
+  const open = isProxied ? throughProxy(options, proxy) : directly(options);
+  return new Origins(open, (origin) => guard?.refusalOf(new URL(origin), isProxied));
 }
 
-function createDirect(options: DispatcherOptions): Dispatcher {
-  return new Agent({ ...poolOptions(options), connect: createConnector(options) });
+function directly(options: DispatcherOptions): OpenOrigin {
+  const tls = tlsOptions(options);
+  const connect = createConnector(options, tls);
+  return (origin, add) => {
+    const pool = createPool(origin, options, connect);
+    add(pool);
+    return pool;
+  };
 }
 
-function createProxied(options: DispatcherOptions, proxy: ProxySettings): Dispatcher {
-  const pool = poolOptions(options);
-  // The proxy's own pools have neither our time-outs nor our keep-alive where these do not say so.
-  const makePool = (origin: string | URL, own: object): Dispatcher => new Pool(origin, { ...own, ...pool });
-  return new EnvHttpProxyAgent({
-    ...pool,
-    connect: createConnector(options),
-    requestTls: tlsOptions(options),
-    proxyTls: { timeout: options.connectTimeoutMs, allowH2: false },
-    factory: makePool,
-    clientFactory: makePool,
-    // What is undefined would be read from the process's environment.
-    httpProxy: proxy.http ?? "",
-    httpsProxy: proxy.https ?? "",
-    noProxy: proxy.noProxy ?? "",
-  });
+function throughProxy(options: DispatcherOptions, proxy: ProxySettings): OpenOrigin {
+  const tls = tlsOptions(options);
+  const connect = createConnector(options, tls);
+  return (_origin, add) => {
+    // The proxy's own pools have neither our time-outs nor our keep-alive where these do not say so.
+    const makePool = (origin: string | URL, own: object): Pool =>
+      createPool(origin, options, "connect" in own ? (own.connect as buildConnector.connector) : connect);
+    return new EnvHttpProxyAgent({
+      connect,
+      requestTls: tls,
+      proxyTls: { timeout: options.connectTimeoutMs, allowH2: false },
+      factory: (origin: string | URL, own: object) => {
+        const pool = makePool(origin, own);
+        add(pool);
+        return pool;
+      },
+      clientFactory: makePool,
+      // What is undefined would be read from the process's environment.
+      httpProxy: proxy.http ?? "",
+      httpsProxy: proxy.https ?? "",
+      noProxy: proxy.noProxy ?? "",
+    });
+  };
 }
 
-function poolOptions(options: DispatcherOptions): Pool.Options {
-  return {
+function createPool(origin: string | URL, options: DispatcherOptions, connect: buildConnector.connector): Pool {
+  return new Pool(origin, {
     allowH2: false,
     headersTimeout: options.headerTimeoutMs,
     bodyTimeout: options.idleTimeoutMs,
     keepAliveTimeout: keepAliveMs,
     keepAliveMaxTimeout: keepAliveMs,
-  };
+    maxHeaderSize: maxHeaderBytes,
+    connect: (target, callback) =>
+      connect(target, (...result) => {
+        const [error, socket] = result;
+        if (error === null) {
+          acceptContinue(socket);
+        }
+        callback(...result);
+      }),
+  });
 }
 
-function createConnector(options: DispatcherOptions): buildConnector.connector {
+function createConnector(options: DispatcherOptions, tls: buildConnector.BuildOptions): buildConnector.connector {
   const { guard, lookup, own } = options;
   const guarded =
     guard === undefined ? lookup && plainLookup(lookup) : guardLookup(lookup, (address) => guard.mayReach(address));
-  const connect = buildConnector({ ...tlsOptions(options), ...(guarded !== undefined && { lookup: guarded }) });
+  const connect = buildConnector({ ...tls, ...(guarded !== undefined && { lookup: guarded }) });
   return (target, callback) =>
     connect(target, (...result) => {
       const [, socket] = result;
@@ -123,15 +149,4 @@ function createContext({ ca, clientCert, clientKey }: DispatcherOptions): Secure
     ...(clientCert !== undefined && { cert: clientCert }),
     ...(clientKey !== undefined && { key: clientKey }),
   });
-}
-
-/** Asked for each request, so that it holds for a proxy's connections as well. */
-function refusing(guard: ConnectionGuard, proxied: boolean): Dispatcher.DispatcherComposeInterceptor {
-  return (dispatch) => (request, handler) => {
-    const refusal = guard.refusalOf(new URL(request.origin ?? ""), proxied);
-    if (refusal !== undefined) {
-      throw refusal;
-    }
-    return dispatch(request, handler);
-  };
 }

@@ -13,6 +13,7 @@ import {
   answer,
   answerIndex,
   failure,
+  type Handler,
   never,
   repository,
   someDigest,
@@ -141,6 +142,33 @@ test("what NO_PROXY names is reached directly; the process's environment counts 
     assert.ok(await upstream.manifest(repository, tag, never()));
     assert.equal(proxy.asked.length === 0, direct, String(noProxy));
   }
+});
+
+test("headers of 100 KiB come through a tunnel, and from a proxy that forwards", async (context) => {
+  const handler: Handler = (_request, response) => answerIndex(response, { "x-policy": "a".repeat(100 * 1024) });
+  const secure = await startServer(context, handler, certificate);
+  const tunnel = await startProxy(context, secure.host);
+  const tls = { tls: true, ca: certificate.cert, proxy: { https: tunnel.url } };
+  assert.ok(await startUpstream(context, "registry.example.com", tls).upstream.manifest(repository, tag, never()));
+  // What it is asked to forward, this one answers itself.
+  const plain = await startServer(context, handler);
+  const http = { proxy: { http: plain.url } };
+  assert.ok(await startUpstream(context, "registry.example.com", http).upstream.manifest(repository, tag, never()));
+});
+
+test("tunnels to many hosts are not all kept", async (context) => {
+  const server = await startServer(context, (_request, response) => answerIndex(response), certificate);
+  const proxy = await startProxy(context, server.host);
+  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
+  const settings = { https: proxy.url };
+  const dispatcher = createDispatcher({ ...timeouts, acceptInvalidCerts: true, proxy: settings });
+  context.after(() => dispatcher.destroy());
+  for (let host = 0; host < 200; host++) {
+    const { body } = await dispatcher.request({ origin: `https://r${host}.example.com`, path: "/", method: "GET" });
+    await body.dump();
+  }
+  assert.equal(proxy.asked.length, 200);
+  assert.ok(server.peak <= 100, String(server.peak));
 });
 
 for (const [name, status] of [

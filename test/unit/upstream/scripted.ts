@@ -37,6 +37,8 @@ export interface ScriptedServer {
   readonly requests: IncomingMessage[];
   /** Answers in another way from now on. */
   handle(handler: Handler): void;
+  /** How many connections were open at once at most. */
+  readonly peak: number;
   /** Resolves when no connection is open. */
   idle(): Promise<void>;
 }
@@ -54,15 +56,19 @@ export async function startServer(
   const requests: IncomingMessage[] = [];
   const sockets = new Set<Socket>();
   let handling = handler;
+  let peak = 0;
   const listener: RequestListener = (request, response) => {
     asked.push(`${request.method} ${request.url}`);
     authorizations.push(request.headers.authorization);
     requests.push(request);
     handling(request, response, request.url ?? "");
   };
-  const server: Server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  const limits = { maxHeaderSize: 256 * 1024 };
+  const server: Server =
+    tls === undefined ? createServer(limits, listener) : createTlsServer({ ...limits, ...tls }, listener);
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
+    peak = Math.max(peak, sockets.size);
     socket.once("close", () => sockets.delete(socket));
   });
   server.listen(0, "127.0.0.1");
@@ -78,6 +84,9 @@ export async function startServer(
     asked,
     authorizations,
     requests,
+    get peak() {
+      return peak;
+    },
     handle: (next) => {
       handling = next;
     },

@@ -34,7 +34,7 @@ export interface DispatcherOptions {
   readonly proxy?: ProxySettings | undefined;
   /** What may be reached; anything, where it is left out. */
   readonly guard?: ConnectionGuard | undefined;
-  /** Told of the address of each connection that was made without a proxy. */
+  /** Told of the host and the address of each connection that was made without a proxy. */
   readonly own?: OwnPlace | undefined;
 }
 
@@ -123,7 +123,7 @@ function createConnector(options: DispatcherOptions, tls: buildConnector.BuildOp
     connect(target, (...result) => {
       const [, socket] = result;
       if (socket?.remoteAddress !== undefined) {
-        own?.note(socket.remoteAddress);
+        own?.note(target.host ?? "", socket.remoteAddress);
       }
       callback(...result);
     });

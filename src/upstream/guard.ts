@@ -40,8 +40,12 @@ export interface OwnPlace {
   readonly scope: AddressScope;
   /** Whether its host is a name of the public DNS. */
   readonly hasPublicName: boolean;
-  /** Notes the address that a connection was made to; after the TLS handshake, where there is one. */
-  note(address: string): void;
+  /**
+   * Notes the address that a connection to `host` (with its port, where that is not the scheme's) was made to, after
+   * the TLS handshake where there is one. Only the upstream's own host counts: not a token server that is configured
+   * for it, as what that may be near to is no business of redirects.
+   */
+  note(host: string, address: string): void;
 }
 
 /** Where an upstream is, as far as its host tells. */
@@ -53,8 +57,10 @@ export function createOwnPlace(upstream: URL): OwnPlace {
       return scope;
     },
     hasPublicName: isPublicName(hostname),
-    note(address) {
-      scope = scopeOf(address);
+    note(host, address) {
+      if (host === upstream.host) {
+        scope = scopeOf(address);
+      }
     },
   };
 }

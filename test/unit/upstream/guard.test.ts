@@ -22,7 +22,7 @@ for (const [own, allowed] of Object.entries(reaches) as [AddressScope, AddressSc
     const place = createOwnPlace(new URL("https://registry.example.com"));
     const guard = createRedirectGuard(place);
     for (const address of addresses[own]) {
-      place.note(address);
+      place.note("registry.example.com", address);
       for (const [scope, targets] of Object.entries(addresses) as [AddressScope, string[]][]) {
         for (const target of targets) {
           assert.equal(guard.mayReach(target), allowed.includes(scope), `${address} to ${target}`);
@@ -47,6 +47,14 @@ for (const [upstream, scope, hasPublicName] of [
     assert.deepEqual([place.scope, place.hasPublicName], [scope, hasPublicName]);
   });
 }
+
+test("where another host is, a token server for one, says nothing of where the upstream is", () => {
+  const place = createOwnPlace(new URL("https://registry.example.com"));
+  for (const host of ["auth.example.com", "registry.example.com:8443"]) {
+    place.note(host, "10.0.0.1");
+    assert.equal(place.scope, "public");
+  }
+});
 
 const names: [hostname: string, isPublic: boolean][] = [
   ["registry.example.com", true],

@@ -4,11 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
+import type { Dispatcher } from "undici";
 import type { Lookup } from "../../../src/upstream/addresses.ts";
+import { createConnections } from "../../../src/upstream/connections.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { createRedirectGuard, publicGuard } from "../../../src/upstream/guard.ts";
 import type { Upstream } from "../../../src/upstream/upstream.ts";
-import { answer, failure, never, repository, someDigest } from "./scripted.ts";
+import { answer, failure, never, repository, someDigest, startServer } from "./scripted.ts";
 import { challenge, hub } from "./quirk.ts";
 import { type HostHandler, startWorld, toLoopback } from "./world.ts";
 
@@ -100,4 +102,26 @@ test("a name with a public address and one inside is refused, and so is one that
     // The look-up that is judged is the one that is connected by: there is no second one.
     assert.equal(changing.looked.length, round);
   }
+});
+
+test("a token server inside that is configured opens the way to nothing else there", async (context) => {
+  const inside = await startServer(context, (_request, response) => answer(response, 200, "inside"));
+  const other = await startServer(context, (_request, response) => answer(response, 200, "inside"));
+  const port = inside.host.replace(/^.*:/, "");
+  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
+  const { dispatcher, redirectDispatcher } = createConnections({
+    ...timeouts,
+    host: "registry.example.com",
+    tls: false,
+    acceptInvalidCerts: false,
+    lookup: toLoopback,
+  });
+  context.after(() => Promise.all([dispatcher.destroy(), redirectDispatcher.destroy()]));
+  const ask = (by: Dispatcher, origin: string): Promise<Dispatcher.ResponseData> =>
+    by.request({ origin, path: "/", method: "GET" });
+  assert.equal(await (await ask(dispatcher, `http://auth.example.org:${port}`)).body.text(), "inside");
+  for (const origin of [inside.url, other.url, `http://auth.example.org:${port}`]) {
+    await assert.rejects(ask(redirectDispatcher, origin), { name: "RefusedAddressError" }, origin);
+  }
+  assert.deepEqual([inside.asked, other.asked], [["GET /"], []]);
 });

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { Agent } from "node:http";
 import { test } from "node:test";
-import { createRandom } from "../support/random.ts";
+import { chooseSeed, createRandom } from "../support/random.ts";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { createBarrier } from "../support/barrier.ts";
@@ -20,7 +20,6 @@ import { createUpstream } from "../support/upstream.ts";
 
 /** How long the race is; a minute with EVICTION_SECONDS=60. */
 const seconds = Number(process.env["EVICTION_SECONDS"] ?? 8);
-const seed = Number(process.env["EVICTION_SEED"] ?? Date.now() % 1_000_000);
 const readers = 100;
 const images = 60;
 const layerBytes = 60_000;
@@ -64,7 +63,6 @@ test(
   "a hundred readers race eviction and purges: nobody gets anything wrong, and the limit is kept all the time",
   { timeout: (seconds + 60) * 1000 },
   async (context) => {
-    context.diagnostic(`EVICTION_SEED=${seed}`);
     await using upstream = await createUpstream();
     const all = Array.from({ length: images }, (_, index) => {
       const repository = `library/app${index % 6}`;
@@ -73,7 +71,7 @@ test(
     });
     await using mirror = await startLimited(upstream.host, limitBytes);
     const admin = adminOf(mirror);
-    const random = createRandom(seed);
+    const random = createRandom(chooseSeed(context));
     const pick = (): (typeof all)[number] => {
       const image = all[Math.floor(random() * (random() < 0.25 ? images : favourites))];
       assert.ok(image !== undefined);

@@ -17,8 +17,10 @@ type Kind = (typeof kinds)[number];
 const size = 200_000;
 const password = "hidden-password";
 const signature = "hidden-signature";
-/** Longer than the time-outs (2 s at most) and the one more try together: who waits longer waits for ever. */
-const patienceMs = 8_000;
+/** Longer than the time-outs and the one more try together, on a busy machine: who waits longer waits for ever. */
+const patienceMs = 30_000;
+/** Shorter than the usual time-outs of a test, and longer than anything takes that is not to be cut off. */
+const soonMs = 1_000;
 
 /** The right bytes; an answer that ends before its end; or a status with a code. */
 type Outcome = "right" | "broken" | readonly [status: number, code: string];
@@ -47,8 +49,8 @@ interface Fault {
   /** What the one warning gives as its cause; without it there must be none. */
   readonly blobCause?: RegExp;
   readonly manifestCause?: RegExp;
-  /** Whether the mirror's time-outs are 300 ms, in place of seconds that a busy machine cannot exceed. */
-  readonly impatient?: boolean;
+  /** The mirror's time-out that is to pass, as it is shorter than usual: that for an answer's header or for its body. */
+  readonly impatient?: "headerTimeoutMs" | "idleTimeoutMs";
   /** `Retry-After` of the answer. */
   readonly retryAfter?: string;
 }
@@ -103,12 +105,12 @@ const faults: Record<string, Fault> = {
     manifestCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
   },
   "no answer, for ever": {
-    impatient: true,
+    impatient: "headerTimeoutMs",
     behaviour: { stallAfterBytes: 0, ...pausedForEver() },
     ...all(timeout, /TIMEOUT/),
   },
   "the body stalls, once": {
-    impatient: true,
+    impatient: "idleTimeoutMs",
     behaviour: ({ bytes }) => ({ stallAfterBytes: bytes.length >> 1 }),
     times: 1,
     blob: "right",
@@ -116,7 +118,7 @@ const faults: Record<string, Fault> = {
     manifestCause: /BODY_TIMEOUT/,
   },
   "the body stalls, each time": {
-    impatient: true,
+    impatient: "idleTimeoutMs",
     behaviour: { stallAfterBytes: 0 },
     blob: "broken",
     blobCause: /BODY_TIMEOUT/,
@@ -257,7 +259,7 @@ const faults: Record<string, Fault> = {
     ...all(gatewayError, /status 503/),
   },
   "the token server does not answer": {
-    impatient: true,
+    impatient: "headerTimeoutMs",
     where: { path: "/token" },
     behaviour: { stallAfterBytes: 0, ...pausedForEver() },
     prepare: needsToken,
@@ -271,8 +273,8 @@ const faults: Record<string, Fault> = {
   },
   "the token server refuses": { where: { path: "/token" }, behaviour: { status: 401 }, prepare: needsToken, ...denied },
   "a slow drip": {
-    impatient: true,
-    behaviour: ({ bytes }) => ({ dripBytes: Math.ceil(bytes.length / 60), dripEveryMs: 10 }),
+    impatient: "idleTimeoutMs",
+    behaviour: ({ bytes }) => ({ dripBytes: Math.ceil(bytes.length / 60), dripEveryMs: 20 }),
     ...all("right"),
   },
 };
@@ -304,13 +306,11 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
   await using other = await createUpstream();
   const dead = await createListener(() => undefined);
   await dead.down();
-  const options: MirrorOptions = {
-    root: folder.path,
-    upstream: {
-      ...(fault.impatient === true && { headerTimeoutMs: 300, idleTimeoutMs: 300 }),
-      accounts: [{ kind: "password", username: "mirror", password }],
-    },
-  };
+  const start = (timeouts: MirrorOptions["upstream"]): Promise<Mirror> =>
+    startMirror(upstream.host, {
+      root: folder.path,
+      upstream: { ...timeouts, accounts: [{ kind: "password", username: "mirror", password }] },
+    });
   const blob = pseudoRandomBytes(size, "fault");
   const layer = upstream.addBlob(blob, { repository: "library/test" });
   const manifest = Buffer.from(
@@ -337,7 +337,7 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
   const cause = kind === "blob" ? fault.blobCause : fault.manifestCause;
 
   // What the client sees. Closing waits until all that the pull has set off has ended.
-  const mirror = await startMirror(upstream.host, options);
+  const mirror = await start(fault.impatient === undefined ? {} : { [fault.impatient]: soonMs });
   try {
     const first = await pull(mirror, path);
     assert.deepEqual(first.outcome, wanted);
@@ -361,7 +361,7 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
   }
   // And the next pull from an upstream that is well again.
   upstream.behave();
-  await using next = await startMirror(upstream.host, options);
+  await using next = await start({});
   const second = await pull(next, path);
   assert.equal(second.outcome, "right");
   assert.ok(second.body.equals(bytes));

@@ -8,12 +8,12 @@ import { test } from "node:test";
 import fc from "fast-check";
 import "../support/network.ts";
 import { type CacheFolder, danglingTags, linkName } from "../support/cache-folder.ts";
+import { chooseSeed } from "../support/random.ts";
 import { createSpaceContent, reachOf } from "../support/space-content.ts";
 import { type SpaceSettings, SpaceWorld } from "../support/space-world.ts";
 
-/** A longer search with SPACE_MODEL_RUNS=500; the same runs again with SPACE_MODEL_SEED. */
+/** A longer search with SPACE_MODEL_RUNS=500; the same runs again with TEST_SEED. */
 const runs = Number(process.env["SPACE_MODEL_RUNS"] ?? 10);
-const seed = Number(process.env["SPACE_MODEL_SEED"] ?? Date.now() % 1_000_000);
 const stepMs = 1_000;
 const imageCount = 12;
 
@@ -56,7 +56,7 @@ const settings: fc.Arbitrary<SpaceSettings> = fc.record({
 });
 
 test("a small store under random use stays in order", { timeout: 60_000 + runs * 30_000 }, async (context) => {
-  context.diagnostic(`SPACE_MODEL_SEED=${seed}`);
+  const seed = chooseSeed(context);
   await using content = await createSpaceContent();
   const tally: Record<string, number> = { runs: 0, evicted: 0 };
   await fc.assert(

@@ -1,13 +1,16 @@
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout as rest } from "node:timers/promises";
 
-const longestTestMs = 20_000;
+/** Longer than anything in a test takes on a busy machine: who waits longer waits for ever. */
+const patienceMs = 60_000;
+const quickTurns = 100;
+const restMs = 5;
 
 /**
  * Keeps the process alive until it goes out of scope (`using`), for tests that wait for what does not: a worker thread
  * that is not referenced, a socket of another process. A test that waits for ever is let go, and fails for that.
  */
 export function holdEventLoop(): Disposable {
-  const timer = setTimeout(() => undefined, longestTestMs);
+  const timer = setTimeout(() => undefined, patienceMs);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
@@ -16,12 +19,15 @@ export async function turn(turns = 1): Promise<void> {
   for (let count = 0; count < turns; count++) await setImmediate();
 }
 
-/** Lets the event loop turn until `condition` holds; fails where that takes longer than anything in a test should. */
+/**
+ * Waits until `condition` holds; fails, and says what it was, where that takes longer than anything in a test does. It is
+ * tried in each turn of the event loop, soon with rests, which leave the processor to whoever makes it come true.
+ */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const started = performance.now();
-  while (!(await condition())) {
-    if (performance.now() - started > 5_000) throw new Error(`it never came to ${condition.toString()}`);
-    await setImmediate();
+  for (let turns = 0; !(await condition()); turns++) {
+    if (performance.now() - started > patienceMs) throw new Error(`it never came to ${condition.toString()}`);
+    await (turns < quickTurns ? setImmediate() : rest(restMs));
   }
 }
 

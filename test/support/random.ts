@@ -1,3 +1,12 @@
+import type { TestContext } from "node:test";
+
+/** Where a test at random starts: anywhere, or at TEST_SEED, to have a run again. It is printed before anything fails. */
+export function chooseSeed(context: TestContext): number {
+  const seed = Number(process.env["TEST_SEED"] ?? Date.now() % 1_000_000);
+  context.diagnostic(`TEST_SEED=${seed}`);
+  return seed;
+}
+
 /** Numbers from 0 up to 1, the same for the same start (mulberry32). */
 export function createRandom(start: number): () => number {
   let state = start;

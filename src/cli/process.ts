@@ -5,14 +5,16 @@ import { ask } from "./ask.ts";
 import type { OpenStore } from "./job-host.ts";
 import { runCommandLine } from "./program.ts";
 import { type Happenings, serve } from "./serve.ts";
+import { onceAsked } from "./signals.ts";
 import { createStandardOutput, type StandardOutput } from "./standard-output.ts";
 import type { Person } from "./terminal.ts";
 import { readVersion } from "./version.ts";
 
 const happenings: Happenings = {
   onSignal(listener) {
+    const asked = onceAsked(listener);
     for (const signal of ["SIGTERM", "SIGINT"]) {
-      process.on(signal, listener);
+      process.on(signal, asked);
     }
   },
   onUncaught(listener) {
@@ -32,8 +34,9 @@ const person: Person = {
       ? (question) => ask(process.stdin, process.stderr, question)
       : undefined,
   onInterrupt(listener) {
-    process.on("SIGINT", listener);
-    return () => process.off("SIGINT", listener);
+    const asked = onceAsked(listener);
+    process.on("SIGINT", asked);
+    return () => process.off("SIGINT", asked);
   },
 };
 

@@ -8,7 +8,7 @@ export interface RunningApp extends Pick<App, "addresses" | "close"> {
 
 /** What the process tells the server: that it is to stop, or that it cannot go on. */
 export interface Happenings {
-  /** `listener` is called for each SIGTERM and SIGINT. */
+  /** `listener` is called each time that somebody asks, by SIGTERM or SIGINT. */
   onSignal(listener: (signal: string) => void): void;
   /** `listener` is called for each error that nobody caught. */
   onUncaught(listener: (error: unknown) => void): void;

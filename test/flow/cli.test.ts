@@ -11,6 +11,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
+import { until } from "../support/event-loop.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -271,13 +272,19 @@ describe("a signal while an upstream keeps a client waiting", () => {
     assert.equal((await scene.program.ended).exitCode, 0);
   });
 
-  test("a second signal ends it at once, 1", async () => {
+  test("a signal that comes again ends it, 1", async () => {
     await using folder = await createTemporaryDirectory();
     await using scene = await setScene(folder.path);
     scene.program.signal("SIGTERM");
     await scene.program.logged("stopping");
-    scene.program.signal("SIGTERM");
-    assert.equal((await scene.program.ended).exitCode, 1);
+    let hasEnded = false;
+    const ended = scene.program.ended.finally(() => (hasEnded = true));
+    // One that comes at once is the first one still.
+    await until(() => {
+      scene.program.signal("SIGTERM");
+      return hasEnded;
+    });
+    assert.equal((await ended).exitCode, 1);
     await assert.rejects(scene.asked);
   });
 });

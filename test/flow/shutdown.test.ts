@@ -105,28 +105,31 @@ test("a question without an answer does not outlive the deadline", async () => {
   await asking;
 });
 
-test("the process ends with 0 on SIGTERM, after its running answers", async () => {
-  await using folder = await createTemporaryDirectory();
-  await using upstream = await createUpstream();
-  const { path, digest, rest } = addSlowBlob(upstream);
-  const root = `${folder.path}/root`;
-  await using mirror = await startProcess({ root, upstream: upstream.host });
-  const url = await mirror.listening;
-  using response = await begin(`${url}${path}`);
-  mirror.kill("SIGTERM");
-  await mirror.logged("stopping");
-  await expectRefused(url);
-  rest.release();
-  assert.ok((await response.rest()).equals(bytes.subarray(50_000)));
-  const { code, stderr } = await mirror.ended;
-  assert.deepEqual([code, stderr], [0, ""]);
-  const stored = await inspectStorage(root);
-  assert.deepEqual([stored.blobs, stored.temporary], [[digest], []]);
-  assert.deepEqual(
-    mirror.log().map(({ msg }) => msg),
-    ["listening", "stopping", "request", "stopped"],
-  );
-});
+// npm passes on the signal that a terminal has sent to the program, too.
+for (const signals of [["SIGTERM"], ["SIGINT"], ["SIGINT", "SIGTERM"]] as const) {
+  test(`the process ends with 0 on ${signals.join(" and ")}, after its running answers`, async () => {
+    await using folder = await createTemporaryDirectory();
+    await using upstream = await createUpstream();
+    const { path, digest, rest } = addSlowBlob(upstream);
+    const root = `${folder.path}/root`;
+    await using mirror = await startProcess({ root, upstream: upstream.host });
+    const url = await mirror.listening;
+    using response = await begin(`${url}${path}`);
+    for (const signal of signals) mirror.kill(signal);
+    await mirror.logged("stopping");
+    await expectRefused(url);
+    rest.release();
+    assert.ok((await response.rest()).equals(bytes.subarray(50_000)));
+    const { code, stderr } = await mirror.ended;
+    assert.deepEqual([code, stderr], [0, ""]);
+    const stored = await inspectStorage(root);
+    assert.deepEqual([stored.blobs, stored.temporary], [[digest], []]);
+    assert.deepEqual(
+      mirror.log().map(({ msg }) => msg),
+      ["listening", "stopping", "request", "stopped"],
+    );
+  });
+}
 
 test("the process ends with 0 on SIGTERM, and cleanly, when a fill outlives the deadline", async () => {
   await using folder = await createTemporaryDirectory();

@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const main = join(root, "src/main.ts");
 
 /** How a process is started. */
 export interface ProcessOptions {
@@ -18,6 +21,8 @@ export interface ProcessOptions {
   /** A program that runs the process, with its arguments: a shell that sets limits first, say. */
   readonly runner?: readonly [string, ...string[]];
   readonly env?: Readonly<Record<string, string>>;
+  /** What starts the program, in the project's folder, in place of Node with the program's file: `npm start --`. */
+  readonly launcher?: readonly [string, ...string[]];
 }
 
 /** How a process ended. */
@@ -37,27 +42,43 @@ export interface MirrorProcess extends AsyncDisposable {
   log(): Record<string, unknown>[];
   /** Resolves with the first line that has this message; rejects when the process ends without it. */
   logged(message: string): Promise<Record<string, unknown>>;
+  /** Resolves when it has ended, while what it has started may go on. */
+  readonly exited: Promise<void>;
   kill(signal: NodeJS.Signals): void;
-  /** Kills it where it still runs. */
+  /** Signals a launcher and all that it has started, as a terminal does; false where none of them is left. */
+  killGroup(signal: NodeJS.Signals | 0): boolean;
+  /** Kills it, and what it has started, where it still runs. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Starts the program on a free port of 127.0.0.1. */
 export async function startProcess(options: ProcessOptions): Promise<MirrorProcess> {
-  const { root, upstream, settings, config, runner = [], env } = options;
-  const file = `${root}.config.json`;
+  const { root: storage, upstream, settings, config, runner = [], env, launcher } = options;
+  const file = `${storage}.config.json`;
   const upstreams = [{ namespace: "docker.io", host: upstream, tls: false, ...settings }];
-  await writeFile(file, JSON.stringify({ listen: "127.0.0.1:0", storage: { root }, upstreams, ...config }));
-  const [command = process.execPath, ...args] = [...runner, process.execPath, main, "--config", file];
+  await writeFile(file, JSON.stringify({ listen: "127.0.0.1:0", storage: { root: storage }, upstreams, ...config }));
+  const [command, ...args] = [...runner, ...(launcher ?? [process.execPath, main]), "--config", file];
   const child = spawn(command, args, {
     // Nothing of the surrounding settings: they would be taken for configuration.
     env: { PATH: process.env["PATH"] ?? "", ...env },
     stdio: ["ignore", "pipe", "pipe"],
+    cwd: root,
+    // A group of its own.
+    detached: launcher !== undefined,
   });
   const lines: Record<string, unknown>[] = [];
   let stderr = "";
   const awaited = new Set<{ readonly message: string } & PromiseWithResolvers<Record<string, unknown>>>();
   const ended = Promise.withResolvers<ProcessEnd>();
+  const exited = once(child, "exit").then(() => undefined);
+  exited.catch(() => undefined);
+  const killGroup = (signal: NodeJS.Signals | 0): boolean => {
+    try {
+      return child.pid !== undefined && process.kill(-child.pid, signal);
+    } catch {
+      return false;
+    }
+  };
   const logged = (message: string): Promise<Record<string, unknown>> => {
     const found = lines.find(({ msg }) => msg === message);
     if (found !== undefined) return Promise.resolve(found);
@@ -93,9 +114,11 @@ export async function startProcess(options: ProcessOptions): Promise<MirrorProce
     ended: ended.promise,
     log: () => [...lines],
     logged,
+    exited,
     kill: (signal) => child.kill(signal),
+    killGroup,
     async [Symbol.asyncDispose]() {
-      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      if (!killGroup("SIGKILL")) child.kill("SIGKILL");
       await ended.promise;
     },
   };

@@ -21,6 +21,7 @@ import { createUpstream } from "../support/upstream.ts";
 /** How long the race is; a minute with EVICTION_SECONDS=60. */
 const seconds = Number(process.env["EVICTION_SECONDS"] ?? 8);
 const readers = 100;
+const leastPurges = 6;
 const images = 60;
 const layerBytes = 60_000;
 const limitBytes = 4 * 1024 * 1024;
@@ -132,7 +133,8 @@ test(
     let failed = false;
     const repeat = async (work: () => Promise<unknown>): Promise<void> => {
       try {
-        while (!failed && performance.now() < deadline) await work();
+        // A busy machine takes longer for what must have happened.
+        while (!failed && (performance.now() < deadline || tally.purges < leastPurges)) await work();
       } catch (error) {
         // The others need not go on for a minute.
         failed = true;
@@ -159,7 +161,7 @@ test(
     const evicted = await mirror.metric("entrepot_evictions_total", { kind: "link" });
     context.diagnostic(JSON.stringify({ seconds, ...tally, transfers, evicted }));
     assert.ok(evicted > images, `only ${evicted} were evicted`);
-    assert.ok(tally.samples > 10 && tally.purges > 5, JSON.stringify(tally));
+    assert.ok(tally.samples > 10 && tally.purges >= leastPurges, JSON.stringify(tally));
     assert.ok(tally.highest > limitBytes / 2, "the limit was never in sight");
     // What most readers want is what was used lately, so that most of it is there.
     assert.ok(transfers < tally.blobs / 2, `${transfers} transfers for ${tally.blobs} blobs`);

@@ -1,8 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { once } from "node:events";
-import { lstat, unlink } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { OciError } from "../oci/errors.ts";
 import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -10,18 +7,17 @@ import type { CacheStatus } from "../registry/registry.ts";
 import { settleOrAbort } from "../upstream/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin.ts";
+import { createOrderedServer } from "./connections.ts";
 import type { Handler } from "./handler.ts";
+import { type Address, listenAt } from "./listening.ts";
 import { probe, type ProbeOptions } from "./probes.ts";
-import { errorReply, type Facts, type Reply } from "./reply.ts";
+import { errorReply, type Facts, registryHeaders, type Reply } from "./reply.ts";
 import { ClientGone, sendBody } from "./send.ts";
+import { readTarget } from "./target.ts";
 
-// Longer than clients (30 s) and the usual load balancer (60 s) keep an idle connection, so that they close it first.
-const keepAliveMs = 75_000;
 const clientIdleMs = 5 * 60_000;
+const headerMs = 30_000;
 const bodyMs = 30_000;
-
-/** Where a server listens. */
-export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /** What a server serves. */
 export interface ServerOptions {
@@ -32,7 +28,8 @@ export interface ServerOptions {
   readonly probes: ProbeOptions;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** How long a request's body may take to come; for tests. */
+  /** How long a request's header and its body may take to come; for tests. */
+  readonly headerMs?: number;
   readonly bodyMs?: number;
 }
 
@@ -47,48 +44,12 @@ export interface RunningServer {
 /** Listens at `address`. Rejects with the system's error where that is not possible. */
 export async function listen(address: Address, options: ServerOptions): Promise<RunningServer> {
   const serving = new Serving(options);
-  const server = createServer({ keepAliveTimeout: keepAliveMs, noDelay: true }, (request, response) => {
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
     // Its errors are handled there; what is left would be an error of the log itself, and must not end the process.
     serving.serve(request, response).catch(() => response.destroy());
-  });
-  server.on("clientError", refuseMalformed);
-  try {
-    await bind(server, address);
-  } catch (error) {
-    if (!("path" in address) || !hasCode(error, "EADDRINUSE") || !(await isAbandoned(address.path))) throw error;
-    await unlink(address.path);
-    await bind(server, address);
-  }
-  return { address: formatAddress(server), drain: (deadline) => serving.drain(server, deadline) };
-}
-
-function bind(server: Server, address: Address): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(address, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-}
-
-/** Whether `path` is a socket at which nobody listens any more: a process that is killed leaves it behind. */
-async function isAbandoned(path: string): Promise<boolean> {
-  // Other files refuse connections as well, and are not ours to remove.
-  if (!(await lstat(path)).isSocket()) return false;
-  const socket = connect(path);
-  try {
-    await once(socket, "connect");
-    return false;
-  } catch (error) {
-    return hasCode(error, "ECONNREFUSED");
-  } finally {
-    socket.destroy();
-  }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
+  };
+  const server = createOrderedServer(serve, options.headerMs ?? headerMs);
+  return { address: await listenAt(server, address), drain: (deadline) => serving.drain(server, deadline) };
 }
 
 class Serving {
@@ -144,7 +105,11 @@ class Serving {
 
   async #answer(request: IncomingMessage, facts: Facts): Promise<Reply> {
     const { handler, admin, probes } = this.#options;
-    const { method = "GET", url: target = "/", headers } = request;
+    const { method = "GET" } = request;
+    const { target, host } = readTarget(request);
+    // Whatever is decided by the host is decided by the one that is meant.
+    const headers = host === request.headers.host ? request.headers : { ...request.headers, host };
+    if (target === "*") return { status: 204, headers: { ...registryHeaders, Allow: "GET, HEAD" } };
     if (method === "GET" || method === "HEAD") {
       const found = await probe(target, probes);
       if (found !== undefined) {
@@ -285,26 +250,4 @@ function isFault(error: unknown): boolean {
 function explain(error: unknown): unknown {
   if (error instanceof OciError || error instanceof ClientGone || error instanceof UpstreamError) return error.message;
   return describeError(error);
-}
-
-/** What the HTTP parser refuses gets an answer in OCI form all the same. */
-function refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === "ECONNRESET" || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const tooLarge = error.code === "HPE_HEADER_OVERFLOW";
-  const status = tooLarge ? "431 Request Header Fields Too Large" : "400 Bad Request";
-  const message = tooLarge ? "the request's header is too large" : "the request is not HTTP";
-  const body = JSON.stringify({ errors: [{ code: "UNSUPPORTED", message }] });
-  const fields = ["Content-Type: application/json", `Content-Length: ${Buffer.byteLength(body)}`, "Connection: close"];
-  socket.end(`HTTP/1.1 ${status}\r\n${fields.join("\r\n")}\r\n\r\n${body}`);
-}
-
-function formatAddress(server: Server): string {
-  const address = server.address();
-  if (address === null) return "closed";
-  if (typeof address === "string") return `unix:${address}`;
-  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
-  return `http://${host}:${address.port}`;
 }

@@ -4,58 +4,11 @@ import { access, link, readFile, writeFile } from "node:fs/promises";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { Writable } from "node:stream";
 import { test } from "node:test";
-import type { Handler } from "../../src/http/handler.ts";
-import type { BodyStream, Headers } from "../../src/http/reply.ts";
-import { type Address, listen, type RunningServer } from "../../src/http/server.ts";
-import { createLogger } from "../../src/observe/log.ts";
-import { createMetrics, type Metrics } from "../../src/observe/metrics.ts";
+import { createMetrics } from "../../src/observe/metrics.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
-
-interface TestServer extends AsyncDisposable, RunningServer {
-  readonly port: number;
-  readonly metrics: Metrics;
-}
-
-const anyPort: Address = { host: "127.0.0.1", port: 0 };
-
-async function start(
-  handler: Handler | undefined,
-  address = anyPort,
-  metrics = createMetrics("1"),
-): Promise<TestServer> {
-  const destination = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const log = await createLogger({ level: "info", format: "json", destination });
-  const health = { reasonsAgainst: () => [], details: async () => ({ version: "1", fills: 0 }) };
-  const server = await listen(address, { handler, probes: { admin: false, metrics, health }, log, metrics });
-  return {
-    ...server,
-    metrics,
-    port: Number(server.address.split(":").at(-1)),
-    [Symbol.asyncDispose]: () => server.drain(AbortSignal.abort()),
-  };
-}
-
-function replyWith(body: BodyStream, headers: Headers = {}): Handler {
-  return async () => ({ status: 200, headers, body });
-}
-
-interface CountedBody extends BodyStream {
-  closed: number;
-}
-
-function bodyOf(read: BodyStream["read"]): CountedBody {
-  const body: CountedBody = {
-    closed: 0,
-    read,
-    async close() {
-      body.closed++;
-    },
-  };
-  return body;
-}
+import { bodyOf, replyWith, start } from "./test-server.ts";
 
 function get(port: number, agent: Agent, method = "GET"): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -114,7 +67,7 @@ test("an error while a request is recorded concerns no client and not the proces
   context.mock.method(metrics.requests, "inc", () => {
     throw new Error("a broken metric");
   });
-  await using server = await start(async () => ({ status: 204, headers: {} }), anyPort, metrics);
+  await using server = await start(async () => ({ status: 204, headers: {} }), { metrics });
   const agent = new Agent({ keepAlive: true });
   for (let count = 0; count < 2; count++) {
     const response = await get(server.port, agent);
@@ -155,7 +108,7 @@ test("a socket that a killed process left behind is taken over", async () => {
   killed.close();
   await once(killed, "close");
   await access(path);
-  await using server = await start(undefined, { path });
+  await using server = await start(undefined, { address: { path } });
   assert.equal(server.address, `unix:${path}`);
   const socket = connect(path);
   await once(socket, "connect");
@@ -165,14 +118,14 @@ test("a socket that a killed process left behind is taken over", async () => {
 test("a socket where somebody answers, and a file that is none, are left alone", async () => {
   await using folder = await createTemporaryDirectory();
   const path = join(folder.path, "socket");
-  await using first = await start(undefined, { path });
-  await assert.rejects(start(undefined, { path }), { code: "EADDRINUSE" });
+  await using first = await start(undefined, { address: { path } });
+  await assert.rejects(start(undefined, { address: { path } }), { code: "EADDRINUSE" });
   const socket = connect(path);
   await once(socket, "connect");
   socket.destroy();
   assert.equal(first.address, `unix:${path}`);
   const file = join(folder.path, "file");
   await writeFile(file, "theirs");
-  await assert.rejects(start(undefined, { path: file }), { code: "EADDRINUSE" });
+  await assert.rejects(start(undefined, { address: { path: file } }), { code: "EADDRINUSE" });
   assert.equal(await readFile(file, "utf8"), "theirs");
 });

@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
 import { createAdminHandler } from "../../src/http/admin.ts";
-import { type Address, listen, type RunningServer } from "../../src/http/server.ts";
+import type { Address } from "../../src/http/listening.ts";
+import { listen, type RunningServer } from "../../src/http/server.ts";
 import { createLogger } from "../../src/observe/log.ts";
 import { createMetrics, type Metrics } from "../../src/observe/metrics.ts";
 import { type FakeAdministration, rules } from "./administration.ts";

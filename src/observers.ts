@@ -168,7 +168,7 @@ function observeFills(
       metrics.fillsActive.dec({ namespace });
       metrics.fills.inc({ namespace, outcome });
       if (outcome === "committed") storage.wrote();
-      if (error === undefined) return;
+      if (error === undefined || outcome === "abandoned") return;
       // What fails outside of the store is the staging file.
       const isSpool = error instanceof StoreError && error.code !== limitReached && !told.has(error);
       if (isSpool) storage.failed("spool", error);

@@ -11,6 +11,8 @@ export interface Request {
   /** Path and query, as they came. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
+  /** Aborts when the client has left; without it, it stays. */
+  readonly signal?: AbortSignal | undefined;
   /**
    * Reads the body whole. Called once at most; where it is not, nobody reads the body.
    *
@@ -47,7 +49,7 @@ async function answer(namespaces: Namespaces, request: Request, facts: Facts): P
   // The upstream is never asked here: clients take a failure for a mirror that is not there.
   if (endpoint.kind === "base") return jsonReply(200, "application/json", {});
   const place = namespaces.open({ ...route, name: endpoint.name }, request.headers.host);
-  const pull: Pull = { place, head, headers: request.headers, facts };
+  const pull: Pull = { place, head, headers: request.headers, asker: request.signal, facts };
   facts.namespace = place.namespace;
   facts.label = place.label;
   facts.repository = place.repository;

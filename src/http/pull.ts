@@ -27,6 +27,8 @@ export interface Pull {
   /** Whether only the header fields are wanted. */
   readonly head: boolean;
   readonly headers: IncomingHttpHeaders;
+  /** Aborts when the client has left; see `PullRegistry`. */
+  readonly asker: AbortSignal | undefined;
   readonly facts: Facts;
 }
 
@@ -34,8 +36,8 @@ export interface Pull {
 export async function pullManifest(pull: Pull, reference: Reference): Promise<Reply> {
   const { registry, repository, namespace } = pull.place;
   const answer = pull.head
-    ? await registry.resolve(repository, reference)
-    : await registry.manifest(repository, reference);
+    ? await registry.resolve(repository, reference, pull.asker)
+    : await registry.manifest(repository, reference, pull.asker);
   if (answer === undefined) {
     throw new OciError("MANIFEST_UNKNOWN", `${namespace} has no manifest ${reference} in ${repository}`);
   }
@@ -56,7 +58,7 @@ export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const range = pull.head ? undefined : parseRange(pull.headers.range);
   if (pull.head || matches(pull.headers["if-none-match"], digest)) return describeBlob(pull, digest);
   const { registry, repository } = pull.place;
-  const answer = await registry.openBlob(repository, digest);
+  const answer = await registry.openBlob(repository, digest, pull.asker);
   if (answer === undefined) throw unknownBlob(pull, digest);
   pull.facts.cache = answer.cache;
   const blob = answer.value;
@@ -87,14 +89,15 @@ export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
 /** `GET /v2/<name>/tags/list` (end-8). */
 export async function listTags(pull: Pull, name: Repository, route: Route): Promise<Reply> {
   const { registry, repository, namespace } = pull.place;
-  const answer = await registry.tags(repository, limitPage(route.query));
+  const answer = await registry.tags(repository, limitPage(route.query), pull.asker);
   if (answer === undefined) throw new OciError("NAME_UNKNOWN", `${namespace} has no repository ${repository}`);
   return listing(pull, route, answer, "application/json", { name, ...answer.value.document });
 }
 
 /** `GET /v2/<name>/referrers/<digest>` (end-12). After a 404 clients look for the tag themselves. */
 export async function listReferrers(pull: Pull, subject: Digest, route: Route): Promise<Reply> {
-  const answer = await pull.place.registry.referrers(pull.place.repository, subject, limitPage(route.query));
+  const { registry, repository } = pull.place;
+  const answer = await registry.referrers(repository, subject, limitPage(route.query), pull.asker);
   if (answer === undefined) {
     throw new OciError("NOT_FOUND", `${pull.place.namespace} does not list referrers`);
   }
@@ -114,7 +117,7 @@ function listing(pull: Pull, route: Route, answer: Answer<Page>, mediaType: stri
 
 async function describeBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const { registry, repository } = pull.place;
-  const answer = await registry.statBlob(repository, digest);
+  const answer = await registry.statBlob(repository, digest, pull.asker);
   if (answer === undefined) throw unknownBlob(pull, digest);
   pull.facts.cache = answer.cache;
   const headers = blobHeaders(pull, digest, answer);

@@ -70,14 +70,16 @@ class Serving {
     const facts: Facts = { endpoint: "other" };
     // A write that fails is told to its callback; the event must not end the process.
     response.on("error", () => undefined);
-    // An answer that began before draining promised to keep its connection.
+    const left = new AbortController();
     response.once("close", () => {
+      left.abort();
+      // An answer that began before draining promised to keep its connection.
       if (this.#draining) request.socket.destroySoon();
     });
     metrics.requestsInFlight.inc();
     let sentBytes = 0;
     try {
-      const reply = await this.#answer(request, facts);
+      const reply = await this.#answer(request, left.signal, facts);
       sentBytes = await this.#send(request, response, reply);
     } catch (error) {
       facts.error = error;
@@ -103,7 +105,7 @@ class Serving {
     deadline.removeEventListener("abort", cut);
   }
 
-  async #answer(request: IncomingMessage, facts: Facts): Promise<Reply> {
+  async #answer(request: IncomingMessage, signal: AbortSignal, facts: Facts): Promise<Reply> {
     const { handler, admin, probes } = this.#options;
     const { method = "GET" } = request;
     const { target, host } = readTarget(request);
@@ -123,7 +125,7 @@ class Serving {
       return admin({ method, target, headers, body: (maxBytes) => this.#readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
-    return handler({ method, target, headers }, facts);
+    return handler({ method, target, headers, signal }, facts);
   }
 
   async #readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {

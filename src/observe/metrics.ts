@@ -123,7 +123,7 @@ export function createMetrics(version: string): Metrics {
     }),
     fills: new Counter({
       name: "entrepot_fills_total",
-      help: "Fills that ended: committed, unstored (right, but not stored), absent, reused or failed.",
+      help: "Fills that ended: committed, unstored (right, but not stored), absent, reused, abandoned (before it began) or failed.",
       labelNames: ["namespace", "outcome"],
       registers,
     }),

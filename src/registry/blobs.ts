@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type OpenObject, StoreError } from "../store/object-store.ts";
+import type { Asker, Interest } from "../upstream/interest.ts";
 import type { Link } from "./content.ts";
 import { DigestCheck } from "./digest-check.ts";
 import type { Fill } from "./fill.ts";
@@ -57,16 +58,16 @@ export class Blobs {
   }
 
   /** A blob's size; see `PullRegistry.statBlob`. */
-  async stat(repository: Repository, digest: Digest): Promise<Answer<number | undefined> | undefined> {
-    return lookUp(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest));
+  async stat(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<number | undefined> | undefined> {
+    return lookUp(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest, asker));
   }
 
   /** A blob that is ready to be read; see `PullRegistry.openBlob`. */
-  async open(repository: Repository, digest: Digest): Promise<Answer<BlobContent> | undefined> {
+  async open(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined> {
     const id = this.#id(repository);
     return lookUp(this.#tools.content, async (lookup) => {
       for (let attempt = 0; attempt < attempts; attempt++) {
-        const answer = await this.#open(lookup, id, digest);
+        const answer = await this.#open(lookup, id, digest, asker);
         if (answer !== "removed") return answer;
       }
       throw new StoreError("the blob was removed whenever it was being opened", undefined);
@@ -88,6 +89,7 @@ export class Blobs {
         return { value: found.sizeBytes ?? 0, cache: { hit: true } };
       }
       const { fill, joined, reader } = found;
+      fill.want();
       // Without readers, a blob that turns out not to be storable is given up at once.
       await reader.close();
       await follow(fill, received);
@@ -98,7 +100,12 @@ export class Blobs {
     });
   }
 
-  async #stat(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<Answer<number | undefined> | undefined> {
+  async #stat(
+    lookup: Lookup,
+    id: RepositoryId,
+    digest: Digest,
+    asker: Asker | undefined,
+  ): Promise<Answer<number | undefined> | undefined> {
     const link = await lookup.link(id, digest);
     const isLinked = link !== undefined;
     const collapsed = { hit: false, forward: "uri-miss", collapsed: true } as const;
@@ -112,25 +119,39 @@ export class Blobs {
       this.#suspect(lookup, digest, stored.sizeBytes);
     }
     const fill = this.#tools.fills.find(id, digest, isLinked);
-    if (fill !== undefined && (await fill.opened) === "streaming") return { value: fill.sizeBytes, cache: collapsed };
-    const { answer, joined } = this.#ask(lookup, id, digest, link);
+    if (fill !== undefined) {
+      const leave = fill.want(asker);
+      const opened = await fill.opened.finally(leave);
+      if (opened === "streaming") return { value: fill.sizeBytes, cache: collapsed };
+    }
+    const { answer, joined } = this.#ask(lookup, id, digest, link, asker);
     const found = await answer;
     return found && { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
   }
 
-  async #open(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<Answer<BlobContent> | "removed" | undefined> {
-    const found = await this.#find(lookup, id, digest);
+  async #open(
+    lookup: Lookup,
+    id: RepositoryId,
+    digest: Digest,
+    asker: Asker | undefined,
+  ): Promise<Answer<BlobContent> | "removed" | undefined> {
+    const found = await this.#find(lookup, id, digest, asker);
     if (found === undefined) return undefined;
     if (!("fill" in found)) return { value: found, cache: { hit: true } };
     return this.#read(lookup, id, digest, found);
   }
 
   /** A stored blob, or a place in the fill that brings it. The caller closes either. */
-  async #find(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | Place | undefined> {
+  async #find(
+    lookup: Lookup,
+    id: RepositoryId,
+    digest: Digest,
+    asker?: Asker,
+  ): Promise<BlobContent | Place | undefined> {
     const stored = await this.#openStored(lookup, id, digest);
     if (stored !== undefined) return stored;
     const link = await lookup.link(id, digest);
-    const confirmed = await this.#confirm(lookup, id, digest, link);
+    const confirmed = await this.#confirm(lookup, id, digest, link, asker);
     if (confirmed === "absent") return undefined;
     if (confirmed !== undefined) return confirmed;
     const linked = link !== undefined;
@@ -147,7 +168,7 @@ export class Blobs {
       linked,
     );
     // In the same tick: a reader that is there before the first byte can miss none.
-    return { fill, joined, reader: fill.join() };
+    return { fill, joined, reader: fill.join(asker) };
   }
 
   async #read(
@@ -208,12 +229,13 @@ export class Blobs {
     id: RepositoryId,
     digest: Digest,
     link: Link | undefined,
+    asker: Asker | undefined,
   ): Promise<BlobContent | "absent" | undefined> {
     const { trusted, fills } = this.#tools;
     if (link !== undefined || !trusted || fills.find(id, digest, false) !== undefined) return undefined;
     // There is a link perhaps, and the new one would take its place.
     if (lookup.failure !== undefined || (await lookup.statBlob(digest)) === undefined) return undefined;
-    if ((await this.#ask(lookup, id, digest, link).answer) === undefined) return "absent";
+    if ((await this.#ask(lookup, id, digest, link, asker).answer) === undefined) return "absent";
     return this.#openStored(lookup, id, digest);
   }
 
@@ -223,10 +245,11 @@ export class Blobs {
     id: RepositoryId,
     digest: Digest,
     link: Link | undefined,
+    asker: Asker | undefined,
   ): { answer: Promise<Confirmed | undefined>; joined: boolean } {
     const { upstream, content, background, signal, trusted } = this.#tools;
-    return this.#stats.run(`${id.repository}@${digest}`, async () => {
-      const found = await upstream.statBlob(id.repository, digest, signal);
+    const ask = async (interest: Interest): Promise<Confirmed | undefined> => {
+      const found = await upstream.statBlob(id.repository, digest, signal, interest);
       if (found !== undefined && trusted && link === undefined && lookup.failure === undefined) {
         const sizeBytes = found.sizeBytes ?? (await lookup.statBlob(digest))?.sizeBytes;
         if (sizeBytes !== undefined) {
@@ -234,7 +257,8 @@ export class Blobs {
         }
       }
       return found;
-    });
+    };
+    return this.#stats.run(`${id.repository}@${digest}`, ask, asker);
   }
 
   #content(object: OpenObject, digest: Digest): BlobContent {

@@ -4,6 +4,7 @@ import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool, RunningHash } from "../store/hashing.ts";
 import type { Span } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
+import { Abandoned, type Asker, Interest } from "../upstream/interest.ts";
 import { type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import { limitError } from "./bookkeeping.ts";
 import type { Content } from "./content.ts";
@@ -45,7 +46,8 @@ export interface FillObserver {
   ended(id: RepositoryId, digest: Digest, outcome: FillOutcome, error: Error | undefined): void;
 }
 
-export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "failed";
+/** `abandoned`: all who wanted it had left while it waited for its turn. */
+export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "abandoned" | "failed";
 
 /** What to fetch, from whom. */
 export interface FillRequest {
@@ -78,7 +80,8 @@ export type FillState = "starting" | "streaming" | "verified" | "committed" | "f
 /**
  * One transfer of one blob from an upstream, for any number of readers.
  *
- * It belongs to no client: it goes on when the one that caused it leaves, and when all have. It ends by itself.
+ * It belongs to no client: once it has begun it goes on when the one that caused it leaves, and when all have, and ends
+ * by itself. While it waits for its turn at the upstream, it is given up when all have left.
  */
 export class Fill {
   /**
@@ -92,6 +95,7 @@ export class Fill {
   readonly #tools: FillTools;
   readonly #spool: Spool;
   readonly #abort = new AbortController();
+  readonly #interest = new Interest();
   readonly #opening = Promise.withResolvers<"streaming" | "absent" | "stored">();
   readonly #verifying = Promise.withResolvers<void>();
   #state: FillState = "starting";
@@ -148,19 +152,28 @@ export class Fill {
 
   /** Whether a new reader can still get every byte. */
   get joinable(): boolean {
-    return this.#state !== "failed" && this.#spool.servesFrom(0);
+    return this.#state !== "failed" && !this.#interest.isLost && this.#spool.servesFrom(0);
+  }
+
+  /** Counts somebody as waiting for it, until what is returned is called; see `Interest`. */
+  want(asker?: Asker): () => void {
+    return this.#interest.join(asker);
   }
 
   /** A reader's view; to be closed. Taken before `opened` is awaited, so that no byte is dropped meanwhile. */
-  join(): BlobContent {
+  join(asker?: Asker): BlobContent {
     const seat = this.#spool.attach();
+    const leave = this.want(asker);
     const sizeBytes = (): number | undefined => this.#sizeBytes;
     return {
       get sizeBytes() {
         return sizeBytes();
       },
       read: (span, signal) => this.#read(seat, span, signal),
-      close: () => this.#spool.leave(seat),
+      close: () => {
+        leave();
+        return this.#spool.leave(seat);
+      },
     };
   }
 
@@ -200,6 +213,7 @@ export class Fill {
       }
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
+      if (error instanceof Abandoned) outcome = "abandoned";
       this.#state = "failed";
       this.#spool.fail(failure);
       this.#opening.reject(failure);
@@ -261,7 +275,9 @@ export class Fill {
     const { id, digest, upstream } = this.#request;
     const known = this.#sizeBytes;
     const from = known === undefined ? { offset } : { offset, sizeBytes: known };
-    return upstream.blob(id.repository, digest, from, this.#abort.signal);
+    // What has begun goes on, whoever leaves.
+    const interest = this.#state === "starting" ? this.#interest : undefined;
+    return upstream.blob(id.repository, digest, from, this.#abort.signal, interest);
   }
 
   /** Takes the whole body, over as many connections as it needs. */

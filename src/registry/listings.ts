@@ -4,6 +4,7 @@ import { OciError } from "../oci/errors.ts";
 import { indexMediaType, type ManifestEntry } from "../oci/manifest.ts";
 import { parseTag, type Repository, type Tag } from "../oci/reference.ts";
 import { splitQuery } from "../oci/route.ts";
+import type { Asker, Interest } from "../upstream/interest.ts";
 import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "./layout.ts";
@@ -33,10 +34,10 @@ export class Listings {
   }
 
   /** A page of tags; see `PullRegistry.tags`. */
-  async tags(repository: Repository, query: string): Promise<Answer<Page> | undefined> {
+  async tags(repository: Repository, query: string, asker?: Asker): Promise<Answer<Page> | undefined> {
     const { upstream, signal } = this.#tools;
-    return this.#live(repository, "tags", query, async () => {
-      const page = await upstream.tags(repository, query, signal);
+    return this.#live(repository, "tags", query, asker, async (interest) => {
+      const page = await upstream.tags(repository, query, signal, interest);
       return page && this.#readTags(page);
     });
   }
@@ -46,16 +47,21 @@ export class Listings {
    * neither, the list is empty. Where that cannot be told, nothing is said: a client would stop looking, and signatures
    * would be gone for it (distribution-spec, "Listing Referrers").
    */
-  async referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined> {
+  async referrers(
+    repository: Repository,
+    subject: Digest,
+    query: string,
+    asker?: Asker,
+  ): Promise<Answer<Page> | undefined> {
     const { upstream, signal, namespace } = this.#tools;
     const answer = await unlessDenied(
-      this.#live(repository, "referrers", `${subject}?${query}`, async () => {
-        const page = await upstream.referrers(repository, subject, query, signal);
+      this.#live(repository, "referrers", `${subject}?${query}`, asker, async (interest) => {
+        const page = await upstream.referrers(repository, subject, query, signal, interest);
         return page && this.#readIndex(page);
       }),
     );
     if (answer !== undefined && answer !== "denied") return answer;
-    const fallback = await this.#fallback.manifest({ namespace, repository }, referrersTag(subject));
+    const fallback = await this.#fallback.manifest({ namespace, repository }, referrersTag(subject), asker);
     if (fallback !== undefined && isReferrersList(fallback.value, subject)) {
       return { value: filterReferrers(fallback.value.parsed.manifests, query), cache: fallback.cache };
     }
@@ -66,7 +72,8 @@ export class Listings {
     repository: Repository,
     kind: PageKind,
     request: string,
-    ask: () => Promise<Page | undefined>,
+    asker: Asker | undefined,
+    ask: (interest: Interest) => Promise<Page | undefined>,
   ): Promise<Answer<Page> | undefined> {
     const { content, breaker, background, namespace } = this.#tools;
     const id: RepositoryId = { namespace, repository };
@@ -76,11 +83,15 @@ export class Listings {
         const stored = await lookup.page(id, kind, request);
         if (stored !== undefined) return { value: stored, cache: staleStatus(failing) };
       }
-      const { answer, joined } = this.#flights.run(`${kind} ${repository} ${request}`, async () => {
-        const page = await ask();
-        if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
-        return page;
-      });
+      const { answer, joined } = this.#flights.run(
+        `${kind} ${repository} ${request}`,
+        async (interest) => {
+          const page = await ask(interest);
+          if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
+          return page;
+        },
+        asker,
+      );
       try {
         const value = await answer;
         return value && { value, cache: { hit: false, forward: "bypass", forwardStatus: 200, collapsed: joined } };

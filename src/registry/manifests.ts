@@ -6,6 +6,7 @@ import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
+import type { Asker, Interest } from "../upstream/interest.ts";
 
 /**
  * A mirror's manifests by digest. What has a digest never changes: once stored it is never asked for again. Equal
@@ -21,12 +22,12 @@ export class Manifests {
   }
 
   /** A manifest with its bytes. */
-  async get(id: RepositoryId, digest: Digest): Promise<Answer<ManifestContent> | undefined> {
+  async get(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<ManifestContent> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored, cache: { hit: true } };
       const key = `${id.repository}@${digest}`;
-      const { answer, joined } = this.#contents.run(key, () => this.fetch(lookup, id, digest));
+      const { answer, joined } = this.#contents.run(key, (interest) => this.fetch(lookup, id, digest, interest), asker);
       const value = await answer;
       const cache = { hit: false, forward: "uri-miss", collapsed: joined } as const;
       return value && { value, cache: { ...cache, stored: this.isStoring(id, value) } };
@@ -34,11 +35,11 @@ export class Manifests {
   }
 
   /** A manifest's descriptor; a HEAD where it is not stored. */
-  async describe(id: RepositoryId, digest: Digest): Promise<Answer<Descriptor> | undefined> {
+  async describe(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored.descriptor, cache: { hit: true } };
-      const { answer, joined } = this.head(id, digest);
+      const { answer, joined } = this.head(id, digest, asker);
       const value = await answer;
       return value && { value, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
     });
@@ -55,9 +56,14 @@ export class Manifests {
   }
 
   /** Fetches a manifest by tag or digest; it is stored in the background. */
-  async fetch(lookup: Lookup, id: RepositoryId, reference: Reference): Promise<ManifestContent | undefined> {
+  async fetch(
+    lookup: Lookup,
+    id: RepositoryId,
+    reference: Reference,
+    interest?: Interest,
+  ): Promise<ManifestContent | undefined> {
     const { upstream, content, background, signal, trusted } = this.#tools;
-    const manifest = await upstream.manifest(id.repository, reference, signal);
+    const manifest = await upstream.manifest(id.repository, reference, signal, interest);
     if (manifest === undefined) return undefined;
     // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
     const stored = await lookup.manifest(id, manifest.descriptor.digest);
@@ -75,9 +81,14 @@ export class Manifests {
   head(
     id: RepositoryId,
     reference: Reference,
+    asker?: Asker,
   ): { readonly answer: Promise<Descriptor | undefined>; readonly joined: boolean } {
     const { upstream, signal } = this.#tools;
-    return this.#heads.run(`${id.repository}@${reference}`, () => upstream.resolve(id.repository, reference, signal));
+    return this.#heads.run(
+      `${id.repository}@${reference}`,
+      (interest) => upstream.resolve(id.repository, reference, signal, interest),
+      asker,
+    );
   }
 
   /**

@@ -28,29 +28,31 @@ export function createMirror(tools: MirrorTools): PullRegistry {
     return answer;
   };
   return {
-    resolve: async (repository, reference) => {
+    resolve: async (repository, reference, asker) => {
       const id = { namespace, repository };
       const answer = isDigestReference(reference)
-        ? await manifests.describe(id, reference)
-        : await tags.resolve(id, reference);
+        ? await manifests.describe(id, reference, asker)
+        : await tags.resolve(id, reference, asker);
       if (answer !== undefined) noteManifest(repository, reference, answer.value.digest);
       return answer;
     },
-    manifest: async (repository, reference) => {
+    manifest: async (repository, reference, asker) => {
       const id = { namespace, repository };
       const byDigest = isDigestReference(reference);
-      const answer = byDigest ? await manifests.get(id, reference) : await tags.manifest(id, reference);
+      const answer = byDigest ? await manifests.get(id, reference, asker) : await tags.manifest(id, reference, asker);
       if (answer === undefined) return undefined;
       if (byDigest) tags.noteManifest(id, reference);
       noteManifest(repository, reference, answer.value.descriptor.digest);
       prefetch?.begin(repository, answer.value);
       return answer;
     },
-    statBlob: async (repository, digest) => noteBlob(repository, digest, await blobs.stat(repository, digest)),
-    openBlob: async (repository, digest) => noteBlob(repository, digest, await blobs.open(repository, digest)),
+    statBlob: async (repository, digest, asker) =>
+      noteBlob(repository, digest, await blobs.stat(repository, digest, asker)),
+    openBlob: async (repository, digest, asker) =>
+      noteBlob(repository, digest, await blobs.open(repository, digest, asker)),
     storeBlob: async (repository, digest, received) =>
       noteBlob(repository, digest, await blobs.store(repository, digest, received)),
-    tags: (repository, query) => listings.tags(repository, query),
-    referrers: (repository, subject, query) => listings.referrers(repository, subject, query),
+    tags: (repository, query, asker) => listings.tags(repository, query, asker),
+    referrers: (repository, subject, query, asker) => listings.referrers(repository, subject, query, asker),
   };
 }

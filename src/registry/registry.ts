@@ -62,16 +62,27 @@ export interface Page {
 /**
  * What can be pulled from a namespace. `undefined` is "there is no such thing". What fails throws `UpstreamError`
  * (nothing cached could stand in for it), `StoreError` or `OciError`.
+ *
+ * An `asker` aborts when who asks has left. What waits for its turn at the upstream for those alone who have left is given
+ * up, and throws `Abandoned`; what has been sent goes on.
  */
 export interface PullRegistry {
   /** A manifest's descriptor, without its bytes (HEAD). */
-  resolve(repository: Repository, reference: Reference): Promise<Answer<Descriptor> | undefined>;
+  resolve(repository: Repository, reference: Reference, asker?: AbortSignal): Promise<Answer<Descriptor> | undefined>;
   /** A manifest (GET). */
-  manifest(repository: Repository, reference: Reference): Promise<Answer<ManifestContent> | undefined>;
+  manifest(
+    repository: Repository,
+    reference: Reference,
+    asker?: AbortSignal,
+  ): Promise<Answer<ManifestContent> | undefined>;
   /** A blob's size (HEAD); `undefined` inside where the upstream does not say. */
-  statBlob(repository: Repository, digest: Digest): Promise<Answer<number | undefined> | undefined>;
+  statBlob(
+    repository: Repository,
+    digest: Digest,
+    asker?: AbortSignal,
+  ): Promise<Answer<number | undefined> | undefined>;
   /** A blob (GET). The caller closes it. */
-  openBlob(repository: Repository, digest: Digest): Promise<Answer<BlobContent> | undefined>;
+  openBlob(repository: Repository, digest: Digest, asker?: AbortSignal): Promise<Answer<BlobContent> | undefined>;
   /**
    * Sees to it that a blob is stored, without anybody's reading it; resolves with its size when it is. `received` is told
    * of bytes as they come, a few times a second. Throws also where it could be had, and could not be stored.
@@ -82,7 +93,12 @@ export interface PullRegistry {
     received?: (bytes: number) => void,
   ): Promise<Answer<number> | undefined>;
   /** A page of tags. */
-  tags(repository: Repository, query: string): Promise<Answer<Page> | undefined>;
+  tags(repository: Repository, query: string, asker?: AbortSignal): Promise<Answer<Page> | undefined>;
   /** A page of referrers; `undefined` where the upstream does not say, so that clients look for themselves. */
-  referrers(repository: Repository, subject: Digest, query: string): Promise<Answer<Page> | undefined>;
+  referrers(
+    repository: Repository,
+    subject: Digest,
+    query: string,
+    asker?: AbortSignal,
+  ): Promise<Answer<Page> | undefined>;
 }

@@ -7,18 +7,19 @@ import type { PullRegistry } from "./registry.ts";
  * every question, also for what is cached.
  */
 export function restrict(registry: PullRegistry, permits: (repository: Repository) => boolean): PullRegistry {
-  async function gate<T>(repository: Repository, question: () => Promise<T>): Promise<T> {
-    if (!permits(repository)) throw new OciError("DENIED", `the mirror's policy does not allow ${repository}`);
-    return question();
-  }
+  const gate =
+    <Rest extends readonly unknown[], T>(question: (repository: Repository, ...rest: Rest) => Promise<T>) =>
+    async (repository: Repository, ...rest: Rest): Promise<T> => {
+      if (!permits(repository)) throw new OciError("DENIED", `the mirror's policy does not allow ${repository}`);
+      return question(repository, ...rest);
+    };
   return {
-    resolve: (repository, reference) => gate(repository, () => registry.resolve(repository, reference)),
-    manifest: (repository, reference) => gate(repository, () => registry.manifest(repository, reference)),
-    statBlob: (repository, digest) => gate(repository, () => registry.statBlob(repository, digest)),
-    openBlob: (repository, digest) => gate(repository, () => registry.openBlob(repository, digest)),
-    storeBlob: (repository, digest, received) =>
-      gate(repository, () => registry.storeBlob(repository, digest, received)),
-    tags: (repository, query) => gate(repository, () => registry.tags(repository, query)),
-    referrers: (repository, subject, query) => gate(repository, () => registry.referrers(repository, subject, query)),
+    resolve: gate((...question) => registry.resolve(...question)),
+    manifest: gate((...question) => registry.manifest(...question)),
+    statBlob: gate((...question) => registry.statBlob(...question)),
+    openBlob: gate((...question) => registry.openBlob(...question)),
+    storeBlob: gate((...question) => registry.storeBlob(...question)),
+    tags: gate((...question) => registry.tags(...question)),
+    referrers: gate((...question) => registry.referrers(...question)),
   };
 }

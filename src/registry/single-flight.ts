@@ -1,13 +1,43 @@
+import { type Asker, Interest } from "../upstream/interest.ts";
+
+interface Flight<Value> {
+  readonly answer: Promise<Value>;
+  readonly interest: Interest;
+}
+
 /** Equal questions that are asked at once are asked once; all askers get the one answer, or the one error. */
 export class SingleFlight<Value> {
-  readonly #flights = new Map<string, Promise<Value>>();
+  readonly #flights = new Map<string, Flight<Value>>();
 
-  /** Runs `work`, or joins the run under `key` that has begun. Look-up and insertion happen in one tick. */
-  run(key: string, work: () => Promise<Value>): { readonly answer: Promise<Value>; readonly joined: boolean } {
+  /**
+   * Runs `work`, or joins the run under `key` that has begun. Look-up and insertion happen in one tick.
+   *
+   * @param work Told who waits for it: those who have joined and are still there.
+   * @param asker Who waits; without one, somebody who stays.
+   */
+  run(
+    key: string,
+    work: (interest: Interest) => Promise<Value>,
+    asker?: Asker,
+  ): { readonly answer: Promise<Value>; readonly joined: boolean } {
     const flying = this.#flights.get(key);
-    if (flying !== undefined) return { answer: flying, joined: true };
-    const answer = work().finally(() => this.#flights.delete(key));
-    this.#flights.set(key, answer);
+    if (flying?.interest.isLost === false) {
+      join(flying, asker);
+      return { answer: flying.answer, joined: true };
+    }
+    const interest = new Interest();
+    const leave = interest.join(asker);
+    const answer = work(interest).finally(() => {
+      leave();
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    });
+    const flight = { answer, interest };
+    this.#flights.set(key, flight);
     return { answer, joined: false };
   }
+}
+
+function join({ answer, interest }: Flight<unknown>, asker: Asker | undefined): void {
+  const leave = interest.join(asker);
+  answer.then(leave, leave);
 }

@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
+import type { Asker, Interest } from "../upstream/interest.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
@@ -24,6 +25,8 @@ interface Flight<T> {
 
 /** What is known of a tag when a client asks for it. */
 interface Known<T> {
+  /** Who asks; see `PullRegistry`. */
+  readonly asker: Asker | undefined;
   readonly lookup: Lookup;
   readonly id: RepositoryId;
   readonly record: TagRecord | undefined;
@@ -56,21 +59,21 @@ export class Tags {
   }
 
   /** The manifest that a tag stands for, with its bytes. */
-  async manifest(id: RepositoryId, tag: Tag): Promise<Answer<ManifestContent> | undefined> {
+  async manifest(id: RepositoryId, tag: Tag, asker?: Asker): Promise<Answer<ManifestContent> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const record = await lookup.tag(id, tag);
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       if (record !== undefined && stored !== undefined && this.#isFresh(record))
         return { value: stored, cache: { hit: true } };
       const isStoring = (value: ManifestContent): boolean => this.#manifests.isStoring(id, value);
-      return this.#answer({ lookup, id, record, stored }, isStoring, () =>
-        this.#contents.run(tagKey(id, tag), () => this.#refresh(lookup, id, tag, record)),
+      return this.#answer({ lookup, id, record, stored, asker }, isStoring, (waiting) =>
+        this.#contents.run(tagKey(id, tag), (interest) => this.#refresh(lookup, id, tag, record, interest), waiting),
       );
     });
   }
 
   /** The descriptor that a tag stands for; a HEAD where it is not known. */
-  async resolve(id: RepositoryId, tag: Tag): Promise<Answer<Descriptor> | undefined> {
+  async resolve(id: RepositoryId, tag: Tag, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const record = await lookup.tag(id, tag);
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest))?.descriptor;
@@ -79,7 +82,9 @@ export class Tags {
       const seen = this.#recentlySeen(id, tag);
       if (seen !== undefined) return { value: seen, cache: { hit: true } };
       const isStoring = (): boolean => false;
-      return this.#answer({ lookup, id, record, stored }, isStoring, () => this.#head(lookup, id, tag, record));
+      return this.#answer({ lookup, id, record, stored, asker }, isStoring, (waiting) =>
+        this.#head(lookup, id, tag, record, waiting),
+      );
     });
   }
 
@@ -105,9 +110,9 @@ export class Tags {
    * on by itself), or when the upstream has deleted what is to be kept.
    */
   async #answer<T extends object>(
-    { lookup, id, record, stored }: Known<T>,
+    { lookup, id, record, stored, asker }: Known<T>,
     isStoring: (value: T) => boolean,
-    ask: () => Flight<T>,
+    ask: (asker?: Asker) => Flight<T>,
   ): Promise<Answer<T> | undefined> {
     const { breaker, background, now } = this.#tools;
     const policy = this.#policy();
@@ -131,7 +136,8 @@ export class Tags {
       return { value: spare, cache: staleStatus(failing) };
     }
     try {
-      const { answer, joined } = ask();
+      // What can be answered without it is asked for all the same, whoever leaves.
+      const { answer, joined } = spare === undefined ? ask(asker) : ask();
       const value = await (spare === undefined ? answer : this.#within(id.repository, answer));
       if (value === undefined) {
         return usable !== undefined && policy.keepDeleted ? { value: usable, cache: deletedStatus } : undefined;
@@ -168,16 +174,17 @@ export class Tags {
     id: RepositoryId,
     tag: Tag,
     record: TagRecord | undefined,
+    interest: Interest,
   ): Promise<ManifestContent | undefined> {
     const { content, background, now } = this.#tools;
     const checkedAt = now();
-    const digest = await this.#currentDigest(id, tag, record);
+    const digest = await this.#currentDigest(id, tag, record, interest);
     if (digest === "absent") return undefined;
     let manifest: ManifestContent | undefined;
     if (digest !== undefined) {
-      manifest = (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest));
+      manifest = (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest, interest));
     }
-    manifest ??= await this.#manifests.fetch(lookup, id, tag);
+    manifest ??= await this.#manifests.fetch(lookup, id, tag, interest);
     if (manifest === undefined) return undefined;
     const { descriptor } = manifest;
     this.#seen.delete(tagKey(id, tag));
@@ -190,24 +197,32 @@ export class Tags {
     id: RepositoryId,
     tag: Tag,
     record: TagRecord | undefined,
+    interest: Interest,
   ): Promise<Digest | "absent" | undefined> {
     const seen = this.#recentlySeen(id, tag);
     if (seen !== undefined || record === undefined) return seen?.digest;
-    return (await this.#manifests.head(id, tag).answer)?.digest ?? "absent";
+    return (await this.#manifests.head(id, tag, interest).answer)?.digest ?? "absent";
   }
 
-  #head(lookup: Lookup, id: RepositoryId, tag: Tag, record: TagRecord | undefined): Flight<Descriptor> {
+  #head(
+    lookup: Lookup,
+    id: RepositoryId,
+    tag: Tag,
+    record: TagRecord | undefined,
+    asker: Asker | undefined,
+  ): Flight<Descriptor> {
     const { content, background, now } = this.#tools;
-    return this.#heads.run(tagKey(id, tag), async () => {
+    const ask = async (interest: Interest): Promise<Descriptor | undefined> => {
       const checkedAt = now();
-      const told = await this.#manifests.head(id, tag).answer;
+      const told = await this.#manifests.head(id, tag, interest).answer;
       if (told === undefined) return undefined;
       // A stored manifest keeps its media type, and HEAD tells the same as GET.
       const descriptor = (await lookup.manifest(id, told.digest))?.descriptor ?? told;
       if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
       else await this.#see(lookup, id, tag, { descriptor, checkedAt });
       return descriptor;
-    });
+    };
+    return this.#heads.run(tagKey(id, tag), ask, asker);
   }
 
   /** Remembers what a HEAD has told, and records it as soon as the manifest is there. */

@@ -36,13 +36,13 @@ export function rememberAbsences(upstream: Upstream, ttlMs: number, monotonic: (
 
   return {
     ...upstream,
-    resolve: (repository, reference, signal) =>
-      ask(`manifests/${repository}@${reference}`, () => upstream.resolve(repository, reference, signal)),
-    manifest: (repository, reference, signal) =>
-      ask(`manifests/${repository}@${reference}`, () => upstream.manifest(repository, reference, signal)),
-    blob: (repository, digest, from, signal) =>
-      ask(`blobs/${repository}@${digest}`, () => upstream.blob(repository, digest, from, signal)),
-    statBlob: (repository, digest, signal) =>
-      ask(`blobs/${repository}@${digest}`, () => upstream.statBlob(repository, digest, signal)),
+    resolve: (repository, reference, signal, interest) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.resolve(repository, reference, signal, interest)),
+    manifest: (repository, reference, signal, interest) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.manifest(repository, reference, signal, interest)),
+    blob: (repository, digest, from, signal, interest) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.blob(repository, digest, from, signal, interest)),
+    statBlob: (repository, digest, signal, interest) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.statBlob(repository, digest, signal, interest)),
   };
 }

@@ -2,6 +2,7 @@ import type { Repository } from "../oci/reference.ts";
 import { abandon, discard } from "./body.ts";
 import type { Clock } from "./clock.ts";
 import { formatPlace, toStatusError } from "./failures.ts";
+import type { Interest } from "./interest.ts";
 import type { Exchange, HttpRequest, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -15,6 +16,8 @@ export interface Question {
   /** Without `?`. */
   readonly query?: string;
   readonly headers: RequestHeaders;
+  /** As of `HttpRequest`. */
+  readonly interest?: Interest | undefined;
   /** Answers, besides a 200, that the asker wants to see itself. */
   readonly wants?: (response: HttpResponse) => boolean;
 }
@@ -47,10 +50,10 @@ export function createAsk(options: {
 }): Ask {
   const { base, prefix, exchange, clock } = options;
   return async (question, signal) => {
-    const { kind, method, repository, headers } = question;
+    const { kind, method, repository, headers, interest } = question;
     const url = new URL(`/v2/${prefix}${repository}/${question.resource}`, base);
     url.search = question.query ?? "";
-    const request: HttpRequest = { kind, method, repository, url, headers };
+    const request: HttpRequest = { kind, method, repository, url, headers, interest };
     const response = await exchange(request, signal);
     const { status } = response;
     if (status === 200 || question.wants?.(response) === true) {

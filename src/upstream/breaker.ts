@@ -84,17 +84,18 @@ export class Breaker {
   /** The same upstream, asked only when the breaker lets it. */
   guard(upstream: Upstream): Upstream {
     return {
-      resolve: (repository, reference, signal) =>
-        this.#ask(repository, () => upstream.resolve(repository, reference, signal)),
-      manifest: (repository, reference, signal) =>
-        this.#ask(repository, () => upstream.manifest(repository, reference, signal)),
-      blob: (repository, digest, from, signal) =>
-        this.#ask(repository, () => upstream.blob(repository, digest, from, signal)),
-      statBlob: (repository, digest, signal) =>
-        this.#ask(repository, () => upstream.statBlob(repository, digest, signal)),
-      tags: (repository, query, signal) => this.#ask(repository, () => upstream.tags(repository, query, signal)),
-      referrers: (repository, subject, query, signal) =>
-        this.#ask(repository, () => upstream.referrers(repository, subject, query, signal)),
+      resolve: (repository, reference, signal, interest) =>
+        this.#ask(repository, () => upstream.resolve(repository, reference, signal, interest)),
+      manifest: (repository, reference, signal, interest) =>
+        this.#ask(repository, () => upstream.manifest(repository, reference, signal, interest)),
+      blob: (repository, digest, from, signal, interest) =>
+        this.#ask(repository, () => upstream.blob(repository, digest, from, signal, interest)),
+      statBlob: (repository, digest, signal, interest) =>
+        this.#ask(repository, () => upstream.statBlob(repository, digest, signal, interest)),
+      tags: (repository, query, signal, interest) =>
+        this.#ask(repository, () => upstream.tags(repository, query, signal, interest)),
+      referrers: (repository, subject, query, signal, interest) =>
+        this.#ask(repository, () => upstream.referrers(repository, subject, query, signal, interest)),
       close: () => upstream.close(),
     };
   }

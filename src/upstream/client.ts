@@ -8,6 +8,7 @@ import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
+import type { Interest } from "./interest.ts";
 import { createLimiter, type Limiter, QueueFull } from "./limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
@@ -120,13 +121,20 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     registry: retrying(limiting(redirected, limiter, base), again),
   });
   const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
+  const heeding = (interest: Interest | undefined): Registry =>
+    interest === undefined
+      ? registry
+      : { host, ask: (question, signal) => registry.ask({ ...question, interest }, signal) };
   return {
-    resolve: (repository, reference, signal) => resolveManifest(registry, repository, reference, signal),
-    manifest: (repository, reference, signal) => fetchManifest(registry, repository, reference, signal),
-    blob: (repository, digest, from, signal) => openBlob(registry, repository, digest, from, signal),
-    statBlob: (repository, digest, signal) => statBlob(registry, repository, digest, signal),
-    tags: (repository, query, signal) => listTags(registry, repository, query, signal),
-    referrers: (repository, subject, query, signal) => listReferrers(registry, repository, subject, query, signal),
+    resolve: (repository, reference, signal, interest) =>
+      resolveManifest(heeding(interest), repository, reference, signal),
+    manifest: (repository, reference, signal, interest) =>
+      fetchManifest(heeding(interest), repository, reference, signal),
+    blob: (repository, digest, from, signal, interest) => openBlob(heeding(interest), repository, digest, from, signal),
+    statBlob: (repository, digest, signal, interest) => statBlob(heeding(interest), repository, digest, signal),
+    tags: (repository, query, signal, interest) => listTags(heeding(interest), repository, query, signal),
+    referrers: (repository, subject, query, signal, interest) =>
+      listReferrers(heeding(interest), repository, subject, query, signal),
     close: async () => {
       if (options.sharedDispatcher !== true) {
         await Promise.all([dispatcher.destroy(), redirectDispatcher.destroy()]);
@@ -150,10 +158,12 @@ export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): E
     let response: HttpResponse | undefined;
     const giveUp = (): void =>
       void response?.body.destroy(new UpstreamError(host, "timeout", "others wait for its place"));
-    const release = await limiter.acquire(queue, signal, giveUp).catch((error: unknown) => {
-      if (!(error instanceof QueueFull)) throw error;
-      throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
-    });
+    const release = await limiter
+      .acquire(queue, signal, { giveUp, interest: request.interest })
+      .catch((error: unknown) => {
+        if (!(error instanceof QueueFull)) throw error;
+        throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
+      });
     try {
       response = await exchange(request, signal);
       if (response.body.closed) {

@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Clock } from "./clock.ts";
+import type { Interest } from "./interest.ts";
 import { type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
 /** How long a mirror that failed is passed over, where it does not ask for more. */
@@ -86,12 +87,13 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
     digest: Digest,
     from: { readonly offset: number; readonly sizeBytes?: number },
     signal: AbortSignal,
+    interest?: Interest,
   ): Promise<UpstreamBlob | undefined> => {
     const key = `${repository}@${digest}`;
     const doubt = doubts.get(key);
     const start = doubt !== undefined && doubt.until > clock.monotonic() ? doubt.start : 0;
     const question = async (source: Upstream, index: number): Promise<UpstreamBlob | undefined> => {
-      const opened = await source.blob(repository, digest, from, signal);
+      const opened = await source.blob(repository, digest, from, signal, interest);
       const distrust = (error?: unknown): void => {
         doubts.set(key, { start: (index + 1) % sources.length, until: clock.monotonic() + doubtMs });
         if (error instanceof UpstreamError) {
@@ -105,14 +107,16 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
 
   return {
     blob,
-    resolve: (repository, reference, signal) =>
-      ask(0, (source) => source.resolve(repository, reference, signal), signal),
-    manifest: (repository, reference, signal) =>
-      ask(0, (source) => source.manifest(repository, reference, signal), signal),
-    statBlob: (repository, digest, signal) => ask(0, (source) => source.statBlob(repository, digest, signal), signal),
-    tags: (repository, query, signal) => ask(0, (source) => source.tags(repository, query, signal), signal),
-    referrers: (repository, subject, query, signal) =>
-      ask(0, (source) => source.referrers(repository, subject, query, signal), signal),
+    resolve: (repository, reference, signal, interest) =>
+      ask(0, (source) => source.resolve(repository, reference, signal, interest), signal),
+    manifest: (repository, reference, signal, interest) =>
+      ask(0, (source) => source.manifest(repository, reference, signal, interest), signal),
+    statBlob: (repository, digest, signal, interest) =>
+      ask(0, (source) => source.statBlob(repository, digest, signal, interest), signal),
+    tags: (repository, query, signal, interest) =>
+      ask(0, (source) => source.tags(repository, query, signal, interest), signal),
+    referrers: (repository, subject, query, signal, interest) =>
+      ask(0, (source) => source.referrers(repository, subject, query, signal, interest), signal),
     close: async () => {
       await Promise.all(sources.map((source) => source.close()));
     },

@@ -1,3 +1,5 @@
+import type { Interest } from "./interest.ts";
+
 /** A queue of the limiter: who waits in one is served in order, and the queues take turns. */
 export interface Queue {
   readonly key: string;
@@ -17,21 +19,31 @@ export interface LimiterOptions {
   readonly bulkMs?: number;
 }
 
+/** What else there is to know of one who wants a slot. */
+export interface AcquireOptions {
+  /** Called, once, when somebody waits for the slot and it was held for too long: it is to be given back. */
+  readonly giveUp?: () => void;
+  /** Who wants what the slot is for. A slot that is free is given also for nobody. */
+  readonly interest?: Interest | undefined;
+}
+
 /** Limits how much happens at once. */
 export interface Limiter {
   /**
    * Waits for a slot. The slot is held until the function that it resolves to is called; calling that again does
    * nothing. When the signal aborts, the place in the queue is given up and the promise rejects with its reason.
    *
-   * @param giveUp Called, once, when somebody waits for the slot and it was held for too long: it is to be given back.
    * @throws {QueueFull} too many wait already.
+   * @throws {Abandoned} nobody wants it any more.
    */
-  acquire(queue: Queue, signal: AbortSignal, giveUp?: () => void): Promise<() => void>;
+  acquire(queue: Queue, signal: AbortSignal, options?: AcquireOptions): Promise<() => void>;
   /** How many slots are held. */
   readonly running: number;
   /** How many wait for one. */
   readonly waiting: number;
 }
+
+const full = "too many wait for a slot";
 
 /** Too many wait for a slot as it is. */
 export class QueueFull extends Error {
@@ -41,7 +53,7 @@ export class QueueFull extends Error {
 interface Waiter {
   readonly queue: Queue;
   start(): void;
-  refuse(): void;
+  refuse(reason: unknown): void;
 }
 
 interface Hold {
@@ -181,7 +193,7 @@ export function createLimiter(slots: number, options: LimiterOptions = {}): Limi
       return false;
     }
     remove(last);
-    last.refuse();
+    last.refuse(new QueueFull(full));
     return true;
   };
 
@@ -192,7 +204,7 @@ export function createLimiter(slots: number, options: LimiterOptions = {}): Limi
     get waiting() {
       return waiting;
     },
-    async acquire(queue, signal, giveUp) {
+    async acquire(queue, signal, { giveUp, interest } = {}) {
       signal.throwIfAborted();
       const party = partyOf(queue);
       // A slot that is free while somebody waits is one that is kept from bulk transfers, or from a party.
@@ -201,30 +213,37 @@ export function createLimiter(slots: number, options: LimiterOptions = {}): Limi
       }
       if (waiting >= maxWaiting && !makeRoom(queue)) {
         forget(queue);
-        throw new QueueFull("too many wait for a slot");
+        throw new QueueFull(full);
       }
       return new Promise((resolve, reject) => {
-        const leave = (): void => {
+        const watched: { stop?: () => void } = {};
+        const leave = (reason: unknown): void => {
           remove(waiter);
-          reject(signal.reason);
+          waiter.refuse(reason);
+        };
+        const abort = (): void => leave(signal.reason);
+        const over = (): void => {
+          signal.removeEventListener("abort", abort);
+          watched.stop?.();
         };
         const waiter: Waiter = {
           queue,
           start: () => {
-            signal.removeEventListener("abort", leave);
+            over();
             resolve(hold(queue, giveUp));
           },
-          refuse: () => {
-            signal.removeEventListener("abort", leave);
-            reject(new QueueFull("too many wait for a slot"));
+          refuse: (reason) => {
+            over();
+            reject(reason);
           },
         };
-        signal.addEventListener("abort", leave, { once: true });
+        signal.addEventListener("abort", abort, { once: true });
         const { queues } = partyOf(queue);
         const waiters = queues.get(queue.key) ?? [];
         waiters.push(waiter);
         queues.set(queue.key, waiters);
         waiting += 1;
+        if (interest !== undefined) watched.stop = interest.queue(leave);
         askBack();
       });
     },

@@ -1,6 +1,7 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "./clock.ts";
 import { formatPlace, toUpstreamError } from "./failures.ts";
+import type { Interest } from "./interest.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -52,6 +53,8 @@ export interface HttpRequest {
   readonly identity?: string;
   /** Whether a redirect has led to another origin on the way here, even if it has led back since. */
   readonly crossedOrigin?: boolean;
+  /** Who wants the answer: while it waits for a slot for nobody, it is given up. */
+  readonly interest?: Interest | undefined;
 }
 
 /** A response whose headers are here. Its body must be read to the end, discarded or destroyed. */

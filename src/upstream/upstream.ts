@@ -3,6 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Json } from "../oci/document.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
+import type { Interest } from "./interest.ts";
 
 /** A manifest as the upstream sent it: the exact bytes, checked against the digest (`descriptor.digest`). */
 export interface UpstreamManifest {
@@ -42,13 +43,24 @@ export interface UpstreamPage {
  *
  * Absent (404 and 410) is `undefined`, and nothing else is: only that may be remembered. All else that fails throws
  * `UpstreamError`, "denied" among it; an abort by `signal` rethrows the signal's reason. Methods retry on their own
- * before the first byte, within the upstream's `retries`.
+ * before the first byte, within the upstream's `retries`. With an `interest`, what waits for its turn is given up when
+ * nobody wants it any more: `Abandoned`.
  */
 export interface Upstream {
   /** The descriptor that a reference stands for now, by HEAD (which Docker Hub does not count). */
-  resolve(repository: Repository, reference: Reference, signal: AbortSignal): Promise<Descriptor | undefined>;
+  resolve(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+    interest?: Interest,
+  ): Promise<Descriptor | undefined>;
   /** A whole manifest by GET: at most 4 MiB, digest and media type checked. */
-  manifest(repository: Repository, reference: Reference, signal: AbortSignal): Promise<UpstreamManifest | undefined>;
+  manifest(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+    interest?: Interest,
+  ): Promise<UpstreamManifest | undefined>;
   /**
    * A blob by GET, from byte `offset` on (by `Range` where it is not 0). Resolves when the response's headers are
    * here. `sizeBytes`, where it is known from a response before, must be the same again.
@@ -58,6 +70,7 @@ export interface Upstream {
     digest: Digest,
     from: { readonly offset: number; readonly sizeBytes?: number },
     signal: AbortSignal,
+    interest?: Interest,
   ): Promise<UpstreamBlob | undefined>;
   /**
    * The size of a blob that this repository has, where the upstream says it: a GET of its first byte, as HEAD is
@@ -67,15 +80,22 @@ export interface Upstream {
     repository: Repository,
     digest: Digest,
     signal: AbortSignal,
+    interest?: Interest,
   ): Promise<{ readonly sizeBytes: number | undefined } | undefined>;
   /** A page of tags (`tags/list`); `query` is sent on as it stands. */
-  tags(repository: Repository, query: string, signal: AbortSignal): Promise<UpstreamPage | undefined>;
+  tags(
+    repository: Repository,
+    query: string,
+    signal: AbortSignal,
+    interest?: Interest,
+  ): Promise<UpstreamPage | undefined>;
   /** A page of referrers; `undefined`: the upstream surely has no referrers API, which many statuses say. */
   referrers(
     repository: Repository,
     subject: Digest,
     query: string,
     signal: AbortSignal,
+    interest?: Interest,
   ): Promise<UpstreamPage | undefined>;
   /** Gives back connections; what still runs is cut. */
   close(): Promise<void>;

@@ -6,6 +6,7 @@ import { createServer, type ServerOptions } from "node:https";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { digestOf } from "../../src/oci/digest.ts";
+import { createBarrier } from "../support/barrier.ts";
 import { until } from "../support/event-loop.ts";
 import { open, request } from "../support/http.ts";
 import { quickDefaults, startMirror } from "../support/mirror.ts";
@@ -103,4 +104,68 @@ test("clients that read nothing of what is not stored lose their places, and wit
   for (const laggard of laggards) laggard.abort(new Error("its time is up"));
   assert.deepEqual((await waiting).body, honest);
   for (const client of stuck) client.destroy();
+});
+
+test("questions whose askers have left before they were sent are never sent, of whatever kind", async () => {
+  await using upstream = await createUpstream();
+  const barrier = createBarrier();
+  upstream.when({ path: /\/library\/held\// }, { pauseAt: barrier });
+  await using mirror = await startMirror(upstream.host, { upstream: { maxConnections: 2, headerTimeoutMs: 600_000 } });
+  const inFlight = (): Promise<number> => mirror.metric("entrepot_http_requests_in_flight");
+  const held = ["1", "2"].map((name) => mirror.get(`/v2/library/held/manifests/${name}`));
+  held.push(mirror.get(`/v2/library/held/blobs/${digestOf(honest)}`));
+  await barrier.arrivals(2);
+  const leave = new AbortController();
+  const digests = Array.from({ length: 20 }, (_, number) => digestOf(Buffer.from(String(number))));
+  const abandoned = digests.flatMap((digest, number) =>
+    [
+      ["GET", `blobs/${digest}`],
+      ["HEAD", `blobs/${digest}`],
+      ["GET", `manifests/${digest}`],
+      ["HEAD", `manifests/${digest}`],
+      ["GET", `manifests/tag-${number}`],
+      ["HEAD", `manifests/tag-${number}`],
+      ["GET", `tags/list?n=${number + 1}`],
+      ["GET", `referrers/${digest}`],
+    ].map(([method, resource]) =>
+      mirror
+        .get(`/v2/library/random/${resource}`, { method: method ?? "", signal: leave.signal })
+        .catch(() => undefined),
+    ),
+  );
+  await until(async () => (await inFlight()) === held.length + abandoned.length + 1);
+  leave.abort();
+  await Promise.all(abandoned);
+  await until(async () => (await inFlight()) === held.length + 1);
+  // One that is asked for again waits anew, and is answered.
+  const again = mirror.get(`/v2/library/random/blobs/${digests[0]}`);
+  barrier.release();
+  await Promise.all(held);
+  assert.equal((await again).status, 404);
+  assert.equal(upstream.count({ path: /random/ }), 1);
+  assert.deepEqual(
+    mirror.log().filter(({ level }) => level === "error" || level === "warn"),
+    [],
+  );
+});
+
+test("more questions than can wait are refused at once, with the time to come again", async () => {
+  await using upstream = await createUpstream();
+  const barrier = createBarrier();
+  upstream.when({ path: /\/held\// }, { pauseAt: barrier });
+  await using mirror = await startMirror(upstream.host, { upstream: { maxConnections: 1, headerTimeoutMs: 600_000 } });
+  const leave = new AbortController();
+  const greedy = Array.from({ length: 1_100 }, async (_, number) =>
+    mirror.get(`/v2/library/held/manifests/${number}`, { signal: leave.signal }).catch(() => undefined),
+  );
+  // One is under way, and 1,024 may wait.
+  const refused = await Promise.race(greedy);
+  assert.equal(refused?.status, 503);
+  assert.equal(refused?.headers["retry-after"], "5");
+  assert.match(refused?.body.toString() ?? "", /TOOMANYREQUESTS/);
+  const other = mirror.get(`/v2/library/other/blobs/${upstream.addBlob(honest)}`);
+  leave.abort();
+  barrier.release();
+  assert.deepEqual((await other).body, honest, "another image's place is not taken by them");
+  await Promise.all(greedy);
 });

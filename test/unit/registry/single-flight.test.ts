@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SingleFlight } from "../../../src/registry/single-flight.ts";
+import { Abandoned, type Interest } from "../../../src/upstream/interest.ts";
 
 test("who asks while it is being asked gets that answer; who asks later asks anew", async () => {
   const flight = new SingleFlight<number>();
@@ -44,4 +45,26 @@ test("who asks anew as soon as it has the answer does not join what is over", as
   const ask = async (): Promise<number> => ++count;
   assert.equal(await flight.run("a", ask).answer, 1);
   assert.equal(await flight.run("a", ask).answer, 2);
+});
+
+test("what was given up, as all had left, is not joined by who comes in the same tick", async () => {
+  const flight = new SingleFlight<number>();
+  const waitInQueue = (interest: Interest): Promise<number> =>
+    new Promise((_, reject) => {
+      interest.queue(reject);
+    });
+  const clients = [new AbortController(), new AbortController()];
+  const [first, second] = clients.map(({ signal }) => flight.run("a", waitInQueue, signal));
+  assert.equal(second?.joined, true);
+  clients[0]?.abort();
+  const third = flight.run("a", waitInQueue, clients[1]?.signal);
+  assert.equal(third.joined, true, "one of them still waits");
+  clients[1]?.abort();
+  const answer = Promise.withResolvers<number>();
+  const next = flight.run("a", () => answer.promise);
+  assert.equal(next.joined, false);
+  await assert.rejects(first?.answer ?? Promise.resolve(), Abandoned);
+  assert.equal(flight.run("a", async () => 6).joined, true, "the end of what was given up forgets nothing else");
+  answer.resolve(5);
+  assert.equal(await next.answer, 5);
 });

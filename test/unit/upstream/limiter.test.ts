@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { Abandoned, Interest } from "../../../src/upstream/interest.ts";
 import { createLimiter, QueueFull } from "../../../src/upstream/limiter.ts";
 import { never } from "./scripted.ts";
 
@@ -82,6 +83,26 @@ test("an abort leaves the queue with the signal's reason, and the others keep th
   (await staying)();
   assert.equal(limiter.running, 0);
   await assert.rejects(limiter.acquire(small, controller.signal), (error) => error === reason);
+});
+
+test("who waits for nobody leaves the queue; a free slot is given all the same", async () => {
+  const limiter = createLimiter(1);
+  const nobody = new Interest();
+  const first = await limiter.acquire(small, never(), { interest: nobody });
+  const client = new AbortController();
+  const interest = new Interest();
+  interest.join(client.signal);
+  const leaving = limiter.acquire(small, never(), { interest });
+  const late = limiter.acquire(small, never(), { interest: nobody });
+  const staying = limiter.acquire(small, never());
+  await assert.rejects(late, Abandoned);
+  assert.equal(limiter.waiting, 2);
+  client.abort();
+  await assert.rejects(leaving, Abandoned);
+  assert.equal(limiter.waiting, 1);
+  first();
+  (await staying)();
+  assert.equal(limiter.running, 0);
 });
 
 test("whatever happens, no more than the slots are held and all who stay are served", async () => {
@@ -188,7 +209,7 @@ test("a bulk slot that is held for too long is asked back when somebody waits, t
       asked.push(number);
       slots[number]?.();
     };
-    slots.push(await limiter.acquire({ key: "blob a", bulk: true }, never(), giveUp));
+    slots.push(await limiter.acquire({ key: "blob a", bulk: true }, never(), { giveUp }));
     context.mock.timers.tick(100);
   }
   context.mock.timers.tick(600);

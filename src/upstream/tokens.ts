@@ -1,3 +1,4 @@
+import { DocumentError, type Json, parseDocument } from "../oci/document.ts";
 import { discard, readBody } from "./body.ts";
 import { type Credentials, formatBasic, isIdentityToken } from "./credentials.ts";
 import { formatPlace, toStatusError } from "./failures.ts";
@@ -35,6 +36,7 @@ export interface TokenClientOptions {
 
 const clientId = "entrepot";
 const maxTokenBodyBytes = 1024 * 1024;
+const maxTokenNames = 1_000;
 /** The lifetime of a token that does not state one (distribution, "Token Authentication Specification"). */
 const defaultLifetimeSeconds = 60;
 
@@ -155,17 +157,15 @@ function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind"
 
 function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
   const unusable = new UpstreamError(host, "token", `${formatPlace(url)}: the answer holds no usable token`);
-  let answer: unknown;
+  let fields: Json;
   try {
-    answer = JSON.parse(bytes.toString("utf8"));
-  } catch {
-    // The parser's message would quote the answer, and with it perhaps the token.
+    ({ fields } = parseDocument(bytes, maxTokenNames));
+  } catch (error) {
+    if (!(error instanceof DocumentError)) {
+      throw error;
+    }
     throw unusable;
   }
-  if (typeof answer !== "object" || answer === null) {
-    throw unusable;
-  }
-  const fields = answer as Readonly<Record<string, unknown>>;
   const value = [fields.token, fields.access_token].find((field) => typeof field === "string" && field !== "");
   // It becomes part of a header.
   if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {

@@ -25,6 +25,10 @@ const useless: [name: string, token: Handler][] = [
   ["a token that is a number", (_request, response) => answer(response, 200, '{"token":5}')],
   ["a token with a line break", (_request, response) => answer(response, 200, '{"token":"s3cret-token\\r\\nx: y"}')],
   ["too much", (_request, response) => answer(response, 200, `{"token":"${"a".repeat(1024 * 1024)}"}`)],
+  [
+    "many thousand objects",
+    (_request, response) => answer(response, 200, `{"token":"s3cret-token","x":[${"{},".repeat(200_000)}{}]}`),
+  ],
   ["a cut connection", (_request, response) => void response.destroy()],
   ["a loop", (_request, response, path) => answer(response, 302, "", { location: path })],
   ["a realm by http", (_request, response) => answer(response, 302, "", { location: "http://auth.example.com/" })],

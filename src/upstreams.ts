@@ -16,6 +16,7 @@ import { createFailover } from "./upstream/failover.ts";
 import { publicGuard } from "./upstream/guard.ts";
 import { createLimiter, type Limiter } from "./upstream/limiter.ts";
 import { createOfflineUpstream } from "./upstream/offline.ts";
+import { createPublicLookup } from "./upstream/public-lookup.ts";
 import { createRateLimits } from "./upstream/rate-limits.ts";
 import type { UpstreamObserver } from "./upstream/transport.ts";
 import type { Upstream } from "./upstream/upstream.ts";
@@ -62,7 +63,7 @@ export class Upstreams {
       ...config.upstreamDefaults,
       guard: publicGuard,
       acceptInvalidCerts: false,
-      lookup: options.lookup,
+      lookup: options.lookup ?? createPublicLookup(),
       ca: options.ca,
       proxy: toProxySettings(config.upstreamDefaults.proxy, config.proxyEnvironment),
     });

@@ -9,6 +9,8 @@ interface FailedResponse {
 }
 
 const timeouts: ReadonlySet<string> = new Set([
+  "ECANCELLED",
+  "ETIMEOUT",
   "ETIMEDOUT",
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_HEADERS_TIMEOUT",
@@ -25,6 +27,7 @@ const passingCodes: ReadonlySet<string> = new Set([
   "ENETDOWN",
   "ENETUNREACH",
   "EPIPE",
+  "ESERVFAIL",
   "HPE_INVALID_EOF_STATE",
   "UND_ERR_SOCKET",
 ]);

@@ -48,6 +48,17 @@ dns.promises.lookup = (async (name: string, options: LookupOptions): Promise<unk
   return lookupPromise(name, options);
 }) as typeof lookupPromise;
 
+for (const method of ["resolve4", "resolve6"] as const) {
+  const { prototype: resolver } = dns.promises.Resolver;
+  const resolve = resolver[method] as (...parameters: unknown[]) => unknown;
+  resolver[method] = function (this: dns.promises.Resolver, name: string, ...rest: unknown[]): unknown {
+    for (const server of this.getServers()) {
+      checkAddress(server.replace(/^\[?(.*?)\]?(?::\d+)?$/, "$1"));
+    }
+    return Reflect.apply(resolve, this, [name, ...rest]);
+  } as (typeof resolver)[typeof method];
+}
+
 syncBuiltinESMExports();
 
 function checkTarget(target: Target): void {

@@ -22,6 +22,8 @@ const refused: Record<string, string> = {
   "fetch of a name": `await fetch("http://registry.example.com/");`,
   "a look-up": `import { lookup } from "node:dns"; lookup("registry.example.com", () => {});`,
   "a look-up by promise": `import { lookup } from "node:dns/promises"; await lookup("registry.example.com");`,
+  "a question to a name server": `import { Resolver } from "node:dns/promises";
+    const resolver = new Resolver(); resolver.setServers(["192.0.2.1:53"]); await resolver.resolve4("a.example.com");`,
   "a look-up of its own": `import { connect } from "node:net";
     connect({ host: "registry.example.com", port: 443,
       lookup: (name, options, done) => done(null, [{ address: "192.0.2.1", family: 4 }]) });`,

@@ -1,4 +1,4 @@
-import type { Digest } from "../oci/digest.ts";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { DocumentError, type Json, maxListingNames, parseDocument } from "../oci/document.ts";
 import { parseNextLink } from "../oci/link.ts";
 import { indexMediaType } from "../oci/manifest.ts";
@@ -34,12 +34,12 @@ export async function listTags(
     },
     signal,
   );
-  return response === undefined ? undefined : readPage(registry.host, response, signal);
+  return response && toPage(registry.host, response, await readWhole(registry.host, response, signal));
 }
 
 /**
- * `Upstream.referrers`. Only a 200 with an index is an answer of this API, be it called plain JSON; a web page, a redirect
- * to one (ghcr.io), a 501 or most of the 4xx mean that the registry does not have it.
+ * `Upstream.referrers`. Only a 200 with an index is an answer of this API, be it called plain JSON; the subject itself, a
+ * web page, a redirect to one (ghcr.io), a 501 or most of the 4xx mean that the registry does not have it.
  */
 export async function listReferrers(
   registry: Registry,
@@ -68,13 +68,22 @@ export async function listReferrers(
     discard(response);
     return undefined;
   }
-  const page = await readPage(registry.host, response, signal);
+  const bytes = await readWhole(registry.host, response, signal);
+  if (digestOf(bytes, algorithmOf(subject)) === subject) {
+    return undefined;
+  }
+  const page = toPage(registry.host, response, bytes);
   return mediaType === indexMediaType || Object.hasOwn(page.document, "manifests") ? page : undefined;
 }
 
-async function readPage(host: string, response: HttpResponse, signal: AbortSignal): Promise<UpstreamPage> {
+/** Reads a page's bytes; resolves when it is their turn to be parsed. */
+async function readWhole(host: string, response: HttpResponse, signal: AbortSignal): Promise<Buffer> {
   const bytes = await readBody(host, response, maxPageBytes, signal);
   await turnToRead(bytes);
+  return bytes;
+}
+
+function toPage(host: string, response: HttpResponse, bytes: Buffer): UpstreamPage {
   const next = parseNextLink(response.header("link"));
   const nextQuery = next === undefined ? undefined : URL.parse(next, response.url)?.search.slice(1);
   return {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { digestOf } from "../../../src/oci/digest.ts";
 import type { UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import {
   answer,
@@ -113,6 +114,14 @@ test("referrers: an index that is called plain JSON is one", async (context) => 
   const { upstream } = startUpstream(context, server.host);
   const page = await upstream.referrers(repository, someDigest, "", never());
   assert.deepEqual(page?.document, JSON.parse(indexBytes.toString()));
+});
+
+test("referrers: the subject itself is no list of what refers to it, whatever the algorithm", async (context) => {
+  const server = await startServer(context, (_request, response) => answerIndex(response));
+  const { upstream } = startUpstream(context, server.host);
+  for (const algorithm of ["sha256", "sha512"] as const) {
+    assert.equal(await upstream.referrers(repository, digestOf(indexBytes, algorithm), "", never()), undefined);
+  }
 });
 
 test("referrers: a page with too much in it is counted, and not built", async (context) => {

@@ -17,6 +17,9 @@ import { createStorageObservers } from "./storage-observers.ts";
 import { hasFormat } from "./store/root.ts";
 import { systemClock } from "./upstream/clock.ts";
 
+/** Of less, the ledger and the folders of a few repositories leave nothing for content. */
+const smallestBytes = 4 * 1024 * 1024;
+
 /** A running mirror. */
 export interface App {
   /** Where it listens, the main listener first: `http://127.0.0.1:8080`. */
@@ -131,6 +134,10 @@ async function openProgram(config: Config, options: AppOptions, log: Logger): Pr
     (error) => log.error({ err: error }, "maintenance failed"),
   );
   const { unwritable } = engine.storage.files;
+  const { maxSize } = config.storage;
+  if (maxSize?.kind === "bytes" && maxSize.bytes < smallestBytes) {
+    log.warn({ maxBytes: maxSize.bytes }, "max_size is too small for a cache: hardly anything can be stored");
+  }
   if (unwritable !== undefined) {
     log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
   }
@@ -202,9 +209,13 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
 /** Shows how full the storage is, whenever somebody looks at the metrics. */
 function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
   metrics.onRender(() => {
-    const { usedBytes, reservedBytes, limitBytes, volume } = storage.space.state;
+    const { usedBytes, reservedBytes, besides, limitBytes, volume } = storage.space.state;
     metrics.storageBytes.set({ kind: "used" }, usedBytes);
     metrics.storageBytes.set({ kind: "reserved" }, reservedBytes);
+    metrics.storageBytes.set({ kind: "ledger" }, besides.ledgerBytes);
+    metrics.storageBytes.set({ kind: "folders" }, besides.foldersBytes);
+    metrics.storageBytes.set({ kind: "quarantine" }, besides.quarantineBytes);
+    metrics.storageBytes.set({ kind: "other" }, besides.othersBytes + besides.slackBytes);
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
     for (const namespace of mirrors.breakers.keys()) {

@@ -21,6 +21,11 @@ import type { ObjectStore } from "./store/object-store.ts";
 /** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
 const graceMs = 5 * 60_000;
 
+const ledgerName = "ledger";
+/** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
+const slackShare = 1 / 64;
+const mostSlackBytes = 16 * 1024 * 1024;
+
 /** What a namespace's settings say of space. */
 export type SpaceSettings = Pick<
   UpstreamConfig,
@@ -71,17 +76,30 @@ export async function openStorage(
   const pool = new BufferPool();
   const files = await FilesystemStore.open(storage.root, pool);
   const store = meterStore(files, observers.store);
+  const { maxSize } = storage;
+  const maxBytes = maxSize?.kind === "bytes" ? maxSize.bytes : undefined;
   const ledger = openLedger({
-    path: join(storage.root, "ledger.sqlite"),
+    path: join(storage.root, `${ledgerName}.sqlite`),
     root: storage.root,
+    maxBytes,
     observer: observers.ledger,
     now,
   });
   const settings = namespaceSettings(config);
+  let othersBytes = 0;
   const space = new Space({
     limits: { ...storage, namespaceMaxBytes: (namespace) => settings(namespace).maxBytes },
     totals: () => ledger.totals,
-    volume: () => files.volume(),
+    besides: () => ({
+      ...ledger.overhead,
+      quarantineBytes: content.quarantine.bytes,
+      othersBytes,
+      slackBytes: Math.min(mostSlackBytes, Math.floor((maxBytes ?? Infinity) * slackShare)),
+    }),
+    volume: async () => {
+      othersBytes = await files.measureOthers((name) => name.startsWith(`${ledgerName}.`));
+      return files.volume();
+    },
     monotonic,
     makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => evictor.relieve(),
@@ -116,6 +134,7 @@ export async function openStorage(
     observer: observers.evictor,
   });
   await space.refresh();
+  await content.quarantine.refresh();
   return {
     files,
     store,

@@ -37,7 +37,7 @@ export const storageSchema: z.ZodType<StorageConfig> = z
         "The folder of the content; it is made when it is missing. A relative path starts at the working directory, not at the file.",
     }),
     max_size: sizeLimitOrNone(
-      "What the content may take: a size, or a share of the volume's size. Content that was not used for longest is evicted before it takes more. `none` or null for no limit.",
+      "What all that lies in the folder may take, the ledger included: a size, or a share of the volume's size. Content that was not used for longest is evicted before it takes more. `none` or null for no limit.",
     ).prefault("90%"),
     min_free: sizeLimit(
       "What is left free on the volume, whoever fills it: a size, or a share of the volume's size; `0B` for nothing. Where less is free, content is evicted.",

@@ -35,7 +35,18 @@ export const usageSchema: z.ZodType = z.strictObject({
   bytes: bytes.meta({ description: "What the store holds, in whole blocks of 4 KiB." }),
   exact: z.boolean().meta({ description: "False while the ledger is rebuilt: `bytes` is all that the volume holds." }),
   reservedBytes: bytes.meta({ description: "Set aside for what is being stored." }),
-  limitBytes: bytes.optional().meta({ description: "What `bytes` and `reservedBytes` may come to; absent: no limit." }),
+  besides: z
+    .strictObject({
+      ledgerBytes: bytes.meta({ description: "The ledger's own files." }),
+      foldersBytes: bytes.meta({ description: "The folders themselves." }),
+      quarantineBytes: bytes.meta({ description: "Damaged content that was put aside." }),
+      othersBytes: bytes.meta({ description: "What the mirror remembers, and what could not be removed." }),
+      slackBytes: bytes.meta({ description: "Kept back for what is just being written." }),
+    })
+    .meta({ description: "What the folder takes besides; zeros where `exact` is false." }),
+  limitBytes: bytes
+    .optional()
+    .meta({ description: "What `bytes`, `reservedBytes` and `besides` may come to; absent: no limit." }),
   volume: z.strictObject({ totalBytes: bytes, freeBytes: bytes }).optional(),
   pinnedBytes: bytes.meta({ description: "What pins keep." }),
   namespaces: z.array(z.strictObject({ ...namespaceUsage, limitBytes: bytes.optional() })),

@@ -12,6 +12,7 @@ import {
   type TagUsage,
 } from "../registry/ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
+import type { Besides } from "../registry/besides.ts";
 import type { Space, Volume } from "../registry/space.ts";
 import { type JobKind, JobRunning, JobsClosed, type JobState, type RunningJob, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -75,7 +76,9 @@ export interface UsageReport {
   readonly exact: boolean;
   /** Set aside for what is being stored. */
   readonly reservedBytes: number;
-  /** What `bytes` and `reservedBytes` may come to now; `undefined` where there is no limit. */
+  /** What the folder takes besides, and what is kept back. */
+  readonly besides: Besides;
+  /** What `bytes`, `reservedBytes` and `besides` may come to now; `undefined` where there is no limit. */
   readonly limitBytes: number | undefined;
   /** `undefined` where nothing is known of it. */
   readonly volume: Volume | undefined;
@@ -97,11 +100,12 @@ export class Administration {
     const { space, ledger, pins, namespaceMaxBytes } = this.#options;
     await space.refresh();
     const [namespaces, pinnedBytes] = await Promise.all([ledger.namespaces(), ledger.pinnedBytes(pins.all)]);
-    const { usedBytes, exact, reservedBytes, limitBytes, volume } = space.state;
+    const { usedBytes, exact, reservedBytes, besides, limitBytes, volume } = space.state;
     return {
       bytes: usedBytes,
       exact,
       reservedBytes,
+      besides,
       limitBytes: limitBytes === Infinity ? undefined : Math.max(0, Math.floor(limitBytes)),
       volume,
       pinnedBytes,

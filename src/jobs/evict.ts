@@ -172,7 +172,7 @@ export class Evictor {
    * the volume may be full of others' files, and whose content is to be kept would not be known either.
    */
   async #keepLimits(more: Parameters<Space["overage"]>[0], remover: Remover, signal?: AbortSignal): Promise<boolean> {
-    const { space, ledger } = this.#tools;
+    const { space, ledger, content } = this.#tools;
     if (ledger.totals === undefined) return false;
     let enough = true;
     for (const { namespace } of space.overage(more).namespaces) {
@@ -180,6 +180,9 @@ export class Evictor {
         overage.namespaces.find((each) => each.namespace === namespace)?.bytes ?? 0;
       enough = (await this.#free(namespace, () => of(space.overage(more, true)), remover, signal)) && enough;
     }
+    // What is damaged goes before anything that is sound.
+    const missing = remover.dryRun ? 0 : space.overage(more).bytes;
+    if (missing > 0) await content.quarantine.giveUp(missing);
     if (space.overage(more).bytes <= remover.pretendedBytes) return enough;
     return (await this.#free(undefined, () => space.overage(more, true).bytes, remover, signal)) && enough;
   }

@@ -15,7 +15,7 @@ const maxFailures = 16;
 /** What removing works with. */
 export interface RemovalTools {
   readonly ledger: Pick<Ledger, "holding" | "isUsePending" | "use">;
-  readonly content: Pick<Content, "removeLink" | "removePage" | "removeBlob" | "isBusy">;
+  readonly content: Pick<Content, "removeLink" | "removePage" | "removeBlob" | "isBusy" | "quarantine">;
   readonly fills: Pick<Fills, "isFilling">;
   readonly observer: RemovalObserver;
 }

@@ -91,7 +91,7 @@ export function contentStep(scrub: Scrub): Step {
  * that has put it aside.
  */
 export function quarantineStep(scrub: Scrub): Step {
-  const { store, now } = scrub.tools;
+  const { content, now } = scrub.tools;
   return {
     name: "quarantine",
     title: "Remove damaged content that was put aside long ago",
@@ -102,7 +102,7 @@ export function quarantineStep(scrub: Scrub): Step {
         progress.count("expired");
         if (!scrub.repair) continue;
         await scrub.attempt(progress, async () => {
-          await store.delete(object.key);
+          await content.quarantine.remove(object.key);
           progress.count("removed");
         });
       }

@@ -147,7 +147,7 @@ export function createMetrics(version: string): Metrics {
     }),
     storageBytes: new Gauge({
       name: "entrepot_storage_bytes",
-      help: "Bytes of the storage: used by what is stored, reserved for what is being stored.",
+      help: "Bytes of the storage: used by what is stored, reserved for what is being stored, and what is there besides.",
       labelNames: ["kind"],
       registers,
     }),

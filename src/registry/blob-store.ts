@@ -3,7 +3,7 @@ import type { Namespace } from "../oci/reference.ts";
 import type { ObjectInfo, ObjectStore, OpenObject, Source } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { blobKey } from "./layout.ts";
-import { boundQuarantine, putAside } from "./quarantine.ts";
+import { Quarantine } from "./quarantine.ts";
 import type { Reservation } from "./space.ts";
 
 /**
@@ -11,6 +11,8 @@ import type { Reservation } from "./space.ts";
  * it to its end; what is stored meanwhile is written after the removal.
  */
 export class BlobStore {
+  /** What was put aside. */
+  readonly damaged: Quarantine;
   readonly #store: ObjectStore;
   readonly #books: Bookkeeping;
   /** What is being stored, or held for another reason, and how often. */
@@ -26,6 +28,7 @@ export class BlobStore {
   constructor(store: ObjectStore, books: Bookkeeping) {
     this.#store = store;
     this.#books = books;
+    this.damaged = new Quarantine(store, () => books.quarantineBytes());
   }
 
   /** The content of a digest. The caller closes it. */
@@ -105,9 +108,7 @@ export class BlobStore {
   async quarantine(digest: Digest, seen: OpenObject | undefined): Promise<boolean> {
     if (this.#held.has(digest) || this.#removing.has(digest)) return false;
     if (seen !== undefined && this.#outdated.has(seen)) return false;
-    const isMoved = await this.#remove(digest, () => putAside(this.#store, digest));
-    if (isMoved) await boundQuarantine(this.#store, digest);
-    return isMoved;
+    return this.#remove(digest, () => this.damaged.putAside(digest));
   }
 
   #watch(digest: Digest, object: OpenObject): OpenObject {

@@ -9,6 +9,10 @@ import type { Reservation, Space } from "./space.ts";
 /** The code of the `StoreError` for what the store's own limit does not let in. */
 export const limitReached = "ELIMIT";
 
+/** What damaged content may take that was put aside: a share of the store's limit, and not more than this. */
+const quarantineShare = 1 / 50;
+const maxQuarantineBytes = 1024 * 1024 * 1024;
+
 /** A `StoreError` for what may not be stored, although the disk could take it. */
 export function limitError(message: string): StoreError {
   return new StoreError(message, Object.assign(new Error("the limit is reached"), { code: limitReached }));
@@ -36,6 +40,8 @@ export interface Bookkeeping {
   reserve(namespace: Namespace, sizeBytes: number): Promise<Reservation>;
   /** Whether there is room for something now, without anything's having to go. */
   hasRoom(namespace: Namespace, sizeBytes: number): boolean;
+  /** What damaged content may take that was put aside. */
+  quarantineBytes(): number;
   /** Notes what needs no room: a removal, or what a manifest refers to. */
   note(change: LedgerChange): Promise<void>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
@@ -69,6 +75,7 @@ export function keepBooks(ledger: Ledger, space: Space, clock: Pick<Clock, "now"
       return room;
     },
     hasRoom: (namespace, sizeBytes) => space.hasRoom(namespace, chargedBytes(sizeBytes)),
+    quarantineBytes: () => Math.min(maxQuarantineBytes, space.state.limitBytes * quarantineShare),
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),
     isHeld: async (digest) => {

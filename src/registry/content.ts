@@ -9,6 +9,7 @@ import { formatPlace, linkKey, type PageKind, pageKey, pageName, type Repository
 import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
 import type { LedgerChange } from "./ledger/ledger.ts";
 import { ManifestStore } from "./manifest-store.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent, Page } from "./registry.ts";
 import type { Reservation } from "./space.ts";
@@ -220,6 +221,11 @@ export class Content {
     const isMoved = await this.#blobs.quarantine(digest, seen);
     if (isMoved) this.#onDamage(digest);
     return isMoved;
+  }
+
+  /** Damaged content that was put aside. */
+  get quarantine(): Quarantine {
+    return this.#blobs.damaged;
   }
 
   /** A listing's page as it was stored last, unless another one has taken its place since. */

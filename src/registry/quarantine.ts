@@ -1,30 +1,89 @@
 import type { Digest } from "../oci/digest.ts";
-import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
+import type { Key, ObjectInfo, ObjectStore } from "../store/object-store.ts";
 import { blobKey, quarantineKey, quarantinePrefix } from "./layout.ts";
+import { chargedBytes } from "./ledger/ledger.ts";
 
-/** What damaged content may take of the disk in all, in bytes: it does not count against the store's limit. */
-const maxQuarantineBytes = 1024 * 1024 * 1024;
-
-/** Moves damaged content away, so that somebody can look at what has become of it; false where there is none. */
-export async function putAside(store: ObjectStore, digest: Digest): Promise<boolean> {
-  return store.move(blobKey(digest), quarantineKey(digest));
-}
+/** How much is kept at most, whatever there is room for. */
+const maxFiles = 1_000;
 
 /**
- * Removes the oldest of what was put aside while it is too much in all; `newest` goes last. What cannot be removed is
- * left to the next time: the failing operation has told of it.
+ * Damaged content that was put aside, so that somebody can look at what has become of it. It counts against the store's
+ * limit; the oldest goes while it is too much in all, and all of it before anything that is sound has to.
  */
-export async function boundQuarantine(store: ObjectStore, newest: Digest): Promise<void> {
-  const kept: ObjectInfo[] = [];
-  try {
-    for await (const object of store.list(quarantinePrefix)) kept.push(object);
-    const age = (object: ObjectInfo): number => (object.key === quarantineKey(newest) ? Infinity : object.usedAt);
-    let bytes = 0;
-    for (const { key, sizeBytes } of kept.toSorted((a, b) => (age(b) > age(a) ? 1 : -1))) {
-      bytes += sizeBytes;
-      if (bytes > maxQuarantineBytes) await store.delete(key);
+export class Quarantine {
+  readonly #store: ObjectStore;
+  readonly #maxBytes: () => number;
+  #bytes = 0;
+  /** The last look at what there is: one comes after another. */
+  #last: Promise<void> = Promise.resolve();
+
+  /** @param maxBytes What it may take at the moment. */
+  constructor(store: ObjectStore, maxBytes: () => number) {
+    this.#store = store;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** What it takes, in charged bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Moves damaged content here; false where there is none. */
+  async putAside(digest: Digest): Promise<boolean> {
+    const isMoved = await this.#store.move(blobKey(digest), quarantineKey(digest));
+    if (isMoved) await this.#keep(this.#maxBytes(), quarantineKey(digest));
+    return isMoved;
+  }
+
+  /** Looks at what there is, and keeps as much as may stay. */
+  async refresh(): Promise<void> {
+    await this.#keep(this.#maxBytes(), undefined);
+  }
+
+  /** Gives `bytes` of it up, the oldest first, or all. */
+  async giveUp(bytes: number): Promise<void> {
+    if (this.#bytes > 0) await this.#keep(this.#bytes - bytes, undefined);
+  }
+
+  /** Removes what has one of its keys. */
+  async remove(key: Key): Promise<void> {
+    await this.#store.delete(key);
+    await this.refresh();
+  }
+
+  #keep(maxBytes: number, newest: Key | undefined): Promise<void> {
+    this.#last = this.#last.then(() => this.#keepNow(maxBytes, newest));
+    return this.#last;
+  }
+
+  /**
+   * Removes the oldest until the rest is within `maxBytes`; `newest` goes last. What cannot be removed is left to the
+   * next time: the failing operation has told of it.
+   */
+  async #keepNow(maxBytes: number, newest: Key | undefined): Promise<void> {
+    const found: ObjectInfo[] = [];
+    try {
+      for await (const object of this.#store.list(quarantinePrefix)) found.push(object);
+    } catch {
+      return;
     }
-  } catch {
-    return;
+    const age = (object: ObjectInfo): number => (object.key === newest ? Infinity : object.usedAt);
+    let kept = 0;
+    let bytes = 0;
+    for (const { key, sizeBytes } of found.toSorted((a, b) => (age(b) > age(a) ? 1 : -1))) {
+      const charged = chargedBytes(sizeBytes);
+      if ((kept < maxFiles && bytes + charged <= maxBytes) || !(await this.#isRemoved(key))) {
+        kept++;
+        bytes += charged;
+      }
+    }
+    this.#bytes = bytes;
+  }
+
+  async #isRemoved(key: Key): Promise<boolean> {
+    return this.#store.delete(key).then(
+      () => true,
+      () => false,
+    );
   }
 }

@@ -1,4 +1,5 @@
 import type { Namespace } from "../oci/reference.ts";
+import { type Besides, nothingBesides, sumBesides } from "./besides.ts";
 import type { Totals } from "./ledger/ledger.ts";
 
 const volumePollMs = 1_000;
@@ -35,6 +36,8 @@ export interface SpaceOptions {
   readonly limits: SpaceLimits;
   /** What lies in the store; `undefined` where that is not known (yet). */
   readonly totals: () => Totals | undefined;
+  /** What lies in the folder besides what `totals` counts: it counts against the limit, too. */
+  readonly besides?: () => Besides;
   readonly volume: () => Promise<Volume>;
   readonly monotonic: () => number;
   /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
@@ -56,9 +59,12 @@ export interface Reservation {
 
 /** How full the store is, in charged bytes. */
 export interface SpaceState {
+  /** Content and records. */
   readonly usedBytes: number;
   readonly reservedBytes: number;
-  /** What `usedBytes` and `reservedBytes` may come to at this moment; `Infinity` where nothing is known of the volume. */
+  /** What there is besides; nothing while `usedBytes` has it. */
+  readonly besides: Besides;
+  /** What all of it may come to at this moment; `Infinity` where nothing is known of the volume. */
   readonly limitBytes: number;
   readonly volume: Volume | undefined;
   /** Whether `usedBytes` is exact; otherwise it is all that the volume holds, of which the store is a part. */
@@ -106,16 +112,25 @@ export class Space {
     const { maxSize, minFree } = this.#options.limits;
     const volume = this.#volume;
     const exactBytes = this.#options.totals()?.bytes;
+    const besides = this.#besides;
     const usedBytes = exactBytes ?? (volume === undefined ? 0 : usedOf(volume) + this.#releasedSince);
     let limitBytes = resolveSize(maxSize, volume) ?? Infinity;
     if (volume !== undefined) {
       const spare = volume.freeBytes - (resolveSize(minFree, volume) ?? 0);
       // What was stored or removed since the volume was looked at has changed both in equal measure.
       const usedThen =
-        exactBytes === undefined ? usedOf(volume) : (this.#usedAtPoll ?? exactBytes - this.#releasedSince);
+        exactBytes === undefined
+          ? usedOf(volume)
+          : (this.#usedAtPoll ?? exactBytes + sumBesides(besides) - this.#releasedSince);
       limitBytes = Math.max(0, Math.min(limitBytes, usedThen + this.#writtenAtPoll + spare));
     }
-    return { usedBytes, reservedBytes: this.#reservedBytes, limitBytes, volume, exact: exactBytes !== undefined };
+    const reservedBytes = this.#reservedBytes;
+    return { usedBytes, reservedBytes, besides, limitBytes, volume, exact: exactBytes !== undefined };
+  }
+
+  get #besides(): Besides {
+    const { totals, besides } = this.#options;
+    return totals() === undefined ? nothingBesides : (besides?.() ?? nothingBesides);
   }
 
   /** Whether room could be set aside now. */
@@ -195,11 +210,11 @@ export class Space {
   overage(more?: { readonly namespace: Namespace; readonly bytes: number }, begun: boolean = false): Overage {
     const { namespaceMaxBytes } = this.#options.limits;
     const totals = this.#options.totals();
-    const { usedBytes, limitBytes } = this.state;
+    const { usedBytes, besides, limitBytes } = this.state;
     const wanted = more?.bytes ?? 0;
     const namespaces = new Set([...(totals?.namespaces.keys() ?? []), ...(more === undefined ? [] : [more.namespace])]);
     return {
-      bytes: this.#excess(usedBytes + this.#reservedBytes, wanted, limitBytes, begun),
+      bytes: this.#excess(usedBytes + sumBesides(besides) + this.#reservedBytes, wanted, limitBytes, begun),
       namespaces: [...namespaces].flatMap((namespace) => {
         const limit = namespaceMaxBytes(namespace) ?? Infinity;
         const used = (totals?.namespaces.get(namespace) ?? 0) + (this.#reserved.get(namespace) ?? 0);
@@ -219,17 +234,18 @@ export class Space {
   /** Whether it would fit into a store that holds nothing else. */
   #couldFit(namespace: Namespace, bytes: number): boolean {
     const limit = this.#options.limits.namespaceMaxBytes(namespace) ?? Infinity;
-    return bytes <= Math.min(limit, this.state.limitBytes);
+    const { limitBytes, besides } = this.state;
+    return bytes <= Math.min(limit, limitBytes - sumBesides(besides));
   }
 
   #fits(namespace: Namespace, bytes: number): { readonly fits: boolean; readonly isHigh: boolean } {
     const { namespaceMaxBytes, highWatermark } = this.#options.limits;
-    const { usedBytes, limitBytes } = this.state;
+    const { usedBytes, besides, limitBytes } = this.state;
     const totals = this.#options.totals();
     const limitHere = namespaceMaxBytes(namespace) ?? Infinity;
     // Without totals a namespace may have anything of what is used, and its limit lets nothing more be sure.
     const usedHere = totals === undefined ? usedBytes : (totals.namespaces.get(namespace) ?? 0);
-    const inAll = usedBytes + this.#reservedBytes + bytes;
+    const inAll = usedBytes + sumBesides(besides) + this.#reservedBytes + bytes;
     const here = usedHere + (this.#reserved.get(namespace) ?? 0) + bytes;
     return {
       fits: inAll <= limitBytes && (limitHere === Infinity || here <= limitHere),
@@ -258,7 +274,8 @@ export class Space {
   async #poll(): Promise<void> {
     this.#polledAt = this.#options.monotonic();
     const releasedBefore = this.#releasedSince;
-    const usedBefore = this.#options.totals()?.bytes;
+    const totalBefore = this.#options.totals()?.bytes;
+    const usedBefore = totalBefore === undefined ? undefined : totalBefore + sumBesides(this.#besides);
     const writtenBefore = this.#writtenBytes;
     try {
       this.#volume = await this.#options.volume();

@@ -1,13 +1,13 @@
-import { constants } from "node:fs";
-import { copyFile, rm, statfs, writeFile } from "node:fs/promises";
+import { constants, type Stats } from "node:fs";
+import { copyFile, lstat, readdir, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BufferPool } from "./buffers.ts";
 import { FilesystemReader } from "./filesystem-reader.ts";
-import { putInPlace, removeEmptyFolders } from "./folders.ts";
+import { putInPlace, removeEmptied, removeEmptyFolders } from "./folders.ts";
 import type { Lock } from "./lock.ts";
 import type { Key, ObjectInfo, ObjectReader, ObjectStore, OpenObject, Source } from "./object-store.ts";
 import { StoreError } from "./object-store.ts";
-import { flush, flushFolders, format, isAbsence, own, RootError, temporaryFolder } from "./root.ts";
+import { flush, flushFolders, format, isAbsence, orAbsent, own, RootError, temporaryFolder } from "./root.ts";
 import { type Removed, TemporaryFolder } from "./temporary-folder.ts";
 
 const retryMs = 3_000;
@@ -129,6 +129,7 @@ export class FilesystemStore implements ObjectStore {
     try {
       await placeAndFlush(source, target, true);
       await flushFolders(dirname(source), dirname(source));
+      await removeEmptied(dirname(source), this.#root);
     } catch (error) {
       if (isAbsence(error) && (await this.head(from)) === undefined) return false;
       throw new StoreError(`${from} could not be moved to ${to}`, error);
@@ -136,13 +137,19 @@ export class FilesystemStore implements ObjectStore {
     return true;
   }
 
-  /** @throws {StoreError} it is there still; or it is gone, but its space is not free (`removeLeftovers` tries again). */
+  /**
+   * Deletes an object, and the folders that hold nothing without it.
+   *
+   * @throws {StoreError} it is there still; or it is gone, but its space is not free (`removeLeftovers` tries again).
+   */
   async delete(key: Key): Promise<void> {
     // Folders are not objects, and must not be taken away.
     if ((await this.head(key)) === undefined) return;
     await this.#becomeWritable();
     try {
-      await this.#temporary.remove(this.#reader.path(key));
+      const path = this.#reader.path(key);
+      await this.#temporary.remove(path);
+      await removeEmptied(dirname(path), this.#root);
     } catch (error) {
       throw new StoreError(`${key} could not be deleted`, error);
     }
@@ -178,6 +185,25 @@ export class FilesystemStore implements ObjectStore {
     } catch (error) {
       throw new StoreError("what is left in the temporary folder could not be removed", error);
     }
+  }
+
+  /**
+   * What lies in the folder besides what can be listed in it, in bytes: files of the folder itself (but those that
+   * `isCounted` names, which are counted elsewhere), what the program remembers, and what an earlier process has left.
+   *
+   * @throws {StoreError} it could not be looked up.
+   */
+  async measureOthers(isCounted: (name: string) => boolean): Promise<number> {
+    let bytes = this.#temporary.leftBytes;
+    for (const folder of [this.#root, join(this.#root, "state")]) {
+      const entries = await orAbsent(readdir(folder, { withFileTypes: true }), `${folder} could not be listed`);
+      for (const entry of entries ?? []) {
+        if (!entry.isFile() || isCounted(entry.name)) continue;
+        const path = join(folder, entry.name);
+        bytes += sizeOnDisk(await orAbsent(lstat(path), `${path} could not be looked up`));
+      }
+    }
+    return bytes;
   }
 
   /**
@@ -237,6 +263,11 @@ export class FilesystemStore implements ObjectStore {
       this.#attemptEndedAt = this.#now();
     }
   }
+}
+
+/** What a file takes of the disk, in bytes. */
+function sizeOnDisk(info: Stats | undefined): number {
+  return info === undefined ? 0 : Math.max(info.size, info.blocks * 512);
 }
 
 function throwIfDefined(error: Error | undefined): void {

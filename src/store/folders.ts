@@ -62,6 +62,17 @@ export async function removeEmptyFolders(
   return { count, empty };
 }
 
+/**
+ * Removes a folder that holds nothing any more, and those above it of which that is true then, but not what lies in `top`
+ * itself. What cannot be removed stays: `removeEmptyFolders` tells of it.
+ */
+export async function removeEmptied(folder: string, top: string): Promise<void> {
+  for (let path = folder; dirname(path) !== top && path !== top; path = dirname(path)) {
+    const isRemoved = await removeFolder(path).catch(() => false);
+    if (!isRemoved) return;
+  }
+}
+
 /** Whether a folder was removed; false where it is not empty (any more), or gone. */
 async function removeFolder(path: string): Promise<boolean> {
   try {

@@ -13,11 +13,17 @@ export interface Removed {
 /** The folder of what is not finished yet, and of what is being removed. */
 export class TemporaryFolder {
   readonly path: string;
+  #leftBytes = 0;
   /** The last of the removals that wait for each other. */
   #removal: Promise<unknown> = Promise.resolve();
 
   constructor(path: string) {
     this.path = path;
+  }
+
+  /** What an earlier process has left here and could not be removed, in bytes. */
+  get leftBytes(): number {
+    return this.#leftBytes;
   }
 
   /** A path for a new file. */
@@ -55,7 +61,12 @@ export class TemporaryFolder {
       for await (const { name } of await opendir(this.path)) {
         const path = join(this.path, name);
         const { size } = await lstat(path);
-        await rm(path, { recursive: true, force: true });
+        try {
+          await rm(path, { recursive: true, force: true });
+        } catch {
+          this.#leftBytes += size;
+          continue;
+        }
         removed.count++;
         removed.bytes += size;
       }
@@ -80,6 +91,7 @@ export class TemporaryFolder {
       removed.count++;
       removed.bytes += info.size;
     }
+    if (!dryRun) this.#leftBytes = Math.max(0, this.#leftBytes - removed.bytes);
     return removed;
   }
 

@@ -49,7 +49,7 @@ const action = fc.oneof(
 type Simple = typeof simple extends fc.Arbitrary<infer Value> ? Value : never;
 type Action = typeof action extends fc.Arbitrary<infer Value> ? Value : never;
 const settings: fc.Arbitrary<SpaceSettings> = fc.record({
-  maxBytes: fc.constantFrom(300_000, 700_000, 1_500_000),
+  maxBytes: fc.constantFrom(1_100_000, 1_500_000, 2_300_000),
   quayBytes: fc.constantFrom(undefined, 250_000),
   lowWatermark: fc.constantFrom(0.4, 0.8),
   idleMs: fc.constantFrom(Infinity, 60_000),

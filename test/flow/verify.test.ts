@@ -256,8 +256,11 @@ describe("a scrub of a mirror that runs", () => {
       const repository = `library/busy-${index}`;
       return { repository, image: upstream.addImage(repository, "1", { layers: 3, layerBytes: 60_000 }) };
     });
-    // Room for about half of it.
-    const storage = { ...mirrorConfig(upstream.host, "").storage, maxSize: { kind: "bytes", bytes: 700_000 } as const };
+    // Room for about half of it, besides the ledger and the folders.
+    const storage = {
+      ...mirrorConfig(upstream.host, "").storage,
+      maxSize: { kind: "bytes", bytes: 1_500_000 } as const,
+    };
     await using folder = await createTemporaryDirectory();
     const root = `${folder.path}/root`;
     await using mirror = await start(upstream, { root, graceMs: 0, config: { storage: { ...storage, root } } });

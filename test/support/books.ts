@@ -35,6 +35,7 @@ export function createBooks(): SimpleBooks {
     admit: async (_namespace, change) => note(change),
     reserve: (namespace, sizeBytes) => endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
     hasRoom: () => true,
+    quarantineBytes: () => Infinity,
     note: async (change) => note(change),
     holding: async (id, digest): Promise<Holding> => {
       const repository = JSON.stringify(id);

@@ -15,6 +15,8 @@ export interface CacheAdmin {
   purge(target: string): Promise<PurgeReport | undefined>;
   /** Runs an eviction to its end. A dry run also waits for all that were begun before. */
   evict(options: { readonly dryRun: boolean }): Promise<JobState>;
+  /** Runs a scrub that repairs, to its end. */
+  verify(): Promise<JobState>;
   pin(pattern: string): Promise<void>;
   unpin(pattern: string): Promise<void>;
 }
@@ -32,21 +34,23 @@ export function adminOf(mirror: Pick<Mirror, "app">): CacheAdmin {
     assert.ok(status < 300, `${status}: ${body.toString()}`);
     return (body.length > 0 ? JSON.parse(body.toString()) : undefined) as T;
   };
+  const run = async (request: object): Promise<JobState> => {
+    const { id } = read<JobState>(await ask("POST", "/jobs", request));
+    for (;;) {
+      const job = read<JobState>(await ask("GET", `/jobs/${id}`));
+      if (job.state === "running") continue;
+      assert.equal(job.state, "succeeded", JSON.stringify(job));
+      return job;
+    }
+  };
   return {
     usage: async () => read(await ask("GET", "/usage")),
     purge: async (target) => {
       const answer = await ask("POST", "/purge", { target });
       return answer.status === 404 ? undefined : read<PurgeReport>(answer);
     },
-    evict: async ({ dryRun }) => {
-      const { id } = read<JobState>(await ask("POST", "/jobs", { kind: "evict", dryRun }));
-      for (;;) {
-        const job = read<JobState>(await ask("GET", `/jobs/${id}`));
-        if (job.state === "running") continue;
-        assert.equal(job.state, "succeeded", JSON.stringify(job));
-        return job;
-      }
-    },
+    evict: ({ dryRun }) => run({ kind: "evict", dryRun }),
+    verify: () => run({ kind: "verify", repair: true }),
     pin: async (pattern) => read(await ask("POST", "/pins", { pattern })),
     unpin: async (pattern) => read(await ask("DELETE", `/pins?pattern=${encodeURIComponent(pattern)}`)),
   };

@@ -130,9 +130,15 @@ async function formatUsage(report: UsageReport): Promise<string> {
   const used = report.exact
     ? formatBytes(report.bytes)
     : `at most ${formatBytes(report.bytes)} (the ledger is being rebuilt)`;
+  const { ledgerBytes, foldersBytes, quarantineBytes, othersBytes, slackBytes } = report.besides;
   const lines = [
     ["used", used],
     ["being stored", formatBytes(report.reservedBytes)],
+    ["ledger", formatBytes(ledgerBytes)],
+    ["folders", formatBytes(foldersBytes)],
+    ["quarantine", formatBytes(quarantineBytes)],
+    ["other files", formatBytes(othersBytes)],
+    ["kept back", formatBytes(slackBytes)],
     ["pinned", formatBytes(report.pinnedBytes)],
     ["limit", limit(report.limitBytes)],
     ["free on the volume", report.volume === undefined ? "unknown" : formatBytes(report.volume.freeBytes)],

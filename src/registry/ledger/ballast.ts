@@ -10,19 +10,22 @@ const freeFactor = 4;
 
 /** A file that only takes room on the ledger's volume: it goes when that is full, so that the ledger can be written. */
 export class Ballast {
-  readonly #path: string;
+  readonly path: string;
 
   /** @param path Where the file is, or will be. */
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
   }
+
+  /** What it takes when it is there. */
+  static readonly sizeBytes: number = chunks * chunkBytes;
 
   /** Makes it where there is room; whether it is there. */
   keep(): boolean {
-    if (existsSync(this.#path)) return true;
+    if (existsSync(this.path)) return true;
     try {
-      const { bavail, bsize } = statfsSync(dirname(this.#path));
-      if (bavail * bsize < freeFactor * chunks * chunkBytes) return false;
+      const { bavail, bsize } = statfsSync(dirname(this.path));
+      if (bavail * bsize < freeFactor * Ballast.sizeBytes) return false;
       this.#write();
       return true;
     } catch {
@@ -34,7 +37,7 @@ export class Ballast {
   /** Removes it; false where nothing was gained by that. */
   drop(): boolean {
     try {
-      rmSync(this.#path);
+      rmSync(this.path);
       return true;
     } catch {
       return false;
@@ -44,7 +47,7 @@ export class Ballast {
   #write(): void {
     // Not zeros: some file systems store none.
     const chunk = randomFillSync(Buffer.alloc(chunkBytes));
-    const file = openSync(this.#path, "w");
+    const file = openSync(this.path, "w");
     try {
       for (let count = 0; count < chunks; count++) writeSync(file, chunk);
     } finally {

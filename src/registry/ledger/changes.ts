@@ -1,4 +1,5 @@
 import type { Digest } from "../../oci/digest.ts";
+import type { RepositoryId } from "../layout.ts";
 import { leastTime, packTime, rejuvenate, rejuvenateChildren } from "./age.ts";
 import { chargedBytes, type LedgerChange } from "./ledger.ts";
 import type { TotalsPart } from "./messages.ts";
@@ -76,6 +77,7 @@ export class Changes {
     const more = bytes - content.bytes;
     if (more === 0) return;
     this.#sums.addStored(more);
+    this.#sums.addBlobs(Math.sign(bytes) - Math.sign(content.bytes));
     if (content.holders === 0) return;
     const holders = this.#sql.all<{ repository: number; namespace: number }>(
       "SELECT repository, namespace FROM links WHERE content = ?",
@@ -83,6 +85,13 @@ export class Changes {
     );
     for (const namespace of new Set(holders.map((link) => link.namespace))) this.#sums.addHeld(namespace, more);
     for (const { repository, namespace } of holders) this.#sums.addLinked({ id: repository, namespace }, more);
+  }
+
+  #makeRepository(id: RepositoryId): RepositoryRow {
+    const found = findRepository(this.#sql, id);
+    if (found !== undefined) return found;
+    this.#sums.addRepository(id);
+    return makeRepository(this.#sql, id);
   }
 
   #removeContent(digest: Digest): void {
@@ -103,7 +112,7 @@ export class Changes {
 
   #addLink({ id, digest, at }: Change<"link">): void {
     const sql = this.#sql;
-    const repository = makeRepository(sql, id);
+    const repository = this.#makeRepository(id);
     const content = makeContent(sql, digest);
     const used = Math.max(packTime(at), leastTime(sql, repository.id, content.id));
     this.#sums.noteUse(repository, packTime(at));
@@ -120,7 +129,7 @@ export class Changes {
       used,
     );
     sql.run("UPDATE contents SET holders = holders + 1 WHERE id = ?", content.id);
-    this.#sums.addRecord(repository, recordBytes);
+    this.#sums.addRecord(repository, recordBytes, 1);
     this.#sums.addLinked(repository, content.bytes);
     this.#sums.noteStale(repository);
     if (isNewHere) this.#sums.addHeld(repository.namespace, content.bytes);
@@ -139,7 +148,7 @@ export class Changes {
     );
     if (removed === undefined) return;
     sql.run("UPDATE contents SET holders = holders - 1, used = max(used, ?) WHERE id = ?", removed.used, content.id);
-    this.#sums.addRecord(repository, -recordBytes);
+    this.#sums.addRecord(repository, -recordBytes, -1);
     this.#sums.addLinked(repository, -content.bytes);
     this.#sums.noteStale(repository);
     if (!this.#isHeldIn(repository.namespace, content.id)) this.#sums.addHeld(repository.namespace, -content.bytes);
@@ -148,14 +157,14 @@ export class Changes {
 
   #setTag({ id, tag, digest, at }: Change<"tag">): void {
     const sql = this.#sql;
-    const repository = makeRepository(sql, id);
+    const repository = this.#makeRepository(id);
     const content = makeContent(sql, digest);
     const used = packTime(at);
     this.#sums.noteUse(repository, used);
     const before = this.#tag(repository.id, tag);
     if (before === undefined) {
       sql.run("INSERT INTO tags VALUES (?, ?, ?, ?)", repository.id, tag, content.id, used);
-      this.#sums.addRecord(repository, recordBytes);
+      this.#sums.addRecord(repository, recordBytes, 1);
     } else {
       sql.run(
         "UPDATE tags SET content = ?, used = max(used, ?) WHERE repository = ? AND tag = ?",
@@ -175,13 +184,13 @@ export class Changes {
     const content = repository && this.#tag(repository.id, tag);
     if (repository === undefined || content === undefined) return;
     this.#sql.run("DELETE FROM tags WHERE repository = ? AND tag = ?", repository.id, tag);
-    this.#sums.addRecord(repository, -recordBytes);
+    this.#sums.addRecord(repository, -recordBytes, -1);
     this.#sums.noteStale(repository);
     this.#forget(content);
   }
 
   #setPage({ id, page, name, sizeBytes, at }: Change<"page">): void {
-    const repository = makeRepository(this.#sql, id);
+    const repository = this.#makeRepository(id);
     const bytes = chargedBytes(sizeBytes);
     const before = this.#pageBytes(repository.id, page, name);
     this.#sql.run(
@@ -194,7 +203,7 @@ export class Changes {
       bytes,
       packTime(at),
     );
-    this.#sums.addRecord(repository, bytes - (before ?? 0));
+    this.#sums.addRecord(repository, bytes - (before ?? 0), before === undefined ? 1 : 0);
     this.#sums.noteUse(repository, packTime(at));
   }
 
@@ -203,7 +212,7 @@ export class Changes {
     const bytes = repository && this.#pageBytes(repository.id, page, name);
     if (repository === undefined || bytes === undefined) return;
     this.#sql.run("DELETE FROM pages WHERE repository = ? AND page = ? AND name = ?", repository.id, page, name);
-    this.#sums.addRecord(repository, -bytes);
+    this.#sums.addRecord(repository, -bytes, -1);
   }
 
   #setChildren({ digest, children }: Change<"children">): void {

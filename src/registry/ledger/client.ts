@@ -3,7 +3,14 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Tag } from "../../oci/reference.ts";
 import type { RepositoryId } from "../layout.ts";
 import { KnownTotals } from "./known-totals.ts";
-import { type Ledger, type LedgerChange, LedgerNotReady, type LedgerQueries, type Totals } from "./ledger.ts";
+import {
+  type Ledger,
+  type LedgerChange,
+  LedgerNotReady,
+  type LedgerOverhead,
+  type LedgerQueries,
+  type Totals,
+} from "./ledger.ts";
 import type {
   LedgerMessage,
   LedgerReply,
@@ -34,6 +41,8 @@ export interface LedgerOptions {
   readonly observer: LedgerObserver;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** What the store may take in all, where that is a size: in a small one the ledger keeps itself small. */
+  readonly maxBytes?: number | undefined;
   /** After which time uses are told that nothing else takes along, in milliseconds; 1000. */
   readonly useDelayMs?: number;
   /** After which time it is tried again what failed, in milliseconds; a minute. */
@@ -55,6 +64,13 @@ interface Batch {
 
 /** The ledger as the main thread has it: changes go to the thread in batches, each as soon as the last one is in. */
 class LedgerClient implements Ledger {
+  readonly candidates: LedgerQueries["candidates"] = (...query) => this.#ask("candidates", query);
+  readonly holding: LedgerQueries["holding"] = (...query) => this.#ask("holding", query);
+  readonly pinnedBytes: LedgerQueries["pinnedBytes"] = (...query) => this.#ask("pinnedBytes", query);
+  readonly namespaces: LedgerQueries["namespaces"] = (...query) => this.#ask("namespaces", query);
+  readonly repositories: LedgerQueries["repositories"] = (...query) => this.#ask("repositories", query);
+  readonly tags: LedgerQueries["tags"] = (...query) => this.#ask("tags", query);
+  readonly purgePlan: LedgerQueries["purgePlan"] = (...query) => this.#ask("purgePlan", query);
   readonly #options: LedgerOptions;
   readonly #retryMs: number;
   #worker: Worker | undefined;
@@ -82,6 +98,10 @@ class LedgerClient implements Ledger {
     return this.#known.totals;
   }
 
+  get overhead(): LedgerOverhead {
+    return this.#known.overhead;
+  }
+
   async tell(change: LedgerChange): Promise<void> {
     this.#recent.note(change);
     // Without a thread the change is in the files, or will be; the next thread finds it there.
@@ -104,34 +124,6 @@ class LedgerClient implements Ledger {
 
   isUsePending(id: RepositoryId, digest: Digest): boolean {
     return this.#uses.isPending(id, digest);
-  }
-
-  candidates(...parameters: Parameters<LedgerQueries["candidates"]>): ReturnType<LedgerQueries["candidates"]> {
-    return this.#ask("candidates", parameters);
-  }
-
-  holding(...parameters: Parameters<LedgerQueries["holding"]>): ReturnType<LedgerQueries["holding"]> {
-    return this.#ask("holding", parameters);
-  }
-
-  pinnedBytes(...parameters: Parameters<LedgerQueries["pinnedBytes"]>): ReturnType<LedgerQueries["pinnedBytes"]> {
-    return this.#ask("pinnedBytes", parameters);
-  }
-
-  namespaces(): ReturnType<LedgerQueries["namespaces"]> {
-    return this.#ask("namespaces", []);
-  }
-
-  repositories(...parameters: Parameters<LedgerQueries["repositories"]>): ReturnType<LedgerQueries["repositories"]> {
-    return this.#ask("repositories", parameters);
-  }
-
-  tags(...parameters: Parameters<LedgerQueries["tags"]>): ReturnType<LedgerQueries["tags"]> {
-    return this.#ask("tags", parameters);
-  }
-
-  purgePlan(...parameters: Parameters<LedgerQueries["purgePlan"]>): ReturnType<LedgerQueries["purgePlan"]> {
-    return this.#ask("purgePlan", parameters);
   }
 
   async rebuild(): Promise<void> {
@@ -201,8 +193,8 @@ class LedgerClient implements Ledger {
   }
 
   #start(): void {
-    const { path, root, now } = this.#options;
-    const workerData: LedgerThreadData = { path, root, retryMs: this.#retryMs, now: now() };
+    const { path, root, maxBytes, now } = this.#options;
+    const workerData: LedgerThreadData = { path, root, maxBytes, retryMs: this.#retryMs, now: now() };
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const worker = new Worker(new URL(`./thread.${extension}`, import.meta.url), {
       workerData,

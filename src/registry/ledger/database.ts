@@ -16,9 +16,12 @@ import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
+import { type FolderCounts, sumFolders } from "./folders.ts";
 import { readSum } from "./sums.ts";
 import { Transactions } from "./transactions.ts";
 
+/** Large enough for it to be rare that what it holds is brought into the database. */
+const defaultLogBytes = 4 * 1024 * 1024;
 /** How many changes are remembered that cannot be written: they are gone through with each question. */
 const maxUnwritten = 1_000;
 
@@ -37,10 +40,11 @@ export class LedgerDatabase {
    * Opens or makes the database at a path, or `:memory:`. Who opens it closes it.
    *
    * @param now Milliseconds since 1970.
+   * @param maxLogBytes About how large the log of writes becomes that lies beside it.
    * @throws where the system does not let it, or where it is found to be damaged.
    */
-  constructor(path: string, now: () => number = Date.now) {
-    const { database, reason } = openDatabase(path);
+  constructor(path: string, now: () => number = Date.now, maxLogBytes: number = defaultLogBytes) {
+    const { database, reason } = openDatabase(path, maxLogBytes);
     this.#database = database;
     this.#sql = new Statements(database);
     this.#transactions = new Transactions(database);
@@ -75,11 +79,12 @@ export class LedgerDatabase {
 
   /** Of all namespaces; `undefined` while not all of the store is known. */
   get totals(): TotalsPart | undefined {
-    const meta = this.#sql.get<{ state: string; bytes: unknown }>("SELECT state, bytes FROM meta");
+    const meta = this.#sql.get<{ state: string; bytes: unknown } & FolderCounts>("SELECT * FROM meta");
     if (meta?.state === "building") return undefined;
     const namespaces = this.#sql.all<{ name: Namespace; bytes: unknown }>("SELECT name, bytes FROM namespaces");
     return {
       bytes: readSum(meta?.bytes),
+      foldersBytes: sumFolders(meta),
       namespaces: namespaces.map(({ name, bytes }) => [name, readSum(bytes)]),
     };
   }

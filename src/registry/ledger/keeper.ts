@@ -1,19 +1,21 @@
-import { join, parse } from "node:path";
 import { type ObjectReader, StoreError } from "../../store/object-store.ts";
-import { Ballast } from "./ballast.ts";
 import { LedgerDatabase } from "./database.ts";
 import { type LedgerChange, LedgerNotReady } from "./ledger.ts";
-import type { LedgerMessage, LedgerReply, LedgerRequest, RebuildReason, TotalsPart } from "./messages.ts";
+import type {
+  LedgerMessage,
+  LedgerReply,
+  LedgerRequest,
+  LedgerThreadData,
+  RebuildReason,
+  TotalsPart,
+} from "./messages.ts";
+import { OwnFiles } from "./own-files.ts";
 import { reconcile } from "./reconcile.ts";
-import { isDamage, isResult, isUnwritable, removeDatabase } from "./schema.ts";
+import { isDamage, isResult, isUnwritable } from "./schema.ts";
 
-/** What a keeper works with. */
-export interface KeeperOptions {
-  readonly path: string;
+/** What a keeper works with. The time is that of the one who asks; each message tells it again. */
+export interface KeeperOptions extends Omit<LedgerThreadData, "root"> {
   readonly reader: ObjectReader;
-  readonly retryMs: number;
-  /** The time of the one who asks, in milliseconds since 1970; each message tells it again. */
-  readonly now: number;
   readonly reply: (reply: LedgerReply) => void;
 }
 
@@ -25,7 +27,7 @@ export interface KeeperOptions {
  */
 export class Keeper {
   readonly #options: KeeperOptions;
-  readonly #ballast: Ballast;
+  readonly #files: OwnFiles;
   #database: LedgerDatabase | undefined;
   /** Why the store is to be read as soon as `scan` comes, or being read. */
   #reason: RebuildReason | undefined;
@@ -49,8 +51,7 @@ export class Keeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#clock = { now: options.now, since: performance.now() };
-    const { dir, name } = parse(options.path);
-    this.#ballast = new Ballast(join(dir, `${name}.ballast`));
+    this.#files = new OwnFiles(options.path, options.maxBytes);
     this.#open();
   }
 
@@ -59,7 +60,7 @@ export class Keeper {
     switch (message.kind) {
       case "changes": {
         const changed = this.#take(message.changes);
-        this.#options.reply({ kind: "done", id: message.id, ...(changed !== undefined && { changed }) });
+        this.#done(message.id, changed);
         break;
       }
       case "query":
@@ -71,7 +72,7 @@ export class Keeper {
       case "rebuild":
         this.#rebuilds.push(message.id);
         this.#leave();
-        this.#removeFiles();
+        this.#files.remove();
         this.#open("asked for");
         break;
       case "close":
@@ -86,13 +87,14 @@ export class Keeper {
     this.#scan++;
     try {
       const now = (): number => this.#clock.now + performance.now() - this.#clock.since;
-      const database = this.#withRoom(() => new LedgerDatabase(this.#options.path, now));
+      const { path, logBytes } = this.#files;
+      const database = this.#withRoom(() => new LedgerDatabase(path, now, logBytes));
       this.#database = database;
       // It does not have what was told meanwhile, however well it was closed.
       if (this.#hasLost) this.#withRoom(() => database.doubt());
       this.#hasLost = false;
       this.#reason = asked ?? database.reason;
-      this.#options.reply({ kind: "totals", totals: database.totals });
+      this.#tellTotals(database);
       if (this.#reason !== undefined) this.#options.reply({ kind: "rebuilding", reason: this.#reason });
       this.#lookAfter();
     } catch (error) {
@@ -109,7 +111,7 @@ export class Keeper {
     }
     try {
       const totals = this.#withRoom(() => database.apply(changes));
-      if (this.#isUnsure) this.#options.reply({ kind: "totals", totals: database.totals });
+      if (this.#isUnsure) this.#tellTotals(database);
       this.#isUnsure = false;
       return totals;
     } catch (error) {
@@ -176,7 +178,7 @@ export class Keeper {
     try {
       return work();
     } catch (error) {
-      if (!isUnwritable(error) || !this.#ballast.drop()) throw error;
+      if (!isUnwritable(error) || !this.#files.dropBallast()) throw error;
       this.#plan();
       return work();
     }
@@ -205,14 +207,23 @@ export class Keeper {
     if (database.hasUnwritten) {
       const totals = this.#take([]);
       // No request has this number.
-      if (totals !== undefined) this.#options.reply({ kind: "done", id: 0, changed: totals });
+      if (totals !== undefined) this.#done(0, totals);
     }
     if (this.#database !== database) return;
     if (!database.hasUnwritten && this.#reason === undefined && database.reason !== undefined) {
       this.#reason = database.reason;
       this.#options.reply({ kind: "rebuilding", reason: this.#reason });
     }
-    if (!this.#ballast.keep() || database.hasUnwritten) this.#plan();
+    if (!this.#files.keepBallast() || database.hasUnwritten) this.#plan();
+  }
+
+  #done(id: number, totals: TotalsPart | undefined): void {
+    const changed = totals && { ...totals, ledgerBytes: this.#files.measure() };
+    this.#options.reply({ kind: "done", id, ...(changed !== undefined && { changed }) });
+  }
+
+  #tellTotals({ totals }: LedgerDatabase): void {
+    this.#options.reply({ kind: "totals", totals: totals && { ...totals, ledgerBytes: this.#files.measure() } });
   }
 
   /** Reads the store to its end, unless something else is begun meanwhile. */
@@ -231,9 +242,9 @@ export class Keeper {
         if (scan !== this.#scan) return;
         objects += step.objects;
         unreadable += step.unreadable;
-        if (isComplete) this.#options.reply({ kind: "done", id: 0, changed: step.totals });
+        if (isComplete) this.#done(0, step.totals);
       }
-      this.#options.reply({ kind: "totals", totals: database.totals });
+      this.#tellTotals(database);
     } catch (error) {
       if (scan !== this.#scan) return;
       if (!(error instanceof StoreError) && !isUnwritable(error)) {
@@ -264,7 +275,7 @@ export class Keeper {
     const now = performance.now();
     if (isDamage(error) && now - this.#remadeAt >= retryMs) {
       this.#remadeAt = now;
-      this.#removeFiles();
+      this.#files.remove();
       this.#open("damaged");
       return;
     }
@@ -286,14 +297,6 @@ export class Keeper {
       // It was closed already.
     }
     this.#database = undefined;
-  }
-
-  #removeFiles(): void {
-    try {
-      removeDatabase(this.#options.path);
-    } catch {
-      // Opening it says what the matter is.
-    }
   }
 
   #close(): void {

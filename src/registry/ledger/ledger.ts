@@ -59,6 +59,14 @@ export interface Totals {
   readonly namespaces: ReadonlyMap<Namespace, number>;
 }
 
+/** What lies in the store's folder besides what is stored, as the ledger knows it, in bytes. */
+export interface LedgerOverhead {
+  /** The ledger's own files. */
+  readonly ledgerBytes: number;
+  /** The folders themselves; hardly less than they take. */
+  readonly foldersBytes: number;
+}
+
 /** Something that can be removed to make room. */
 export type Candidate =
   | {
@@ -217,6 +225,8 @@ export interface Ledger extends LedgerQueries {
    * the disk is full.
    */
   readonly totals: Totals | undefined;
+  /** What is there besides; it is known whenever `totals` is. */
+  readonly overhead: LedgerOverhead;
   /**
    * Resolves when the change is in the ledger, or is lost with it: a ledger that fails is rebuilt, and says so to its
    * observer. Rejects never. Of one object the last telling counts.

@@ -12,6 +12,8 @@ export type RebuildReason = "absent" | "damaged" | "another version" | "not comp
 /** Charged bytes of the store and of some namespaces, or of all; one with 0 bytes is gone. */
 export interface TotalsPart {
   readonly bytes: number;
+  /** What the store's folders take besides. */
+  readonly foldersBytes: number;
   readonly namespaces: readonly (readonly [Namespace, number])[];
 }
 
@@ -36,16 +38,21 @@ export type LedgerRequest =
 /** A request, and what time it is for the one who asks (milliseconds since 1970). */
 export type LedgerMessage = LedgerRequest & { readonly now: number };
 
+/** The same with what the ledger's own files take. */
+export interface WithOverhead extends TotalsPart {
+  readonly ledgerBytes: number;
+}
+
 /** What the thread says. */
 export type LedgerReply =
   /** The changes are in the ledger, or lost: then `totals` becomes unknown. Or: the store was read anew. */
-  | { readonly kind: "done"; readonly id: number; readonly changed?: TotalsPart }
+  | { readonly kind: "done"; readonly id: number; readonly changed?: WithOverhead }
   | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
   | { readonly kind: "refused"; readonly id: number; readonly error: Error }
   /** The question is not to be answered before all of the store is known, or cannot be for the reason given. */
   | { readonly kind: "not ready"; readonly id: number; readonly error?: Error }
   /** All totals, or that they are not known. */
-  | { readonly kind: "totals"; readonly totals: TotalsPart | undefined }
+  | { readonly kind: "totals"; readonly totals: WithOverhead | undefined }
   /** The store will be read as soon as `scan` comes. */
   | { readonly kind: "rebuilding"; readonly reason: RebuildReason }
   | ({ readonly kind: "rebuilt" } & RebuildStats)
@@ -58,6 +65,8 @@ export interface LedgerThreadData {
   readonly path: string;
   /** The folder of the store. */
   readonly root: string;
+  /** What the store may take in all, where that is little. */
+  readonly maxBytes?: number | undefined;
   /** How long it waits before it tries again what failed. */
   readonly retryMs: number;
   /** Milliseconds since 1970. */

@@ -33,10 +33,8 @@ export function findRepository(sql: Statements, { namespace, repository }: Repos
   );
 }
 
-/** A repository, with a row from now on. */
+/** Makes the row of a repository that has none. */
 export function makeRepository(sql: Statements, id: RepositoryId): RepositoryRow {
-  const found = findRepository(sql, id);
-  if (found !== undefined) return found;
   const namespace =
     findNamespace(sql, id.namespace) ?? insert(sql, "INSERT INTO namespaces (name, bytes) VALUES (?, 0)", id.namespace);
   const repository = insert(

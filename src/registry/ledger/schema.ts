@@ -3,8 +3,9 @@ import { DatabaseSync } from "node:sqlite";
 import type { RebuildReason } from "./messages.ts";
 
 /** Goes up with every change of what the tables are, or mean. */
-const version = 2;
+const version = 3;
 const cacheKiB = 2_048;
+const pageBytes = 4096;
 /** For how long it is waited for another's lock, in milliseconds: nobody but people with a tool of their own take one. */
 const lockedMs = 500;
 
@@ -13,9 +14,12 @@ const lockedMs = 500;
  * equally old links parents come first. Bytes are charged bytes; content of 0 bytes is not stored.
  */
 const tables = `
-  -- state: "building" while not all of the store is known, "open" while in use, "closed"; pins: JSON, of links.pinned
-  CREATE TABLE meta (state TEXT NOT NULL, bytes INTEGER NOT NULL, pins TEXT NOT NULL);
-  INSERT INTO meta VALUES ('building', 0, '[]');
+  -- state: "building" while not all of the store is known, "open" while in use, "closed"; pins: JSON, of links.pinned;
+  -- what folders take: files: how many objects there are; blobs: of these, content; folders: those of repositories
+  CREATE TABLE meta (
+    state TEXT NOT NULL, bytes INTEGER NOT NULL, pins TEXT NOT NULL, files INTEGER NOT NULL, blobs INTEGER NOT NULL,
+    folders INTEGER NOT NULL);
+  INSERT INTO meta VALUES ('building', 0, '[]', 0, 0, 0);
 
   CREATE TABLE namespaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL);
 
@@ -69,20 +73,21 @@ export interface OpenedDatabase {
 }
 
 /**
- * Opens the ledger's database at `path` (or `:memory:`), in constant time. What is seen to be damaged, or of another
+ * Opens the ledger's database at `path` (or `:memory:`), in constant time; its log of writes is kept below about
+ * `maxLogBytes`. What is seen to be damaged, or of another
  * version, is removed and made anew.
  *
  * @throws the system's or SQLite's error, where there is no way to have a database there; or where one of its pages is
  *   damaged (`isDamage`).
  */
-export function openDatabase(path: string): OpenedDatabase {
+export function openDatabase(path: string, maxLogBytes: number): OpenedDatabase {
   const file = path === ":memory:" ? undefined : statSync(path, { throwIfNoEntry: false });
-  if (file === undefined) return { database: create(path), reason: "absent" };
-  if (!file.isFile()) return { database: create(path), reason: "damaged" };
+  if (file === undefined) return { database: create(path, maxLogBytes), reason: "absent" };
+  if (!file.isFile()) return { database: create(path, maxLogBytes), reason: "damaged" };
   let database: DatabaseSync | undefined;
   let reason: RebuildReason;
   try {
-    database = connect(path);
+    database = connect(path, maxLogBytes);
     const found = database.prepare("PRAGMA user_version").get()?.["user_version"];
     if (found === version && readSchema(database) === expectedSchema()) {
       const state = database.prepare("SELECT state FROM meta").get()?.["state"];
@@ -100,7 +105,7 @@ export function openDatabase(path: string): OpenedDatabase {
     reason = "damaged";
   }
   database?.close();
-  return { database: create(path), reason };
+  return { database: create(path, maxLogBytes), reason };
 }
 
 /**
@@ -138,9 +143,12 @@ function resultOf(error: unknown): number {
 /** Removes a database's files, whatever has taken their place. */
 export function removeDatabase(path: string): void {
   if (path === ":memory:") return;
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) {
-    rmSync(`${path}${suffix}`, { force: true, recursive: true });
-  }
+  for (const file of databaseFiles(path)) rmSync(file, { force: true, recursive: true });
+}
+
+/** The files that a database may have. */
+export function databaseFiles(path: string): string[] {
+  return ["", "-wal", "-shm", "-journal"].map((suffix) => `${path}${suffix}`);
 }
 
 /** What a database has of tables and indexes, as a text. */
@@ -162,9 +170,9 @@ function expectedSchema(): string {
   return expected;
 }
 
-function create(path: string): DatabaseSync {
+function create(path: string, maxLogBytes: number): DatabaseSync {
   removeDatabase(path);
-  const database = connect(path);
+  const database = connect(path, maxLogBytes);
   try {
     database.exec(`BEGIN; ${tables} COMMIT`);
   } catch (error) {
@@ -174,16 +182,17 @@ function create(path: string): DatabaseSync {
   return database;
 }
 
-function connect(path: string): DatabaseSync {
+function connect(path: string, maxLogBytes: number): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: lockedMs });
   try {
     // It is derived from the files: what a power failure takes is read again, so nothing is flushed.
     database.exec(`
-      PRAGMA page_size = 4096;
+      PRAGMA page_size = ${pageBytes};
       PRAGMA cache_size = -${cacheKiB};
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = OFF;
-      PRAGMA journal_size_limit = 16777216;
+      PRAGMA journal_size_limit = ${maxLogBytes};
+      PRAGMA wal_autocheckpoint = ${Math.ceil(maxLogBytes / pageBytes)};
       PRAGMA temp_store = FILE;
     `);
   } catch (error) {

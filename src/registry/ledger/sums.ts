@@ -1,4 +1,6 @@
-import type { Namespace } from "../../oci/reference.ts";
+import type { Namespace, Repository } from "../../oci/reference.ts";
+import type { RepositoryId } from "../layout.ts";
+import { countFolders, type FolderCounts, sumFolders } from "./folders.ts";
 import { chargedBytes } from "./ledger.ts";
 import type { TotalsPart } from "./messages.ts";
 import type { RepositoryRow } from "./names.ts";
@@ -15,6 +17,9 @@ interface RepositorySum {
 export class Sums {
   readonly #sql: Statements;
   #bytes = 0;
+  #files = 0;
+  #blobs = 0;
+  #folders = 0;
   readonly #namespaces = new Map<number, number>();
   readonly #repositories = new Map<number, RepositorySum>();
 
@@ -27,6 +32,17 @@ export class Sums {
     this.#bytes += bytes;
   }
 
+  /** So many files more with content. */
+  addBlobs(count: number): void {
+    this.#blobs += count;
+    this.#files += count;
+  }
+
+  /** A repository that there was not. */
+  addRepository(id: RepositoryId): void {
+    this.#folders += countFolders(id);
+  }
+
   /** So many of content that a namespace holds. */
   addHeld(namespace: number, bytes: number): void {
     this.#namespaces.set(namespace, (this.#namespaces.get(namespace) ?? 0) + bytes);
@@ -37,9 +53,10 @@ export class Sums {
     this.#of(repository).bytes += bytes;
   }
 
-  /** So many of a repository's own records. */
-  addRecord(repository: RepositoryRow, bytes: number): void {
+  /** So many bytes, and files, of a repository's own records. */
+  addRecord(repository: RepositoryRow, bytes: number, files: -1 | 0 | 1): void {
     this.addStored(bytes);
+    this.#files += files;
     this.addHeld(repository.namespace, bytes);
     this.addLinked(repository, bytes);
   }
@@ -66,7 +83,11 @@ export class Sums {
         Number(stale),
         id,
       );
-      sql.run("DELETE FROM repositories WHERE id = ? AND bytes = 0", id);
+      const gone = sql.get<{ name: Repository }>(
+        "DELETE FROM repositories WHERE id = ? AND bytes = 0 RETURNING name",
+        id,
+      );
+      if (gone !== undefined) this.#folders -= countFolders({ repository: gone.name });
     }
     const namespaces: [Namespace, number][] = [];
     for (const [id, bytes] of this.#namespaces) {
@@ -78,8 +99,14 @@ export class Sums {
       if (row !== undefined) namespaces.push([row.name, readSum(row.bytes)]);
       sql.run("DELETE FROM namespaces WHERE id = ? AND bytes = 0", id);
     }
-    const meta = sql.get<{ bytes: unknown }>("UPDATE meta SET bytes = bytes + ? RETURNING bytes", this.#bytes);
-    return { bytes: readSum(meta?.bytes), namespaces };
+    const meta = sql.get<{ bytes: unknown } & FolderCounts>(
+      "UPDATE meta SET bytes = bytes + ?, files = files + ?, blobs = blobs + ?, folders = folders + ? RETURNING *",
+      this.#bytes,
+      this.#files,
+      this.#blobs,
+      this.#folders,
+    );
+    return { bytes: readSum(meta?.bytes), foldersBytes: sumFolders(meta), namespaces };
   }
 
   #of({ id }: RepositoryRow): RepositorySum {

@@ -13,9 +13,10 @@ if (port === null) throw new Error("the ledger's thread runs as a worker thread 
 const { PRIORITY_BELOW_NORMAL: low } = constants.priority;
 if (platform() === "linux" && getPriority() < low) setPriority(low);
 
-const { path, root, retryMs, now } = workerData as LedgerThreadData;
+const { path, root, maxBytes, retryMs, now } = workerData as LedgerThreadData;
 const keeper = new Keeper({
   path,
+  maxBytes,
   retryMs,
   now,
   reader: new ThreadReader(root),

@@ -127,6 +127,10 @@ describe("ls and du", () => {
     assert.equal(exitCode, 0);
     assert.match(out, /^docker\.io             1  12\.0 KiB  976\.6 KiB$/m);
     assert.match(out, /^used: 12\.0 KiB$/m);
+    assert.match(
+      out,
+      /^ledger: 4\.0 KiB\nfolders: 8\.0 KiB\nquarantine: 0 B\nother files: 1\.0 KiB\nkept back: 512 B$/m,
+    );
     assert.match(out, /^pinned: 8\.0 KiB$/m);
     assert.match(out, /^limit: none$/m);
     assert.match(out, /^free on the volume: 488\.3 KiB$/m);

@@ -25,6 +25,7 @@ describe("what is cached", () => {
       bytes: 12_288,
       exact: true,
       reservedBytes: 0,
+      besides: { ledgerBytes: 4_096, foldersBytes: 8_192, quarantineBytes: 0, othersBytes: 1_024, slackBytes: 512 },
       limitBytes: undefined,
       volume: { totalBytes: 1_000_000, freeBytes: 500_000 },
       pinnedBytes: 8_192,

@@ -130,6 +130,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     reserve: async (namespace, sizeBytes) =>
       endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
     hasRoom: () => true,
+    quarantineBytes: () => Infinity,
     note: async (change) => tell(change),
     holding,
     isHeld: async (digest) =>

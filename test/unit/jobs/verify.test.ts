@@ -32,9 +32,6 @@ function plus(changes: Readonly<Record<string, StepCounts>>): Record<string, Ste
 
 const repaired = { leftovers: { ...sound["leftovers"], removed: 0 }, folders: { empty: 0, removed: 0 } };
 
-/** What a repair removes may leave a folder behind that held nothing else. */
-const oneEmptied = { empty: 1, removed: 1 };
-
 interface Damage {
   readonly what: string;
   readonly plant: (world: ScrubWorld) => Promise<void>;
@@ -61,7 +58,6 @@ function damagedLayer(what: string, size: (bytes: number) => number, plant: Dama
     found: { content: { examined: 4, damaged: 1, "damaged bytes": size(bytes) } },
     repair: {
       content: { examined: 4, damaged: 1, "damaged bytes": size(bytes), quarantined: 1 },
-      folders: oneEmptied,
     },
     after: {
       quarantine: { examined: 1 },
@@ -118,7 +114,6 @@ const damages: readonly Damage[] = [
     repair: {
       content: { examined: 4, damaged: 1, "damaged bytes": rootBytes, quarantined: 1 },
       tags: { examined: 1, dangling: 1, removed: 1 },
-      folders: { empty: 2, removed: 2 },
     },
     after: {
       quarantine: { examined: 1 },
@@ -137,7 +132,6 @@ const damages: readonly Damage[] = [
       links: { examined: 4, torn: 1, removed: 1 },
       orphans: { examined: 4, orphans: 1, "orphan bytes": layerBytes(), removed: 1 },
       content: { examined: 3 },
-      folders: oneEmptied,
     },
     after: { links: { examined: 3 }, orphans: { examined: 3 }, content: { examined: 3 } },
     problems: 1,
@@ -153,7 +147,7 @@ const damages: readonly Damage[] = [
     what: "an empty tag record",
     plant: (world) => world.plant(tagKey(id, latest), ""),
     found: { tags: { examined: 1, torn: 1 } },
-    repair: { tags: { examined: 1, torn: 1, removed: 1 }, folders: oneEmptied },
+    repair: { tags: { examined: 1, torn: 1, removed: 1 } },
     after: { tags: {} },
     problems: 1,
   },
@@ -165,7 +159,7 @@ const damages: readonly Damage[] = [
         JSON.stringify({ digest: digestOf(orphan), mediaType: mediaTypes.manifest, size: 8, checkedAt: 1 }),
       ),
     found: { tags: { examined: 1, dangling: 1 } },
-    repair: { tags: { examined: 1, dangling: 1, removed: 1 }, folders: oneEmptied },
+    repair: { tags: { examined: 1, dangling: 1, removed: 1 } },
     after: { tags: {} },
     problems: 1,
   },
@@ -188,7 +182,7 @@ const damages: readonly Damage[] = [
       content: { examined: 5 },
       tags: { examined: 1, dangling: 1 },
     },
-    repair: { tags: { examined: 1, dangling: 1, removed: 1 }, folders: oneEmptied },
+    repair: { tags: { examined: 1, dangling: 1, removed: 1 } },
     after: { links: { examined: 5 }, orphans: { examined: 5 }, content: { examined: 5 }, tags: {} },
     problems: 1,
   },
@@ -202,7 +196,6 @@ const damages: readonly Damage[] = [
     repair: {
       orphans: { examined: 5, orphans: 1, "orphan bytes": orphan.length, removed: 1 },
       content: { examined: 4 },
-      folders: { empty: 2, removed: 2 },
     },
     problems: 0,
   },

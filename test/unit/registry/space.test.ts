@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
+import { type Besides, nothingBesides } from "../../../src/registry/besides.ts";
 import type { Totals } from "../../../src/registry/ledger/ledger.ts";
 import {
   type Reservation,
@@ -22,6 +23,7 @@ interface Subject {
   now: number;
   pressure: number;
   makeRoom: SpaceOptions["makeRoom"];
+  besides: Besides;
 }
 
 interface Settings {
@@ -42,6 +44,7 @@ async function setUp(settings: Settings = {}): Promise<Subject> {
     now: 0,
     pressure: 0,
     makeRoom: () => Promise.resolve(false),
+    besides: nothingBesides,
     space: new Space({
       limits: {
         maxSize: settings.maxSize ?? { kind: "bytes", bytes: 1_000 },
@@ -51,6 +54,7 @@ async function setUp(settings: Settings = {}): Promise<Subject> {
         namespaceMaxBytes: settings.namespaceMaxBytes ?? (() => undefined),
       },
       totals: () => subject.totals,
+      besides: () => subject.besides,
       volume: () => Promise.resolve(subject.volume),
       monotonic: () => subject.now,
       makeRoom: (namespace, bytes, signal) => subject.makeRoom(namespace, bytes, signal),
@@ -142,6 +146,33 @@ test("some of the volume stays free, whoever uses it", async () => {
   assert.deepEqual(subject.space.overage(), { bytes: 1_000 - 0.8 * 500, namespaces: [] });
 });
 
+test("whatever lies in the folder besides counts against the limit, and against what is free", async () => {
+  const subject = await setUp();
+  const { space } = subject;
+  subject.totals = totalsOf({ "docker.io": 400 });
+  subject.besides = { ledgerBytes: 100, foldersBytes: 80, quarantineBytes: 60, othersBytes: 40, slackBytes: 20 };
+  assert.equal(space.hasRoom(hub, 301), false);
+  assert.equal(space.reserve(hub, 301), undefined);
+  assert.ok(space.hasRoom(hub, 300));
+  const room = space.reserve(hub, 300);
+  assert.equal(subject.pressure, 1);
+  assert.equal(space.overage().bytes, 200, "down to the low watermark of all of it");
+  room?.release();
+  // What would not fit into a store without content is not waited for.
+  const asked: number[] = [];
+  subject.makeRoom = async (_namespace, bytes) => {
+    asked.push(bytes);
+    return false;
+  };
+  assert.equal(await space.acquire(hub, 701), undefined);
+  assert.equal(await space.acquire(hub, 700), undefined);
+  assert.deepEqual(asked, [700]);
+  // Of what is free on the volume it takes its part, too.
+  subject.volume = { totalBytes: 10_000, freeBytes: 50 };
+  await space.refresh();
+  assert.equal(space.state.limitBytes, 750);
+});
+
 test("while it is not known what is stored, all that the volume holds counts", async () => {
   const subject = await setUp({ maxSize: { kind: "bytes", bytes: 5_000 }, namespaceMaxBytes: () => 4_500 });
   subject.totals = undefined;
@@ -149,7 +180,7 @@ test("while it is not known what is stored, all that the volume holds counts", a
   await subject.space.refresh();
   assert.deepEqual(
     { ...subject.space.state, volume: undefined },
-    { usedBytes: 4_000, reservedBytes: 0, limitBytes: 5_000, volume: undefined, exact: false },
+    { usedBytes: 4_000, reservedBytes: 0, besides: nothingBesides, limitBytes: 5_000, volume: undefined, exact: false },
   );
   assert.equal(subject.space.reserve(hub, 501), undefined, "a namespace may have any part of it");
   const room = subject.space.reserve(hub, 500);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { formatPlace } from "../../../../src/registry/layout.ts";
+import { formatPlace, type RepositoryId } from "../../../../src/registry/layout.ts";
 import type { LedgerChange } from "../../../../src/registry/ledger/ledger.ts";
 import { anyChange, ask, digest, Model, openMemory, plainTotals, repository, sum, tag } from "./ledger-model.ts";
 
@@ -32,17 +32,29 @@ test("whatever happens in whatever order: sums and lists are those of a recount"
       for (const each of model.contents.keys()) keys.push(formatPlace({ kind: "content", digest: each }));
       assert.deepEqual(keysOf(database, 2), keys.toSorted());
       const repositories = ask(database, "repositories", { limit: 100 }).items;
+      assert.equal(database.totals?.foldersBytes, foldersOf(model, repositories));
       assert.deepEqual(
         repositories.map(({ namespace, repository: name, bytes, tags }) => ({ namespace, name, bytes, tags })),
         repositoriesOf(model),
       );
       for (const change of removeAll(model)) database.apply([change]);
       assert.deepEqual(plainTotals(database.totals), { bytes: 0, namespaces: [] });
+      assert.equal(database.totals?.foldersBytes, empty);
       database.close();
     }),
     { numRuns: 300 },
   );
 });
+
+/** A block for each of the folders that are always there; a name takes a block at least. */
+const empty = 10 * 4096 + 4096;
+
+/** What the folders take: a name has 160 bytes in its own. */
+function foldersOf({ links, tags, pages, contents }: Model, repositories: readonly RepositoryId[]): number {
+  const files = links.size + tags.size + pages.size + contents.size;
+  const folders = repositories.map((each) => 7 + each.repository.split("/").length);
+  return (10 + contents.size + sum(folders)) * 4096 + Math.max(1, Math.ceil((files * 160) / 4096)) * 4096;
+}
 
 function repositoriesOf(model: Model): object[] {
   const all = [...model.links.values(), ...model.tags.values(), ...model.pages.values()];

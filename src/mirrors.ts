@@ -14,6 +14,9 @@ import type { Upstream } from "./upstream/upstream.ts";
 import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
 
 const staleWaitMs = 3_000;
+/** How much a mirror remembers of tags, and how much of absences; one of many that clients can name remembers less. */
+const listedRemembered = 4_096;
+const unlistedRemembered = 64;
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface MirrorsOptions extends UpstreamsOptions {
@@ -53,15 +56,17 @@ export function createMirrors(
     namespace: Namespace,
     trusted: boolean,
   ): PullRegistry => {
+    const remembered = trusted ? listedRemembered : unlistedRemembered;
     const breaker = new Breaker(monotonic, observers.breaker(namespace));
     if (trusted) breakers.set(namespace, breaker);
     return createMirror({
       ...storage,
       namespace,
-      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, monotonic),
+      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, remembered, monotonic),
       breaker,
       quota: observers.quota(namespace),
       trusted,
+      remembered,
       background,
       policy: { ...settings, ttlMs: settings.manifestInvalidationMs },
       retries: settings.retries,

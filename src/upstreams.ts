@@ -40,6 +40,9 @@ export interface UpstreamsOptions {
   readonly onCredentialProblem?: (namespace: string, problem: CredentialError) => void;
 }
 
+/** How much each client of a namespace that is not configured remembers of tokens and of limits: there may be many. */
+const unlistedRemembered = 16;
+
 /** The clients of all upstreams, as the configuration wants them. */
 export class Upstreams {
   readonly #defaults: UpstreamDefaults;
@@ -107,6 +110,8 @@ export class Upstreams {
       dispatcher: this.#public,
       redirectDispatcher: this.#public,
       sharedDispatcher: true,
+      remembered: unlistedRemembered,
+      rateLimits: createRateLimits(systemClock, unlistedRemembered),
       limiter: this.#publicLimiter,
     });
   }

@@ -18,15 +18,18 @@ const rememberedMs = 3_600_000;
  * a whole blob was found right, its ranges are taken to be right for an hour.
  */
 export class DigestCheck {
-  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "monotonic">;
+  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "monotonic" | "remembered">;
   readonly #checks = new SingleFlight<void>();
   /** The sizes of blobs that were suspected, and found right. */
-  readonly #inspected = new LRUCache<Digest, number>({ max: rememberedDigests });
+  readonly #inspected: LRUCache<Digest, number>;
   /** When each of the blobs was last found right, in milliseconds. */
-  readonly #right = new LRUCache<Digest, number>({ max: rememberedDigests });
+  readonly #right: LRUCache<Digest, number>;
 
-  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "monotonic">) {
+  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "monotonic" | "remembered">) {
     this.#tools = tools;
+    const max = Math.min(rememberedDigests, tools.remembered);
+    this.#inspected = new LRUCache({ max });
+    this.#right = new LRUCache({ max });
   }
 
   /**

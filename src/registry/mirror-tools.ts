@@ -30,6 +30,8 @@ export interface MirrorTools {
    * stranger could name the digest of somebody's private blob, so it has to send the bytes.
    */
   readonly trusted: boolean;
+  /** How much is remembered at most, of each kind: tags that were not fetched, blobs that were looked into. */
+  readonly remembered: number;
   /** Whether stored blobs are hashed each time they are served. */
   readonly checkDigest: boolean;
   /** Whether an image's blobs are fetched as soon as a client has its manifest. */

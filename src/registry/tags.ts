@@ -14,7 +14,6 @@ import type { Answer, ManifestContent } from "./registry.ts";
 import { SingleFlight } from "./single-flight.ts";
 import { deletedStatus, staleStatus, standsIn } from "./stale.ts";
 
-const seenTags = 4_096;
 const tagsOfOneDigest = 64;
 
 /** A question to the upstream, perhaps one that somebody else has begun. */
@@ -49,13 +48,15 @@ export class Tags {
   readonly #contents = new SingleFlight<ManifestContent | undefined>();
   readonly #heads = new SingleFlight<Descriptor | undefined>();
   /** What a HEAD has told lately of tags whose manifest nobody has fetched. */
-  readonly #seen = new LRUCache<string, Seen>({ max: seenTags });
+  readonly #seen: LRUCache<string, Seen>;
   /** The same by repository and digest: the tags that are recorded when the manifest comes. */
-  readonly #awaited = new LRUCache<string, Map<Tag, Seen>>({ max: seenTags });
+  readonly #awaited: LRUCache<string, Map<Tag, Seen>>;
 
   constructor(tools: MirrorTools, manifests: Manifests) {
     this.#tools = tools;
     this.#manifests = manifests;
+    this.#seen = new LRUCache({ max: tools.remembered });
+    this.#awaited = new LRUCache({ max: tools.remembered });
   }
 
   /** The manifest that a tag stands for, with its bytes. */

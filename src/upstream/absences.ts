@@ -1,13 +1,18 @@
 import { LRUCache } from "lru-cache";
 import type { Upstream } from "./upstream.ts";
 
-const remembered = 4_096;
-
 /**
  * The same upstream, which for `ttlMs` remembers what it does not have (a 404 and nothing else: a refusal, a rate limit
  * or a failure says nothing about what is there). Equal questions in that time are answered without asking.
+ *
+ * @param remembered How many absences, at most; the longest unused are forgotten.
  */
-export function rememberAbsences(upstream: Upstream, ttlMs: number, monotonic: () => number): Upstream {
+export function rememberAbsences(
+  upstream: Upstream,
+  ttlMs: number,
+  remembered: number,
+  monotonic: () => number,
+): Upstream {
   if (ttlMs === 0) return upstream;
   const absences = new LRUCache<string, number>({ max: remembered });
   // Equal questions that run at once, and how often one of them found it: an absence that ends later is out of date.

@@ -23,7 +23,7 @@ export interface RateLimits {
   remaining(identity: string): number | undefined;
 }
 
-const maxEntries = 1024;
+const usuallyRemembered = 1024;
 /** The longest hold: a mistaken or hostile `Retry-After` must not end an upstream for good. */
 const maxHoldSeconds = 3600;
 /** How long a 429 without `Retry-After` counts as "nothing left". */
@@ -33,8 +33,12 @@ const timerSlackMs = 5;
 /** How long a remainder is believed where no window is told. */
 const defaultWindowSeconds = 3600;
 
-/** Makes an empty book of limits; several upstreams and a rotation of credentials may share it. */
-export function createRateLimits(clock: Clock): RateLimits {
+/**
+ * Makes an empty book of limits; several upstreams and a rotation of credentials may share it.
+ *
+ * @param maxEntries How many hosts, each with certain credentials, are remembered.
+ */
+export function createRateLimits(clock: Clock, maxEntries: number = usuallyRemembered): RateLimits {
   const holds = new LRUCache<string, number>({ max: maxEntries });
   const exhausted = new LRUCache<string, number>({ max: maxEntries });
   const remainders = new LRUCache<string, { readonly count: number; readonly until: number }>({ max: maxEntries });

@@ -83,6 +83,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       retries: 0,
       staleWaitMs: 60_000,
       trusted: true,
+      remembered: 100,
       checkDigest: false,
       prefetch: false,
       noteUse: () => undefined,

@@ -33,7 +33,7 @@ function setUp(ttlMs: number): {
     referrers: absent("referrers"),
     close: async () => undefined,
   };
-  return { clock, calls, upstream: rememberAbsences(bare, ttlMs, () => clock.now) };
+  return { clock, calls, upstream: rememberAbsences(bare, ttlMs, 100, () => clock.now) };
 }
 
 test("what is not there is not asked for again for a while, by HEAD or GET", async () => {
@@ -68,7 +68,7 @@ test("failures and refusals are not remembered, and listings are always asked", 
         throw new UpstreamError("registry.example.com", failure, "it failed");
       },
     };
-    const remembering = rememberAbsences(failing as Upstream, 30_000, () => 0);
+    const remembering = rememberAbsences(failing as Upstream, 30_000, 100, () => 0);
     await assert.rejects(remembering.manifest(one, tag, signal), { failure });
     await assert.rejects(remembering.manifest(one, tag, signal), { failure });
   }
@@ -80,7 +80,7 @@ test("an absence that is told after it was found is not remembered", async () =>
   const found = { mediaType: "application/x", digest, size: 4 };
   const answers = [slow.promise, Promise.resolve(found), Promise.resolve(found)];
   const bare: Partial<Upstream> = { resolve: () => answers.shift() ?? assert.fail("asked too often") };
-  const upstream = rememberAbsences(bare as Upstream, 30_000, () => 0);
+  const upstream = rememberAbsences(bare as Upstream, 30_000, 100, () => 0);
   const early = upstream.resolve(one, tag, signal);
   assert.equal(await upstream.resolve(one, tag, signal), found);
   slow.resolve(undefined);

@@ -80,11 +80,17 @@ const genericMediaTypes: ReadonlySet<string> = new Set([
   "text/plain",
 ]);
 const digestGrammar = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/;
+const beginning = /^\s*(?:$|\{\s*(?:$|"))/;
 const maxChildren = 10_000;
 
 /** Whether it is the media type of a manifest or an index that clients use. */
 export function isManifestMediaType(mediaType: string): boolean {
   return knownTypes.has(mediaType);
+}
+
+/** Whether content that begins like this may be a manifest: it is a JSON object. */
+export function mayBeManifest(bytes: Uint8Array): boolean {
+  return beginning.test(Buffer.from(bytes.subarray(0, 64)).toString("latin1"));
 }
 
 /**

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
+import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type OpenObject, StoreError } from "../store/object-store.ts";
 import type { Asker, Interest } from "../upstream/interest.ts";
-import type { Link } from "./content.ts";
+import { isBlobLink, type Link, newBlobLink } from "./content.ts";
 import { DigestCheck } from "./digest-check.ts";
 import type { Fill } from "./fill.ts";
 import { isFresh } from "./freshness.ts";
@@ -107,6 +108,7 @@ export class Blobs {
     asker: Asker | undefined,
   ): Promise<Answer<number | undefined> | undefined> {
     const link = await lookup.link(id, digest);
+    if (link !== undefined && !isBlobLink(link)) return undefined;
     const isLinked = link !== undefined;
     const collapsed = { hit: false, forward: "uri-miss", collapsed: true } as const;
     // First: a fill that is over by the time of the look-up has stored it.
@@ -126,7 +128,24 @@ export class Blobs {
     }
     const { answer, joined } = this.#ask(lookup, id, digest, link, asker);
     const found = await answer;
-    return found && { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    if (found === undefined) return undefined;
+    // What nobody lists may be a manifest: its bytes tell.
+    const isKnown =
+      isLinked ||
+      this.#tools.content.listedSize(id, digest) !== undefined ||
+      (await lookup.link(id, digest)) !== undefined;
+    if (!isKnown && (found.sizeBytes ?? 0) <= maxManifestBytes) return this.#statBytes(id, digest, asker);
+    return { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+  }
+
+  async #statBytes(
+    { repository }: RepositoryId,
+    digest: Digest,
+    asker: Asker | undefined,
+  ): Promise<Answer<number | undefined> | undefined> {
+    const answer = await this.open(repository, digest, asker);
+    await answer?.value.close();
+    return answer && { value: answer.value.sizeBytes, cache: answer.cache };
   }
 
   async #open(
@@ -151,6 +170,7 @@ export class Blobs {
     const stored = await this.#openStored(lookup, id, digest);
     if (stored !== undefined) return stored;
     const link = await lookup.link(id, digest);
+    if (link !== undefined && !isBlobLink(link)) return undefined;
     const confirmed = await this.#confirm(lookup, id, digest, link, asker);
     if (confirmed === "absent") return undefined;
     if (confirmed !== undefined) return confirmed;
@@ -161,7 +181,7 @@ export class Blobs {
         digest,
         upstream: this.#tools.upstream,
         trusted: this.#tools.trusted,
-        expectedBytes: link?.sizeBytes,
+        expectedBytes: link?.sizeBytes ?? this.#tools.content.listedSize(id, digest),
         reuse: lookup.failure === undefined,
         retries: this.#tools.retries,
       },
@@ -200,7 +220,7 @@ export class Blobs {
   /** A stored blob that this repository is known to contain. */
   async #openStored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
     const link = await lookup.link(id, digest);
-    if (link === undefined) return undefined;
+    if (link === undefined || !isBlobLink(link)) return undefined;
     const distrust = this.#distrusted.get(digest);
     if (distrust !== undefined && isFresh(distrust.since, this.#tools.monotonic(), { ttlMs: distrustMs })) {
       lookup.fail(distrust.error);
@@ -239,7 +259,7 @@ export class Blobs {
     return this.#openStored(lookup, id, digest);
   }
 
-  /** Asks the upstream for a blob's size; its answer makes the link. */
+  /** Asks the upstream for a blob's size; that of what is stored makes the link, unless it is a manifest. */
   #ask(
     lookup: Lookup,
     id: RepositoryId,
@@ -250,12 +270,14 @@ export class Blobs {
     const { upstream, content, background, signal, trusted } = this.#tools;
     const ask = async (interest: Interest): Promise<Confirmed | undefined> => {
       const found = await upstream.statBlob(id.repository, digest, signal, interest);
-      if (found !== undefined && trusted && link === undefined && lookup.failure === undefined) {
-        const sizeBytes = found.sizeBytes ?? (await lookup.statBlob(digest))?.sizeBytes;
-        if (sizeBytes !== undefined) {
-          background.run(() => content.addLink(id, digest, { mediaType: "application/octet-stream", sizeBytes }));
-        }
-      }
+      if (found === undefined || !trusted || link !== undefined || lookup.failure !== undefined) return found;
+      const stored = await lookup.statBlob(digest);
+      if (stored === undefined || stored.sizeBytes !== found.sizeBytes) return found;
+      // Registries give out manifests as blobs, too (distribution#4812).
+      const isManifest = content.listedSize(id, digest) === undefined && (await lookup.isManifest(digest));
+      if (isManifest === true) return undefined;
+      const { sizeBytes } = stored;
+      if (isManifest === false) background.run(() => content.addLink(id, digest, { ...newBlobLink, sizeBytes }));
       return found;
     };
     return this.#stats.run(`${id.repository}@${digest}`, ask, asker);

@@ -1,10 +1,26 @@
 import { type Digest, isDigest } from "../oci/digest.ts";
+import { isManifestMediaType } from "../oci/manifest.ts";
 import type { Page } from "./registry.ts";
 
 /** That a repository contains a digest, and what it says of it. `sizeBytes` is a claim until the content was read. */
 export interface Link {
   readonly mediaType: string;
   readonly sizeBytes: number;
+  /**
+   * What the repository has it as; `both` is a manifest whose bytes another one lists as a blob, too. Links of earlier
+   * versions do not say.
+   */
+  readonly role?: "manifest" | "blob" | "both";
+}
+
+/** Whether the repository has it as a blob: as nothing else it may be given out as one. */
+export function isBlobLink({ role, mediaType }: Link): boolean {
+  return role === undefined ? !isManifestMediaType(mediaType) : role !== "manifest";
+}
+
+/** The link of what the repository has as a blob, too, from now on. */
+export function asBlobLink(link: Link): Link {
+  return isBlobLink(link) ? link : { ...link, role: "both" };
 }
 
 /** What a tag stood for when it was last checked (`checkedAt`, milliseconds since 1970). */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Namespace, Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
@@ -8,13 +9,18 @@ import type { Bookkeeping } from "./bookkeeping.ts";
 import { formatPlace, linkKey, type PageKind, pageKey, pageName, type RepositoryId, tagKey } from "./layout.ts";
 import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
 import type { LedgerChange } from "./ledger/ledger.ts";
+import { areManifest } from "./manifest-bytes.ts";
 import { ManifestStore } from "./manifest-store.ts";
 import type { Quarantine } from "./quarantine.ts";
+import { readWhole } from "./read-whole.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent, Page } from "./registry.ts";
 import type { Reservation } from "./space.ts";
 
-export type { Link, TagRecord } from "./content-records.ts";
+export { isBlobLink, type Link, type TagRecord } from "./content-records.ts";
+
+/** What is known of a blob that no manifest lists. */
+export const newBlobLink = { mediaType: "application/octet-stream", role: "blob" } as const;
 
 /** How much of what is small is also kept in memory. */
 export interface ContentLimits {
@@ -121,7 +127,16 @@ export class Content {
 
   /** Whether a repository contains a digest. */
   async link(id: RepositoryId, digest: Digest): Promise<Link | undefined> {
-    return this.#links.get(linkKey(id, digest));
+    const key = linkKey(id, digest);
+    return this.#manifests.complete(key, await this.#links.get(key));
+  }
+
+  /**
+   * What a manifest of a repository says of a blob's size, where one that lists it was stored or read lately; that need not
+   * prove that the repository contains it.
+   */
+  listedSize(id: RepositoryId, digest: Digest): number | undefined {
+    return this.#manifests.listedSize(linkKey(id, digest));
   }
 
   /** Notes that a repository contains a digest. Lost in a power failure, it costs one question to the upstream. */
@@ -179,6 +194,13 @@ export class Content {
     return this.#blobs.stat(digest);
   }
 
+  /** Whether a digest's stored content reads as a manifest, whatever anybody has it as. */
+  async isManifest(digest: Digest): Promise<boolean> {
+    const object = await this.#blobs.open(digest);
+    const bytes = object && (await readWhole(object, maxManifestBytes));
+    return bytes !== undefined && areManifest(bytes);
+  }
+
   /** Whether somebody reads, stores or removes a digest's content now. */
   isBusy(digest: Digest): boolean {
     return this.#blobs.isBusy(digest);
@@ -194,9 +216,11 @@ export class Content {
     const release = this.#blobs.hold(digest);
     try {
       // The link first: its namespace is charged for the content in the moment in which the reservation ends.
-      const link = await this.link(id, digest);
-      const mediaType = link?.mediaType ?? "application/octet-stream";
-      if (link?.sizeBytes !== file.size) await this.addLink(id, digest, { mediaType, sizeBytes: file.size });
+      const link = await this.#links.get(linkKey(id, digest));
+      if (link?.sizeBytes !== file.size) {
+        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;
+        await this.addLink(id, digest, { ...known, sizeBytes: file.size });
+      }
       await this.#blobs.put(id.namespace, digest, file, reservation);
     } finally {
       release();

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
+import { maxManifestBytes, mayBeManifest } from "../oci/manifest.ts";
 import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool, RunningHash } from "../store/hashing.ts";
 import type { Span } from "../store/object-store.ts";
@@ -12,6 +13,7 @@ import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "./layout.ts";
 import { FillRoom } from "./fill-room.ts";
 import { Lookup } from "./lookup.ts";
+import { areManifest } from "./manifest-bytes.ts";
 import type { BlobContent } from "./registry.ts";
 import type { Space } from "./space.ts";
 
@@ -56,7 +58,10 @@ export interface FillRequest {
   readonly upstream: Upstream;
   /** Whether the upstream's word counts (`MirrorTools.trusted`). */
   readonly trusted: boolean;
-  /** What the repository's manifests say of the blob; used where the upstream does not tell the size. */
+  /**
+   * What the repository's manifests say of the blob's size; used where the upstream does not tell it. Where nothing says
+   * that it is a blob, it may be a manifest.
+   */
   readonly expectedBytes: number | undefined;
   /**
    * Whether content that is stored meanwhile may be used, where a link to it is stored too: else the bytes are to prove
@@ -87,6 +92,10 @@ export class Fill {
   /**
    * Settles when the upstream's headers are here: `streaming`, or `absent`, or `stored` when the content store turned
    * out to have it. Rejects when the upstream fails before.
+   *
+   * Registries give out manifests as blobs, too (distribution#4812), and a client that takes one for a blob keeps it as
+   * that (containerd#13007). So it settles later for what may be a manifest, and is `absent` where it is one, unless a
+   * manifest of the repository lists it as a blob.
    */
   readonly opened: Promise<"streaming" | "absent" | "stored">;
   /** Resolves, never rejects, when nothing is left to do. */
@@ -102,6 +111,8 @@ export class Fill {
   #sizeBytes: number | undefined;
   #receivedBytes = 0;
   #failure: Error | undefined;
+  /** Whether it may turn out to be a manifest, so that readers are yet to be told of it. */
+  #mayBeManifest = false;
   readonly #room: FillRoom;
 
   constructor(request: FillRequest, tools: FillTools) {
@@ -248,6 +259,7 @@ export class Fill {
       this.#spool.end();
       const actual = await hash.digest().catch(() => this.#digestOfSpool());
       if (actual !== digest) throw this.#invalid(`the content's digest is ${actual}, not ${digest}`);
+      if (this.#mayBeManifest && (await this.#isManifest())) return false;
       this.#state = "verified";
       this.#opening.resolve("streaming");
       this.#verifying.resolve();
@@ -255,6 +267,32 @@ export class Fill {
     } finally {
       hash.drop();
     }
+  }
+
+  /** Whether what has come reads as a manifest, and is not listed as a blob by now. */
+  async #isManifest(): Promise<boolean> {
+    const { id, digest } = this.#request;
+    const { content } = this.#tools;
+    const chunks: Buffer[] = [];
+    const seat = this.#spool.attach();
+    try {
+      const whole = { start: 0, end: this.#sizeBytes ?? Infinity };
+      for await (const chunk of this.#spool.read(seat, whole, this.#abort.signal)) chunks.push(Buffer.from(chunk));
+    } finally {
+      await this.#spool.leave(seat);
+    }
+    return (await areManifest(Buffer.concat(chunks))) && content.listedSize(id, digest) === undefined;
+  }
+
+  /** Takes note of bytes up to `end`, and tells readers when they cannot be a manifest's, or have to be read now. */
+  #noteBytes(chunk: Uint8Array, end: number): void {
+    if (!this.#mayBeManifest) return;
+    const isFirst = end === chunk.length;
+    // What is not filed is in the window alone, which ends here.
+    const most = this.#spool.detached === undefined ? maxManifestBytes : windowBytes / 2;
+    if (end <= most && !(isFirst && !mayBeManifest(chunk))) return;
+    this.#mayBeManifest = false;
+    this.#opening.resolve("streaming");
   }
 
   /** Hashes once more, from the file that the spool has open: the thread could not open it, or has ended. */
@@ -292,8 +330,9 @@ export class Fill {
         this.#state = "streaming";
         // First, so that who is told of the answer knows whether there is room.
         const taken = this.#room.take(this.#sizeBytes, this.#abort.signal);
+        this.#mayBeManifest = this.#request.expectedBytes === undefined && (this.#sizeBytes ?? 0) <= maxManifestBytes;
         // An answer of no bytes is complete with its headers, so there these wait for the digest.
-        if (this.#sizeBytes !== 0) this.#opening.resolve("streaming");
+        if (this.#sizeBytes !== 0 && !this.#mayBeManifest) this.#opening.resolve("streaming");
         this.#passOn(await taken);
       }
       const before = progress.offset;
@@ -327,6 +366,7 @@ export class Fill {
         throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
       }
       if (spool.detached === undefined) this.#passOn(this.#room.cover(end));
+      this.#noteBytes(chunk, end);
       await spool.write(progress.offset, chunk, signal);
       this.#room.note(spool.filedBytes);
       this.#tools.observer.received(this.#request.id.namespace, chunk.length);

@@ -53,6 +53,11 @@ export class Lookup {
     return this.#try(this.#content.statBlob(digest));
   }
 
+  /** See `Content.isManifest`; `undefined` where it cannot be read. */
+  isManifest(digest: Digest): Promise<boolean | undefined> {
+    return this.#try(this.#content.isManifest(digest));
+  }
+
   /** See `Content.page`. */
   page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
     return this.#try(this.#content.page(id, kind, request));

@@ -1,14 +1,14 @@
 import { LRUCache } from "lru-cache";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
-import { OciError } from "../oci/errors.ts";
-import { type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import { type Manifest, maxManifestBytes } from "../oci/manifest.ts";
 import type { Key } from "../store/object-store.ts";
 import { turnToRead } from "../upstream/turn.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import type { Link } from "./content-records.ts";
+import { asBlobLink, isBlobLink, type Link } from "./content-records.ts";
 import { linkKey, type RepositoryId } from "./layout.ts";
+import { readManifest } from "./manifest-bytes.ts";
 import { readWhole } from "./read-whole.ts";
 import type { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
@@ -19,6 +19,9 @@ const retryMs = 60_000;
 /** What a manifest takes in memory besides its bytes, and what each of its names does in its parsed form. */
 const overheadBytes = 1_024;
 const nameBytes = 64;
+
+/** How much of what manifests list is remembered. */
+const maxListed = 8_000;
 
 /** What manifests are kept with. */
 export interface ManifestStoreOptions {
@@ -37,6 +40,12 @@ interface Unstored {
   triedAt: number;
 }
 
+/** What a manifest of a repository lists as a blob. */
+interface Listed extends Descriptor {
+  /** Whether that proves that the repository contains it. */
+  readonly isProof: boolean;
+}
+
 /** The manifests of repositories: content that is small, often asked for, and refers to other content. */
 export class ManifestStore {
   readonly #options: ManifestStoreOptions;
@@ -44,8 +53,12 @@ export class ManifestStore {
   readonly #memory: LRUCache<Key, ManifestContent>;
   readonly #loading = new Map<Key, Promise<ManifestContent | undefined>>();
   readonly #storing = new Map<Key, Promise<void>>();
+  /** What is being stored, also when there is no room for it in memory. */
+  readonly #accepted = new Map<Key, ManifestContent>();
   /** Readers have them as long as they are in memory. */
   readonly #unstored = new LRUCache<Key, Unstored>({ max: 1_000 });
+  /** By the links that are stored, will be, or would be if they were proven. */
+  readonly #listed = new LRUCache<Key, Listed>({ max: maxListed });
 
   constructor(options: ManifestStoreOptions) {
     this.#options = options;
@@ -58,7 +71,7 @@ export class ManifestStore {
   /** See `Content.manifest`. */
   async get(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
     const key = linkKey(id, digest);
-    const known = this.#memory.get(key);
+    const known = this.#memory.get(key) ?? this.#accepted.get(key);
     if (known !== undefined) {
       this.#tryAgain(id, key, known);
       return known;
@@ -72,8 +85,11 @@ export class ManifestStore {
   async store(id: RepositoryId, fetched: ManifestContent, contained: readonly Descriptor[]): Promise<void> {
     const { books } = this.#options;
     const key = linkKey(id, fetched.descriptor.digest);
-    const manifest = this.#memory.get(key) ?? fetched;
+    const manifest = this.#memory.get(key) ?? this.#accepted.get(key) ?? fetched;
     const { digest } = manifest.descriptor;
+    this.#noteListed(id, manifest.parsed.required, false);
+    this.#noteListed(id, contained, true);
+    this.#accepted.set(key, manifest);
     const stored = this.#store(id, key, manifest);
     this.#storing.set(key, stored);
     try {
@@ -83,7 +99,10 @@ export class ManifestStore {
       this.#unstored.set(key, { contained, triedAt: books.monotonic() });
       throw error;
     } finally {
-      if (this.#storing.get(key) === stored) this.#storing.delete(key);
+      if (this.#storing.get(key) === stored) {
+        this.#storing.delete(key);
+        this.#accepted.delete(key);
+      }
     }
     await this.#noteChildren(digest, manifest.parsed);
     // One after the other: a manifest may have thousands, and everybody else needs the disk too.
@@ -92,8 +111,23 @@ export class ManifestStore {
     await books.note({ kind: "use", id, digest, at: books.now() });
   }
 
-  /** Forgets what is in memory of a manifest whose link is being removed. */
+  /** See `Content.listedSize`. */
+  listedSize(link: Key): number | undefined {
+    return this.#listed.get(link)?.size;
+  }
+
+  /** A repository's link as it is stored, with what its manifests say of the digest: that may be yet to be stored. */
+  complete(key: Key, link: Link | undefined): Link | undefined {
+    const listed = this.#listed.get(key);
+    if (listed === undefined) return link;
+    if (link !== undefined) return asBlobLink(link);
+    return listed.isProof ? blobLink(listed) : undefined;
+  }
+
+  /** Forgets what is in memory of what a link, which is being removed, leads to. */
   forget(link: Key): void {
+    this.#listed.delete(link);
+    this.#accepted.delete(link);
     this.#memory.delete(link);
     this.#unstored.delete(link);
   }
@@ -116,7 +150,10 @@ export class ManifestStore {
   async #store(id: RepositoryId, key: Key, manifest: ManifestContent): Promise<void> {
     const { blobs, links, addLink, books } = this.#options;
     const { digest, mediaType, size } = manifest.descriptor;
-    const link = { mediaType, sizeBytes: size };
+    const known = links.peek(key);
+    // What it is as a blob, it stays; links that do not say it were made when it was fetched as one.
+    const role = known?.role !== undefined && isBlobLink(known) ? "both" : "manifest";
+    const link: Link = { mediaType, sizeBytes: size, role };
     this.#memory.set(key, manifest);
     links.show(key, link);
     // Until its link is there, nobody holds it, and it might be taken for content that is to be removed.
@@ -140,7 +177,8 @@ export class ManifestStore {
     const { blobs, links, quarantine } = this.#options;
     const key = linkKey(id, digest);
     const link = await links.get(key);
-    const object = link && (await blobs.open(digest));
+    // What merely looks like a manifest is none (CVE-2021-41190): its registry has to say so.
+    const object = link && link.role !== "blob" ? await blobs.open(digest) : undefined;
     const bytes = object && (await readWhole(object, maxManifestBytes));
     if (link === undefined || bytes === undefined) return undefined;
     await turnToRead(bytes);
@@ -152,6 +190,7 @@ export class ManifestStore {
     if (parsed === undefined) return undefined;
     const manifest = { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
     if (!links.isRemoving(key)) this.#memory.set(key, manifest);
+    this.#noteListed(id, parsed.required, false);
     // The ledger may have been made anew while nothing said that this is a manifest.
     void this.#noteChildren(digest, parsed);
     return manifest;
@@ -170,18 +209,21 @@ export class ManifestStore {
     await this.#options.books.note({ kind: "children", digest, children: children.map((child) => child.digest) });
   }
 
-  async #linkChild(id: RepositoryId, { digest, mediaType, size }: Descriptor): Promise<void> {
+  #noteListed(id: RepositoryId, listed: readonly Descriptor[], isProof: boolean): void {
+    for (const child of listed) {
+      const key = linkKey(id, child.digest);
+      if (isProof || !this.#listed.has(key)) this.#listed.set(key, { ...child, isProof });
+    }
+  }
+
+  async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {
     const { links, addLink } = this.#options;
-    if ((await links.get(linkKey(id, digest))) === undefined) await addLink(id, digest, { mediaType, sizeBytes: size });
+    const stored = await links.get(linkKey(id, child.digest));
+    const link = stored === undefined ? blobLink(child) : asBlobLink(stored);
+    if (link !== stored) await addLink(id, child.digest, link);
   }
 }
 
-/** The manifest that a link speaks of; `undefined` where the content cannot be read as that (CVE-2021-41190). */
-function readManifest(bytes: Buffer, linked: string): Manifest | undefined {
-  try {
-    return parseManifest(bytes, linked);
-  } catch (error) {
-    if (error instanceof OciError) return undefined;
-    throw error;
-  }
+function blobLink({ mediaType, size }: Descriptor): Link {
+  return { mediaType, sizeBytes: size, role: "blob" };
 }

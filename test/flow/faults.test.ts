@@ -99,7 +99,8 @@ const faults: Record<string, Fault> = {
   },
   "each try breaks before the body's first byte": {
     behaviour: { cutAfterBytes: 0 },
-    blob: "broken",
+    // No manifest lists it, so its first bytes are waited for.
+    blob: gatewayError,
     blobCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
     manifest: gatewayError,
     manifestCause: /body of .*UND_ERR_SOCKET|ECONNRESET/,
@@ -120,7 +121,7 @@ const faults: Record<string, Fault> = {
   "the body stalls, each time": {
     impatient: "idleTimeoutMs",
     behaviour: { stallAfterBytes: 0 },
-    blob: "broken",
+    blob: timeout,
     blobCause: /BODY_TIMEOUT/,
     manifest: timeout,
     manifestCause: /BODY_TIMEOUT/,

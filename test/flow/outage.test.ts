@@ -209,3 +209,27 @@ test("one image that is broken takes nothing from the others, however often it i
   await ask();
   assert.equal((await mirror.get("/v2/library/known/manifests/1")).headers["docker-content-digest"], digest);
 });
+
+test("an image that is cached in part is given out neither as a manifest nor as a blob", async () => {
+  await using upstream = await createUpstream();
+  const image = upstream.addImage("library/test", "1", { platforms: 2 });
+  await using mirror = await startMirror(upstream.host, { upstream: { retries: 0 } });
+  await mirror.get(path);
+  const asBlob = `/v2/library/test/blobs/${image.manifests[0]}`;
+  const manifest = await mirror.get(`/v2/library/test/manifests/${image.manifests[0]}`);
+  // As registries do that keep both in one place.
+  upstream.addBlob(manifest.body);
+  const expectNone = async (): Promise<void> => {
+    for (const options of [{}, { method: "HEAD" }, { headers: { range: "bytes=0-9" } }]) {
+      assert.equal((await mirror.get(asBlob, options)).status, 404);
+    }
+  };
+  await expectNone();
+  await mirror.app.idle();
+  await upstream.down();
+  assert.equal((await mirror.get(`/v2/library/test/blobs/${image.blobs[0]}`)).status, 502);
+  for (const method of ["GET", "HEAD"]) {
+    assert.equal((await mirror.get(`/v2/library/test/manifests/${image.manifests[0]}`, { method })).status, 502);
+  }
+  await expectNone();
+});

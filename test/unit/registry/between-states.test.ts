@@ -1,22 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
-import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import type { PullRegistry } from "../../../src/registry/registry.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { type Barrier, createBarrier } from "../../support/barrier.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
+import { mediaTypes } from "../../support/image.ts";
 import { createFakeMirror, type FakeMirror, imageOf, readBlob } from "./fake-mirror.ts";
 
 const a = parseRepository("library/a");
 const b = parseRepository("library/b");
 const latest = parseTag("latest");
 const layers = [pseudoRandomBytes(100_000, "layer 0"), pseudoRandomBytes(50_000, "layer 1")];
-const document = imageOf(
-  "1",
-  layers.map((bytes) => ({ digest: digestOf(bytes), size: bytes.length })),
-);
+const listed = layers.map((bytes) => ({ digest: digestOf(bytes), size: bytes.length }));
+const document = { ...imageOf("1", listed), config: { ...listed[0], mediaType: mediaTypes.config } };
 
 /** Has writes of these keys wait, as on a slow disk, until it is released, or the test ends. */
 function slow(subject: FakeMirror, concerns: (key: Key) => boolean): Barrier & Disposable {
@@ -34,9 +33,9 @@ function isLayer(key: Key): boolean {
 }
 
 /** The upstream is gone, and the mirror knows it. */
-async function goAway({ mirror, upstream }: Pick<FakeMirror, "mirror" | "upstream">): Promise<void> {
+async function goAway({ mirror, upstream }: Pick<FakeMirror, "mirror" | "upstream">, repository = a): Promise<void> {
   upstream.failure = new UpstreamError("registry.example.com", "unreachable", "it is gone");
-  await assert.rejects(mirror.manifest(a, parseTag("cold")), upstream.failure);
+  await assert.rejects(mirror.manifest(repository, parseTag("cold")), upstream.failure);
   upstream.asked.length = 0;
 }
 
@@ -94,10 +93,38 @@ test("for another repository, also of another namespace, that is known to contai
   for (const bytes of layers) subject.upstream.addBlob(a, bytes);
   await pullLayers(subject.mirror, a);
   await disk.arrivals(layers.length);
-  await goAway(subject);
+  await goAway(subject, b);
   await goAway(foreign);
   await expectImage(subject, b, digest);
   await expectImage(foreign, a, digest);
+});
+
+test("an image whose links are not yet written is complete, as its blobs are stored for others", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  for (const bytes of layers) upstream.addBlob(a, bytes);
+  await pullLayers(mirror, a);
+  await subject.idle();
+  const { digest } = upstream.addManifest(b, "latest", document).descriptor;
+  using disk = slow(subject, (key) => key.includes("/_links/"));
+  await mirror.manifest(b, latest);
+  await disk.reached;
+  await goAway(subject, b);
+  await expectImage(subject, b, digest);
+});
+
+test("a link that is removed is gone, though a manifest lists it", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream, content } = subject;
+  for (const bytes of layers) upstream.addBlob(a, bytes);
+  upstream.addManifest(a, "latest", document);
+  await mirror.manifest(a, latest);
+  await pullLayers(mirror, a);
+  await subject.idle();
+  const digest = digestOf(layers[0] ?? Buffer.alloc(0));
+  await content.removeLink({ namespace: parseNamespace("docker.io"), repository: a }, digest);
+  await goAway(subject);
+  await assert.rejects(mirror.openBlob(a, digest), upstream.failure);
 });
 
 test("an image whose blobs are still coming is not complete", async () => {

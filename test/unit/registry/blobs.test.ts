@@ -60,10 +60,13 @@ test("a blob that nobody has is absent", async () => {
   assert.equal(await mirror.statBlob(a, digest), undefined);
 });
 
-test("HEAD of a cold blob asks once, for all who ask, and starts no transfer", async () => {
+test("HEAD of a cold blob that is listed, or large, asks once, for all who ask, and starts no transfer", async () => {
   await using subject = await createFakeMirror();
   const { mirror, upstream } = subject;
   const digest = upstream.addBlob(a, bytes);
+  const image = upstream.addManifest(a, "latest", imageOf("1", [{ digest, size: bytes.length }]));
+  await mirror.manifest(a, image.descriptor.digest);
+  upstream.asked.length = 0;
   const barrier = createBarrier();
   upstream.hold = barrier;
   const first = mirror.statBlob(a, digest);
@@ -75,9 +78,22 @@ test("HEAD of a cold blob asks once, for all who ask, and starts no transfer", a
   assert.ok(answers.every((answer) => answer?.value === bytes.length));
   assert.equal(answers.filter((answer) => answer?.cache.collapsed === true).length, 9);
   assert.deepEqual(upstream.asked, [`stat ${a} ${digest}`]);
-  const unsaid = upstream.addBlob(a, Buffer.from("unsaid"), { sizeBytes: undefined });
-  assert.equal((await mirror.statBlob(a, unsaid))?.value, undefined);
-  assert.notEqual(await mirror.statBlob(a, unsaid), undefined);
+  const large = upstream.addBlob(a, Buffer.from("large"), { sizeBytes: 5_000_000 });
+  assert.equal((await mirror.statBlob(a, large))?.value, 5_000_000);
+  assert.deepEqual(upstream.asked.slice(1), [`stat ${a} ${large}`]);
+});
+
+test("HEAD of a small blob that nobody lists fetches it: it may be a manifest", async () => {
+  await using subject = await createFakeMirror();
+  const { mirror, upstream } = subject;
+  for (const [seed, script] of Object.entries({ said: {}, unsaid: { sizeBytes: undefined } })) {
+    const small = Buffer.from(`small ${seed}`);
+    const digest = upstream.addBlob(a, small, script);
+    await Promise.all([mirror.statBlob(a, digest), mirror.statBlob(a, digest)]);
+    await subject.idle();
+    assert.equal((await mirror.statBlob(a, digest))?.value, small.length);
+    assert.deepEqual(upstream.asked.splice(0), [`stat ${a} ${digest}`, `blob ${a} ${digest} 0`]);
+  }
 });
 
 test("HEAD of a blob that is being filled is answered from the fill", async () => {

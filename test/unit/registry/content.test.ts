@@ -93,7 +93,11 @@ test("a repository has what it has a link to, whatever is stored", async () => {
   assert.equal(await content.manifest(other, manifest.descriptor.digest), undefined);
   assert.equal(await content.tag(other, latest), undefined);
   assert.equal(await content.link(other, manifest.descriptor.digest), undefined);
-  assert.deepEqual(await content.link(id, digestOf(Buffer.from("c"))), { mediaType: mediaTypes.config, sizeBytes: 1 });
+  assert.deepEqual(await content.link(id, digestOf(Buffer.from("c"))), {
+    mediaType: mediaTypes.config,
+    sizeBytes: 1,
+    role: "blob",
+  });
   assert.equal(await content.link(other, digestOf(Buffer.from("c"))), undefined);
   const sameName: RepositoryId = { ...id, namespace: parseNamespace("ghcr.io") };
   assert.equal(await content.manifest(sameName, manifest.descriptor.digest), undefined);
@@ -230,6 +234,32 @@ test("what is being stored is seen at once, and the tag reaches the store after 
   await Promise.all([storing, tagging]);
   assert.equal(order[0], blobKey(digest));
   assert.deepEqual(new Set(order), new Set([blobKey(digest), linkKey(id, digest), tagKey(id, latest)]));
+});
+
+test("a manifest is there while it is being stored, also where there is no memory for it", async () => {
+  const memory = new MemoryStore();
+  const barrier = createBarrier();
+  const content = openContent(
+    {
+      ...countReads(memory).store,
+      put: async (key, source) => {
+        if (key.startsWith("blobs/")) await barrier.wait();
+        await memory.put(key, source);
+      },
+    },
+    { manifestCacheBytes: 1, recordCacheEntries: 1 },
+  );
+  const manifests = ["1", "2", "3"].map((seed) => manifestOf(seed));
+  const storing = manifests.map((manifest) => content.storeManifest(id, manifest, []));
+  await barrier.arrivals(manifests.length);
+  for (const manifest of manifests) {
+    assert.deepEqual(await content.manifest(id, manifest.descriptor.digest), manifest);
+  }
+  barrier.release();
+  await Promise.all(storing);
+  for (const manifest of manifests) {
+    assert.deepEqual(await content.manifest(id, manifest.descriptor.digest), manifest);
+  }
 });
 
 test("a tag whose manifest could not be stored is not stored either", async () => {

@@ -254,7 +254,7 @@ test("while room is made the headers are there and the body waits; then it is st
   };
   const bytes = pseudoRandomBytes(megabyte, "waits");
   const digest = upstream.addBlob("library/a", bytes);
-  const { fill } = fills.join(subject.request(a, digest), false);
+  const { fill } = fills.join(subject.request(a, digest, { expectedBytes: megabyte }), false);
   const reading = readFill(fill);
   assert.equal(await fill.opened, "streaming");
   assert.equal(fill.sizeBytes, megabyte);

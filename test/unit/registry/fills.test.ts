@@ -164,7 +164,11 @@ test("a hundred clients of one cold blob cost one transfer, each gets its bytes,
   assert.deepEqual(upstream.asked, [`blob library/a ${digest} 0`]);
   assert.equal(subject.received, bytes.length);
   assert.ok((await readStored(content, digest))?.equals(bytes));
-  assert.deepEqual(await content.link(a, digest), { mediaType: "application/octet-stream", sizeBytes: bytes.length });
+  assert.deepEqual(await content.link(a, digest), {
+    mediaType: "application/octet-stream",
+    role: "blob",
+    sizeBytes: bytes.length,
+  });
   assert.deepEqual(told, ["started docker.io", "ended docker.io committed"]);
 });
 

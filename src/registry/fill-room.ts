@@ -1,9 +1,14 @@
 import type { Namespace } from "../oci/reference.ts";
 import { chargedBytes } from "./ledger/ledger.ts";
-import type { Reservation, Space } from "./space.ts";
+import type { Claim, Reservation, Space } from "./space.ts";
 
 /** The room that is set aside at a time for a body whose size is not known, or is nobody's word to go by. */
-const stepBytes = 16 * 1024 * 1024;
+const stepBytes: Readonly<Record<Claim, number>> = {
+  sure: 16 * 1024 * 1024,
+  stranger: 16 * 1024 * 1024,
+  // There may be little that is free, and the body may be small.
+  unknown: 1024 * 1024,
+};
 
 /** What a fill's room is taken from. */
 export interface FillRoomOptions {
@@ -22,6 +27,7 @@ export interface FillRoomOptions {
 export class FillRoom {
   readonly #options: FillRoomOptions;
   #reservation: Reservation | undefined;
+  #claim: Claim = "unknown";
   #filedBytes = 0;
 
   constructor(options: FillRoomOptions) {
@@ -36,14 +42,18 @@ export class FillRoom {
   /**
    * Sets room aside before a body's first byte; returns why there is none. Aborted, it is as if there were none. What is
    * free now is taken in this tick; only for room that has to be made it is waited.
+   *
+   * @param sizeBytes As far as it is known for sure, by one account that no other contradicts.
    */
   async take(sizeBytes: number | undefined, signal: AbortSignal): Promise<string | undefined> {
     const { space, maxObjectBytes, namespace, trusted } = this.#options;
     if (sizeBytes !== undefined && sizeBytes > maxObjectBytes) return tooLarge(sizeBytes);
-    const step = Math.min(stepBytes, maxObjectBytes);
+    this.#claim = sizeBytes === undefined ? "unknown" : trusted ? "sure" : "stranger";
+    const step = Math.min(stepBytes[this.#claim], maxObjectBytes);
     const wanted = trusted ? (sizeBytes ?? step) : Math.min(sizeBytes ?? step, step);
     const bytes = chargedBytes(wanted);
-    this.#reservation = space.reserve(namespace, bytes) ?? (await space.acquire(namespace, bytes, signal));
+    this.#reservation =
+      space.reserve(namespace, bytes, this.#claim) ?? (await space.acquire(namespace, bytes, signal, this.#claim));
     return this.#reservation === undefined ? `there is no room for ${wanted} bytes` : undefined;
   }
 
@@ -52,7 +62,8 @@ export class FillRoom {
     const room = this.#reservation;
     if (room === undefined) return undefined;
     if (endBytes > this.#options.maxObjectBytes) return tooLarge(endBytes);
-    if (endBytes <= room.bytes || room.grow(chargedBytes(endBytes - room.bytes + stepBytes))) return undefined;
+    if (endBytes <= room.bytes || room.grow(chargedBytes(endBytes - room.bytes + stepBytes[this.#claim])))
+      return undefined;
     return `there is no room for ${endBytes} bytes`;
   }
 

@@ -329,7 +329,9 @@ export class Fill {
         this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
         this.#state = "streaming";
         // First, so that who is told of the answer knows whether there is room.
-        const taken = this.#room.take(this.#sizeBytes, this.#abort.signal);
+        const { expectedBytes = blob.sizeBytes } = this.#request;
+        const isContradicted = blob.sizeBytes !== undefined && blob.sizeBytes !== expectedBytes;
+        const taken = this.#room.take(isContradicted ? undefined : this.#sizeBytes, this.#abort.signal);
         this.#mayBeManifest = this.#request.expectedBytes === undefined && (this.#sizeBytes ?? 0) <= maxManifestBytes;
         // An answer of no bytes is complete with its headers, so there these wait for the digest.
         if (this.#sizeBytes !== 0 && !this.#mayBeManifest) this.#opening.resolve("streaming");

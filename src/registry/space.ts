@@ -7,6 +7,18 @@ const maxAttempts = 4;
 /** How long it is waited for room to be made, before what needs it does without. */
 const waitMs = 2_000;
 
+/** The share of the limit that what may never come to be stored takes, all of it together. */
+const unprovenShare = 1 / 8;
+
+/**
+ * How much is known of what room is set aside for. What is verified does not make way for what may never be:
+ * - `sure`: somebody whose word counts has said how large it is.
+ * - `stranger`: somebody else has said so. It gets what is free below the low watermarks, down to which things are
+ *   evicted; what goes for its sake, and for others like it, is an eighth of the limit at most.
+ * - `unknown`: nobody has. It gets what is free there, and with others like it an eighth of the limit at most.
+ */
+export type Claim = "sure" | "stranger" | "unknown";
+
 /** A size, or a share (0 to 1) of the volume. */
 export type SizeLimit =
   | { readonly kind: "bytes"; readonly bytes: number }
@@ -85,6 +97,8 @@ export class Space {
   readonly #options: SpaceOptions;
   readonly #reserved = new Map<Namespace, number>();
   #reservedBytes = 0;
+  /** What of it is for what is not sure. */
+  #unprovenBytes = 0;
   #volume: Volume | undefined;
   /** What lay in the store when the volume was looked at, where that was known. */
   #usedAtPoll: number | undefined;
@@ -139,8 +153,8 @@ export class Space {
   }
 
   /** Sets room aside; `undefined` where there is none now. */
-  reserve(namespace: Namespace, bytes: number): Reservation | undefined {
-    if (!this.#take(namespace, bytes)) return undefined;
+  reserve(namespace: Namespace, bytes: number, claim: Claim = "sure"): Reservation | undefined {
+    if (!this.#take(namespace, bytes, claim)) return undefined;
     let held = bytes;
     let written = 0;
     return {
@@ -148,7 +162,7 @@ export class Space {
         return held;
       },
       grow: (more) => {
-        if (!this.#take(namespace, more)) return false;
+        if (!this.#take(namespace, more, claim)) return false;
         held += more;
         return true;
       },
@@ -158,7 +172,7 @@ export class Space {
         this.#writtenBytes += more;
       },
       release: () => {
-        this.#give(namespace, held);
+        this.#give(namespace, held, claim);
         this.#writtenBytes -= written;
         held = 0;
         written = 0;
@@ -168,10 +182,17 @@ export class Space {
 
   /**
    * Sets room aside, and makes it where there is none. `undefined` where that does not help, or not in 2 s, or not until
-   * `stop` aborts.
+   * `stop` aborts; nor is any made that the claim is not good for.
    */
-  async acquire(namespace: Namespace, bytes: number, stop?: AbortSignal): Promise<Reservation | undefined> {
-    const reserved = this.reserve(namespace, bytes);
+  async acquire(
+    namespace: Namespace,
+    bytes: number,
+    stop?: AbortSignal,
+    claim: Claim = "sure",
+  ): Promise<Reservation | undefined> {
+    const reserved = this.reserve(namespace, bytes, claim);
+    // Where it could not have what is made, none is.
+    if (!this.#isGranted(bytes, false, claim)) return reserved;
     if (reserved !== undefined || !this.#couldFit(namespace, bytes)) return reserved;
     const late = AbortSignal.timeout(waitMs);
     const signal = stop === undefined ? late : AbortSignal.any([stop, late]);
@@ -183,7 +204,7 @@ export class Space {
       // Somebody else may be quicker to take the room that was made.
       for (let attempts = 0; attempts < maxAttempts; attempts++) {
         const made = await Promise.race([this.#options.makeRoom(namespace, bytes, signal), givenUp.promise]);
-        const reservation = this.reserve(namespace, bytes);
+        const reservation = this.reserve(namespace, bytes, claim);
         if (reservation !== undefined || !made) return reservation;
       }
       return undefined;
@@ -238,8 +259,8 @@ export class Space {
     return bytes <= Math.min(limit, limitBytes - sumBesides(besides));
   }
 
-  #fits(namespace: Namespace, bytes: number): { readonly fits: boolean; readonly isHigh: boolean } {
-    const { namespaceMaxBytes, highWatermark } = this.#options.limits;
+  #fits(namespace: Namespace, bytes: number): Record<"fits" | "isHigh" | "isSpare", boolean> {
+    const { namespaceMaxBytes, highWatermark, lowWatermark } = this.#options.limits;
     const { usedBytes, besides, limitBytes } = this.state;
     const totals = this.#options.totals();
     const limitHere = namespaceMaxBytes(namespace) ?? Infinity;
@@ -250,21 +271,31 @@ export class Space {
     return {
       fits: inAll <= limitBytes && (limitHere === Infinity || here <= limitHere),
       isHigh: inAll > limitBytes * highWatermark || here > limitHere * highWatermark,
+      isSpare: inAll <= limitBytes * lowWatermark && here <= limitHere * lowWatermark,
     };
   }
 
-  #take(namespace: Namespace, bytes: number): boolean {
+  /** Whether so much more may be set aside for what may never come to be stored. */
+  #isGranted(bytes: number, isSpare: boolean, claim: Claim): boolean {
+    if (claim === "sure") return true;
+    const isShared = this.#unprovenBytes + bytes <= this.state.limitBytes * unprovenShare;
+    return claim === "stranger" ? isSpare || isShared : isSpare && isShared;
+  }
+
+  #take(namespace: Namespace, bytes: number, claim: Claim): boolean {
     if (this.#options.monotonic() - this.#polledAt >= volumePollMs) void this.refresh();
-    const { fits, isHigh } = this.#fits(namespace, bytes);
-    if (!fits) return false;
+    const { fits, isHigh, isSpare } = this.#fits(namespace, bytes);
+    if (!fits || !this.#isGranted(bytes, isSpare, claim)) return false;
+    if (claim !== "sure") this.#unprovenBytes += bytes;
     this.#reservedBytes += bytes;
     this.#reserved.set(namespace, (this.#reserved.get(namespace) ?? 0) + bytes);
     if (isHigh) this.#options.onPressure();
     return true;
   }
 
-  #give(namespace: Namespace, bytes: number): void {
+  #give(namespace: Namespace, bytes: number, claim: Claim): void {
     this.#reservedBytes -= bytes;
+    if (claim !== "sure") this.#unprovenBytes -= bytes;
     this.#releasedSince += bytes;
     const left = (this.#reserved.get(namespace) ?? 0) - bytes;
     if (left > 0) this.#reserved.set(namespace, left);

@@ -208,7 +208,7 @@ test("a blob larger than the whole limit is passed on, and nothing is removed fo
 });
 
 test("a body of unknown size takes room as it comes, as much as it is stored with", async () => {
-  await using subject = await setUp(64 * megabyte);
+  await using subject = await setUp(512 * megabyte);
   const { upstream, fills, ended, content } = subject;
   const bytes = pseudoRandomBytes(40 * megabyte, "unknown");
   const barrier = createBarrier();

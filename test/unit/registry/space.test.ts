@@ -239,6 +239,41 @@ test("passing a high watermark is told, of all or of a namespace", async () => {
   assert.equal(subject.pressure, 2);
 });
 
+test("what nobody knows the size of gets an eighth of the limit, and only below the low watermark", async () => {
+  const subject = await setUp();
+  const asked: number[] = [];
+  subject.makeRoom = async (_namespace, bytes) => asked.push(bytes) > 0;
+  const room = subject.space.reserve(hub, 100, "unknown");
+  assert.equal(subject.space.reserve(quay, 26, "unknown"), undefined);
+  assert.equal(room?.grow(26), false);
+  assert.equal(room?.grow(25), true);
+  room?.release();
+  subject.totals = totalsOf({ [hub]: 780 });
+  assert.equal(subject.space.reserve(quay, 21, "unknown"), undefined);
+  assert.equal(await subject.space.acquire(quay, 21, undefined, "unknown"), undefined);
+  assert.equal(subject.space.reserve(quay, 20, "unknown")?.bytes, 20);
+  assert.deepEqual([subject.pressure, asked], [0, []]);
+});
+
+test("what strangers announce displaces an eighth of the limit, all of it together", async () => {
+  const subject = await setUp();
+  subject.totals = totalsOf({ [hub]: 1_000 });
+  const asked: number[] = [];
+  subject.makeRoom = async (_namespace, bytes) => {
+    asked.push(bytes);
+    subject.totals = totalsOf({ [hub]: (subject.totals?.bytes ?? 0) - bytes });
+    return true;
+  };
+  const first = await subject.space.acquire(quay, 100, undefined, "stranger");
+  assert.equal(first?.bytes, 100);
+  const second = await subject.space.acquire(quay, 26, undefined, "stranger");
+  assert.equal(second, undefined);
+  assert.deepEqual(asked, [100]);
+  first?.release();
+  subject.totals = totalsOf({ [hub]: 1_000 });
+  assert.equal((await subject.space.acquire(quay, 125, undefined, "stranger"))?.bytes, 125);
+});
+
 test("who needs room has it made, more than once where somebody else is quicker", async () => {
   const subject = await setUp();
   subject.totals = totalsOf({ [hub]: 1_000 });

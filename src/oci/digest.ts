@@ -72,3 +72,8 @@ export function createHasher(algorithm: Algorithm): Hash {
 function isAlgorithm(text: string): text is Algorithm {
   return Object.hasOwn(hexLengths, text);
 }
+
+/** Whether it is the digest of no bytes at all. */
+export function isOfNothing(digest: Digest): boolean {
+  return digestOf(Buffer.alloc(0), algorithmOf(digest)) === digest;
+}

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
-import type { Digest } from "../oci/digest.ts";
+import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type OpenObject, StoreError } from "../store/object-store.ts";
 import type { Asker, Interest } from "../upstream/interest.ts";
+import type { UpstreamBlobInfo } from "../upstream/upstream.ts";
 import { isBlobLink, type Link, newBlobLink } from "./content.ts";
 import { DigestCheck } from "./digest-check.ts";
 import type { Fill } from "./fill.ts";
@@ -13,7 +14,7 @@ import type { RepositoryId } from "./layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent } from "./registry.ts";
-import { SingleFlight } from "./single-flight.ts";
+import { type Flight, SingleFlight } from "./single-flight.ts";
 
 /** How often a blob that goes away while it is being opened is looked for. */
 const attempts = 4;
@@ -21,11 +22,6 @@ const distrustedBlobs = 256;
 const distrustMs = 60_000;
 /** How often it is told how far a fill has come, in milliseconds. */
 const progressMs = 250;
-
-/** What an upstream says of a blob that it has. */
-interface Confirmed {
-  readonly sizeBytes: number | undefined;
-}
 
 /** A reader's place in a fill. */
 interface Place {
@@ -43,12 +39,13 @@ interface Distrust {
 
 /**
  * A mirror's blobs. A stored blob is served to a repository that is known to contain it (its *link*); to another one
- * only after its upstream has confirmed it, or, where the upstream is a stranger (`trusted` is false), after it has
- * sent the bytes. What is not stored, or cannot be read, is filled.
+ * only after its upstream has confirmed it, by its size, as any web server says 200 to what it does not know; or, where
+ * that does not tell or the upstream is a stranger (`trusted` is false), after it has sent the bytes. What is not stored,
+ * or cannot be read, is filled.
  */
 export class Blobs {
   readonly #tools: MirrorTools;
-  readonly #stats = new SingleFlight<Confirmed | undefined>();
+  readonly #stats = new SingleFlight<UpstreamBlobInfo | undefined>();
   readonly #check: DigestCheck;
   /** Blobs whose reading failed on the way. They are fetched anew for a while, or until they have been stored again. */
   readonly #distrusted = new LRUCache<Digest, Distrust>({ max: distrustedBlobs });
@@ -129,13 +126,14 @@ export class Blobs {
     const { answer, joined } = this.#ask(lookup, id, digest, link, asker);
     const found = await answer;
     if (found === undefined) return undefined;
-    // What nobody lists may be a manifest: its bytes tell.
-    const isKnown =
-      isLinked ||
-      this.#tools.content.listedSize(id, digest) !== undefined ||
-      (await lookup.link(id, digest)) !== undefined;
-    if (!isKnown && (found.sizeBytes ?? 0) <= maxManifestBytes) return this.#statBytes(id, digest, asker);
-    return { value: found.sizeBytes, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    const known = this.#knownSize(id, digest, link ?? (await lookup.link(id, digest)));
+    // What nobody lists may be a manifest, and a web page that of a login: the bytes tell.
+    const mayBeManifest = known === undefined && (found.sizeBytes ?? 0) <= maxManifestBytes;
+    if (mayBeManifest || (found.label === "page" && found.sizeBytes !== known)) {
+      return this.#statBytes(id, digest, asker);
+    }
+    const announced = found.label === "encoded" ? undefined : found.sizeBytes;
+    return { value: announced ?? known, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
   }
 
   async #statBytes(
@@ -181,7 +179,7 @@ export class Blobs {
         digest,
         upstream: this.#tools.upstream,
         trusted: this.#tools.trusted,
-        expectedBytes: link?.sizeBytes ?? this.#tools.content.listedSize(id, digest),
+        expectedBytes: this.#knownSize(id, digest, link),
         reuse: lookup.failure === undefined,
         retries: this.#tools.retries,
       },
@@ -259,6 +257,11 @@ export class Blobs {
     return this.#openStored(lookup, id, digest);
   }
 
+  /** A blob's size, by its link or a manifest that lists it; a claim. */
+  #knownSize(id: RepositoryId, digest: Digest, link: Link | undefined): number | undefined {
+    return isOfNothing(digest) ? 0 : (link?.sizeBytes ?? this.#tools.content.listedSize(id, digest));
+  }
+
   /** Asks the upstream for a blob's size; that of what is stored makes the link, unless it is a manifest. */
   #ask(
     lookup: Lookup,
@@ -266,9 +269,9 @@ export class Blobs {
     digest: Digest,
     link: Link | undefined,
     asker: Asker | undefined,
-  ): { answer: Promise<Confirmed | undefined>; joined: boolean } {
+  ): Flight<UpstreamBlobInfo | undefined> {
     const { upstream, content, background, signal, trusted } = this.#tools;
-    const ask = async (interest: Interest): Promise<Confirmed | undefined> => {
+    const ask = async (interest: Interest): Promise<UpstreamBlobInfo | undefined> => {
       const found = await upstream.statBlob(id.repository, digest, signal, interest);
       if (found === undefined || !trusted || link !== undefined || lookup.failure !== undefined) return found;
       const stored = await lookup.statBlob(digest);

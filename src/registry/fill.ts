@@ -113,6 +113,8 @@ export class Fill {
   #failure: Error | undefined;
   /** Whether it may turn out to be a manifest, so that readers are yet to be told of it. */
   #mayBeManifest = false;
+  /** Whether it is labelled as something else, and has not the size that is expected: it may be the page of a login. */
+  #isDoubtful = false;
   readonly #room: FillRoom;
 
   constructor(request: FillRequest, tools: FillTools) {
@@ -258,7 +260,10 @@ export class Fill {
       await this.#receive(blob, hash);
       this.#spool.end();
       const actual = await hash.digest().catch(() => this.#digestOfSpool());
-      if (actual !== digest) throw this.#invalid(`the content's digest is ${actual}, not ${digest}`);
+      if (actual !== digest) {
+        const form = blob.label && ` (sent as ${blob.label === "page" ? "HTML" : "encoded"})`;
+        throw this.#invalid(`the content's digest is ${actual}, not ${digest}${form ?? ""}`);
+      }
       if (this.#mayBeManifest && (await this.#isManifest())) return false;
       this.#state = "verified";
       this.#opening.resolve("streaming");
@@ -284,15 +289,28 @@ export class Fill {
     return (await areManifest(Buffer.concat(chunks))) && content.listedSize(id, digest) === undefined;
   }
 
+  /** Takes note of what an answer may be, from its headers; readers are told of it at once where nothing is left to see. */
+  #judge({ label }: UpstreamBlob): void {
+    const { expectedBytes } = this.#request;
+    const sizeBytes = this.#sizeBytes ?? 0;
+    this.#mayBeManifest = expectedBytes === undefined && sizeBytes <= maxManifestBytes;
+    this.#isDoubtful = label !== undefined && this.#sizeBytes !== expectedBytes && sizeBytes <= windowBytes / 2;
+    // An answer of no bytes is complete with its headers, so there these wait for the digest.
+    if (this.#sizeBytes !== 0) this.#tellReaders();
+  }
+
   /** Takes note of bytes up to `end`, and tells readers when they cannot be a manifest's, or have to be read now. */
   #noteBytes(chunk: Uint8Array, end: number): void {
-    if (!this.#mayBeManifest) return;
     const isFirst = end === chunk.length;
     // What is not filed is in the window alone, which ends here.
     const most = this.#spool.detached === undefined ? maxManifestBytes : windowBytes / 2;
-    if (end <= most && !(isFirst && !mayBeManifest(chunk))) return;
-    this.#mayBeManifest = false;
-    this.#opening.resolve("streaming");
+    this.#mayBeManifest &&= end <= most && !(isFirst && !mayBeManifest(chunk));
+    this.#isDoubtful &&= end <= windowBytes / 2;
+    this.#tellReaders();
+  }
+
+  #tellReaders(): void {
+    if (!this.#mayBeManifest && !this.#isDoubtful) this.#opening.resolve("streaming");
   }
 
   /** Hashes once more, from the file that the spool has open: the thread could not open it, or has ended. */
@@ -332,9 +350,7 @@ export class Fill {
         const { expectedBytes = blob.sizeBytes } = this.#request;
         const isContradicted = blob.sizeBytes !== undefined && blob.sizeBytes !== expectedBytes;
         const taken = this.#room.take(isContradicted ? undefined : this.#sizeBytes, this.#abort.signal);
-        this.#mayBeManifest = this.#request.expectedBytes === undefined && (this.#sizeBytes ?? 0) <= maxManifestBytes;
-        // An answer of no bytes is complete with its headers, so there these wait for the digest.
-        if (this.#sizeBytes !== 0 && !this.#mayBeManifest) this.#opening.resolve("streaming");
+        this.#judge(blob);
         this.#passOn(await taken);
       }
       const before = progress.offset;

@@ -5,8 +5,11 @@ import type { RepositoryId } from "./layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
-import { SingleFlight } from "./single-flight.ts";
+import { type Flight, SingleFlight } from "./single-flight.ts";
 import type { Asker, Interest } from "../upstream/interest.ts";
+
+/** What the upstream tells of a manifest without sending it: all, or the digest alone. */
+type Told = Descriptor | Pick<Descriptor, "digest">;
 
 /**
  * A mirror's manifests by digest. What has a digest never changes: once stored it is never asked for again. Equal
@@ -15,7 +18,7 @@ import type { Asker, Interest } from "../upstream/interest.ts";
 export class Manifests {
   readonly #tools: MirrorTools;
   readonly #contents = new SingleFlight<ManifestContent | undefined>();
-  readonly #heads = new SingleFlight<Descriptor | undefined>();
+  readonly #heads = new SingleFlight<Told | undefined>();
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
@@ -26,8 +29,7 @@ export class Manifests {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored, cache: { hit: true } };
-      const key = `${id.repository}@${digest}`;
-      const { answer, joined } = this.#contents.run(key, (interest) => this.fetch(lookup, id, digest, interest), asker);
+      const { answer, joined } = this.#fetchOnce(lookup, id, digest, asker);
       const value = await answer;
       const cache = { hit: false, forward: "uri-miss", collapsed: joined } as const;
       return value && { value, cache: { ...cache, stored: this.isStoring(id, value) } };
@@ -39,8 +41,12 @@ export class Manifests {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored.descriptor, cache: { hit: true } };
-      const { answer, joined } = this.head(id, digest, asker);
-      const value = await answer;
+      const { answer, joined } = this.head(lookup, id, digest, asker);
+      const told = await answer;
+      const value =
+        told === undefined || "size" in told
+          ? told
+          : (await this.#fetchOnce(lookup, id, digest, asker).answer)?.descriptor;
       return value && { value, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
     });
   }
@@ -62,9 +68,38 @@ export class Manifests {
     reference: Reference,
     interest?: Interest,
   ): Promise<ManifestContent | undefined> {
-    const { upstream, content, background, signal, trusted } = this.#tools;
+    const { upstream, signal } = this.#tools;
     const manifest = await upstream.manifest(id.repository, reference, signal, interest);
-    if (manifest === undefined) return undefined;
+    return manifest && this.#keep(lookup, id, manifest);
+  }
+
+  /**
+   * What a reference stands for upstream, by HEAD (`Upstream.resolve`). Where a GET had to decide, the manifest is stored,
+   * and need not be fetched again.
+   */
+  head(lookup: Lookup, id: RepositoryId, reference: Reference, asker?: Asker): Flight<Told | undefined> {
+    const { upstream, signal } = this.#tools;
+    const ask = async (interest: Interest): Promise<Told | undefined> => {
+      const told = await upstream.resolve(id.repository, reference, signal, interest);
+      return told !== undefined && "bytes" in told ? (await this.#keep(lookup, id, told)).descriptor : told;
+    };
+    return this.#heads.run(`${id.repository}@${reference}`, ask, asker);
+  }
+
+  #fetchOnce(
+    lookup: Lookup,
+    id: RepositoryId,
+    digest: Digest,
+    asker: Asker | undefined,
+  ): Flight<ManifestContent | undefined> {
+    const fetch = (interest: Interest): Promise<ManifestContent | undefined> =>
+      this.fetch(lookup, id, digest, interest);
+    return this.#contents.run(`${id.repository}@${digest}`, fetch, asker);
+  }
+
+  /** Stores what was fetched, in the background; the manifest as it is served. */
+  async #keep(lookup: Lookup, id: RepositoryId, manifest: ManifestContent): Promise<ManifestContent> {
+    const { content, background, trusted } = this.#tools;
     // A media type belongs to its digest from the first time on, whatever it is sent with later (CVE-2021-41190).
     const stored = await lookup.manifest(id, manifest.descriptor.digest);
     if (stored !== undefined) return stored;
@@ -75,20 +110,6 @@ export class Manifests {
   /** Whether what was fetched just now is being stored, as far as is known. */
   isStoring({ namespace }: RepositoryId, { descriptor }: ManifestContent): boolean {
     return this.#tools.content.hasRoom(namespace, descriptor.size);
-  }
-
-  /** What a reference stands for upstream, by HEAD. */
-  head(
-    id: RepositoryId,
-    reference: Reference,
-    asker?: Asker,
-  ): { readonly answer: Promise<Descriptor | undefined>; readonly joined: boolean } {
-    const { upstream, signal } = this.#tools;
-    return this.#heads.run(
-      `${id.repository}@${reference}`,
-      (interest) => upstream.resolve(id.repository, reference, signal, interest),
-      asker,
-    );
   }
 
   /**

@@ -11,16 +11,10 @@ import { type Lookup, lookUp } from "./lookup.ts";
 import type { Manifests } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
-import { SingleFlight } from "./single-flight.ts";
+import { type Flight, SingleFlight } from "./single-flight.ts";
 import { deletedStatus, staleStatus, standsIn } from "./stale.ts";
 
 const tagsOfOneDigest = 64;
-
-/** A question to the upstream, perhaps one that somebody else has begun. */
-interface Flight<T> {
-  readonly answer: Promise<T | undefined>;
-  readonly joined: boolean;
-}
 
 /** What is known of a tag when a client asks for it. */
 interface Known<T> {
@@ -113,7 +107,7 @@ export class Tags {
   async #answer<T extends object>(
     { lookup, id, record, stored, asker }: Known<T>,
     isStoring: (value: T) => boolean,
-    ask: (asker?: Asker) => Flight<T>,
+    ask: (asker?: Asker) => Flight<T | undefined>,
   ): Promise<Answer<T> | undefined> {
     const { breaker, background, now } = this.#tools;
     const policy = this.#policy();
@@ -169,7 +163,7 @@ export class Tags {
     }
   }
 
-  /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET by digest where that says so. */
+  /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET where that says so. */
   async #refresh(
     lookup: Lookup,
     id: RepositoryId,
@@ -179,13 +173,8 @@ export class Tags {
   ): Promise<ManifestContent | undefined> {
     const { content, background, now } = this.#tools;
     const checkedAt = now();
-    const digest = await this.#currentDigest(id, tag, record, interest);
-    if (digest === "absent") return undefined;
-    let manifest: ManifestContent | undefined;
-    if (digest !== undefined) {
-      manifest = (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest, interest));
-    }
-    manifest ??= await this.#manifests.fetch(lookup, id, tag, interest);
+    const digest = await this.#currentDigest(lookup, id, tag, record, interest);
+    const manifest = digest === "absent" ? undefined : await this.#load(lookup, id, tag, digest, interest);
     if (manifest === undefined) return undefined;
     const { descriptor } = manifest;
     this.#seen.delete(tagKey(id, tag));
@@ -195,6 +184,7 @@ export class Tags {
 
   /** The digest that a tag has now; `undefined` where a GET of the tag is the way to know. */
   async #currentDigest(
+    lookup: Lookup,
     id: RepositoryId,
     tag: Tag,
     record: TagRecord | undefined,
@@ -202,7 +192,23 @@ export class Tags {
   ): Promise<Digest | "absent" | undefined> {
     const seen = this.#recentlySeen(id, tag);
     if (seen !== undefined || record === undefined) return seen?.digest;
-    return (await this.#manifests.head(id, tag, interest).answer)?.digest ?? "absent";
+    return (await this.#manifests.head(lookup, id, tag, interest).answer)?.digest ?? "absent";
+  }
+
+  /** The manifest of a tag, by the digest that it was said to have; by the tag where none was, or not a true one. */
+  async #load(
+    lookup: Lookup,
+    id: RepositoryId,
+    tag: Tag,
+    digest: Digest | undefined,
+    interest: Interest,
+  ): Promise<ManifestContent | undefined> {
+    if (digest !== undefined) {
+      const manifest =
+        (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest, interest));
+      if (manifest !== undefined) return manifest;
+    }
+    return this.#manifests.fetch(lookup, id, tag, interest);
   }
 
   #head(
@@ -211,14 +217,17 @@ export class Tags {
     tag: Tag,
     record: TagRecord | undefined,
     asker: Asker | undefined,
-  ): Flight<Descriptor> {
+  ): Flight<Descriptor | undefined> {
     const { content, background, now } = this.#tools;
     const ask = async (interest: Interest): Promise<Descriptor | undefined> => {
       const checkedAt = now();
-      const told = await this.#manifests.head(id, tag, interest).answer;
+      const told = await this.#manifests.head(lookup, id, tag, interest).answer;
       if (told === undefined) return undefined;
       // A stored manifest keeps its media type, and HEAD tells the same as GET.
-      const descriptor = (await lookup.manifest(id, told.digest))?.descriptor ?? told;
+      const stored = (await lookup.manifest(id, told.digest))?.descriptor;
+      const descriptor =
+        stored ?? ("size" in told ? told : (await this.#load(lookup, id, tag, told.digest, interest))?.descriptor);
+      if (descriptor === undefined) return undefined;
       if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
       else await this.#see(lookup, id, tag, { descriptor, checkedAt });
       return descriptor;

@@ -1,10 +1,9 @@
 import type { Repository } from "../oci/reference.ts";
-import { abandon, discard } from "./body.ts";
+import { discard } from "./body.ts";
 import type { Clock } from "./clock.ts";
-import { formatPlace, toStatusError } from "./failures.ts";
+import { toStatusError } from "./failures.ts";
 import type { Interest } from "./interest.ts";
 import type { Exchange, HttpRequest, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
-import { UpstreamError } from "./upstream.ts";
 
 /** A question to a repository of the registry. */
 export interface Question {
@@ -34,6 +33,9 @@ export interface Registry {
   /** Host and port, for errors. */
   readonly host: string;
   readonly ask: Ask;
+  readonly clock: Clock;
+  /** Until when no HEAD is sent, as they are refused; by `clock.monotonic`. */
+  readonly heads: { sparedUntil: number };
 }
 
 /**
@@ -57,7 +59,6 @@ export function createAsk(options: {
     const response = await exchange(request, signal);
     const { status } = response;
     if (status === 200 || question.wants?.(response) === true) {
-      requireIdentity(base.host, response);
       return response;
     }
     discard(response);
@@ -67,14 +68,4 @@ export function createAsk(options: {
     const denies = (status === 400 || status === 401 || status === 403) && !(kind === "blob" && response.crossedOrigin);
     throw toStatusError(base.host, response, clock.now(), denies);
   };
-}
-
-/** We asked for `identity`: a body in any other coding cannot be the bytes that the digest stands for. */
-function requireIdentity(host: string, response: HttpResponse): void {
-  const coding = response.header("content-encoding")?.trim().toLowerCase() ?? "";
-  const isContent = response.status === 200 || response.status === 206;
-  if (isContent && coding !== "" && coding !== "identity") {
-    abandon(response);
-    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: compressed (${coding.slice(0, 32)})`);
-  }
 }

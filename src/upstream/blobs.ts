@@ -1,11 +1,25 @@
-import type { Digest } from "../oci/digest.ts";
+import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { type ContentRange, parseContentRange } from "../oci/range.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
-import { abandon, announcedLength, discard, mediaTypeOf, readCounted } from "./body.ts";
+import { abandon, announcedLength, discard, isLabelledEncoded, mediaTypeOf, readCounted } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
-import { type UpstreamBlob, UpstreamError } from "./upstream.ts";
+import { type DoubtfulLabel, type UpstreamBlob, type UpstreamBlobInfo, UpstreamError } from "./upstream.ts";
+
+/** What HTML is sent as. */
+const pageMediaTypes: ReadonlySet<string> = new Set(["text/html", "application/xhtml+xml"]);
+/** Of the statuses from 400 to 501, those that say something else than that `Range` is not liked. */
+const otherRefusals: ReadonlySet<number> = new Set([404, 408, 410, 429]);
+
+/** What is known of a blob that is asked for. */
+interface Wanted {
+  readonly repository: Repository;
+  readonly digest: Digest;
+  readonly offset: number;
+  /** From a response before. */
+  readonly sizeBytes?: number;
+}
 
 /** `Upstream.blob`. */
 export async function openBlob(
@@ -15,62 +29,30 @@ export async function openBlob(
   from: { readonly offset: number; readonly sizeBytes?: number },
   signal: AbortSignal,
 ): Promise<UpstreamBlob | undefined> {
-  const { offset } = from;
-  const response = await registry.ask(
-    {
-      kind: "blob",
-      method: "GET",
-      repository,
-      resource: `blobs/${digest}`,
-      headers: { accept: "*/*", range: offset > 0 ? `bytes=${offset}-` : undefined },
-      wants: ({ status }) => offset > 0 && (status === 206 || status === 416),
-    },
-    signal,
-  );
-  if (response === undefined) {
+  const wanted: Wanted = { repository, digest, ...from };
+  if (from.offset > 0) {
+    const part = await ask(registry, wanted, `bytes=${from.offset}-`, signal);
+    if (part === undefined) {
+      return undefined;
+    }
+    const opened = readAnswer(registry.host, part, wanted, signal);
+    if (typeof opened !== "string") {
+      return opened;
+    }
+    if (part.status === 200) {
+      throw refuse(registry.host, part, opened);
+    }
+    discard(part);
+  }
+  const whole = await ask(registry, wanted, undefined, signal);
+  if (whole === undefined) {
     return undefined;
   }
-  const refuse = (message: string): UpstreamError => {
-    abandon(response);
-    return new UpstreamError(registry.host, "invalid", `${formatPlace(response.url)}: ${message}`);
-  };
-  const range = parseContentRange(response.header("content-range"));
-  if (response.status === 416) {
-    const sizeBytes = (range !== undefined && "unsatisfied" in range ? range.unsatisfied : undefined) ?? from.sizeBytes;
-    if (sizeBytes !== offset || (from.sizeBytes !== undefined && from.sizeBytes !== sizeBytes)) {
-      throw refuse(`there is no byte ${offset}`);
-    }
-    discard(response);
-    return { sizeBytes, body: emptyBody(), cancel: () => {} };
+  const opened = readAnswer(registry.host, whole, wanted, signal);
+  if (typeof opened === "string") {
+    throw refuse(registry.host, whole, opened);
   }
-  const unusable = reasonAgainst(response);
-  if (unusable !== undefined) {
-    throw refuse(unusable);
-  }
-  const isPartial = response.status === 206;
-  if (isPartial && (range === undefined || "unsatisfied" in range || range.start !== offset)) {
-    throw refuse(`the part does not start at byte ${offset}`);
-  }
-  const sizeBytes = isPartial ? sizeOf(range) : announcedLength(response);
-  if (sizeBytes !== undefined && from.sizeBytes !== undefined && sizeBytes !== from.sizeBytes) {
-    throw refuse(`the blob has ${sizeBytes} bytes now, and had ${from.sizeBytes} before`);
-  }
-  const wholeBytes = sizeBytes ?? from.sizeBytes;
-  if (wholeBytes !== undefined && wholeBytes < offset) {
-    throw refuse(`there is no byte ${offset}`);
-  }
-  // Of a part of unknown whole at least its own length is known.
-  const partEnd = range !== undefined && "end" in range ? range.end : undefined;
-  const end = wholeBytes ?? (isPartial ? partEnd : undefined);
-  const start = isPartial ? offset : 0;
-  const expectedBytes = end === undefined ? undefined : end - start;
-  return {
-    sizeBytes: wholeBytes,
-    body: {
-      [Symbol.asyncIterator]: () => readFrom(registry.host, response, offset - start, expectedBytes, signal),
-    },
-    cancel: () => abandon(response),
-  };
+  return opened;
 }
 
 /** `Upstream.statBlob`. */
@@ -79,42 +61,115 @@ export async function statBlob(
   repository: Repository,
   digest: Digest,
   signal: AbortSignal,
-): Promise<{ readonly sizeBytes: number | undefined } | undefined> {
-  const response = await registry.ask(
+): Promise<UpstreamBlobInfo | undefined> {
+  const wanted: Wanted = { repository, digest, offset: 0 };
+  // Of what has no first byte, stores say 416.
+  const isEmpty = isOfNothing(digest);
+  let response = await ask(registry, wanted, isEmpty ? undefined : "bytes=0-0", signal);
+  if (response !== undefined && response.status !== 200 && !isEmpty && partOf(response)?.start !== 0) {
+    discard(response);
+    response = await ask(registry, wanted, undefined, signal);
+  }
+  if (response === undefined) {
+    return undefined;
+  }
+  const { status } = response;
+  const announced = status === 206 ? partOf(response)?.sizeBytes : status === 200 ? announcedLength(response) : 0;
+  const sizeBytes = announced ?? (isEmpty ? 0 : undefined);
+  if (sizeBytes !== undefined && (sizeBytes === 0) !== isEmpty) {
+    throw refuse(registry.host, response, `${sizeBytes} bytes in the place of ${digest}`);
+  }
+  // One byte is read off; the whole blob costs the connection.
+  discard(response);
+  return { sizeBytes, ...labelOf(response) };
+}
+
+/**
+ * Asks for a blob, or a part of it. Of a part every answer is given back that may be one to `Range` alone: stores and
+ * what stands before them refuse it with all kinds of statuses (containerd#11953, stereoscope#695), and a signed URL may
+ * have expired, for which a new one is to be had. Of what is empty, stores say 204 and 416.
+ */
+function ask(
+  registry: Registry,
+  { repository, digest }: Wanted,
+  range: string | undefined,
+  signal: AbortSignal,
+): Promise<HttpResponse | undefined> {
+  return registry.ask(
     {
       kind: "blob",
       method: "GET",
       repository,
       resource: `blobs/${digest}`,
-      headers: { accept: "*/*", range: "bytes=0-0" },
-      wants: ({ status }) => status === 206 || status === 416,
+      headers: { accept: "*/*", range },
+      wants: ({ status }) =>
+        range === undefined
+          ? (status === 204 || status === 416) && isOfNothing(digest)
+          : status === 206 || (status >= 400 && status <= 501 && !otherRefusals.has(status)),
     },
     signal,
   );
-  if (response === undefined) {
-    return undefined;
+}
+
+/** The bytes from an offset on that an answer brings; else why it is of no use, and its body is still there. */
+function readAnswer(host: string, response: HttpResponse, wanted: Wanted, signal: AbortSignal): UpstreamBlob | string {
+  const { digest, offset } = wanted;
+  const { status } = response;
+  if (status !== 200 && status !== 206) {
+    const end = isOfNothing(digest) ? 0 : status === 416 ? (endOf(response) ?? wanted.sizeBytes) : undefined;
+    if (end !== offset || end !== (wanted.sizeBytes ?? end)) {
+      return `status ${status}: there is no byte ${offset}`;
+    }
+    discard(response);
+    return { sizeBytes: end, body: emptyBody(), cancel: () => {} };
   }
-  // One byte is read off; the whole blob, where Range was ignored, costs the connection.
-  discard(response);
+  const part = status === 206 ? partOf(response) : undefined;
+  if (status === 206 && part?.start !== offset) {
+    return `the part does not start at byte ${offset}`;
+  }
+  const announced = status === 206 ? part?.sizeBytes : announcedLength(response);
+  const sizeBytes = announced ?? wanted.sizeBytes;
+  if (sizeBytes !== (wanted.sizeBytes ?? sizeBytes)) {
+    return `the blob has ${sizeBytes} bytes now, and had ${wanted.sizeBytes} before`;
+  }
+  if (sizeBytes !== undefined && sizeBytes < offset) {
+    return `there is no byte ${offset}`;
+  }
+  const start = part?.start ?? 0;
+  // Of a part of unknown whole at least its own length is known.
+  const end = sizeBytes ?? part?.end;
+  const expectedBytes = end === undefined ? undefined : end - start;
+  return {
+    sizeBytes,
+    ...labelOf(response),
+    body: { [Symbol.asyncIterator]: () => readFrom(host, response, offset - start, expectedBytes, signal) },
+    cancel: () => abandon(response),
+  };
+}
+
+/** The part that an answer brings, where it says so; of several parts (`multipart/byteranges`) none. */
+function partOf(response: HttpResponse): Extract<ContentRange, { readonly start: number }> | undefined {
   const range = parseContentRange(response.header("content-range"));
-  const isEmpty = range !== undefined && "unsatisfied" in range && range.unsatisfied === 0;
-  const reason = response.status === 416 ? (isEmpty ? undefined : "there is no byte 0") : reasonAgainst(response);
-  if (reason !== undefined) {
-    throw new UpstreamError(registry.host, "invalid", `${formatPlace(response.url)}: ${reason}`);
-  }
-  if (response.status === 416) {
-    return { sizeBytes: 0 };
-  }
-  return { sizeBytes: response.status === 206 ? sizeOf(range) : announcedLength(response) };
+  const isOne = response.status === 206 && !mediaTypeOf(response).startsWith("multipart/");
+  return isOne && range !== undefined && "start" in range ? range : undefined;
 }
 
-function sizeOf(range: ContentRange | undefined): number | undefined {
-  return range !== undefined && "sizeBytes" in range ? range.sizeBytes : undefined;
+/** Where the blob ends, by a 416. */
+function endOf(response: HttpResponse): number | undefined {
+  const range = parseContentRange(response.header("content-range"));
+  return range !== undefined && "unsatisfied" in range ? range.unsatisfied : undefined;
 }
 
-/** A blob has no type of its own, but what comes as HTML is a login or error page (harbor#23882). */
-function reasonAgainst(response: HttpResponse): string | undefined {
-  return mediaTypeOf(response) === "text/html" ? "an HTML page in the place of a blob" : undefined;
+function labelOf(response: HttpResponse): { readonly label?: DoubtfulLabel } {
+  if (pageMediaTypes.has(mediaTypeOf(response))) {
+    return { label: "page" };
+  }
+  return isLabelledEncoded(response) ? { label: "encoded" } : {};
+}
+
+function refuse(host: string, response: HttpResponse, reason: string): UpstreamError {
+  abandon(response);
+  return new UpstreamError(host, "invalid", `${formatPlace(response.url)}: ${reason}`);
 }
 
 async function* readFrom(

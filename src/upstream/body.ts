@@ -118,3 +118,13 @@ export function announcedLength(response: HttpResponse): number | undefined {
 export function mediaTypeOf(response: HttpResponse): string {
   return (response.header("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
 }
+
+/**
+ * Whether `Content-Encoding` says that the body is encoded. We asked for `identity`, and stores send that label with
+ * bytes that are as they should be (ceph#64440: `aws-chunked`); where it is true, the announced length is that of the
+ * encoded form.
+ */
+export function isLabelledEncoded(response: HttpResponse): boolean {
+  const coding = response.header("content-encoding")?.trim().toLowerCase() ?? "";
+  return coding !== "" && coding !== "identity";
+}

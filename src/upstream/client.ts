@@ -120,11 +120,12 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     foreignExchange,
     registry: retrying(limiting(redirected, limiter, base), again),
   });
-  const registry: Registry = { host, ask: createAsk({ base, prefix, exchange: authenticated, clock }) };
+  const ask = createAsk({ base, prefix, exchange: authenticated, clock });
+  const registry: Registry = { host, ask, clock, heads: { sparedUntil: 0 } };
   const heeding = (interest: Interest | undefined): Registry =>
     interest === undefined
       ? registry
-      : { host, ask: (question, signal) => registry.ask({ ...question, interest }, signal) };
+      : { ...registry, ask: (question, signal) => ask({ ...question, interest }, signal) };
   return {
     resolve: (repository, reference, signal, interest) =>
       resolveManifest(heeding(interest), repository, reference, signal),

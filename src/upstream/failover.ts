@@ -53,33 +53,40 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
     }
   };
 
-  /** The first content in order; where there is none, what the upstream itself said. */
-  const ask = async <T>(
+  /**
+   * The first content in order; where there is none, what the upstream itself said. A web page is content only where no
+   * other source has better.
+   */
+  const ask = async <T extends object>(
     start: number,
     question: (source: Upstream, index: number) => Promise<T | undefined>,
     signal: AbortSignal,
   ): Promise<T | undefined> => {
     let verdict: UpstreamError | undefined;
+    let page: T | undefined;
     for (const index of orderFrom(start)) {
       const source = sources[index] ?? upstream;
       try {
         const answer = await question(source, index);
-        if (answer !== undefined) {
+        if (answer !== undefined && !isPage(answer)) {
+          giveUp(page);
           return answer;
         }
+        giveUp(page && answer);
+        page ??= answer;
       } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof UpstreamError)) {
-          throw error;
+        if (signal.aborted || !(error instanceof UpstreamError)) {
+          giveUp(page);
+          throw signal.aborted ? signal.reason : error;
         }
         rest(index, error);
         verdict = index === last ? error : verdict;
       }
     }
-    if (verdict !== undefined) {
+    if (verdict !== undefined && page === undefined) {
       throw verdict;
     }
-    return undefined;
+    return page;
   };
 
   const blob = (
@@ -121,6 +128,17 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
       await Promise.all(sources.map((source) => source.close()));
     },
   };
+}
+
+/** Whether an answer may be the page of a login. */
+function isPage(answer: object): boolean {
+  return "label" in answer && answer.label === "page";
+}
+
+function giveUp(answer: object | undefined): void {
+  if (answer !== undefined && "cancel" in answer && typeof answer.cancel === "function") {
+    answer.cancel();
+  }
 }
 
 /** The same bytes; tells when they have ended or broken off, and nothing when their reader leaves early. */

@@ -31,6 +31,8 @@ const passingCodes: ReadonlySet<string> = new Set([
   "HPE_INVALID_EOF_STATE",
   "UND_ERR_SOCKET",
 ]);
+/** There was a connection, and it broke. */
+const brokenCodes: ReadonlySet<string> = new Set([...cutOff, "ECONNABORTED", "ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
 const passingStatuses: ReadonlySet<number> = new Set([408, 500, 502, 503, 504]);
 
 /**
@@ -71,6 +73,17 @@ export function mayPass(error: unknown): boolean {
   return (
     error instanceof UpstreamError && error.failure === "unreachable" && passingCodes.has(codeOf(error.cause) ?? "")
   );
+}
+
+/**
+ * Whether it was an answer that failed, one that makes no sense or that broke off: to a HEAD that may be so while a GET
+ * is answered well. A time-out, or no connection, would be the same for both.
+ */
+export function isFailedAnswer(error: unknown): boolean {
+  if (!(error instanceof UpstreamError)) {
+    return false;
+  }
+  return error.failure === "invalid" || (error.failure === "unreachable" && brokenCodes.has(codeOf(error.cause) ?? ""));
 }
 
 /** Whether a status speaks of trouble that may have passed at the next try. */

@@ -1,44 +1,45 @@
-import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { acceptManifests, type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
-import { announcedLength, discard, mediaTypeOf, readBody } from "./body.ts";
-import { formatPlace } from "./failures.ts";
+import { announcedLength, discard, isLabelledEncoded, mediaTypeOf, readBody } from "./body.ts";
+import { formatPlace, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
 import { turnToRead } from "./turn.ts";
-import { UpstreamError, type UpstreamManifest } from "./upstream.ts";
+import { type Resolved, UpstreamError, type UpstreamManifest } from "./upstream.ts";
 
+/** For how long a registry that refuses a HEAD, and answers the GET, is asked by GET alone. */
+const spareHeadsMs = 5 * 60_000;
 const servedMediaTypes: ReadonlySet<string> = new Set(acceptManifests.split(", "));
+/** Whatever could be the type of a manifest; `parseManifest` is particular about them. */
+const documentMediaType = /^application\/.*(?:json|jws)$/;
+
+/** What a HEAD tells. */
+type Told = Exclude<Resolved, UpstreamManifest>;
 
 /**
- * `Upstream.resolve`: a HEAD, and a GET only where the HEAD is refused or does not say enough (media type, digest and
- * size), or names a type that `parseManifest` has to judge.
+ * `Upstream.resolve`: a HEAD, and a GET where the HEAD failed in whatever way, does not tell the digest, or names a type
+ * that `parseManifest` has to judge. Registries, and what stands before them, refuse HEAD with all kinds of statuses
+ * (containerd#6684, watchtower#667); where the GET is answered, the next ones are GETs at once.
  */
 export async function resolveManifest(
   registry: Registry,
   repository: Repository,
   reference: Reference,
   signal: AbortSignal,
-): Promise<Descriptor | undefined> {
-  const response = await registry.ask(
-    {
-      kind: "manifest",
-      method: "HEAD",
-      repository,
-      resource: `manifests/${reference}`,
-      headers: { accept: acceptManifests },
-      wants: refusesHead,
-    },
-    signal,
-  );
-  if (response === undefined) {
-    return undefined;
+): Promise<Resolved | undefined> {
+  const { clock, heads } = registry;
+  const isSpared = clock.monotonic() < heads.sparedUntil;
+  const told = isSpared ? "unasked" : await askHead(registry, repository, reference, signal);
+  if (typeof told !== "string") {
+    return told;
   }
-  discard(response);
-  const descriptor = response.status === 200 ? readDescriptor(registry.host, response, reference) : undefined;
-  return descriptor ?? (await fetchManifest(registry, repository, reference, signal))?.descriptor;
+  const manifest = await fetchManifest(registry, repository, reference, signal);
+  if (told === "refused" && manifest !== undefined) {
+    heads.sparedUntil = clock.monotonic() + spareHeadsMs;
+  }
+  return manifest;
 }
 
 /** `Upstream.manifest`. The media type is the one that `parseManifest` settles on. */
@@ -63,57 +64,78 @@ export async function fetchManifest(
   }
   const { host } = registry;
   const bytes = await readBody(host, response, maxManifestBytes, signal);
-  const announced = announcedDigest(response);
-  const asked = isDigestReference(reference) ? reference : undefined;
   await turnToRead(bytes);
-  for (const digest of new Set([asked, announced])) {
-    if (digest !== undefined && digestOf(bytes, algorithmOf(digest)) !== digest) {
-      const message = `${formatPlace(response.url)}: the manifest does not have the digest ${digest}`;
-      throw new UpstreamError(host, "invalid", message);
-    }
+  // What was asked for by its digest is right if it has that, whatever it is announced as.
+  const expected = isDigestReference(reference) ? reference : announcedDigest(response);
+  const digest = digestOf(bytes, expected && algorithmOf(expected));
+  if (digest !== (expected ?? digest)) {
+    const message = `${formatPlace(response.url)}: the manifest does not have the digest ${expected}`;
+    throw new UpstreamError(host, "invalid", message);
   }
   const parsed = parse(host, response, bytes);
-  return {
-    descriptor: {
-      mediaType: parsed.mediaType,
-      digest: asked ?? announced ?? digestOf(bytes),
-      size: bytes.length,
-    },
-    bytes,
-    parsed,
-  };
+  return { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
 }
 
-/** Old registries and stores behind redirects, whose signed URLs are good for GET only. */
-function refusesHead(response: HttpResponse): boolean {
-  const { crossedOrigin, status } = response;
-  return status === 405 || status === 501 || (crossedOrigin && (status === 400 || status === 401 || status === 403));
+/** What a HEAD told; or that it is `refused`, as the next one will be, or that it `failed`. */
+async function askHead(
+  registry: Registry,
+  repository: Repository,
+  reference: Reference,
+  signal: AbortSignal,
+): Promise<Told | "refused" | "failed"> {
+  const { host } = registry;
+  let response: HttpResponse | undefined;
+  try {
+    response = await registry.ask(
+      {
+        kind: "manifest",
+        method: "HEAD",
+        repository,
+        resource: `manifests/${reference}`,
+        headers: { accept: acceptManifests },
+        wants: ({ status }) => status !== 429,
+      },
+      signal,
+    );
+  } catch (error) {
+    if (signal.aborted || !isFailedAnswer(error)) {
+      throw error;
+    }
+    return "failed";
+  }
+  if (response === undefined) {
+    return "refused";
+  }
+  discard(response);
+  if (response.status === 200) {
+    return readHead(host, response, reference) ?? "failed";
+  }
+  return isPassingStatus(response.status) ? "failed" : "refused";
 }
 
-function readDescriptor(host: string, response: HttpResponse, reference: Reference): Descriptor | undefined {
+function readHead(host: string, response: HttpResponse, reference: Reference): Told | undefined {
   const digest = announcedDigest(response);
-  const size = announcedLength(response);
   const mediaType = mediaTypeOf(response);
-  // Some servers announce 0 because a HEAD's response has no body.
-  if (digest === undefined || size === undefined || size === 0 || !servedMediaTypes.has(mediaType)) {
+  if (digest === undefined || !servedMediaTypes.has(mediaType)) {
     return undefined;
   }
-  const place = formatPlace(response.url);
-  if (size > maxManifestBytes) {
-    throw new UpstreamError(host, "invalid", `${place}: the manifest is over ${maxManifestBytes} bytes`);
-  }
   if (isDigestReference(reference) && digest !== reference) {
-    if (algorithmOf(digest) !== algorithmOf(reference)) {
-      return undefined;
-    }
-    throw new UpstreamError(host, "invalid", `${place}: the manifest's digest is announced as ${digest}`);
+    return undefined;
   }
-  return { mediaType, digest, size };
+  const size = announcedLength(response) ?? 0;
+  if (size > maxManifestBytes) {
+    const message = `${formatPlace(response.url)}: the manifest is over ${maxManifestBytes} bytes`;
+    throw new UpstreamError(host, "invalid", message);
+  }
+  // Some servers announce 0, and what stands before them nothing, because a HEAD's response has no body.
+  return size === 0 || isLabelledEncoded(response) ? { digest } : { mediaType, digest, size };
 }
 
 function parse(host: string, response: HttpResponse, bytes: Buffer): Manifest {
   try {
-    return parseManifest(bytes, response.header("content-type"));
+    const mediaType = mediaTypeOf(response);
+    // Stores send what they like; what cannot be a manifest's type says nothing about the bytes, which can be read.
+    return parseManifest(bytes, documentMediaType.test(mediaType) ? mediaType : undefined);
   } catch (error) {
     if (!(error instanceof OciError)) {
       throw error;

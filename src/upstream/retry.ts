@@ -1,6 +1,6 @@
 import { discard } from "./body.ts";
 import type { Clock } from "./clock.ts";
-import { isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
+import { isFailedAnswer, isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
 import type { Exchange, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -12,7 +12,8 @@ const firstPauseMs = 100;
  * Tries again, up to `retries` times, what may pass: a connection that failed or was reset before the headers, 408,
  * 500, 502, 503, 504, and a 429 that asks for a short pause, whether it is this request's answer or
  * still holds from another's. The last answer is given back as it is. The pauses double
- * from about 100 ms, each between half and all of that.
+ * from about 100 ms, each between half and all of that. What a HEAD was answered is not tried again, as a GET decides
+ * then, and an upstream in trouble is not to have both.
  *
  * @param random Numbers from 0 up to 1, for the jitter.
  */
@@ -22,11 +23,13 @@ export function retrying(
 ): Exchange {
   const { retries, clock, random = Math.random } = options;
   return async (request, signal) => {
+    const isHead = request.method === "HEAD";
     for (let attempt = 0; ; attempt++) {
       let pauseMs = firstPauseMs * 2 ** attempt * (0.5 + random() / 2);
       try {
         const response = await exchange(request, signal);
-        const ownPauseMs = pauseAfter(response, pauseMs, clock.now());
+        const isDecided = isHead && response.status !== 429;
+        const ownPauseMs = isDecided ? undefined : pauseAfter(response, pauseMs, clock.now());
         if (ownPauseMs === undefined || attempt >= retries) {
           return response;
         }
@@ -34,7 +37,8 @@ export function retrying(
         discard(response);
       } catch (error) {
         const heldSeconds = shortHold(error);
-        if (signal.aborted || !(mayPass(error) || heldSeconds !== undefined) || attempt >= retries) {
+        const mayBeOver = (mayPass(error) && !(isHead && isFailedAnswer(error))) || heldSeconds !== undefined;
+        if (signal.aborted || !mayBeOver || attempt >= retries) {
           throw error;
         }
         pauseMs = Math.max(pauseMs, (heldSeconds ?? 0) * 1000);

@@ -13,12 +13,33 @@ export interface UpstreamManifest {
   readonly parsed: Manifest;
 }
 
+/**
+ * What a reference stands for now: the descriptor that a HEAD told, or the digest alone where the HEAD did not tell the
+ * size; or the manifest itself, where a GET had to decide.
+ */
+export type Resolved = Descriptor | Pick<Descriptor, "digest"> | UpstreamManifest;
+
+/**
+ * What an answer's headers make of a blob, where that is not plainly the blob: a `page` (HTML), which may be the page of
+ * a login, or `encoded`. Registries and stores send such labels with the right bytes too, so that they prove nothing
+ * either way: the digest does, or a size that is known.
+ */
+export type DoubtfulLabel = "page" | "encoded";
+
+/** A blob that the upstream says this repository has. */
+export interface UpstreamBlobInfo {
+  /** Its size in bytes, where the upstream announced one; of what is `encoded`, perhaps that of the encoded form. */
+  readonly sizeBytes: number | undefined;
+  readonly label?: DoubtfulLabel;
+}
+
 /** A blob's body on its way from the upstream. */
 export interface UpstreamBlob {
   /** The whole blob's size in bytes, where the upstream announced one. */
   readonly sizeBytes: number | undefined;
+  readonly label?: DoubtfulLabel;
   /**
-   * The blob's bytes from the offset that was asked for: where the upstream ignored `Range`, the bytes before it were
+   * The blob's bytes from the offset that was asked for: where the upstream knows no `Range`, the bytes before it are
    * read and dropped. Not verified. It throws `UpstreamError` when the connection breaks, stalls or is short. Leaving
    * the loop early closes the connection.
    */
@@ -47,13 +68,16 @@ export interface UpstreamPage {
  * nobody wants it any more: `Abandoned`.
  */
 export interface Upstream {
-  /** The descriptor that a reference stands for now, by HEAD (which Docker Hub does not count). */
+  /**
+   * What a reference stands for now, by HEAD (which Docker Hub does not count). After a HEAD that failed, or told
+   * nothing, a GET decides, what is absent too.
+   */
   resolve(
     repository: Repository,
     reference: Reference,
     signal: AbortSignal,
     interest?: Interest,
-  ): Promise<Descriptor | undefined>;
+  ): Promise<Resolved | undefined>;
   /** A whole manifest by GET: at most 4 MiB, digest and media type checked. */
   manifest(
     repository: Repository,
@@ -62,8 +86,8 @@ export interface Upstream {
     interest?: Interest,
   ): Promise<UpstreamManifest | undefined>;
   /**
-   * A blob by GET, from byte `offset` on (by `Range` where it is not 0). Resolves when the response's headers are
-   * here. `sizeBytes`, where it is known from a response before, must be the same again.
+   * A blob by GET, from byte `offset` on (by `Range` where it is not 0, and without where that is refused). Resolves
+   * when the response's headers are here. `sizeBytes`, where it is known from a response before, must be the same again.
    */
   blob(
     repository: Repository,
@@ -73,15 +97,15 @@ export interface Upstream {
     interest?: Interest,
   ): Promise<UpstreamBlob | undefined>;
   /**
-   * The size of a blob that this repository has, where the upstream says it: a GET of its first byte, as HEAD is
-   * refused by some registries and by signed URLs.
+   * Whether this repository has a blob, by the upstream's word: a GET of its first byte, as HEAD is refused by some
+   * registries and by signed URLs; or of all of it, given up at its headers, where `Range` is refused.
    */
   statBlob(
     repository: Repository,
     digest: Digest,
     signal: AbortSignal,
     interest?: Interest,
-  ): Promise<{ readonly sizeBytes: number | undefined } | undefined>;
+  ): Promise<UpstreamBlobInfo | undefined>;
   /** A page of tags (`tags/list`); `query` is sent on as it stands. */
   tags(
     repository: Repository,
@@ -120,7 +144,7 @@ export type UpstreamFailure =
   | "busy"
   /** The token server failed, or its answer was of no use; or there are no credentials to be had. */
   | "token"
-  /** An answer that breaks the protocol: wrong digest, wrong type, too large, compressed, a redirect loop. */
+  /** An answer that breaks the protocol: wrong digest, wrong type, too large, a redirect loop. */
   | "invalid"
   /** The upstream is configured to be never asked. */
   | "offline"

@@ -10,7 +10,7 @@ import { test, type TestContext } from "node:test";
 import "../support/network.ts";
 import type { UpstreamConfig } from "../../src/config/schema.ts";
 import { createListener } from "../support/listener.ts";
-import { type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { type MirrorOptions, plainMirror, startMirror } from "../support/mirror.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 import { certificate } from "../unit/upstream/certificate.ts";
@@ -106,21 +106,6 @@ test("headers and the prefix of the path are sent", async () => {
     assert.match(path, /^\/v2\/(?:cache\/hub\/library\/app\/manifests\/.*)?$/);
   }
 });
-
-const plainMirror = {
-  tls: false,
-  acceptInvalidCerts: false,
-  caFile: undefined,
-  clientCert: undefined,
-  clientKey: undefined,
-  proxy: undefined,
-  accounts: [],
-  repositoryCredentials: [],
-  headers: {},
-  pathPrefix: undefined,
-  realmHosts: [],
-  allowPrivateRedirects: false,
-} satisfies Partial<UpstreamConfig>;
 
 test("mirrors come first, in order, each with its own settings; the upstream comes last", async () => {
   await using upstream = await createStocked();

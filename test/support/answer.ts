@@ -51,7 +51,8 @@ export async function send(
     return;
   }
 
-  const answer = distort(good, behaviour);
+  const isRefused = behaviour.refuseRange !== undefined && asked.headers.range !== undefined;
+  const answer = isRefused ? errorAnswer(behaviour.refuseRange, "RANGE_INVALID") : distort(good, behaviour);
   const { status, headers, start, end } = selectRange(asked, answer, behaviour);
   const announced = behaviour.announceLength ?? end - start;
   asked.status = status;

@@ -55,6 +55,8 @@ export interface Behaviour {
   readonly corruptByteAt?: number;
   /** Answers `Range` with 200 and everything. */
   readonly ignoreRange?: boolean;
+  /** Answers `Range` with this status and nothing of the content, and all else as it should. */
+  readonly refuseRange?: number;
   /** Compresses the body, and says so in `Content-Encoding`. */
   readonly gzip?: boolean;
   /** Answers 307 with this `Location`. */

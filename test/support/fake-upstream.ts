@@ -1,6 +1,12 @@
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import type { Reference } from "../../src/oci/reference.ts";
-import type { Upstream, UpstreamManifest, UpstreamPage } from "../../src/upstream/upstream.ts";
+import type {
+  DoubtfulLabel,
+  Upstream,
+  UpstreamBlobInfo,
+  UpstreamManifest,
+  UpstreamPage,
+} from "../../src/upstream/upstream.ts";
 import type { Barrier } from "./barrier.ts";
 import { manifestContent, mediaTypes } from "./image.ts";
 
@@ -8,6 +14,8 @@ import { manifestContent, mediaTypes } from "./image.ts";
 export interface BlobScript {
   /** What is announced as the size; `undefined` for an upstream that does not say. */
   readonly sizeBytes?: number | undefined;
+  /** What it is sent as. */
+  readonly label?: DoubtfulLabel;
   /** 64 KiB. */
   readonly chunkBytes?: number;
   /** Where to stop and wait, by offset. */
@@ -24,6 +32,8 @@ export interface FakeUpstream extends Upstream {
   hold: Barrier | undefined;
   /** Every question fails with this. */
   failure: Error | undefined;
+  /** How manifests are resolved: a HEAD tells all, or the digest alone; or the HEAD fails, and a GET decides. */
+  resolving: "all" | "digest" | "get";
   /** Bodies that were begun and neither ended nor left. */
   readonly openBodies: number;
   addBlob(repository: string, bytes: Buffer, script?: BlobScript & { readonly digest?: Digest }): Digest;
@@ -78,6 +88,7 @@ export function createFakeUpstream(): FakeUpstream {
     asked,
     hold: undefined,
     failure: undefined,
+    resolving: "all",
     get openBodies() {
       return openBodies;
     },
@@ -100,7 +111,9 @@ export function createFakeUpstream(): FakeUpstream {
     },
     async resolve(repository, reference, signal) {
       await ask(`resolve ${repository} ${reference}`, signal);
-      return manifests.get(`${repository} ${reference}`)?.descriptor;
+      const manifest = manifests.get(`${repository} ${reference}`);
+      if (manifest === undefined || fake.resolving === "get") return manifest;
+      return fake.resolving === "all" ? manifest.descriptor : { digest: manifest.descriptor.digest };
     },
     async manifest(repository, reference: Reference, signal) {
       await ask(`manifest ${repository} ${reference}`, signal);
@@ -112,7 +125,7 @@ export function createFakeUpstream(): FakeUpstream {
       if (blob === undefined) return undefined;
       const { bytes, script } = blob;
       return {
-        sizeBytes: "sizeBytes" in script ? script.sizeBytes : bytes.length,
+        ...announce(bytes, script),
         body: send(bytes, offset, script, signal),
         cancel: () => undefined,
       };
@@ -120,7 +133,7 @@ export function createFakeUpstream(): FakeUpstream {
     async statBlob(repository, digest, signal) {
       await ask(`stat ${repository} ${digest}`, signal);
       const blob = blobs.get(`${repository} ${digest}`);
-      return blob && { sizeBytes: "sizeBytes" in blob.script ? blob.script.sizeBytes : blob.bytes.length };
+      return blob && announce(blob.bytes, blob.script);
     },
     async tags(repository, query, signal) {
       await ask(`tags ${repository} ${query}`, signal);
@@ -133,6 +146,11 @@ export function createFakeUpstream(): FakeUpstream {
     close: async () => undefined,
   };
   return fake;
+}
+
+function announce(bytes: Buffer, script: BlobScript): UpstreamBlobInfo {
+  const sizeBytes = "sizeBytes" in script ? script.sizeBytes : bytes.length;
+  return script.label === undefined ? { sizeBytes } : { sizeBytes, label: script.label };
 }
 
 async function unlessAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {

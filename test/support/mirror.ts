@@ -24,6 +24,22 @@ export const quickDefaults: UpstreamDefaults = {
   prefetch: "none",
 };
 
+/** A mirror of an upstream (`mirrors`) with no settings but the host that is still to be named. */
+export const plainMirror: Omit<UpstreamConfig["mirrors"][number], "host"> = {
+  tls: false,
+  acceptInvalidCerts: false,
+  caFile: undefined,
+  clientCert: undefined,
+  clientKey: undefined,
+  proxy: undefined,
+  accounts: [],
+  repositoryCredentials: [],
+  headers: {},
+  pathPrefix: undefined,
+  realmHosts: [],
+  allowPrivateRedirects: false,
+};
+
 /** How a mirror for a test differs from the usual one. */
 export interface MirrorOptions extends Partial<Omit<AppOptions, "version">> {
   readonly config?: Partial<Config>;

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Descriptor } from "../../../src/oci/descriptor.ts";
 import { createFailover } from "../../../src/upstream/failover.ts";
 import {
   type Upstream,
@@ -28,6 +27,10 @@ interface Scripted extends Upstream {
   readonly asked: string[];
   /** The offsets from which the blob was asked for. */
   readonly offsets: number[];
+  /** What the blob is sent as. */
+  label: "page" | undefined;
+  /** How many opened blobs were given up. */
+  cancelled: number;
   /** The blob breaks after so many bytes. */
   breaksAfter: number | undefined;
   closed: boolean;
@@ -38,6 +41,8 @@ const content = "0123456789";
 function source(name: string, says: Scripted["says"] = "content"): Scripted {
   const self: Scripted = {
     says,
+    label: undefined,
+    cancelled: 0,
     retryAfterSeconds: undefined,
     asked: [],
     offsets: [],
@@ -50,7 +55,7 @@ function source(name: string, says: Scripted["says"] = "content"): Scripted {
         descriptor: { mediaType: name, digest: someDigest, size: 1 },
         bytes: Buffer.from(name),
       }),
-    statBlob: () => reply("statBlob", { sizeBytes: 10 }),
+    statBlob: () => reply("statBlob", { sizeBytes: 10, ...labelled() }),
     blob: (_repository, _digest, { offset }) => {
       self.offsets.push(offset);
       return reply("blob", open(offset));
@@ -62,6 +67,7 @@ function source(name: string, says: Scripted["says"] = "content"): Scripted {
       return Promise.resolve();
     },
   };
+  const labelled = (): { readonly label?: "page" } => (self.label === undefined ? {} : { label: self.label });
   const page = (from: string): NonNullable<Awaited<ReturnType<Upstream["tags"]>>> => ({
     document: { from },
     nextQuery: undefined,
@@ -69,13 +75,14 @@ function source(name: string, says: Scripted["says"] = "content"): Scripted {
   });
   const open = (offset: number): UpstreamBlob => ({
     sizeBytes: content.length,
+    ...labelled(),
     body: (async function* (): AsyncGenerator<Buffer, void, undefined> {
       yield Buffer.from(content.slice(offset, self.breaksAfter));
       if (self.breaksAfter !== undefined) {
         throw new UpstreamError(name, "unreachable", "reset");
       }
     })(),
-    cancel: () => {},
+    cancel: () => (self.cancelled += 1),
   });
   const reply = <T>(question: string, answer: T): Promise<T | undefined> => {
     self.asked.push(question);
@@ -102,8 +109,8 @@ function start(...says: Scripted["says"][]): {
 }
 
 const whoResolves = async (upstream: Upstream): Promise<string | undefined> => {
-  const descriptor: Descriptor | undefined = await upstream.resolve(repository, tag, never());
-  return descriptor?.mediaType;
+  const told = await upstream.resolve(repository, tag, never());
+  return told !== undefined && "mediaType" in told ? told.mediaType : undefined;
 };
 
 test("the first mirror that has it answers every kind of question, and nobody else is asked", async () => {
@@ -120,6 +127,28 @@ test("the first mirror that has it answers every kind of question, and nobody el
     sources.map(({ asked }) => asked.length),
     [6, 0, 0],
   );
+});
+
+test("a blob that a mirror sends as a web page is taken from the next source, if that has better", async () => {
+  for (const [says, label, giver] of [
+    ["content", undefined, 1],
+    ["content", "page", 0],
+    ["absent", undefined, 0],
+    ["unreachable", undefined, 0],
+  ] as const) {
+    const { upstream, sources } = start("content", says);
+    const [mirror, own] = sources;
+    assert.ok(mirror !== undefined && own !== undefined);
+    mirror.label = "page";
+    own.label = label;
+    const blob = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+    assert.ok(blob !== undefined);
+    assert.equal(blob.label, giver === 0 ? "page" : undefined);
+    assert.equal(await collect(blob.body), content);
+    assert.deepEqual([mirror.cancelled, own.cancelled], [giver === 0 ? 0 : 1, label === undefined ? 0 : 1]);
+    const info = await upstream.statBlob(repository, someDigest, never());
+    assert.equal(info?.label, giver === 0 ? "page" : undefined);
+  }
 });
 
 const failures: UpstreamFailure[] = [

@@ -45,18 +45,33 @@ const rows: [name: string, answers: Answer[], tries: number, end: number | strin
   ["a 503 with a long time", [[503, "60"], 200], 1, 503],
 ];
 
-for (const [name, answers, tries, end] of rows) {
-  test(`${name}: ${tries} tries`, async () => {
-    const { exchange, count } = script(answers);
-    const send = retrying(exchange, { retries: 3, clock: createClock() });
-    const result = send(fakeRequest("http://registry.example.com/"), never());
-    if (typeof end === "string") {
-      await assert.rejects(result, { message: `registry.example.com: ${end}` });
-    } else {
-      assert.equal((await result).status, end);
-    }
-    assert.equal(count(), tries);
-  });
+/** A GET decides of a HEAD that was answered badly. */
+const headRows: typeof rows = [
+  ["a 503", [503, 200], 1, 503],
+  ["a 408", [408, 200], 1, 408],
+  ["a reset connection", ["ECONNRESET", 200], 1, "ECONNRESET"],
+  ["a closed connection", ["UND_ERR_SOCKET", 200], 1, "UND_ERR_SOCKET"],
+  ["a refused connection", ["ECONNREFUSED", 200], 2, 200],
+  ["a 429 with a short time", [[429, "1"], 200], 2, 200],
+];
+
+for (const [method, table] of [
+  ["GET", rows],
+  ["HEAD", headRows],
+] as const) {
+  for (const [name, answers, tries, end] of table) {
+    test(`${method}, ${name}: ${tries} tries`, async () => {
+      const { exchange, count } = script(answers);
+      const send = retrying(exchange, { retries: 3, clock: createClock() });
+      const result = send(fakeRequest("http://registry.example.com/", { method }), never());
+      if (typeof end === "string") {
+        await assert.rejects(result, { message: `registry.example.com: ${end}` });
+      } else {
+        assert.equal((await result).status, end);
+      }
+      assert.equal(count(), tries);
+    });
+  }
 }
 
 test("the pauses double, with jitter, and a time that the upstream asks for is kept", async () => {

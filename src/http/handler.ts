@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { OciError } from "../oci/errors.ts";
 import { parseRoute } from "../oci/route.ts";
 import type { Namespaces } from "../registry/namespaces.ts";
+import type { Asker } from "../upstream/interest.ts";
 import { listReferrers, listTags, type Pull, pullBlob, pullManifest } from "./pull.ts";
 import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 
@@ -11,8 +12,8 @@ export interface Request {
   /** Path and query, as they came. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
-  /** Aborts when the client has left; without it, it stays. */
-  readonly signal?: AbortSignal | undefined;
+  /** The client, until it leaves; without it, it stays. */
+  readonly asker?: Asker;
   /**
    * Reads the body whole. Called once at most; where it is not, nobody reads the body.
    *
@@ -49,7 +50,7 @@ async function answer(namespaces: Namespaces, request: Request, facts: Facts): P
   // The upstream is never asked here: clients take a failure for a mirror that is not there.
   if (endpoint.kind === "base") return jsonReply(200, "application/json", {});
   const place = namespaces.open({ ...route, name: endpoint.name }, request.headers.host);
-  const pull: Pull = { place, head, headers: request.headers, asker: request.signal, facts };
+  const pull: Pull = { place, head, headers: request.headers, asker: request.asker, facts };
   facts.namespace = place.namespace;
   facts.label = place.label;
   facts.repository = place.repository;

@@ -8,6 +8,7 @@ import type { Reference, Repository } from "../oci/reference.ts";
 import { formatRoute, type Route } from "../oci/route.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
 import type { Answer, BlobContent, Page } from "../registry/registry.ts";
+import type { Asker } from "../upstream/interest.ts";
 import {
   type BodyStream,
   cacheHeaders,
@@ -27,8 +28,8 @@ export interface Pull {
   /** Whether only the header fields are wanted. */
   readonly head: boolean;
   readonly headers: IncomingHttpHeaders;
-  /** Aborts when the client has left; see `PullRegistry`. */
-  readonly asker: AbortSignal | undefined;
+  /** The client; see `PullRegistry`. */
+  readonly asker: Asker | undefined;
   readonly facts: Facts;
 }
 

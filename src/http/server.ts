@@ -4,6 +4,7 @@ import { OciError } from "../oci/errors.ts";
 import { describeError, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { CacheStatus } from "../registry/registry.ts";
+import type { Asker } from "../upstream/interest.ts";
 import { settleOrAbort } from "../upstream/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin.ts";
@@ -70,16 +71,14 @@ class Serving {
     const facts: Facts = { endpoint: "other" };
     // A write that fails is told to its callback; the event must not end the process.
     response.on("error", () => undefined);
-    const left = new AbortController();
     response.once("close", () => {
-      left.abort();
       // An answer that began before draining promised to keep its connection.
       if (this.#draining) request.socket.destroySoon();
     });
     metrics.requestsInFlight.inc();
     let sentBytes = 0;
     try {
-      const reply = await this.#answer(request, left.signal, facts);
+      const reply = await this.#answer(request, response, facts);
       sentBytes = await this.#send(request, response, reply);
     } catch (error) {
       facts.error = error;
@@ -105,7 +104,7 @@ class Serving {
     deadline.removeEventListener("abort", cut);
   }
 
-  async #answer(request: IncomingMessage, signal: AbortSignal, facts: Facts): Promise<Reply> {
+  async #answer(request: IncomingMessage, response: ServerResponse, facts: Facts): Promise<Reply> {
     const { handler, admin, probes } = this.#options;
     const { method = "GET" } = request;
     const { target, host } = readTarget(request);
@@ -125,7 +124,7 @@ class Serving {
       return admin({ method, target, headers, body: (maxBytes) => this.#readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
-    return handler({ method, target, headers, signal }, facts);
+    return handler({ method, target, headers, asker: clientOf(response) }, facts);
   }
 
   async #readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -214,6 +213,19 @@ class Serving {
       "request",
     );
   }
+}
+
+/** A client as one who asks. Nothing is listened to before somebody has to know whether it has left. */
+function clientOf(response: ServerResponse): Asker {
+  return {
+    get isWaiting() {
+      return !response.closed;
+    },
+    watch(look) {
+      response.once("close", look);
+      return () => response.off("close", look);
+    },
+  };
 }
 
 const noAdministration =

@@ -2,6 +2,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
+import type { Asker } from "../upstream/interest.ts";
 
 /** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
 export interface CacheStatus {
@@ -63,26 +64,18 @@ export interface Page {
  * What can be pulled from a namespace. `undefined` is "there is no such thing". What fails throws `UpstreamError`
  * (nothing cached could stand in for it), `StoreError` or `OciError`.
  *
- * An `asker` aborts when who asks has left. What waits for its turn at the upstream for those alone who have left is given
- * up, and throws `Abandoned`; what has been sent goes on.
+ * What waits for its turn at the upstream for askers alone who have left is given up, and throws `Abandoned`; what has
+ * been sent goes on. Without an `asker`, who asks stays.
  */
 export interface PullRegistry {
   /** A manifest's descriptor, without its bytes (HEAD). */
-  resolve(repository: Repository, reference: Reference, asker?: AbortSignal): Promise<Answer<Descriptor> | undefined>;
+  resolve(repository: Repository, reference: Reference, asker?: Asker): Promise<Answer<Descriptor> | undefined>;
   /** A manifest (GET). */
-  manifest(
-    repository: Repository,
-    reference: Reference,
-    asker?: AbortSignal,
-  ): Promise<Answer<ManifestContent> | undefined>;
+  manifest(repository: Repository, reference: Reference, asker?: Asker): Promise<Answer<ManifestContent> | undefined>;
   /** A blob's size (HEAD); `undefined` inside where the upstream does not say. */
-  statBlob(
-    repository: Repository,
-    digest: Digest,
-    asker?: AbortSignal,
-  ): Promise<Answer<number | undefined> | undefined>;
+  statBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<number | undefined> | undefined>;
   /** A blob (GET). The caller closes it. */
-  openBlob(repository: Repository, digest: Digest, asker?: AbortSignal): Promise<Answer<BlobContent> | undefined>;
+  openBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined>;
   /**
    * Sees to it that a blob is stored, without anybody's reading it; resolves with its size when it is. `received` is told
    * of bytes as they come, a few times a second. Throws also where it could be had, and could not be stored.
@@ -93,12 +86,7 @@ export interface PullRegistry {
     received?: (bytes: number) => void,
   ): Promise<Answer<number> | undefined>;
   /** A page of tags. */
-  tags(repository: Repository, query: string, asker?: AbortSignal): Promise<Answer<Page> | undefined>;
+  tags(repository: Repository, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
   /** A page of referrers; `undefined` where the upstream does not say, so that clients look for themselves. */
-  referrers(
-    repository: Repository,
-    subject: Digest,
-    query: string,
-    asker?: AbortSignal,
-  ): Promise<Answer<Page> | undefined>;
+  referrers(repository: Repository, subject: Digest, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
 }

@@ -7,20 +7,24 @@ export class Abandoned extends Error {
   }
 }
 
-/** Who may want an answer: a client, until its signal aborts; others through what they wait for themselves. */
-export type Asker = AbortSignal | Interest;
+/** Who may want an answer: a client until it leaves, or all those together who wait for what the answer is for. */
+export interface Asker {
+  /** Whether somebody waits now. */
+  readonly isWaiting: boolean;
+  /** Calls `look` whenever that has changed, until what is returned is called. */
+  watch(look: () => void): () => void;
+}
 
 /**
  * Who waits for an answer, so that what waits in a queue for those alone who have left gives its place up. What has been
  * sent goes on: its answer is of use to who asks next.
  */
-export class Interest {
+export class Interest implements Asker {
   #askers = 0;
   #isLost = false;
   readonly #watchers = new Set<() => void>();
 
-  /** Whether somebody waits now. */
-  get isWanted(): boolean {
+  get isWaiting(): boolean {
     return this.#askers > 0;
   }
 
@@ -42,8 +46,8 @@ export class Interest {
       count(true);
       return () => count(false);
     }
-    const look = (): void => count(asker instanceof Interest ? asker.isWanted : !asker.aborted);
-    const stop = asker instanceof Interest ? asker.#watch(look) : watchSignal(asker, look);
+    const look = (): void => count(asker.isWaiting);
+    const stop = asker.watch(look);
     look();
     return () => {
       stop();
@@ -54,23 +58,18 @@ export class Interest {
   /** For as long as something waits, until what is returned is called: `giveUp` is told when nobody wants it any more. */
   queue(giveUp: (reason: Abandoned) => void): () => void {
     const look = (): void => {
-      if (this.isWanted) return;
+      if (this.isWaiting) return;
       stop();
       this.#isLost = true;
       giveUp(new Abandoned());
     };
-    const stop = this.#watch(look);
+    const stop = this.watch(look);
     look();
     return stop;
   }
 
-  #watch(look: () => void): () => void {
+  watch(look: () => void): () => void {
     this.#watchers.add(look);
     return () => this.#watchers.delete(look);
   }
-}
-
-function watchSignal(signal: AbortSignal, look: () => void): () => void {
-  signal.addEventListener("abort", look, { once: true });
-  return () => signal.removeEventListener("abort", look);
 }

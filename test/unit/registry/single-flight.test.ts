@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SingleFlight } from "../../../src/registry/single-flight.ts";
-import { Abandoned, type Interest } from "../../../src/upstream/interest.ts";
+import { Abandoned, Interest } from "../../../src/upstream/interest.ts";
 
 test("who asks while it is being asked gets that answer; who asks later asks anew", async () => {
   const flight = new SingleFlight<number>();
@@ -53,13 +53,14 @@ test("what was given up, as all had left, is not joined by who comes in the same
     new Promise((_, reject) => {
       interest.queue(reject);
     });
-  const clients = [new AbortController(), new AbortController()];
-  const [first, second] = clients.map(({ signal }) => flight.run("a", waitInQueue, signal));
+  const clients = [new Interest(), new Interest()];
+  const [hangUp, hangUpToo] = clients.map((client) => client.join());
+  const [first, second] = clients.map((client) => flight.run("a", waitInQueue, client));
   assert.equal(second?.joined, true);
-  clients[0]?.abort();
-  const third = flight.run("a", waitInQueue, clients[1]?.signal);
+  hangUp?.();
+  const third = flight.run("a", waitInQueue, clients[1]);
   assert.equal(third.joined, true, "one of them still waits");
-  clients[1]?.abort();
+  hangUpToo?.();
   const answer = Promise.withResolvers<number>();
   const next = flight.run("a", () => answer.promise);
   assert.equal(next.joined, false);

@@ -10,16 +10,17 @@ function wait(interest: Interest): { readonly told: unknown[]; readonly stop: ()
 
 test("what waits for several is given up when the last of them has left, and once", () => {
   const interest = new Interest();
-  const client = new AbortController();
-  interest.join(client.signal);
+  const client = new Interest();
+  const hangUp = client.join();
+  interest.join(client);
   const leave = interest.join();
   const { told } = wait(interest);
   leave();
   leave();
-  assert.deepEqual([told.length, interest.isWanted, interest.isLost], [0, true, false]);
-  client.abort();
+  assert.deepEqual([told.length, interest.isWaiting, interest.isLost], [0, true, false]);
+  hangUp();
   assert.ok(told[0] instanceof Abandoned);
-  assert.deepEqual([told.length, interest.isWanted, interest.isLost], [1, false, true]);
+  assert.deepEqual([told.length, interest.isWaiting, interest.isLost], [1, false, true]);
 });
 
 test("what does not wait is not given up, and may be wanted again", () => {
@@ -38,21 +39,21 @@ test("what does not wait is not given up, and may be wanted again", () => {
 
 test("a client that has left before it asked does not count", () => {
   const interest = new Interest();
-  interest.join(AbortSignal.abort());
-  assert.equal(interest.isWanted, false);
+  interest.join({ isWaiting: false, watch: () => () => undefined });
+  assert.equal(interest.isWaiting, false);
 });
 
 test("who waits for others wants what they want, for as long as they do", () => {
   const outer = new Interest();
   const inner = new Interest();
   inner.join(outer);
-  assert.equal(inner.isWanted, false);
+  assert.equal(inner.isWaiting, false);
   const leave = outer.join();
   const { told } = wait(inner);
-  assert.equal(inner.isWanted, true);
+  assert.equal(inner.isWaiting, true);
   const own = inner.join();
   leave();
   outer.join();
   own();
-  assert.deepEqual([told.length, inner.isWanted], [0, true]);
+  assert.deepEqual([told.length, inner.isWaiting], [0, true]);
 });

@@ -89,15 +89,14 @@ test("who waits for nobody leaves the queue; a free slot is given all the same",
   const limiter = createLimiter(1);
   const nobody = new Interest();
   const first = await limiter.acquire(small, never(), { interest: nobody });
-  const client = new AbortController();
   const interest = new Interest();
-  interest.join(client.signal);
+  const leave = interest.join();
   const leaving = limiter.acquire(small, never(), { interest });
   const late = limiter.acquire(small, never(), { interest: nobody });
   const staying = limiter.acquire(small, never());
   await assert.rejects(late, Abandoned);
   assert.equal(limiter.waiting, 2);
-  client.abort();
+  leave();
   await assert.rejects(leaving, Abandoned);
   assert.equal(limiter.waiting, 1);
   first();

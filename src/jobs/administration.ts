@@ -13,7 +13,8 @@ import {
 } from "../registry/ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
 import type { Besides } from "../registry/besides.ts";
-import type { Space, Volume } from "../registry/space.ts";
+import type { Space } from "../registry/space.ts";
+import type { Volume } from "../registry/volume-watch.ts";
 import { type JobKind, JobRunning, JobsClosed, type JobState, type RunningJob, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";

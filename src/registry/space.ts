@@ -1,8 +1,8 @@
 import type { Namespace } from "../oci/reference.ts";
 import { type Besides, nothingBesides, sumBesides } from "./besides.ts";
 import type { Totals } from "./ledger/ledger.ts";
+import { type Volume, VolumeWatch } from "./volume-watch.ts";
 
-const volumePollMs = 1_000;
 const maxAttempts = 4;
 /** How long it is waited for room to be made, before what needs it does without. */
 const waitMs = 2_000;
@@ -37,19 +37,13 @@ export interface SpaceLimits {
   readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
 }
 
-/** The volume that the store lies on, in bytes. */
-export interface Volume {
-  readonly totalBytes: number;
-  readonly freeBytes: number;
-}
-
 /** What `Space` works with. */
 export interface SpaceOptions {
   readonly limits: SpaceLimits;
   /** What lies in the store; `undefined` where that is not known (yet). */
   readonly totals: () => Totals | undefined;
   /** What lies in the folder besides what `totals` counts: it counts against the limit, too. */
-  readonly besides?: () => Besides;
+  readonly besides: () => Besides;
   readonly volume: () => Promise<Volume>;
   readonly monotonic: () => number;
   /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
@@ -95,56 +89,46 @@ export interface Overage {
  */
 export class Space {
   readonly #options: SpaceOptions;
+  readonly #watch: VolumeWatch;
   readonly #reserved = new Map<Namespace, number>();
   #reservedBytes = 0;
   /** What of it is for what is not sure. */
   #unprovenBytes = 0;
-  #volume: Volume | undefined;
-  /** What lay in the store when the volume was looked at, where that was known. */
-  #usedAtPoll: number | undefined;
-  /** What of the reserved room was on the disk then, and what is now. */
-  #writtenAtPoll = 0;
-  #writtenBytes = 0;
-  /** What was released, and so may have been stored, since then. */
-  #releasedSince = 0;
-  #polledAt = -Infinity;
-  #polling: Promise<void> | undefined;
 
   constructor(options: SpaceOptions) {
     this.#options = options;
+    const { volume: look, monotonic } = options;
+    this.#watch = new VolumeWatch({ look, monotonic, storedBytes: () => this.#storedBytes });
   }
 
   /** Looks at the volume. A failure leaves what was known. */
   async refresh(): Promise<void> {
-    this.#polling ??= this.#poll().finally(() => {
-      this.#polling = undefined;
-    });
-    await this.#polling;
+    await this.#watch.refresh();
   }
 
   get state(): SpaceState {
     const { maxSize, minFree } = this.#options.limits;
-    const volume = this.#volume;
+    const { volume } = this.#watch;
     const exactBytes = this.#options.totals()?.bytes;
-    const besides = this.#besides;
-    const usedBytes = exactBytes ?? (volume === undefined ? 0 : usedOf(volume) + this.#releasedSince);
-    let limitBytes = resolveSize(maxSize, volume) ?? Infinity;
-    if (volume !== undefined) {
-      const spare = volume.freeBytes - (resolveSize(minFree, volume) ?? 0);
-      // What was stored or removed since the volume was looked at has changed both in equal measure.
-      const usedThen =
-        exactBytes === undefined
-          ? usedOf(volume)
-          : (this.#usedAtPoll ?? exactBytes + sumBesides(besides) - this.#releasedSince);
-      limitBytes = Math.max(0, Math.min(limitBytes, usedThen + this.#writtenAtPoll + spare));
-    }
-    const reservedBytes = this.#reservedBytes;
-    return { usedBytes, reservedBytes, besides, limitBytes, volume, exact: exactBytes !== undefined };
+    const volumeLimit = this.#watch.limitBytes(resolveSize(minFree, volume) ?? 0);
+    return {
+      usedBytes: exactBytes ?? this.#watch.usedBytes,
+      reservedBytes: this.#reservedBytes,
+      besides: this.#besides,
+      limitBytes: Math.max(0, Math.min(resolveSize(maxSize, volume) ?? Infinity, volumeLimit)),
+      volume,
+      exact: exactBytes !== undefined,
+    };
   }
 
   get #besides(): Besides {
     const { totals, besides } = this.#options;
-    return totals() === undefined ? nothingBesides : (besides?.() ?? nothingBesides);
+    return totals() === undefined ? nothingBesides : besides();
+  }
+
+  get #storedBytes(): number | undefined {
+    const totals = this.#options.totals();
+    return totals && totals.bytes + sumBesides(this.#besides);
   }
 
   /** Whether room could be set aside now. */
@@ -169,11 +153,11 @@ export class Space {
       noteWritten: (more) => {
         if (held === 0) return;
         written += more;
-        this.#writtenBytes += more;
+        this.#watch.noteWritten(more);
       },
       release: () => {
         this.#give(namespace, held, claim);
-        this.#writtenBytes -= written;
+        this.#watch.noteReleased(held, written);
         held = 0;
         written = 0;
       },
@@ -191,9 +175,9 @@ export class Space {
     claim: Claim = "sure",
   ): Promise<Reservation | undefined> {
     const reserved = this.reserve(namespace, bytes, claim);
+    if (reserved !== undefined) return reserved;
     // Where it could not have what is made, none is.
-    if (!this.#isGranted(bytes, false, claim)) return reserved;
-    if (reserved !== undefined || !this.#couldFit(namespace, bytes)) return reserved;
+    if (!this.#isGranted(bytes, false, claim) || !this.#couldFit(namespace, bytes)) return undefined;
     const late = AbortSignal.timeout(waitMs);
     const signal = stop === undefined ? late : AbortSignal.any([stop, late]);
     const givenUp = Promise.withResolvers<boolean>();
@@ -283,7 +267,7 @@ export class Space {
   }
 
   #take(namespace: Namespace, bytes: number, claim: Claim): boolean {
-    if (this.#options.monotonic() - this.#polledAt >= volumePollMs) void this.refresh();
+    this.#watch.keepUp();
     const { fits, isHigh, isSpare } = this.#fits(namespace, bytes);
     if (!fits || !this.#isGranted(bytes, isSpare, claim)) return false;
     if (claim !== "sure") this.#unprovenBytes += bytes;
@@ -296,31 +280,10 @@ export class Space {
   #give(namespace: Namespace, bytes: number, claim: Claim): void {
     this.#reservedBytes -= bytes;
     if (claim !== "sure") this.#unprovenBytes -= bytes;
-    this.#releasedSince += bytes;
     const left = (this.#reserved.get(namespace) ?? 0) - bytes;
     if (left > 0) this.#reserved.set(namespace, left);
     else this.#reserved.delete(namespace);
   }
-
-  async #poll(): Promise<void> {
-    this.#polledAt = this.#options.monotonic();
-    const releasedBefore = this.#releasedSince;
-    const totalBefore = this.#options.totals()?.bytes;
-    const usedBefore = totalBefore === undefined ? undefined : totalBefore + sumBesides(this.#besides);
-    const writtenBefore = this.#writtenBytes;
-    try {
-      this.#volume = await this.#options.volume();
-      this.#usedAtPoll = usedBefore;
-      this.#writtenAtPoll = writtenBefore;
-      this.#releasedSince -= releasedBefore;
-    } catch {
-      // The operations that need the volume fail for themselves, and say why.
-    }
-  }
-}
-
-function usedOf(volume: Volume): number {
-  return volume.totalBytes - volume.freeBytes;
 }
 
 function resolveSize(limit: SizeLimit | undefined, volume: Volume | undefined): number | undefined {

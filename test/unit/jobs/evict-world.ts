@@ -11,7 +11,9 @@ import {
   type Totals,
 } from "../../../src/registry/ledger/ledger.ts";
 import type { Query } from "../../../src/registry/ledger/messages.ts";
-import { type Reservation, Space, type Volume } from "../../../src/registry/space.ts";
+import { nothingBesides } from "../../../src/registry/besides.ts";
+import { type Reservation, Space } from "../../../src/registry/space.ts";
+import type { Volume } from "../../../src/registry/volume-watch.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { endlessSpace } from "../../support/books.ts";
 import { never } from "../../support/event-loop.ts";
@@ -117,6 +119,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
       },
     },
     totals,
+    besides: () => nothingBesides,
     volume: async () => world.volume,
     monotonic: () => world.now - world.setMs,
     makeRoom: (namespace, bytes, signal) => world.evictor.makeRoom(namespace, bytes, signal),

@@ -6,6 +6,7 @@ import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../../src/oci/reference.ts";
+import { nothingBesides } from "../../../src/registry/besides.ts";
 import { keepBooks, limitReached } from "../../../src/registry/bookkeeping.ts";
 import { Content } from "../../../src/registry/content.ts";
 import type { Fill, FillRequest } from "../../../src/registry/fill.ts";
@@ -63,6 +64,7 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
       namespaceMaxBytes: () => undefined,
     },
     totals: () => ({ bytes: subject.usedBytes, namespaces: new Map([[hub, subject.usedBytes]]) }),
+    besides: () => nothingBesides,
     volume: async () => ({ totalBytes: 1e12, freeBytes: 1e12 }),
     monotonic: () => 0,
     makeRoom: (namespace, bytes, signal) => {

@@ -4,13 +4,8 @@ import fc from "fast-check";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { type Besides, nothingBesides } from "../../../src/registry/besides.ts";
 import type { Totals } from "../../../src/registry/ledger/ledger.ts";
-import {
-  type Reservation,
-  type SizeLimit,
-  Space,
-  type SpaceOptions,
-  type Volume,
-} from "../../../src/registry/space.ts";
+import { type Reservation, type SizeLimit, Space, type SpaceOptions } from "../../../src/registry/space.ts";
+import type { Volume } from "../../../src/registry/volume-watch.ts";
 
 const hub = parseNamespace("docker.io");
 const quay = parseNamespace("quay.io");
@@ -199,6 +194,7 @@ test("a volume that cannot be looked at limits nothing, and the limit in bytes h
       namespaceMaxBytes: () => undefined,
     },
     totals: () => subject.totals,
+    besides: () => nothingBesides,
     volume: () => Promise.reject(new Error("stale file handle")),
     monotonic: () => 0,
     makeRoom: () => Promise.resolve(false),

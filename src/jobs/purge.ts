@@ -10,7 +10,9 @@ const removalsAtOnce = 8;
 /** What purging works with. */
 export interface PurgeTools {
   readonly ledger: Pick<Ledger, "totals" | "purgePlan">;
-  readonly content: Pick<Content, "removeTag" | "removeLink" | "removePage" | "removeBlob">;
+  readonly content: Pick<Content, "removeTag" | "removeLink" | "removeBlob"> & {
+    readonly pages: Pick<Content["pages"], "remove">;
+  };
 }
 
 /** What was removed, or would be. */
@@ -149,7 +151,7 @@ async function carryOut(
   // What was pulled again since the plan was made is something else, and stays.
   await each(counts.tags, tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
   await each(counts.links, links, ({ id, digest }) => content.removeLink(id, digest));
-  await each(counts.pages, pages, ({ id, page, name }) => content.removePage(id, page, name));
+  await each(counts.pages, pages, ({ id, page, name }) => content.pages.remove(id, page, name));
   await each(counts.contents, contents, async (digest) => {
     if (!(await content.removeBlob(digest))) progress.count(counts.contentsInUse);
   });

@@ -15,7 +15,7 @@ const maxFailures = 16;
 /** What removing works with. */
 export interface RemovalTools {
   readonly ledger: Pick<Ledger, "holding" | "isUsePending" | "use">;
-  readonly content: Pick<Content, "removeLink" | "removePage" | "removeBlob" | "isBusy" | "quarantine">;
+  readonly content: Pick<Content, "removeLink" | "pages" | "removeBlob" | "isBusy" | "quarantine">;
   readonly fills: Pick<Fills, "isFilling">;
   readonly observer: RemovalObserver;
 }
@@ -84,7 +84,7 @@ export class Removal {
     const { content, ledger } = this.#tools;
     switch (candidate.kind) {
       case "page":
-        await content.removePage(candidate.id, candidate.page, candidate.name);
+        await content.pages.remove(candidate.id, candidate.page, candidate.name);
         return true;
       case "content":
         return this.#isFree(candidate.digest) && content.removeBlob(candidate.digest);

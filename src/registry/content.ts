@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
@@ -6,15 +5,16 @@ import type { Namespace, Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import { formatPlace, linkKey, type PageKind, pageKey, pageName, type RepositoryId, tagKey } from "./layout.ts";
-import { isLink, isPageRecord, isTagRecord, type Link, type PageRecord, type TagRecord } from "./content-records.ts";
+import { linkKey, type RepositoryId, tagKey } from "./layout.ts";
+import { isLink, isTagRecord, type Link, type TagRecord } from "./content-records.ts";
 import type { LedgerChange } from "./ledger/ledger.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import { ManifestStore } from "./manifest-store.ts";
+import { PageStore } from "./page-store.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { readWhole } from "./read-whole.ts";
 import { Records } from "./records.ts";
-import type { ManifestContent, Page } from "./registry.ts";
+import type { ManifestContent } from "./registry.ts";
 import type { Reservation } from "./space.ts";
 
 export { isBlobLink, type Link, type TagRecord } from "./content-records.ts";
@@ -42,12 +42,13 @@ const defaultLimits: ContentLimits = { manifestCacheBytes: 20 * 1024 * 1024, rec
  * tags of a manifest go before its link, and a tag is not recorded when its manifest has been removed meanwhile.
  */
 export class Content {
+  /** The pages of listings. */
+  readonly pages: PageStore;
   readonly #books: Bookkeeping;
   readonly #blobs: BlobStore;
   readonly #manifests: ManifestStore;
   readonly #tags: Records<TagRecord>;
   readonly #links: Records<Link>;
-  readonly #pages: Records<PageRecord>;
   readonly #onDamage: (digest: Digest) => void;
 
   /** @param onDamage Told of content that was put aside, as it does not have its digest. */
@@ -64,7 +65,7 @@ export class Content {
     // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
     this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
     this.#links = new Records(store, { isRecord: isLink, maxInMemory });
-    this.#pages = new Records(store, { isRecord: isPageRecord, maxInMemory: 0 });
+    this.pages = new PageStore(store, books);
     this.#manifests = new ManifestStore({
       blobs: this.#blobs,
       links: this.#links,
@@ -252,36 +253,6 @@ export class Content {
     return this.#blobs.damaged;
   }
 
-  /** A listing's page as it was stored last, unless another one has taken its place since. */
-  async page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
-    const record = await this.#pages.get(pageKey(id, kind, pageSlot(request)));
-    return record?.request === request ? record.page : undefined;
-  }
-
-  /** Stores a listing's page, in the place of another one perhaps: of each kind a repository has 257 places. */
-  async setPage(id: RepositoryId, page: PageKind, request: string, content: Page): Promise<void> {
-    const slot = pageSlot(request);
-    const name = pageName(slot);
-    await this.#pages.set(pageKey(id, page, slot), { request, page: content }, false, {
-      admit: async (sizeBytes) => {
-        const change = { kind: "page", id, page, name, sizeBytes, at: this.#books.now() } as const;
-        await this.#books.admit(id.namespace, change, sizeBytes);
-        return true;
-      },
-      correct: async (stored) => {
-        if (stored === undefined) await this.#books.note({ kind: "page-removed", id, page, name });
-      },
-    });
-  }
-
-  /** Removes a listing's page by the last part of its key. */
-  async removePage(id: RepositoryId, page: PageKind, name: string): Promise<void> {
-    await this.#pages.remove(formatPlace({ kind: "page", id, page, name }), async (erase) => {
-      await erase();
-      await this.#books.note({ kind: "page-removed", id, page, name });
-    });
-  }
-
   /** Writes a tag when it is its turn; false where its manifest is just being stored, which has to be waited for. */
   async #writeTag(id: RepositoryId, tag: Tag, record: TagRecord, durable: boolean): Promise<boolean> {
     const { digest } = record;
@@ -307,14 +278,6 @@ export class Content {
     });
     return isSettled;
   }
-}
-
-/**
- * Where a page is stored. Clients can make up any number of requests that an upstream answers, so places are few and
- * shared; but none shares the plain list's.
- */
-function pageSlot(request: string): string {
-  return request === "" ? "" : createHash("sha256").update(request).digest("hex").slice(0, 2);
 }
 
 /** What the ledger is to know of a tag, by what is stored of it. */

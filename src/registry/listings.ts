@@ -87,7 +87,7 @@ export class Listings {
         `${kind} ${repository} ${request}`,
         async (interest) => {
           const page = await ask(interest);
-          if (page !== undefined) background.run(() => content.setPage(id, kind, request, page));
+          if (page !== undefined) background.run(() => content.pages.set(id, kind, request, page));
           return page;
         },
         asker,

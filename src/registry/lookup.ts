@@ -58,9 +58,9 @@ export class Lookup {
     return this.#try(this.#content.isManifest(digest));
   }
 
-  /** See `Content.page`. */
+  /** See `PageStore.get`. */
   page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
-    return this.#try(this.#content.page(id, kind, request));
+    return this.#try(this.#content.pages.get(id, kind, request));
   }
 
   async #try<T>(read: Promise<T | undefined>): Promise<T | undefined> {

@@ -124,7 +124,7 @@ export async function createAdministration(
         return true;
       },
       removeLink: async (id, digest) => void removed.push(`link ${id.repository} ${digest}`),
-      removePage: async (id, page, name) => void removed.push(`page ${id.repository} ${page} ${name}`),
+      pages: { remove: async (id, page, name) => void removed.push(`page ${id.repository} ${page} ${name}`) },
       removeBlob: async (digest) => {
         if (busy.includes(digest)) return false;
         removed.push(`blob ${digest}`);

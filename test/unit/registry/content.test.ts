@@ -56,30 +56,30 @@ test("what is stored is there for the next process", async () => {
   await content.storeManifest(id, manifest, []);
   await content.setTag(id, latest, recordOf(manifest));
   await content.addLink(id, digestOf(Buffer.from("blob")), { mediaType: "a/b", sizeBytes: 4 });
-  await content.setPage(id, "tags", "n=1", page);
+  await content.pages.set(id, "tags", "n=1", page);
   const next = openContent(store);
   assert.deepEqual(await next.manifest(id, manifest.descriptor.digest), manifest);
   assert.deepEqual(await next.tag(id, latest), recordOf(manifest));
   assert.deepEqual(await next.link(id, digestOf(Buffer.from("blob"))), { mediaType: "a/b", sizeBytes: 4 });
-  const { document, nextQuery } = (await next.page(id, "tags", "n=1")) ?? {};
+  const { document, nextQuery } = (await next.pages.get(id, "tags", "n=1")) ?? {};
   assert.deepEqual({ document, nextQuery }, { document: page.document, nextQuery: page.nextQuery });
-  assert.equal(await next.page(id, "tags", "n=2"), undefined);
-  assert.equal(await next.page(id, "referrers", "n=1"), undefined);
+  assert.equal(await next.pages.get(id, "tags", "n=2"), undefined);
+  assert.equal(await next.pages.get(id, "referrers", "n=1"), undefined);
 });
 
 test("pages of requests that clients make up take a bounded number of places, and none another's", async () => {
   const store = new MemoryStore();
   const content = openContent(store);
   const nth = (index: number): Page => ({ ...page, document: { tags: [String(index)] } });
-  await content.setPage(id, "tags", "", page);
-  for (let index = 0; index < 2_000; index++) await content.setPage(id, "tags", `x=${index}`, nth(index));
+  await content.pages.set(id, "tags", "", page);
+  for (let index = 0; index < 2_000; index++) await content.pages.set(id, "tags", `x=${index}`, nth(index));
   let places = 0;
   for await (const { key } of store.list("repositories" as Key)) places += key.includes("/_pages/") ? 1 : 0;
   assert.ok(places > 100 && places <= 257, String(places));
-  assert.deepEqual((await content.page(id, "tags", ""))?.document, page.document);
-  assert.deepEqual((await content.page(id, "tags", "x=1999"))?.document, nth(1_999).document);
+  assert.deepEqual((await content.pages.get(id, "tags", ""))?.document, page.document);
+  assert.deepEqual((await content.pages.get(id, "tags", "x=1999"))?.document, nth(1_999).document);
   for (let index = 0; index < 2_000; index++) {
-    const stored = await content.page(id, "tags", `x=${index}`);
+    const stored = await content.pages.get(id, "tags", `x=${index}`);
     if (stored !== undefined) assert.deepEqual(stored.document, nth(index).document);
   }
 });
@@ -127,7 +127,7 @@ test("torn records are as good as absent", async () => {
     await store.put(linkKey(id, digest), Buffer.from(text));
     assert.equal(await content.link(id, digest), undefined, text);
     await store.put(pageKey(id, "tags", ""), Buffer.from(text));
-    assert.equal(await content.page(id, "tags", ""), undefined, text);
+    assert.equal(await content.pages.get(id, "tags", ""), undefined, text);
   }
   const content = openContent(store);
   await content.storeManifest(id, manifest, []);
@@ -308,12 +308,12 @@ test("of several records of one thing the newest is the one that is stored, whic
     },
   });
   const pages = ["1", "2", "3"].map((tag) => ({ ...page, document: { tags: [tag] } }));
-  const writes = pages.map((each) => content.setPage(id, "tags", "", each));
+  const writes = pages.map((each) => content.pages.set(id, "tags", "", each));
   await first.reached;
   await turn(5);
   first.release();
   await Promise.all(writes);
-  assert.deepEqual((await openContent(memory).page(id, "tags", ""))?.document, { tags: ["3"] });
+  assert.deepEqual((await openContent(memory).pages.get(id, "tags", ""))?.document, { tags: ["3"] });
 });
 
 test("a tag that is set again while its first manifest is still being stored stays what it was set to", async () => {
@@ -368,11 +368,11 @@ test("a write that failed does not hold up the next", async () => {
     ...countReads(memory).store,
     put: (key, source) => (count++ === 0 ? Promise.reject(error) : memory.put(key, source)),
   });
-  const failing = content.setPage(id, "tags", "", page);
-  const next = content.setPage(id, "tags", "", { ...page, document: { tags: ["b"] } });
+  const failing = content.pages.set(id, "tags", "", page);
+  const next = content.pages.set(id, "tags", "", { ...page, document: { tags: ["b"] } });
   await assert.rejects(failing, error);
   await next;
-  assert.deepEqual((await openContent(memory).page(id, "tags", ""))?.document, { tags: ["b"] });
+  assert.deepEqual((await openContent(memory).pages.get(id, "tags", ""))?.document, { tags: ["b"] });
 });
 
 test("records and manifests that were read once are not read again", async () => {
@@ -425,6 +425,6 @@ test("a store that cannot tell is an error, not absence", async () => {
   await assert.rejects(content.tag(id, latest), error);
   await assert.rejects(content.link(id, digest), error);
   await assert.rejects(content.manifest(id, digest), error);
-  await assert.rejects(content.page(id, "tags", ""), error);
+  await assert.rejects(content.pages.get(id, "tags", ""), error);
   await assert.rejects(content.openBlob(digest), error);
 });

@@ -36,7 +36,7 @@ export interface UpstreamOptions {
   readonly userAgent: string;
   /** `undefined`: anonymous. The upstream does not close it. */
   readonly credentials: CredentialSource | undefined;
-  /** How many requests to the registry run at once, each until its body has ended. */
+  /** How many requests to the registry and its token servers run at once, each until its body has ended. */
   readonly maxConnections: number;
   /** Where several upstreams share their slots; `maxConnections` means nothing then. */
   readonly limiter?: Limiter | undefined;
@@ -98,14 +98,16 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   };
   const again = { retries, clock };
   const limiter = options.limiter ?? createLimiter(options.maxConnections, { maxWaiting });
-  const foreignExchange = retrying(connectBy(options.publicDispatcher), again);
+  const limited = (by: Exchange): Exchange => retrying(limiting(by, limiter, base), again);
+  const publicly = connectBy(options.publicDispatcher);
   const others = answeringOthers({
     upstream: base,
     clock,
     learned: createLearned(clock, remembered),
     exchange,
+    // Who is led there holds a slot.
     tokenExchange: retrying(elsewhere, again),
-    foreignExchange,
+    foreignExchange: retrying(publicly, again),
   });
   const redirected = followRedirects(host, others);
   const authenticated = authenticating({
@@ -116,9 +118,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     credentials,
     learned: createLearned(clock, remembered),
     challenge: createRegistryChallenge(base, retrying(redirected, again), clock),
-    exchange: retrying(exchange, again),
-    foreignExchange,
-    registry: retrying(limiting(redirected, limiter, base), again),
+    exchange: limited(exchange),
+    foreignExchange: limited(publicly),
+    registry: limited(redirected),
   });
   const ask = createAsk({ base, prefix, exchange: authenticated, clock });
   const registry: Registry = { host, ask, clock, heads: { sparedUntil: 0 } };

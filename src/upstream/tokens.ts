@@ -47,7 +47,7 @@ const defaultLifetimeSeconds = 60;
  * @returns `undefined`: the server grants nothing. 401 and 403 are ghcr.io's answer for an absent repository, and 400
  *   is quay.io's for a name that it does not like.
  * @throws {UpstreamError} "token", whatever the reason: a realm that may not be asked, no answer, another status, or
- *   an answer without a token. The signal's reason after an abort.
+ *   an answer without a token; but for "busy", as `limiting`. The signal's reason after an abort.
  */
 export async function fetchToken(
   request: TokenRequest,
@@ -176,7 +176,7 @@ function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
 }
 
 function toTokenError(host: string, realm: URL, error: unknown): UpstreamError {
-  if (error instanceof UpstreamError && error.failure === "token") {
+  if (error instanceof UpstreamError && (error.failure === "token" || error.failure === "busy")) {
     return error;
   }
   const { status, retryAfterSeconds } = error instanceof UpstreamError ? error : {};

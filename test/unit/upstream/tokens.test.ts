@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { parseRepository } from "../../../src/oci/reference.ts";
+import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { fetchToken } from "../../../src/upstream/tokens.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
+import { until } from "../../support/event-loop.ts";
 import { alice, manifestPath, scope, startRegistry, tokenPath } from "./scripted-registry.ts";
 import { answer, createClock, failure, type Handler, never, repository, tag } from "./scripted.ts";
 
@@ -131,4 +134,41 @@ test("one who leaves while the token is fetched does not hurt another", async (c
   answer(response, 200, '{"token":"one"}');
   assert.ok(await stayed);
   assert.equal(server.asked.filter((line) => line.startsWith("GET /token")).length, 1);
+});
+
+test("tokens are asked for within the slots of the registry, however many names want one of their own", async (context) => {
+  const limiter = createLimiter(2);
+  const waiting: (() => void)[] = [];
+  let isSlow = true;
+  const token: Handler = (_request, response) => {
+    const give = (): void => answer(response, 200, '{"token":"one"}');
+    if (isSlow) waiting.push(give);
+    else give();
+  };
+  const challenge = `Bearer realm="http://HOST/token"`;
+  const { upstream } = await startRegistry(context, { challenge, token }, { limiter });
+  const names = Array.from({ length: 20 }, (_, number) => parseRepository(`library/${number}`));
+  const all = names.map(async (name) => upstream.manifest(name, tag, never()));
+  await until(() => waiting.length >= 2 && limiter.waiting === names.length - 2);
+  assert.deepEqual([limiter.running, waiting.length], [2, 2]);
+  isSlow = false;
+  for (const give of waiting) give();
+  assert.ok((await Promise.all(all)).every((manifest) => manifest !== undefined));
+});
+
+test("a token for which too many wait is not the token server's failure", async () => {
+  const upstream = new URL("https://registry.example.com");
+  const full = async (): Promise<never> => {
+    throw new UpstreamError(upstream.host, "busy", "too many wait");
+  };
+  const request = {
+    realm: new URL("https://registry.example.com/token"),
+    service: undefined,
+    scopes: [scope],
+    credentials: undefined,
+    identity: undefined,
+    repository,
+  };
+  const options = { upstream, realmHosts: [], clock: createClock(), exchange: full, foreignExchange: full };
+  await assert.rejects(fetchToken(request, options, never()), failure("busy"));
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { BufferPool } from "./buffers.ts";
 import { type Span, StoreError } from "./object-store.ts";
 import { Segments } from "./segments.ts";
+import { SpoolWindow } from "./spool-window.ts";
 
 /** How a spool keeps to its bounds. */
 export interface SpoolOptions {
@@ -16,9 +17,6 @@ export interface SpoolOptions {
   readonly laggardMs: number;
   readonly pool: BufferPool;
 }
-
-/** What a chunk takes in memory besides its bytes: a body in chunks of one byte must not fill the memory. */
-const chunkOverheadBytes = 256;
 
 /** The share of the window that readers must take in `laggardMs`. */
 const leastShare = 1 / 4;
@@ -46,8 +44,7 @@ export class Spool {
   readonly #segments = new Segments();
   readonly #readers = new Set<SpoolReader>();
   readonly #waiting = new Set<() => void>();
-  #window: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
-  #windowBytes = 0;
+  readonly #window: SpoolWindow;
   /** How far the file holds bytes without a gap. */
   #filedBytes = 0;
   /** The end of the newest byte that came in order. */
@@ -63,6 +60,7 @@ export class Spool {
   constructor(folder: string, options: SpoolOptions) {
     this.path = join(folder, randomUUID());
     this.#options = options;
+    this.#window = new SpoolWindow(options.windowBytes);
   }
 
   /** Why the file does not hold all bytes, where it does not: such a spool cannot be stored. */
@@ -97,8 +95,7 @@ export class Spool {
   async write(offset: number, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     const inOrder = offset === this.#arrivedBytes;
     if (inOrder) {
-      this.#window.push({ offset, bytes });
-      this.#windowBytes += bytes.length + chunkOverheadBytes;
+      this.#window.add(offset, bytes);
       this.#arrivedBytes = this.#segments.endFrom(offset + bytes.length);
       this.#wake();
     }
@@ -145,7 +142,7 @@ export class Spool {
   /** Gives the place up; the last reader of a discarded spool closes its file. */
   async leave(reader: SpoolReader): Promise<void> {
     this.#readers.delete(reader);
-    if (this.#detached !== undefined) this.#wake();
+    this.#tellWriter();
     if (this.#discarded && this.#readers.size === 0) await this.#closeFile();
   }
 
@@ -155,14 +152,14 @@ export class Spool {
    */
   async *read(reader: SpoolReader, span: Span, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     reader.position = span.start;
-    if (this.#detached !== undefined) this.#wake();
+    this.#tellWriter();
     while (reader.position < span.end) {
       signal.throwIfAborted();
-      const chunk = this.#fromWindow(reader.position, span.end);
+      const chunk = this.#window.at(reader.position, span.end);
       if (chunk !== undefined) {
         yield chunk;
         reader.position += chunk.length;
-        if (this.#detached !== undefined) this.#wake();
+        this.#tellWriter();
       } else if (this.#segments.endFrom(reader.position) > reader.position) {
         yield* this.#fromFile(reader, span.end);
       } else if (this.#failure !== undefined) {
@@ -177,7 +174,7 @@ export class Spool {
     }
     // It may keep its place for long (its answer's last bytes wait for the digest), but no byte is kept for it.
     reader.position = Infinity;
-    if (this.#detached !== undefined) this.#wake();
+    this.#tellWriter();
   }
 
   /** Gives the file up and, unless `keepFile`, removes it. Readers that are there go on: the last one closes it. */
@@ -213,17 +210,17 @@ export class Spool {
     // One that passed while nobody was waited for says nothing of anybody.
     if (this.#patience?.deadline.aborted === true) this.#patience = undefined;
     let isOver = false;
-    for (this.#trim(); this.#windowBytes > this.#options.windowBytes;) {
+    for (this.#trim(); this.#window.isFull;) {
       signal.throwIfAborted();
-      const oldest = this.#window[0];
+      const { oldest } = this.#window;
       if (oldest === undefined) return;
-      const fromFile = oldest.offset <= this.#filedBytes;
+      const fromFile = oldest.start <= this.#filedBytes;
       // Who is behind what is left has lost its place: it is waited for once, not with every write.
       const needed = [...this.#readers].some(
-        ({ position }) => position < oldest.offset + oldest.bytes.length && (fromFile || position >= oldest.offset),
+        ({ position }) => position < oldest.end && (fromFile || position >= oldest.start),
       );
       if (!needed || isOver) {
-        this.#dropOldest();
+        this.#window.dropOldest();
         continue;
       }
       this.#patience ??= { deadline: AbortSignal.timeout(this.#options.laggardMs), bytes: 0 };
@@ -239,34 +236,11 @@ export class Spool {
 
   /** Drops what is over the window's size and safe in the file. */
   #trim(): void {
-    for (let oldest = this.#window[0]; oldest !== undefined; oldest = this.#window[0]) {
-      const filed = oldest.offset + oldest.bytes.length <= this.#filedBytes;
-      if (this.#windowBytes <= this.#options.windowBytes || !filed) return;
-      this.#dropOldest();
-    }
-  }
-
-  #dropOldest(): void {
-    const oldest = this.#window.shift();
-    if (oldest !== undefined) this.#windowBytes -= oldest.bytes.length + chunkOverheadBytes;
+    while (this.#window.isFull && (this.#window.oldest?.end ?? Infinity) <= this.#filedBytes) this.#window.dropOldest();
   }
 
   #windowStart(): number {
-    return this.#window[0]?.offset ?? this.#arrivedBytes;
-  }
-
-  #fromWindow(position: number, end: number): Uint8Array | undefined {
-    if (position < this.#windowStart()) return undefined;
-    // The last chunk that does not begin after `position`: a slow reader's is far from either end.
-    let low = 0;
-    for (let high = this.#window.length; low < high;) {
-      const middle = (low + high) >>> 1;
-      if ((this.#window[middle]?.offset ?? Infinity) <= position) low = middle + 1;
-      else high = middle;
-    }
-    const chunk = this.#window[low - 1];
-    if (chunk === undefined || position >= chunk.offset + chunk.bytes.length) return undefined;
-    return chunk.bytes.subarray(position - chunk.offset, Math.min(chunk.bytes.length, end - chunk.offset));
+    return this.#window.oldest?.start ?? this.#arrivedBytes;
   }
 
   async *#fromFile(reader: SpoolReader, end: number): AsyncGenerator<Uint8Array> {
@@ -308,6 +282,11 @@ export class Spool {
       signal.addEventListener("abort", abort, { once: true });
       this.#waiting.add(settle);
     });
+  }
+
+  /** A place has changed: the writer of a detached spool waits for that. */
+  #tellWriter(): void {
+    if (this.#detached !== undefined) this.#wake();
   }
 
   #wake(): void {

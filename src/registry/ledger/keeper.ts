@@ -6,11 +6,12 @@ import type {
   LedgerReply,
   LedgerRequest,
   LedgerThreadData,
+  Query,
   RebuildReason,
   TotalsPart,
 } from "./messages.ts";
 import { OwnFiles } from "./own-files.ts";
-import { reconcile } from "./reconcile.ts";
+import { Rebuild } from "./rebuild.ts";
 import { isDamage, isResult, isUnwritable } from "./schema.ts";
 
 /** What a keeper works with. The time is that of the one who asks; each message tells it again. */
@@ -28,15 +29,10 @@ export interface KeeperOptions extends Omit<LedgerThreadData, "root"> {
 export class Keeper {
   readonly #options: KeeperOptions;
   readonly #files: OwnFiles;
+  readonly #rebuild: Rebuild;
   #database: LedgerDatabase | undefined;
-  /** Why the store is to be read as soon as `scan` comes, or being read. */
-  #reason: RebuildReason | undefined;
   /** Why it is not open. */
   #failure: Error | undefined;
-  /** What a scan belongs to: one that was begun for another is over. */
-  #scan = 0;
-  /** Requests to be answered when the store has been read. */
-  #rebuilds: number[] = [];
   /** Whether what was told was lost since the process began, so that files may be unknown. */
   #hasLost = false;
   /** Whether the totals were said to be unknown until what was told is written. */
@@ -52,6 +48,7 @@ export class Keeper {
     this.#options = options;
     this.#clock = { now: options.now, since: performance.now() };
     this.#files = new OwnFiles(options.path, options.maxBytes);
+    this.#rebuild = new Rebuild(options);
     this.#open();
   }
 
@@ -70,7 +67,7 @@ export class Keeper {
         void this.#read(message.recent);
         break;
       case "rebuild":
-        this.#rebuilds.push(message.id);
+        this.#rebuild.answerWhenDone(message.id);
         this.#leave();
         this.#files.remove();
         this.#open("asked for");
@@ -84,7 +81,7 @@ export class Keeper {
   #open(asked?: RebuildReason): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
-    this.#scan++;
+    this.#rebuild.stop();
     try {
       const now = (): number => this.#clock.now + performance.now() - this.#clock.since;
       const { path, logBytes } = this.#files;
@@ -93,9 +90,8 @@ export class Keeper {
       // It does not have what was told meanwhile, however well it was closed.
       if (this.#hasLost) this.#withRoom(() => database.doubt());
       this.#hasLost = false;
-      this.#reason = asked ?? database.reason;
       this.#tellTotals(database);
-      if (this.#reason !== undefined) this.#options.reply({ kind: "rebuilding", reason: this.#reason });
+      this.#rebuild.plan(asked ?? database.reason);
       this.#lookAfter();
     } catch (error) {
       this.#fail(error);
@@ -150,26 +146,25 @@ export class Keeper {
   #answer({ id, query }: Extract<LedgerRequest, { kind: "query" }>): void {
     const { reply } = this.#options;
     const database = this.#database;
+    if (database === undefined) {
+      reply({ kind: "not ready", id, ...(this.#failure !== undefined && { error: this.#failure }) });
+      return;
+    }
     try {
-      if (database === undefined) {
-        reply({ kind: "not ready", id, ...(this.#failure !== undefined && { error: this.#failure }) });
-        return;
-      }
-      let value: unknown;
-      try {
-        value = this.#withRoom(() => database.ask(query));
-      } catch (error) {
-        if (!isUnwritable(error)) throw error;
-        value = database.askUnwritten(query);
-      }
-      reply({ kind: "answer", id, value });
+      reply({ kind: "answer", id, value: this.#ask(database, query) });
     } catch (error) {
-      if (error instanceof LedgerNotReady) {
-        reply({ kind: "not ready", id });
-        return;
-      }
       if (isDamage(error)) this.#fail(error);
-      reply({ kind: isDamage(error) || isResult(error) ? "not ready" : "refused", id, error: errorOf(error) });
+      if (error instanceof LedgerNotReady) reply({ kind: "not ready", id });
+      else reply({ kind: isDamage(error) || isResult(error) ? "not ready" : "refused", id, error: errorOf(error) });
+    }
+  }
+
+  #ask(database: LedgerDatabase, query: Query): unknown {
+    try {
+      return this.#withRoom(() => database.ask(query));
+    } catch (error) {
+      if (!isUnwritable(error)) throw error;
+      return database.askUnwritten(query);
     }
   }
 
@@ -210,10 +205,7 @@ export class Keeper {
       if (totals !== undefined) this.#done(0, totals);
     }
     if (this.#database !== database) return;
-    if (!database.hasUnwritten && this.#reason === undefined && database.reason !== undefined) {
-      this.#reason = database.reason;
-      this.#options.reply({ kind: "rebuilding", reason: this.#reason });
-    }
+    if (!database.hasUnwritten && !this.#rebuild.isDue) this.#rebuild.plan(database.reason);
     if (!this.#files.keepBallast() || database.hasUnwritten) this.#plan();
   }
 
@@ -226,40 +218,26 @@ export class Keeper {
     this.#options.reply({ kind: "totals", totals: totals && { ...totals, ledgerBytes: this.#files.measure() } });
   }
 
-  /** Reads the store to its end, unless something else is begun meanwhile. */
   async #read(recent: readonly LedgerChange[]): Promise<void> {
     const database = this.#database;
-    const reason = this.#reason;
-    if (database === undefined || reason === undefined) return;
-    const scan = ++this.#scan;
-    const started = performance.now();
-    let objects = 0;
-    let unreadable = 0;
+    if (database === undefined) return;
     try {
-      const isComplete = database.totals !== undefined;
-      const knewBefore = !["absent", "damaged", "another version"].includes(database.reason ?? "");
-      for await (const step of reconcile(database, this.#options.reader, knewBefore, recent)) {
-        if (scan !== this.#scan) return;
-        objects += step.objects;
-        unreadable += step.unreadable;
-        if (isComplete) this.#done(0, step.totals);
-      }
-      this.#tellTotals(database);
+      await this.#rebuild.run(
+        database,
+        recent,
+        (totals) => this.#done(0, totals),
+        () => this.#tellTotals(database),
+      );
     } catch (error) {
-      if (scan !== this.#scan) return;
       if (!(error instanceof StoreError) && !isUnwritable(error)) {
         this.#fail(error);
         return;
       }
       // The ledger itself is as good as before.
       this.#options.reply({ kind: "failed", error: errorOf(error) });
-      this.#refuseRebuilds(error);
-      this.#retry = setTimeout(() => this.#options.reply({ kind: "rebuilding", reason }), this.#options.retryMs);
-      return;
+      this.#rebuild.refuse(errorOf(error));
+      this.#retry = setTimeout(() => this.#rebuild.planAgain(), this.#options.retryMs);
     }
-    this.#reason = undefined;
-    this.#options.reply({ kind: "rebuilt", objects, unreadable, durationMs: performance.now() - started });
-    for (const id of this.#rebuilds.splice(0)) this.#options.reply({ kind: "done", id });
   }
 
   /**
@@ -280,17 +258,13 @@ export class Keeper {
       return;
     }
     this.#hasLost = true;
-    this.#refuseRebuilds(error);
+    this.#rebuild.refuse(this.#failure);
     this.#retry = setTimeout(() => this.#open(), retryMs);
-  }
-
-  #refuseRebuilds(error: unknown): void {
-    for (const id of this.#rebuilds.splice(0)) this.#options.reply({ kind: "refused", id, error: errorOf(error) });
   }
 
   #leave(): void {
     clearTimeout(this.#retry);
-    this.#scan++;
+    this.#rebuild.stop();
     try {
       this.#database?.abandon();
     } catch {
@@ -302,7 +276,7 @@ export class Keeper {
   #close(): void {
     clearTimeout(this.#retry);
     clearTimeout(this.#upkeep);
-    this.#scan++;
+    this.#rebuild.stop();
     const database = this.#database;
     try {
       if (database !== undefined) this.#withRoom(() => database.settle());

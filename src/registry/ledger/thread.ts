@@ -13,12 +13,9 @@ if (port === null) throw new Error("the ledger's thread runs as a worker thread 
 const { PRIORITY_BELOW_NORMAL: low } = constants.priority;
 if (platform() === "linux" && getPriority() < low) setPriority(low);
 
-const { path, root, maxBytes, retryMs, now } = workerData as LedgerThreadData;
+const { root, ...data } = workerData as LedgerThreadData;
 const keeper = new Keeper({
-  path,
-  maxBytes,
-  retryMs,
-  now,
+  ...data,
   reader: new ThreadReader(root),
   reply: (reply) => port.postMessage(reply),
 });

@@ -15,7 +15,7 @@ export interface Person {
   readonly screen: NodeJS.WritableStream | undefined;
   /** Asks, as `ask` does; `undefined` where there is nobody to ask. */
   readonly ask: ((question: string) => Promise<string | undefined>) | undefined;
-  /** `listener` is called for each Ctrl-C (SIGINT; once where it comes several times at once) until what is returned is called. */
+  /** `listener` is called for each Ctrl-C (SIGINT, which may come several times for one) until what is returned is called. */
   onInterrupt(listener: () => void): () => void;
 }
 

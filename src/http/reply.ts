@@ -73,8 +73,8 @@ export function cacheHeaders(namespace: string, cache: CacheStatus): Headers {
   return headers;
 }
 
-/** When somebody who is told that the mirror cannot answer now may ask again, in seconds. */
-const retryAfterSeconds = 5;
+/** For who is told that the mirror cannot answer now. */
+const askLater: Headers = { "Retry-After": 5 };
 
 /** The one map from errors to what a client is told: a status, a code and a message in OCI form. */
 export function errorReply(error: unknown, extra: Headers = {}): Reply {
@@ -94,17 +94,10 @@ interface Description {
 function describe(error: unknown): Description {
   if (error instanceof OciError) {
     const { status, code, message, detail } = error;
-    return {
-      status,
-      code,
-      message,
-      detail,
-      ...(code === "UNAVAILABLE" && { headers: { "Retry-After": retryAfterSeconds } }),
-    };
+    return { status, code, message, detail, ...(code === "UNAVAILABLE" && { headers: askLater }) };
   }
   if (error instanceof LedgerNotReady) {
-    const headers = { "Retry-After": retryAfterSeconds };
-    return { status: 503, code: "UNAVAILABLE", message: error.message, headers };
+    return { status: 503, code: "UNAVAILABLE", message: error.message, headers: askLater };
   }
   if (error instanceof UpstreamError) return describeUpstream(error);
   if (error instanceof StoreError) {

@@ -14,8 +14,8 @@ export class DocumentError extends Error {
 }
 
 /**
- * How many names a manifest may have: 10,000 descriptors of a type, a digest, a size and a title. Objects whose names differ
- * are what costs most to build, a thousand of them a millisecond or two.
+ * How many names a manifest may have: 10,000 descriptors of a type, a digest, a size and a title. What costs most to
+ * build are objects whose names differ, a thousand of them a millisecond or two.
  */
 export const maxManifestNames = 50_000;
 

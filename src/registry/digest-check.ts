@@ -49,8 +49,8 @@ export class DigestCheck {
   }
 
   /**
-   * Reads a blob that is suspected for its size, once where that turns out to be right. Where it is damaged it is put aside.
-   * What cannot be read is told where that happens.
+   * Reads a blob that is suspected for its size, once where that turns out to be right. Where it is damaged it is put
+   * aside. What cannot be read is told where that happens.
    */
   async inspect(digest: Digest, sizeBytes: number): Promise<void> {
     if (this.#inspected.get(digest) === sizeBytes) return;

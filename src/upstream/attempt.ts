@@ -34,7 +34,11 @@ export interface Learned {
   readonly tokens: TextCache;
 }
 
-/** @param maxRemembered Of how many repositories, and how many tokens; the longest unused go first. */
+/**
+ * Nothing learned yet.
+ *
+ * @param maxRemembered Of how many repositories, and how many tokens; the longest unused go first.
+ */
 export function createLearned(clock: Clock, maxRemembered: number): Learned {
   return { ways: new LRUCache({ max: maxRemembered }), tokens: createTextCache(clock, maxRemembered) };
 }

@@ -20,9 +20,9 @@ export interface AuthOptions extends AttemptOptions {
  * A repository's token, or Basic where that worked before, is sent at once. Otherwise, or when a token is refused, the
  * request goes out bare, as an expired token can change the challenge (nvcr.io), and the 401's challenge is answered
  * once. Where there are credentials, a bare 403 or 404 is looked into as well: the registry may hide what is there from
- * who is not logged in. A 401 or 403 after that is an answer and not tried again: token servers give tokens of less scope than asked.
- * Only where the credentials themselves are refused, and their source has others then, is all that done once more with
- * those: ECR says 403 when they have expired.
+ * who is not logged in. A 401 or 403 after that is an answer and not tried again: token servers give tokens of less
+ * scope than asked. Only where the credentials themselves are refused, and their source has others then, is all that
+ * done once more with those: ECR says 403 when they have expired.
  *
  * @returns an exchange that gives a 401 or 403 back where the registry, or its token server, grants nothing. It throws
  *   `UpstreamError` "token" where the source has no credentials to give.

@@ -15,7 +15,7 @@ export interface LimiterOptions {
   readonly partySlots?: number;
   /** How many may wait. Where more come, the longest queue loses its last one. Default: as many as like. */
   readonly maxWaiting?: number;
-  /** For how long a bulk transfer may hold a slot that somebody waits for, in milliseconds. Default: for as long as it likes. */
+  /** For how long a bulk transfer may hold a slot that somebody waits for, in milliseconds. Default: as it likes. */
   readonly bulkMs?: number;
 }
 

@@ -33,7 +33,11 @@ export function challengesOf(response: HttpResponse): Challenge[] {
   return parseChallenges(headerOf(response));
 }
 
-/** @param exchange To the registry without the limiter: whoever asks may hold a slot. */
+/**
+ * The challenge of a registry, which is asked for when somebody wants it.
+ *
+ * @param exchange To the registry without the limiter: whoever asks may hold a slot.
+ */
 export function createRegistryChallenge(upstream: URL, exchange: Exchange, clock: Clock): RegistryChallenge {
   const headers = createTextCache(clock, maxRemembered);
   return {

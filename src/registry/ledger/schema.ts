@@ -74,8 +74,7 @@ export interface OpenedDatabase {
 
 /**
  * Opens the ledger's database at `path` (or `:memory:`), in constant time; its log of writes is kept below about
- * `maxLogBytes`. What is seen to be damaged, or of another
- * version, is removed and made anew.
+ * `maxLogBytes`. What is seen to be damaged, or of another version, is removed and made anew.
  *
  * @throws the system's or SQLite's error, where there is no way to have a database there; or where one of its pages is
  *   damaged (`isDamage`).

@@ -50,14 +50,15 @@ export async function pullManifest(pull: Pull, reference: Reference): Promise<Re
     "Content-Type": descriptor.mediaType,
     "Content-Length": descriptor.size,
   };
-  if (matches(pull.headers["if-none-match"], descriptor.digest)) return notModified(headers);
+  const unmet = unlessMet(pull, descriptor.digest, headers);
+  if (unmet !== undefined) return unmet;
   return bytes === undefined ? { status: 200, headers } : { status: 200, headers, body: bytes };
 }
 
 /** `GET`/`HEAD /v2/<name>/blobs/<digest>` (end-2), whole or a single range (RFC 9110 §14). */
 export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const range = pull.head ? undefined : parseRange(pull.headers.range);
-  if (pull.head || matches(pull.headers["if-none-match"], digest)) return describeBlob(pull, digest);
+  if (pull.head || unlessMet(pull, digest, {}) !== undefined) return describeBlob(pull, digest);
   const { registry, repository } = pull.place;
   const answer = await registry.openBlob(repository, digest, pull.asker);
   if (answer === undefined) throw unknownBlob(pull, digest);
@@ -122,11 +123,12 @@ async function describeBlob(pull: Pull, digest: Digest): Promise<Reply> {
   if (answer === undefined) throw unknownBlob(pull, digest);
   pull.facts.cache = answer.cache;
   const headers = blobHeaders(pull, digest, answer);
-  if (matches(pull.headers["if-none-match"], digest)) return notModified(headers);
-  return {
-    status: 200,
-    headers: answer.value === undefined ? headers : { ...headers, "Content-Length": answer.value },
-  };
+  return (
+    unlessMet(pull, digest, headers) ?? {
+      status: 200,
+      headers: answer.value === undefined ? headers : { ...headers, "Content-Length": answer.value },
+    }
+  );
 }
 
 function stream(blob: BlobContent, span: { readonly start: number; readonly end: number } | undefined): BodyStream {
@@ -163,11 +165,22 @@ function notModified(headers: Headers): Reply {
   return { status: 304, headers: rest };
 }
 
-/** Whether `If-None-Match` (RFC 9110 §13.1.2) names this digest's entity tag. */
-function matches(ifNoneMatch: string | undefined, digest: Digest): boolean {
-  if (ifNoneMatch === undefined) return false;
-  if (ifNoneMatch.trim() === "*") return true;
-  return ifNoneMatch.split(",").some((tag) => tag.trim().replace(/^W\//, "") === `"${digest}"`);
+/**
+ * The answer where a condition of the request does not hold for the content of this digest, whose header fields would
+ * be these; `undefined` where all hold. `If-Match` comes first (RFC 9110 §13.2.2).
+ */
+function unlessMet({ headers: asked }: Pull, digest: Digest, headers: Headers): Reply | undefined {
+  const { "if-match": ifMatch, "if-none-match": ifNoneMatch } = asked;
+  // A weak tag stands for no bytes in particular: for `If-Match` it is none (§13.1.1), else as good as a strong one.
+  if (ifMatch !== undefined && !names(ifMatch, digest)) return errorReply(new OciError("PRECONDITION_FAILED"));
+  return ifNoneMatch !== undefined && names(ifNoneMatch.replaceAll('W/"', '"'), digest)
+    ? notModified(headers)
+    : undefined;
+}
+
+/** Whether a list of entity tags has this digest's, or is `*`. */
+function names(tags: string, digest: Digest): boolean {
+  return tags.trim() === "*" || tags.split(",").some((tag) => tag.trim() === `"${digest}"`);
 }
 
 /** Whether `If-Range` (RFC 9110 §13.1.5) lets the range stand. */

@@ -6,8 +6,8 @@
  */
 
 /**
- * A code of the distribution specification, or one that distribution's own implementation added to it; four are only
- * the administration's: CONFLICT, CONTENT_TOO_LARGE, REQUEST_INVALID and UNSUPPORTED_MEDIA_TYPE.
+ * A code of the distribution specification, or one that distribution's own implementation added to it; five are
+ * HTTP's own: CONFLICT, CONTENT_TOO_LARGE, PRECONDITION_FAILED, REQUEST_INVALID and UNSUPPORTED_MEDIA_TYPE.
  */
 export type OciErrorCode =
   | "BLOB_UNKNOWN"
@@ -24,6 +24,7 @@ export type OciErrorCode =
   | "NAME_UNKNOWN"
   | "NOT_FOUND"
   | "PAGINATION_NUMBER_INVALID"
+  | "PRECONDITION_FAILED"
   | "RANGE_INVALID"
   | "REQUEST_INVALID"
   | "SIZE_INVALID"
@@ -51,6 +52,7 @@ const table: Record<OciErrorCode, { readonly status: number; readonly message: s
   NAME_UNKNOWN: { status: 404, message: "repository name not known to the registry" },
   NOT_FOUND: { status: 404, message: "no such resource" },
   PAGINATION_NUMBER_INVALID: { status: 400, message: "invalid number of results requested" },
+  PRECONDITION_FAILED: { status: 412, message: "the content is not the one that the request is for (If-Match)" },
   RANGE_INVALID: { status: 416, message: "the requested range cannot be satisfied" },
   REQUEST_INVALID: { status: 400, message: "the request is not valid" },
   SIZE_INVALID: { status: 400, message: "the content's size does not match what was announced" },

@@ -175,6 +175,23 @@ test("If-None-Match is a 304 that opens nothing; a range does not matter then", 
   assertError(absent, 404, "BLOB_UNKNOWN");
 });
 
+test("If-Match with another entity tag is a 412 that opens nothing, before a range and If-None-Match", async () => {
+  for (const headers of [{}, { range: "bytes=0-5" }, { "if-none-match": `"${digest}"` }, { "if-range": "x" }]) {
+    for (const condition of [`"${otherDigest}"`, `W/"${digest}"`]) {
+      const seen = await get({ "if-match": condition, ...headers });
+      assertError(seen, 412, "PRECONDITION_FAILED");
+      assert.deepEqual(seen.asked, [`statBlob a/b ${digest}`]);
+    }
+  }
+  for (const condition of ["*", `"${otherDigest}", "${digest}"`]) {
+    assert.equal((await get({ "if-match": condition })).status, 200);
+    assert.equal((await get({ "if-match": condition, range: "bytes=1-2" })).status, 206);
+    assert.equal((await get({ "if-match": condition, "if-none-match": "*" })).status, 304);
+  }
+  const absent = await ask(createFakeRegistry(), target, { headers: { "if-match": `"${otherDigest}"` } });
+  assertError(absent, 404, "BLOB_UNKNOWN");
+});
+
 test("a blob that is absent is a 404", async () => {
   for (const method of ["GET", "HEAD"]) {
     assertError(await ask(createFakeRegistry(), target, { method }), 404, "BLOB_UNKNOWN");

@@ -100,6 +100,37 @@ test("If-None-Match with the entity tag, a list that has it, its weak form or a 
   }
 });
 
+test("If-Match without the entity tag is a 412; a weak one is not it", async () => {
+  for (const [condition, status] of [
+    [`"${digest}"`, 200],
+    [`"${otherDigest}" , "${digest}"`, 200],
+    ["*", 200],
+    [`W/"${digest}"`, 412],
+    [`W/"${digest}", "${otherDigest}"`, 412],
+    [`"${otherDigest}"`, 412],
+    [digest, 412],
+    ["", 412],
+  ] as const) {
+    for (const method of ["GET", "HEAD"]) {
+      const seen = await ask(registryOf(), "/v2/a/b/manifests/latest", { method, headers: { "if-match": condition } });
+      if (status === 412) assertError(seen, 412, "PRECONDITION_FAILED", condition);
+      else assert.deepEqual([seen.status, seen.headers["docker-content-digest"]], [200, digest], condition);
+    }
+  }
+});
+
+test("If-Match is looked at before If-None-Match, and neither where there is nothing", async () => {
+  const target = "/v2/a/b/manifests/latest";
+  const failing = { "if-match": `"${otherDigest}"`, "if-none-match": `"${digest}"` };
+  assertError(await ask(registryOf(), target, { headers: failing }), 412, "PRECONDITION_FAILED");
+  const unmodified = await ask(registryOf(), target, { headers: { ...failing, "if-match": "*" } });
+  assert.equal(unmodified.status, 304);
+  for (const condition of ["*", `"${otherDigest}"`]) {
+    const seen = await ask(createFakeRegistry(), target, { headers: { "if-match": condition } });
+    assertError(seen, 404, "MANIFEST_UNKNOWN", condition);
+  }
+});
+
 test("Range is ignored: a manifest is always whole", async () => {
   for (const range of ["bytes=0-", "bytes=5-9", "bytes=-1", "bytes=999999-", "nonsense"]) {
     const seen = await ask(registryOf(), "/v2/a/b/manifests/latest", { headers: { range } });

@@ -116,12 +116,13 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   }
   const specific = genericMediaTypes.has(sent) ? undefined : sent;
   if (specific !== undefined && own !== undefined && own !== specific) {
-    throw invalid(`its mediaType ${quote(own)} is not its Content-Type ${quote(specific)}`);
+    const shown = knownTypes.has(own) ? `${quote(own)} ` : "";
+    throw invalid(`its mediaType ${shown}is not its Content-Type ${quote(specific)}`);
   }
   const shape = readShape(document);
   const mediaType = specific ?? own ?? shape.mediaType;
   if (!manifestMediaType.test(mediaType)) {
-    throw invalid(`${quote(mediaType)} is not the media type of a manifest`);
+    throw invalid("its type is not the media type of a manifest");
   }
   const known = knownTypes.get(mediaType);
   if ((known ?? shape).kind !== shape.kind) {
@@ -274,6 +275,7 @@ function quote(text: string): string {
   return JSON.stringify(text.slice(0, 128));
 }
 
+/** @param reason Quotes nothing of the document but what is known: it goes into the log. */
 function invalid(reason: string): OciError {
   return new OciError("MANIFEST_INVALID", `the manifest cannot be used: ${reason}`);
 }

@@ -17,6 +17,8 @@ type Kind = (typeof kinds)[number];
 const size = 200_000;
 const password = "hidden-password";
 const signature = "hidden-signature";
+/** A part of what an upstream sends, which may hold secrets. */
+const bodyText = "hidden-text";
 /** Longer than the time-outs and the one more try together, on a busy machine: who waits longer waits for ever. */
 const patienceMs = 30_000;
 /** Shorter than the usual time-outs of a test, and longer than anything takes that is not to be cut off. */
@@ -212,6 +214,30 @@ const faults: Record<string, Fault> = {
     manifestByDigest: gatewayError,
     manifestCause: /JSON|digest/,
   },
+  "text that is nothing": {
+    behaviour: { headers: { "docker-content-digest": undefined }, body: bodyText.repeat(10_000) },
+    blob: "broken",
+    blobCause: /digest is sha256:/,
+    manifest: [502, "MANIFEST_INVALID"],
+    manifestByDigest: gatewayError,
+    manifestCause: /JSON|digest/,
+  },
+  ...Object.fromEntries(
+    [`application/${bodyText}`, `application/vnd.${bodyText}.manifest.v1+json`].map((mediaType): [string, Fault] => [
+      `a manifest of a made-up type, ${mediaType}`,
+      {
+        behaviour: {
+          headers: { "docker-content-digest": undefined },
+          body: JSON.stringify({ schemaVersion: 2, mediaType, layers: [], text: bodyText.repeat(10_000) }),
+        },
+        blob: gatewayError,
+        blobCause: /digest is sha256:/,
+        manifest: [502, "MANIFEST_INVALID"],
+        manifestByDigest: gatewayError,
+        manifestCause: /mediaType|digest/,
+      },
+    ]),
+  ),
   "a compressed body": {
     behaviour: { gzip: true },
     blob: gatewayError,
@@ -363,7 +389,13 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
   assert.equal(warnings.length, cause === undefined ? 0 : 1, JSON.stringify(warnings, undefined, 1));
   if (cause !== undefined) assert.match(JSON.stringify(warnings[0]?.["err"]), cause);
   const log = JSON.stringify(mirror.log());
-  for (const secret of [password, signature, Buffer.from(`mirror:${password}`).toString("base64"), "token-"]) {
+  for (const secret of [
+    password,
+    signature,
+    bodyText,
+    Buffer.from(`mirror:${password}`).toString("base64"),
+    "token-",
+  ]) {
     assert.ok(!log.includes(secret), `the log has ${secret}`);
   }
   // And the next pull from an upstream that is well again.

@@ -4,6 +4,7 @@ import { parseAdminToken } from "./config/admin-token.ts";
 import { ConfigError } from "./config/config-error.ts";
 import { explainReading } from "./config/named-files.ts";
 import type { Config } from "./config/schema.ts";
+import { decodeText, TextError } from "./config/text.ts";
 import { OciError } from "./oci/errors.ts";
 
 /** Gets the administration's token. What it throws is for whoever asked for something that needs it. */
@@ -28,8 +29,8 @@ export async function readAdminToken(
   try {
     await readToken(file);
   } catch (error) {
-    const isSystem = error instanceof Error && "code" in error;
-    const reason = isSystem ? `cannot be read: ${explainReading(error)}` : String((error as Error).message);
+    const isUnread = error instanceof TextError || (error instanceof Error && "code" in error);
+    const reason = isUnread ? `cannot be read: ${explainReading(error)}` : String((error as Error).message);
     throw new ConfigError([`admin_token_file: ${file} ${reason}`]);
   }
   let last: { readonly at: number; readonly token: Promise<string> } | undefined;
@@ -65,5 +66,5 @@ async function readToken(file: string): Promise<string> {
 
 async function readStart(handle: FileHandle): Promise<string> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(maxFileBytes), 0, maxFileBytes, 0);
-  return buffer.toString("utf8", 0, bytesRead);
+  return decodeText(buffer.subarray(0, bytesRead));
 }

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { ConfigError } from "./config/config-error.ts";
 import type { Config } from "./config/schema.ts";
+import { decodeText } from "./config/text.ts";
 import { Administration, type JobSteps } from "./jobs/administration.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import type { PinList } from "./jobs/pin-list.ts";
@@ -149,7 +150,7 @@ function readImage(text: string, index: number): ImageReference {
 /** The images that a file names. What of it cannot be read is told, and does not keep the others from being warmed. */
 async function readList(file: string, onError: (error: unknown) => void): Promise<readonly ImageReference[]> {
   try {
-    return parseImageList(await readFile(file, "utf8"));
+    return parseImageList(decodeText(await readFile(file)));
   } catch (error) {
     onError(new Error(`warm.file ${file} cannot be read whole`, { cause: error }));
     return error instanceof ImageListError ? error.images : [];

@@ -56,7 +56,7 @@ export async function runProcess(): Promise<number> {
   };
   const terminal = {
     env: process.env,
-    readFile: (path: string) => readFileSync(path, "utf8"),
+    readFile: (path: string) => readFileSync(path),
     out: (text: string) => getOutput().write(text),
     err: writeError,
   };

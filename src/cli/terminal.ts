@@ -1,8 +1,8 @@
 /** What the command line reads and writes. */
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads a file whole, as UTF-8. */
-  readFile(path: string): string;
+  /** Reads a file whole. */
+  readFile(path: string): Uint8Array;
   /** Writes to standard output. */
   out(text: string): void;
   /** Writes to standard error. */

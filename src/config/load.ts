@@ -7,6 +7,7 @@ import { checkNamedFiles, explainReading } from "./named-files.ts";
 import { flagOf, isSwitch, type Option, options } from "./options.ts";
 import { readProxyEnvironment } from "./proxy.ts";
 import type { Config } from "./schema.ts";
+import { decodeText } from "./text.ts";
 import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
 
 /** Where settings come from: flags beat the environment, which beats the file. */
@@ -15,8 +16,8 @@ export interface ConfigSources {
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
   /** The environment. A variable that is empty counts as unset. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads a file whole, as UTF-8; its error's `code` goes into the message. */
-  readFile(path: string): string;
+  /** Reads a file whole; its error's `code` goes into the message. */
+  readFile(path: string): Uint8Array;
 }
 
 /** A flag's or a variable's value with the name that messages call it by. */
@@ -118,7 +119,7 @@ function openFile(given: Given | undefined, sources: ConfigSources): YamlFile | 
   const path = String(given.value);
   let content: string;
   try {
-    content = sources.readFile(path);
+    content = decodeText(sources.readFile(path));
   } catch (error) {
     throw new ConfigError([`${given.label}: ${path} cannot be read: ${explainReading(error)}`]);
   }

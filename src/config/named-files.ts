@@ -1,12 +1,16 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Problem } from "./messages.ts";
 import type { EndpointConfig, UpstreamConfig } from "./schema.ts";
+import { TextError } from "./text.ts";
 
 const certificateBlock = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 const encryptedKey = /^-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
 
-/** Why a file cannot be read, in words, from the system's error. */
+/** Why a file cannot be read, in words, from the system's error or a `TextError`. */
 export function explainReading(error: unknown): string {
+  if (error instanceof TextError) {
+    return error.message;
+  }
   const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
   const reasons: Readonly<Record<string, string>> = {
     ENOENT: "there is no such file",
@@ -56,7 +60,10 @@ function attempt<T>(read: () => T): T | undefined {
  * @param upstreams Those of the file, as they stand there.
  * @param readFile Reads a file whole; its error's `code` goes into the message.
  */
-export function checkNamedFiles(upstreams: readonly UpstreamConfig[], readFile: (path: string) => string): Problem[] {
+export function checkNamedFiles(
+  upstreams: readonly UpstreamConfig[],
+  readFile: (path: string) => Uint8Array,
+): Problem[] {
   const problems: Problem[] = [];
   const checkFile = (
     path: Problem["path"],
@@ -69,7 +76,8 @@ export function checkNamedFiles(upstreams: readonly UpstreamConfig[], readFile: 
     let content: string | undefined;
     let fault: string | undefined;
     try {
-      content = readFile(file);
+      // What stands around the blocks is in whichever encoding.
+      content = Buffer.from(readFile(file)).toString("latin1");
       fault = findFault(content);
     } catch (error) {
       fault = explainReading(error);

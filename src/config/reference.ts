@@ -47,7 +47,7 @@ export function formatReference(): string {
     "",
     "## The file",
     "",
-    "`--config` names one YAML file for everything; JSON is YAML too. `--upstream-config-file` names a file with the",
+    "`--config` names one YAML file for everything, in UTF-8; JSON is YAML too. `--upstream-config-file` names a file with the",
     "upstreams only, either as a bare list or under `upstreams:`; it takes the place of the list in `--config`. Unknown",
     "keys are errors. [example.yaml](../example.yaml) has every key, and [config.schema.json](config.schema.json) tells",
     "editors about them.",

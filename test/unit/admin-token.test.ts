@@ -43,10 +43,13 @@ test("what is no regular file, not there or no token is refused at the start", a
   execFileSync("mkfifo", [pipe]);
   const short = join(folder.path, "short");
   await writeFile(short, "short");
+  const foreign = join(folder.path, "foreign");
+  await writeFile(foreign, Buffer.from("0123456789abcdef\n\xe9", "latin1"));
   for (const [adminTokenFile, reason] of [
     [pipe, /pipe is no regular file$/],
     [folder.path, /is no regular file$/],
     [join(folder.path, "none"), /cannot be read: there is no such file$/],
+    [foreign, /foreign cannot be read: it is not UTF-8: byte 18, in line 2$/],
     [short, /holds no token: it must be at least 16/],
   ] as const) {
     await assert.rejects(readAdminToken({ adminToken: undefined, adminTokenFile }), {

@@ -3,6 +3,7 @@ import { parseAdminToken } from "../../config/admin-token.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { formatListen, type ListenAddress } from "../../config/address.ts";
 import type { Config } from "../../config/schema.ts";
+import { decodeText } from "../../config/text.ts";
 import type { AdminAddress, AdminClient } from "../admin-client.ts";
 import { loadConfiguration } from "../configuration.ts";
 import type { OpenStore } from "../job-host.ts";
@@ -111,7 +112,7 @@ function urlOf(address: ListenAddress): string {
 
 function readToken(terminal: Terminal, path: string): string {
   try {
-    return parseAdminToken(terminal.readFile(path).trim());
+    return parseAdminToken(decodeText(terminal.readFile(path)).trim());
   } catch (error) {
     if (error instanceof ValueError) {
       throw new CommandFailure(`the token's file ${path} holds no token: it ${error.message}`, {

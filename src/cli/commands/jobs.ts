@@ -1,7 +1,9 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { ConfigError, ValueError } from "../../config/config-error.ts";
+import { explainReading } from "../../config/named-files.ts";
 import { options as settings } from "../../config/options.ts";
 import { parseRate } from "../../config/size.ts";
+import { decodeText } from "../../config/text.ts";
 import type { JobRequest } from "../../jobs/administration.ts";
 import type { JobState } from "../../jobs/job.ts";
 import { formatImageReference, ImageListError, parseImageList } from "../../oci/image-reference.ts";
@@ -174,12 +176,13 @@ async function openStore(context: CommandContext, command: Command, kind: JobReq
 function readImages(terminal: Terminal, word: string): readonly string[] {
   let text: string;
   try {
-    text = terminal.readFile(word);
+    text = decodeText(terminal.readFile(word));
   } catch (error) {
     // No image's name begins like that.
     if (!/^[./~]/.test(word)) return [word];
-    const reason = (error as NodeJS.ErrnoException).code ?? "unknown";
-    throw new CommandFailure(`the list ${word} cannot be read (${reason})`, { exitCode: exitCodes.usage });
+    throw new CommandFailure(`the list ${word} cannot be read: ${explainReading(error)}`, {
+      exitCode: exitCodes.usage,
+    });
   }
   try {
     return parseImageList(text).map(formatImageReference);

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { AuthClient, AwsClientOptions, IdentityPoolClientOptions } from "google-auth-library";
 import type { Clock } from "../clock.ts";
 import { createRenewing } from "./renewing.ts";
-import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";
+import { CredentialError, type CredentialSource, type ProblemListener, readText } from "./source.ts";
 
 /** How Google's registries are logged in to. */
 export interface GcpOptions {
@@ -77,7 +77,7 @@ async function findClient(): Promise<AuthClient> {
 /** The client for a credential file; only for types of which the library needs nothing but the file. */
 async function createClient(name: string, path: string): Promise<AuthClient> {
   const { AwsClient, IdentityPoolClient, JWT } = await import("google-auth-library");
-  const key = parseKey(name, path, await readFile(path, "utf8"));
+  const key = parseKey(name, path, readText(`${name}: the file ${path}`, await readFile(path)));
   if (key.type === "service_account" && typeof key.client_email === "string" && typeof key.private_key === "string") {
     return new JWT({ email: key.client_email, key: key.private_key, scopes: [scope] });
   }

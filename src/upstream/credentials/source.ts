@@ -46,6 +46,19 @@ export function toCredentialError(source: string, error: unknown): CredentialErr
 }
 
 /**
+ * Decodes a file's bytes; a byte order mark before them is left out.
+ *
+ * @throws {CredentialError} They are not UTF-8.
+ */
+export function readText(source: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new CredentialError(source, "it is not UTF-8 text");
+  }
+}
+
+/**
  * What is told of an error that a library threw: its name, its code and its status, and nothing of its message. AWS
  * quotes the request that it was sent in its messages, with the session's token in it.
  */

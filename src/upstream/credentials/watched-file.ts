@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
 import { settleOrAbort } from "../settle-or-abort.ts";
-import { CredentialError, type ProblemListener, toCredentialError } from "./source.ts";
+import { CredentialError, type ProblemListener, readText, toCredentialError } from "./source.ts";
 
 /** A small file that is read again when it changes. */
 export interface WatchedFile<Content> {
@@ -45,7 +45,7 @@ export function createWatchedFile<Content>(options: WatchedFileOptions<Content>)
 
   const readAgain = async (): Promise<Content> => {
     try {
-      const text = await readText(name, path, maxBytes);
+      const text = await readWhole(name, path, maxBytes);
       if (text !== good?.text) {
         good = { text, content: parse(text) };
       }
@@ -86,7 +86,7 @@ export function createWatchedFile<Content>(options: WatchedFileOptions<Content>)
   };
 }
 
-async function readText(name: string, path: string, maxBytes: number): Promise<string> {
+async function readWhole(name: string, path: string, maxBytes: number): Promise<string> {
   // Opening a pipe would otherwise wait for its writer, and keep a thread of the pool for as long.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -106,16 +106,8 @@ async function readText(name: string, path: string, maxBytes: number): Promise<s
         break;
       }
     }
-    return decodeText(name, buffer.subarray(0, length));
+    return readText(name, buffer.subarray(0, length));
   } finally {
     await file.close();
-  }
-}
-
-function decodeText(name: string, bytes: Buffer): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new CredentialError(name, "it is not UTF-8 text");
   }
 }

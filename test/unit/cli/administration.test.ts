@@ -46,10 +46,10 @@ async function run(args: readonly string[], { files = {}, env = {}, person, stor
   let err = "";
   const terminal = {
     env,
-    readFile: (path: string): string => {
+    readFile: (path: string): Buffer => {
       const content = files[path];
       if (content === undefined) throw Object.assign(new Error("none"), { code: "ENOENT" });
-      return content;
+      return Buffer.from(content);
     },
     out: (text: string) => {
       out += text;
@@ -468,7 +468,10 @@ describe("jobs", () => {
     assert.equal(bad.exitCode, 2);
     assert.match(bad.err, /^entrepot: \.\/list:2: "A B": /);
     const none = await runAgainst(fake, ["warm", "./none"]);
-    assert.deepEqual([none.exitCode, none.err], [2, "entrepot: the list ./none cannot be read (ENOENT)\n"]);
+    assert.deepEqual(
+      [none.exitCode, none.err],
+      [2, "entrepot: the list ./none cannot be read: there is no such file\n"],
+    );
   });
 });
 

@@ -23,12 +23,12 @@ async function run(
   let served: Config | undefined;
   const terminal = {
     env,
-    readFile: (path: string): string => {
+    readFile: (path: string): Buffer => {
       const content = files[path];
       if (content === undefined) {
         throw Object.assign(new Error("none"), { code: "ENOENT" });
       }
-      return content;
+      return Buffer.from(content);
     },
     out: (text: string) => {
       out += text;

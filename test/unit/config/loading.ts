@@ -7,7 +7,7 @@ import { certificate } from "../upstream/certificate.ts";
 export interface Given {
   readonly flags?: Record<string, string | boolean>;
   readonly env?: Record<string, string>;
-  readonly files?: Record<string, string>;
+  readonly files?: Record<string, string | Buffer>;
 }
 
 /** Certificates and keys that files of tests name. */
@@ -27,13 +27,13 @@ export function load({ flags = {}, env = {}, files = {} }: Given = {}): Config {
       if (content === undefined) {
         throw Object.assign(new Error(`no ${path}`), { code: "ENOENT" });
       }
-      return content;
+      return typeof content === "string" ? Buffer.from(content) : content;
     },
   });
 }
 
 /** Loads one file as `--config c.yaml`. */
-export function loadFile(content: string, more: Given = {}): Config {
+export function loadFile(content: string | Buffer, more: Given = {}): Config {
   return load({ ...more, flags: { config: "c.yaml", ...more.flags }, files: { "c.yaml": content, ...more.files } });
 }
 

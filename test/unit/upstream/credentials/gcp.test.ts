@@ -186,3 +186,15 @@ for (const [text, message] of [
     });
   });
 }
+
+test("a key file that is not UTF-8 is refused", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  isolate(context, folder.path, "127.0.0.1:1");
+  const keyFile = join(folder.path, "key.json");
+  await writeFile(keyFile, '{"type": "caf\xe9"}', "latin1");
+  const source = createGcp({ host, clock: createClock(), keyFile });
+  await assert.rejects(source.get(repository, never()), {
+    name: "CredentialError",
+    message: `Google credentials for ${host}: the file ${keyFile}: it is not UTF-8 text`,
+  });
+});

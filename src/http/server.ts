@@ -15,6 +15,7 @@ import { probe, type ProbeOptions } from "./probes.ts";
 import { errorReply, type Facts, registryHeaders, type Reply } from "./reply.ts";
 import { ClientGone, sendBody } from "./send.ts";
 import { readTarget } from "./target.ts";
+import { Unsent } from "./unsent.ts";
 
 const clientIdleMs = 5 * 60_000;
 const headerMs = 30_000;
@@ -60,6 +61,7 @@ class Serving {
   readonly #stop = new AbortController();
   /** Requests whose body was not read to its end: their connection ends with the answer. */
   readonly #unread = new WeakSet<IncomingMessage>();
+  readonly #unsent = new Unsent();
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -179,7 +181,7 @@ class Serving {
       return sendBody(response, stream, clientIdleMs, delimited);
     }
     const bytes = body as Uint8Array;
-    response.end(bytes);
+    this.#unsent.end(response, bytes, clientIdleMs);
     return bytes.length;
   }
 

@@ -1,7 +1,7 @@
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { limitReached } from "./registry/bookkeeping.ts";
-import type { FillObserver } from "./registry/fill.ts";
+import type { FillObserver } from "./registry/fill-tools.ts";
 import type { QuotaState } from "./registry/quota.ts";
 import { Quota } from "./registry/quota.ts";
 import type { StoreFailureListener } from "./store/metered.ts";

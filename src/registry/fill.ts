@@ -1,86 +1,22 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { algorithmOf, type Digest } from "../oci/digest.ts";
-import { maxManifestBytes, mayBeManifest } from "../oci/manifest.ts";
-import type { BufferPool } from "../store/buffers.ts";
-import type { HashPool, RunningHash } from "../store/hashing.ts";
+import { algorithmOf } from "../oci/digest.ts";
 import type { Span } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
 import { Abandoned, type Asker, Interest } from "../upstream/interest.ts";
-import { type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
+import { type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import { limitError } from "./bookkeeping.ts";
-import type { Content } from "./content.ts";
+import { resuming } from "./fill-body.ts";
+import { FillDoubt } from "./fill-doubt.ts";
+import { FillHash } from "./fill-hash.ts";
+import { FillRoom } from "./fill-room.ts";
+import type { FillOutcome, FillRequest, FillState, FillTools } from "./fill-tools.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "./layout.ts";
-import { FillRoom } from "./fill-room.ts";
 import { Lookup } from "./lookup.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import type { BlobContent } from "./registry.ts";
-import type { Space } from "./space.ts";
 
 const windowBytes = 1024 * 1024;
 const laggardMs = 10_000;
-const hashStepBytes = 1024 * 1024;
-const firstPauseMs = 100;
-const longestPauseMs = 5_000;
-/** What a connection that timed out must have brought to count as progress: one that drips is not taken up for ever. */
-const leastProgressBytes = 64 * 1024;
-
-/** What fills work with; the same for all of a process. */
-export interface FillTools {
-  readonly content: Content;
-  readonly hashes: HashPool;
-  readonly pool: BufferPool;
-  readonly space: Pick<Space, "reserve" | "acquire">;
-  /** Larger blobs are passed on without being stored. */
-  readonly maxObjectBytes: number;
-  /** The folder of the staging files. */
-  readonly spoolFolder: string;
-  readonly observer: FillObserver;
-}
-
-/** Told how fills go; for metrics and the log. */
-export interface FillObserver {
-  started(namespace: string): void;
-  received(namespace: string, bytes: number): void;
-  /** The upstream's connection broke; the fill goes on from `offset`. */
-  resumed(id: RepositoryId, digest: Digest, offset: number, error: Error): void;
-  /** `error` says why it failed, or why it was verified but not stored. */
-  ended(id: RepositoryId, digest: Digest, outcome: FillOutcome, error: Error | undefined): void;
-}
-
-/** `abandoned`: all who wanted it had left while it waited for its turn. */
-export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "abandoned" | "failed";
-
-/** What to fetch, from whom. */
-export interface FillRequest {
-  readonly id: RepositoryId;
-  readonly digest: Digest;
-  readonly upstream: Upstream;
-  /** Whether the upstream's word counts (`MirrorTools.trusted`). */
-  readonly trusted: boolean;
-  /**
-   * What the repository's manifests say of the blob's size; used where the upstream does not tell it. Where nothing says
-   * that it is a blob, it may be a manifest.
-   */
-  readonly expectedBytes: number | undefined;
-  /**
-   * Whether content that is stored meanwhile may be used, where a link to it is stored too: else the bytes are to prove
-   * the right to them. False: what is stored could not be read, or is damaged.
-   */
-  readonly reuse: boolean;
-  /** How often in a row the upstream's connection may break without progress. */
-  readonly retries: number;
-}
-
-/**
- * What a fill's readers may do:
- * - `starting`: wait for `opened`.
- * - `streaming`: read what has arrived, all but the last bytes of their answer.
- * - `verified`: read everything; the digest is right. The store does not have it yet, and need never have it.
- * - `committed`: the same; new readers find it in the store.
- * - `failed`: nothing more; the bytes were wrong or did not come.
- */
-export type FillState = "starting" | "streaming" | "verified" | "committed" | "failed";
 
 /**
  * One transfer of one blob from an upstream, for any number of readers.
@@ -111,11 +47,9 @@ export class Fill {
   #sizeBytes: number | undefined;
   #receivedBytes = 0;
   #failure: Error | undefined;
-  /** Whether it may turn out to be a manifest, so that readers are yet to be told of it. */
-  #mayBeManifest = false;
-  /** Whether it is labelled as something else, and has not the size that is expected: it may be the page of a login. */
-  #isDoubtful = false;
   readonly #room: FillRoom;
+  /** What is not filed is in the window alone, which ends there. */
+  readonly #doubt = new FillDoubt(windowBytes / 2);
 
   constructor(request: FillRequest, tools: FillTools) {
     this.#request = request;
@@ -249,22 +183,23 @@ export class Fill {
 
   /** Brings the blob into the spool and checks it; false where the upstream does not have it. */
   async #fetch(): Promise<boolean> {
-    const { digest, expectedBytes = 0 } = this.#request;
+    const { id, digest, expectedBytes = 0 } = this.#request;
     if (expectedBytes > this.#tools.maxObjectBytes && !this.#spool.hasReaders) {
       throw limitError(`${expectedBytes} bytes are more than one object may have, and nobody reads them`);
     }
-    const hash = this.#tools.hashes.start(algorithmOf(digest));
+    const hash = new FillHash(this.#tools.hashes, algorithmOf(digest), this.#spool);
     try {
       const blob = await this.#ask(0);
       if (blob === undefined) return false;
       await this.#receive(blob, hash);
       this.#spool.end();
-      const actual = await hash.digest().catch(() => this.#digestOfSpool());
+      const actual = await hash.digest(this.#bytes());
       if (actual !== digest) {
         const form = blob.label && ` (sent as ${blob.label === "page" ? "HTML" : "encoded"})`;
-        throw this.#invalid(`the content's digest is ${actual}, not ${digest}${form ?? ""}`);
+        const message = `the content's digest is ${actual}, not ${digest}${form ?? ""}`;
+        throw new UpstreamError(id.namespace, "invalid", message);
       }
-      if (this.#mayBeManifest && (await this.#isManifest())) return false;
+      if (this.#doubt.mayBeManifest && (await this.#isManifest())) return false;
       this.#state = "verified";
       this.#opening.resolve("streaming");
       this.#verifying.resolve();
@@ -277,56 +212,27 @@ export class Fill {
   /** Whether what has come reads as a manifest, and is not listed as a blob by now. */
   async #isManifest(): Promise<boolean> {
     const { id, digest } = this.#request;
-    const { content } = this.#tools;
-    const chunks: Buffer[] = [];
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this.#bytes()) chunks.push(Buffer.from(chunk));
+    return (await areManifest(Buffer.concat(chunks))) && this.#tools.content.listedSize(id, digest) === undefined;
+  }
+
+  /** All that has come, read once more. */
+  async *#bytes(): AsyncGenerator<Uint8Array> {
     const seat = this.#spool.attach();
     try {
-      const whole = { start: 0, end: this.#sizeBytes ?? Infinity };
-      for await (const chunk of this.#spool.read(seat, whole, this.#abort.signal)) chunks.push(Buffer.from(chunk));
+      yield* this.#spool.read(seat, { start: 0, end: this.#sizeBytes ?? Infinity }, this.#abort.signal);
     } finally {
       await this.#spool.leave(seat);
     }
-    return (await areManifest(Buffer.concat(chunks))) && content.listedSize(id, digest) === undefined;
   }
 
-  /** Takes note of what an answer may be, from its headers; readers are told of it at once where nothing is left to see. */
-  #judge({ label }: UpstreamBlob): void {
-    const { expectedBytes } = this.#request;
-    const sizeBytes = this.#sizeBytes ?? 0;
-    this.#mayBeManifest = expectedBytes === undefined && sizeBytes <= maxManifestBytes;
-    this.#isDoubtful = label !== undefined && this.#sizeBytes !== expectedBytes && sizeBytes <= windowBytes / 2;
-    // An answer of no bytes is complete with its headers, so there these wait for the digest.
-    if (this.#sizeBytes !== 0) this.#tellReaders();
-  }
-
-  /** Takes note of bytes up to `end`, and tells readers when they cannot be a manifest's, or have to be read now. */
-  #noteBytes(chunk: Uint8Array, end: number): void {
-    const isFirst = end === chunk.length;
-    // What is not filed is in the window alone, which ends here.
-    const most = this.#spool.detached === undefined ? maxManifestBytes : windowBytes / 2;
-    this.#mayBeManifest &&= end <= most && !(isFirst && !mayBeManifest(chunk));
-    this.#isDoubtful &&= end <= windowBytes / 2;
-    this.#tellReaders();
-  }
-
+  /** Tells readers of the answer where it cannot be something else any more. */
   #tellReaders(): void {
-    if (!this.#mayBeManifest && !this.#isDoubtful) this.#opening.resolve("streaming");
+    if (!this.#doubt.isOpen) this.#opening.resolve("streaming");
   }
 
-  /** Hashes once more, from the file that the spool has open: the thread could not open it, or has ended. */
-  async #digestOfSpool(): Promise<Digest> {
-    const hash = this.#tools.hashes.start(algorithmOf(this.#request.digest));
-    const seat = this.#spool.attach();
-    try {
-      const whole = { start: 0, end: this.#sizeBytes ?? Infinity };
-      for await (const chunk of this.#spool.read(seat, whole, this.#abort.signal)) await hash.bytes(chunk);
-      return await hash.digest();
-    } finally {
-      hash.drop();
-      await this.#spool.leave(seat);
-    }
-  }
-
+  /** Asks for the blob from an offset on. */
   async #ask(offset: number): Promise<UpstreamBlob | undefined> {
     const { id, digest, upstream } = this.#request;
     const known = this.#sizeBytes;
@@ -336,81 +242,54 @@ export class Fill {
     return upstream.blob(id.repository, digest, from, this.#abort.signal, interest);
   }
 
-  /** Takes the whole body, over as many connections as it needs. */
-  async #receive(first: UpstreamBlob, hash: RunningHash): Promise<void> {
+  /** Takes the whole body; readers are told of it as soon as they may be. */
+  async #receive(blob: UpstreamBlob, hash: FillHash): Promise<void> {
     const { id, digest, retries } = this.#request;
-    const progress = { offset: 0, hashed: 0 };
-    let blob: UpstreamBlob | undefined = first;
-    for (let failures = 0; ;) {
-      if (blob === undefined) throw this.#invalid("the blob disappeared while it was being fetched");
-      if (this.#state === "starting") {
-        this.#sizeBytes = blob.sizeBytes ?? this.#request.expectedBytes;
-        this.#state = "streaming";
-        // First, so that who is told of the answer knows whether there is room.
-        const { expectedBytes = blob.sizeBytes } = this.#request;
-        const isContradicted = blob.sizeBytes !== undefined && blob.sizeBytes !== expectedBytes;
-        const taken = this.#room.take(isContradicted ? undefined : this.#sizeBytes, this.#abort.signal);
-        this.#judge(blob);
-        this.#passOn(await taken);
-      }
-      const before = progress.offset;
-      try {
-        await this.#take(blob, hash, progress);
-        return;
-      } catch (error) {
-        if (!(error instanceof UpstreamError) || error.failure === "invalid") throw error;
-        const leastBytes = error.failure === "timeout" ? leastProgressBytes : 1;
-        failures = progress.offset - before >= leastBytes ? 1 : failures + 1;
-        if (failures > retries) throw error;
-        this.#tools.observer.resumed(id, digest, progress.offset, error);
-        await this.#pause(failures);
-      }
-      blob = await this.#ask(progress.offset);
+    const { observer } = this.#tools;
+    const spool = this.#spool;
+    const { signal } = this.#abort;
+    await this.#begin(blob);
+    const options = {
+      sizeBytes: this.#sizeBytes,
+      ask: (offset: number) => this.#ask(offset),
+      retries,
+      host: id.namespace,
+      onBreak: (offset: number, error: Error) => observer.resumed(id, digest, offset, error),
+    };
+    for await (const chunk of resuming(blob, options, signal)) {
+      const start = this.#receivedBytes;
+      const end = start + chunk.length;
+      if (spool.detached === undefined) this.#passOn(this.#room.cover(end));
+      this.#doubt.noteBytes(chunk, end, spool.detached === undefined);
+      this.#tellReaders();
+      await spool.write(start, chunk, signal);
+      this.#room.note(spool.filedBytes);
+      observer.received(id.namespace, chunk.length);
+      this.#receivedBytes = end;
+      if (spool.detached !== undefined && !spool.hasReaders) throw spool.detached;
+      await hash.take(chunk, end);
     }
+    this.#sizeBytes ??= this.#receivedBytes;
+    hash.catchUp();
+  }
+
+  /** Takes note of the first answer's headers, and sets room aside for what they announce. */
+  async #begin({ sizeBytes, label }: UpstreamBlob): Promise<void> {
+    const { expectedBytes } = this.#request;
+    this.#sizeBytes = sizeBytes ?? expectedBytes;
+    this.#state = "streaming";
+    const isContradicted = sizeBytes !== undefined && sizeBytes !== (expectedBytes ?? sizeBytes);
+    // First, so that who is told of the answer knows whether there is room.
+    const taken = this.#room.take(isContradicted ? undefined : this.#sizeBytes, this.#abort.signal);
+    this.#doubt.noteHeaders(label, { sizeBytes: this.#sizeBytes, expectedBytes });
+    // An answer of no bytes is complete with its headers, so there these wait for the digest.
+    if (this.#sizeBytes !== 0) this.#tellReaders();
+    this.#passOn(await taken);
   }
 
   /** Where there is a reason why it may not be stored, the body is only passed on from here. */
   #passOn(reason: string | undefined): void {
     if (reason !== undefined) this.#spool.detach(limitError(reason));
-  }
-
-  /** Takes one connection's bytes; throws where the body ends before the blob does. */
-  async #take(blob: UpstreamBlob, hash: RunningHash, progress: { offset: number; hashed: number }): Promise<void> {
-    const spool = this.#spool;
-    const signal = this.#abort.signal;
-    for await (const chunk of blob.body) {
-      const end = progress.offset + chunk.length;
-      if (this.#sizeBytes !== undefined && end > this.#sizeBytes) {
-        throw this.#invalid(`the body is longer than the ${this.#sizeBytes} bytes that were announced`);
-      }
-      if (spool.detached === undefined) this.#passOn(this.#room.cover(end));
-      this.#noteBytes(chunk, end);
-      await spool.write(progress.offset, chunk, signal);
-      this.#room.note(spool.filedBytes);
-      this.#tools.observer.received(this.#request.id.namespace, chunk.length);
-      progress.offset = end;
-      this.#receivedBytes = end;
-      if (spool.detached === undefined) {
-        if (end - progress.hashed >= hashStepBytes || end === this.#sizeBytes) {
-          hash.file(spool.path, spool.filedBytes);
-          progress.hashed = spool.filedBytes;
-        }
-      } else {
-        if (!spool.hasReaders) throw spool.detached;
-        if (progress.hashed < spool.filedBytes) hash.file(spool.path, spool.filedBytes);
-        progress.hashed = end;
-        await hash.bytes(chunk);
-      }
-    }
-    if (this.#sizeBytes !== undefined && progress.offset < this.#sizeBytes) {
-      throw new UpstreamError(
-        "upstream",
-        "unreachable",
-        `the body ended at ${progress.offset} of ${this.#sizeBytes} bytes`,
-      );
-    }
-    this.#sizeBytes ??= progress.offset;
-    if (spool.detached === undefined && progress.hashed < progress.offset) hash.file(spool.path, spool.filedBytes);
   }
 
   /** Stores what is verified; the reason where that fails. Clients never wait for it. */
@@ -427,14 +306,5 @@ export class Fill {
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }
-  }
-
-  async #pause(failures: number): Promise<void> {
-    const longest = Math.min(longestPauseMs, firstPauseMs * 2 ** (failures - 1));
-    await delay(longest * (0.5 + Math.random() / 2), undefined, { signal: this.#abort.signal });
-  }
-
-  #invalid(message: string): UpstreamError {
-    return new UpstreamError(this.#request.id.namespace, "invalid", message);
   }
 }

@@ -1,5 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
-import { Fill, type FillRequest, type FillTools } from "./fill.ts";
+import { Fill } from "./fill.ts";
+import type { FillRequest, FillTools } from "./fill-tools.ts";
 import type { RepositoryId } from "./layout.ts";
 
 /**

@@ -7,7 +7,7 @@ import { createObservers, type Observers } from "../../src/observers.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../src/oci/reference.ts";
 import { limitReached } from "../../src/registry/bookkeeping.ts";
-import type { FillOutcome } from "../../src/registry/fill.ts";
+import type { FillOutcome } from "../../src/registry/fill-tools.ts";
 import { StoreError } from "../../src/store/object-store.ts";
 import { UpstreamError, type UpstreamFailure } from "../../src/upstream/upstream.ts";
 

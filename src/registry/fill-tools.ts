@@ -1,0 +1,64 @@
+import type { Digest } from "../oci/digest.ts";
+import type { BufferPool } from "../store/buffers.ts";
+import type { HashPool } from "../store/hashing.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import type { Content } from "./content.ts";
+import type { RepositoryId } from "./layout.ts";
+import type { Space } from "./space.ts";
+
+/** What fills work with; the same for all of a process. */
+export interface FillTools {
+  readonly content: Content;
+  readonly hashes: HashPool;
+  readonly pool: BufferPool;
+  readonly space: Pick<Space, "reserve" | "acquire">;
+  /** Larger blobs are passed on without being stored. */
+  readonly maxObjectBytes: number;
+  /** The folder of the staging files. */
+  readonly spoolFolder: string;
+  readonly observer: FillObserver;
+}
+
+/** Told how fills go; for metrics and the log. */
+export interface FillObserver {
+  started(namespace: string): void;
+  received(namespace: string, bytes: number): void;
+  /** The upstream's connection broke; the fill goes on from `offset`. */
+  resumed(id: RepositoryId, digest: Digest, offset: number, error: Error): void;
+  /** `error` says why it failed, or why it was verified but not stored. */
+  ended(id: RepositoryId, digest: Digest, outcome: FillOutcome, error: Error | undefined): void;
+}
+
+/** `abandoned`: all who wanted it had left while it waited for its turn. */
+export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "abandoned" | "failed";
+
+/** What to fetch, from whom. */
+export interface FillRequest {
+  readonly id: RepositoryId;
+  readonly digest: Digest;
+  readonly upstream: Upstream;
+  /** Whether the upstream's word counts (`MirrorTools.trusted`). */
+  readonly trusted: boolean;
+  /**
+   * What the repository's manifests say of the blob's size; used where the upstream does not tell it. Where nothing says
+   * that it is a blob, it may be a manifest.
+   */
+  readonly expectedBytes: number | undefined;
+  /**
+   * Whether content that is stored meanwhile may be used, where a link to it is stored too: else the bytes are to prove
+   * the right to them. False: what is stored could not be read, or is damaged.
+   */
+  readonly reuse: boolean;
+  /** How often in a row the upstream's connection may break without progress. */
+  readonly retries: number;
+}
+
+/**
+ * What a fill's readers may do:
+ * - `starting`: wait for `opened`.
+ * - `streaming`: read what has arrived, all but the last bytes of their answer.
+ * - `verified`: read everything; the digest is right. The store does not have it yet, and need never have it.
+ * - `committed`: the same; new readers find it in the store.
+ * - `failed`: nothing more; the bytes were wrong or did not come.
+ */
+export type FillState = "starting" | "streaming" | "verified" | "committed" | "failed";

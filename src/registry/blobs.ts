@@ -1,25 +1,21 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { LRUCache } from "lru-cache";
 import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
-import { type OpenObject, StoreError } from "../store/object-store.ts";
+import { StoreError } from "../store/object-store.ts";
 import type { Asker, Interest } from "../upstream/interest.ts";
 import type { UpstreamBlobInfo } from "../upstream/upstream.ts";
 import { isBlobLink, type Link, newBlobLink } from "./content.ts";
-import { DigestCheck } from "./digest-check.ts";
 import type { Fill } from "./fill.ts";
-import { isFresh } from "./freshness.ts";
 import type { RepositoryId } from "./layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent } from "./registry.ts";
 import { type Flight, SingleFlight } from "./single-flight.ts";
+import { StoredBlobs } from "./stored-blobs.ts";
 
 /** How often a blob that goes away while it is being opened is looked for. */
 const attempts = 4;
-const distrustedBlobs = 256;
-const distrustMs = 60_000;
 /** How often it is told how far a fill has come, in milliseconds. */
 const progressMs = 250;
 
@@ -31,12 +27,6 @@ interface Place {
   readonly reader: BlobContent;
 }
 
-/** Why, and since when, a stored blob is not served. */
-interface Distrust {
-  readonly error: StoreError;
-  readonly since: number;
-}
-
 /**
  * A mirror's blobs. A stored blob is served to a repository that is known to contain it (its *link*); to another one
  * only after its upstream has confirmed it, by its size, as any web server says 200 to what it does not know; or, where
@@ -46,13 +36,11 @@ interface Distrust {
 export class Blobs {
   readonly #tools: MirrorTools;
   readonly #stats = new SingleFlight<UpstreamBlobInfo | undefined>();
-  readonly #check: DigestCheck;
-  /** Blobs whose reading failed on the way. They are fetched anew for a while, or until they have been stored again. */
-  readonly #distrusted = new LRUCache<Digest, Distrust>({ max: distrustedBlobs });
+  readonly #stored: StoredBlobs;
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;
-    this.#check = new DigestCheck(tools);
+    this.#stored = new StoredBlobs(tools);
   }
 
   /** A blob's size; see `PullRegistry.statBlob`. */
@@ -112,11 +100,8 @@ export class Blobs {
     const verified = this.#tools.fills.find(id, digest, isLinked);
     if (verified?.isVerified && verified.sizeBytes !== undefined)
       return { value: verified.sizeBytes, cache: collapsed };
-    const stored = link && (await lookup.statBlob(digest));
-    if (stored !== undefined) {
-      if (stored.sizeBytes === link?.sizeBytes) return { value: stored.sizeBytes, cache: { hit: true } };
-      this.#suspect(lookup, digest, stored.sizeBytes);
-    }
+    const stored = link && (await this.#stored.stat(lookup, digest, link));
+    if (stored !== undefined) return { value: stored, cache: { hit: true } };
     const fill = this.#tools.fills.find(id, digest, isLinked);
     if (fill !== undefined) {
       const leave = fill.want(asker);
@@ -165,7 +150,7 @@ export class Blobs {
     digest: Digest,
     asker?: Asker,
   ): Promise<BlobContent | Place | undefined> {
-    const stored = await this.#openStored(lookup, id, digest);
+    const stored = await this.#stored.open(lookup, id, digest);
     if (stored !== undefined) return stored;
     const link = await lookup.link(id, digest);
     if (link !== undefined && !isBlobLink(link)) return undefined;
@@ -198,7 +183,7 @@ export class Blobs {
     try {
       const opened = await fill.opened;
       if (opened === "streaming") {
-        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#distrusted.delete(digest));
+        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#stored.noteStored(digest));
         const { stores: stored } = fill;
         return { value: reader, cache: { hit: false, forward: "uri-miss", stored, collapsed: joined } };
       }
@@ -208,37 +193,11 @@ export class Blobs {
       await reader.close();
       throw error;
     }
-    const stored = await this.#openStored(lookup, id, digest);
+    const stored = await this.#stored.open(lookup, id, digest);
     if (stored !== undefined) return { value: stored, cache: { hit: true } };
     // Until it is gone, the fill would be joined again, and say the same again.
     await fill.ended;
     return "removed";
-  }
-
-  /** A stored blob that this repository is known to contain. */
-  async #openStored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<BlobContent | undefined> {
-    const link = await lookup.link(id, digest);
-    if (link === undefined || !isBlobLink(link)) return undefined;
-    const distrust = this.#distrusted.get(digest);
-    if (distrust !== undefined && isFresh(distrust.since, this.#tools.monotonic(), { ttlMs: distrustMs })) {
-      lookup.fail(distrust.error);
-      return undefined;
-    }
-    const object = await lookup.openBlob(digest);
-    if (object === undefined) return undefined;
-    if (object.sizeBytes === link.sizeBytes) return this.#content(object, digest);
-    await object.close();
-    this.#suspect(lookup, digest, object.sizeBytes);
-    return undefined;
-  }
-
-  /**
-   * Notes that a stored blob has not the size that a link tells: it is not served for that link, and is fetched anew. Its
-   * bytes say in the background whether it is damaged, and belongs aside, or the link is wrong.
-   */
-  #suspect(lookup: Lookup, digest: Digest, sizeBytes: number): void {
-    lookup.fail(new StoreError(`the stored content of ${digest} has another size than a link tells`, undefined));
-    this.#tools.background.run(() => this.#check.inspect(digest, sizeBytes));
   }
 
   /** A stored blob that the upstream, asked now, says this repository contains; `undefined` where none is stored. */
@@ -254,7 +213,7 @@ export class Blobs {
     // There is a link perhaps, and the new one would take its place.
     if (lookup.failure !== undefined || (await lookup.statBlob(digest)) === undefined) return undefined;
     if ((await this.#ask(lookup, id, digest, link, asker).answer) === undefined) return "absent";
-    return this.#openStored(lookup, id, digest);
+    return this.#stored.open(lookup, id, digest);
   }
 
   /** A blob's size, by its link or a manifest that lists it; a claim. */
@@ -284,28 +243,6 @@ export class Blobs {
       return found;
     };
     return this.#stats.run(`${id.repository}@${digest}`, ask, asker);
-  }
-
-  #content(object: OpenObject, digest: Digest): BlobContent {
-    return {
-      sizeBytes: object.sizeBytes,
-      read: (span = { start: 0, end: object.sizeBytes }, signal) =>
-        this.#watch(
-          this.#tools.checkDigest ? this.#check.read(object, digest, span, signal) : object.read(span),
-          digest,
-        ),
-      close: () => object.close(),
-    };
-  }
-
-  /** Passes a stored blob's bytes on. What fails then cannot be mended for this client, but for the next one. */
-  async *#watch(chunks: AsyncIterable<Uint8Array>, digest: Digest): AsyncGenerator<Uint8Array> {
-    try {
-      yield* chunks;
-    } catch (error) {
-      if (error instanceof StoreError) this.#distrusted.set(digest, { error, since: this.#tools.monotonic() });
-      throw error;
-    }
   }
 
   #id(repository: Repository): RepositoryId {

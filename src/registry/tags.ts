@@ -17,14 +17,11 @@ import { deletedStatus, staleStatus, standsIn } from "./stale.ts";
 const tagsOfOneDigest = 64;
 
 /** What is known of a tag when a client asks for it. */
-interface Known<T> {
-  /** Who asks; see `PullRegistry`. */
-  readonly asker: Asker | undefined;
+interface Known {
   readonly lookup: Lookup;
   readonly id: RepositoryId;
+  readonly tag: Tag;
   readonly record: TagRecord | undefined;
-  /** What the record stands for, where it is stored and can be served. */
-  readonly stored: T | undefined;
 }
 
 interface Seen {
@@ -60,9 +57,10 @@ export class Tags {
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       if (record !== undefined && stored !== undefined && this.#isFresh(record))
         return { value: stored, cache: { hit: true } };
+      const known = { lookup, id, tag, record };
       const isStoring = (value: ManifestContent): boolean => this.#manifests.isStoring(id, value);
-      return this.#answer({ lookup, id, record, stored, asker }, isStoring, (waiting) =>
-        this.#contents.run(tagKey(id, tag), (interest) => this.#refresh(lookup, id, tag, record, interest), waiting),
+      return this.#answer(known, stored, asker, isStoring, (waiting) =>
+        this.#contents.run(tagKey(id, tag), (interest) => this.#refresh(known, interest), waiting),
       );
     });
   }
@@ -77,9 +75,8 @@ export class Tags {
       const seen = this.#recentlySeen(id, tag);
       if (seen !== undefined) return { value: seen, cache: { hit: true } };
       const isStoring = (): boolean => false;
-      return this.#answer({ lookup, id, record, stored, asker }, isStoring, (waiting) =>
-        this.#head(lookup, id, tag, record, waiting),
-      );
+      const known = { lookup, id, tag, record };
+      return this.#answer(known, stored, asker, isStoring, (waiting) => this.#head(known, waiting));
     });
   }
 
@@ -103,9 +100,13 @@ export class Tags {
    * What the upstream answers, or else what is stored and may stand in for it: while it is revalidated, when the
    * upstream fails or is spared after a failure, when it takes longer than a client should wait (the question then goes
    * on by itself), or when the upstream has deleted what is to be kept.
+   *
+   * @param stored What the record stands for, where it is stored and can be served.
    */
   async #answer<T extends object>(
-    { lookup, id, record, stored, asker }: Known<T>,
+    { lookup, id, record }: Known,
+    stored: T | undefined,
+    asker: Asker | undefined,
     isStoring: (value: T) => boolean,
     ask: (asker?: Asker) => Flight<T | undefined>,
   ): Promise<Answer<T> | undefined> {
@@ -164,17 +165,12 @@ export class Tags {
   }
 
   /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET where that says so. */
-  async #refresh(
-    lookup: Lookup,
-    id: RepositoryId,
-    tag: Tag,
-    record: TagRecord | undefined,
-    interest: Interest,
-  ): Promise<ManifestContent | undefined> {
+  async #refresh(known: Known, interest: Interest): Promise<ManifestContent | undefined> {
     const { content, background, now } = this.#tools;
+    const { id, tag } = known;
     const checkedAt = now();
-    const digest = await this.#currentDigest(lookup, id, tag, record, interest);
-    const manifest = digest === "absent" ? undefined : await this.#load(lookup, id, tag, digest, interest);
+    const digest = await this.#currentDigest(known, interest);
+    const manifest = digest === "absent" ? undefined : await this.#load(known, digest, interest);
     if (manifest === undefined) return undefined;
     const { descriptor } = manifest;
     this.#seen.delete(tagKey(id, tag));
@@ -183,13 +179,7 @@ export class Tags {
   }
 
   /** The digest that a tag has now; `undefined` where a GET of the tag is the way to know. */
-  async #currentDigest(
-    lookup: Lookup,
-    id: RepositoryId,
-    tag: Tag,
-    record: TagRecord | undefined,
-    interest: Interest,
-  ): Promise<Digest | "absent" | undefined> {
+  async #currentDigest({ lookup, id, tag, record }: Known, interest: Interest): Promise<Digest | "absent" | undefined> {
     const seen = this.#recentlySeen(id, tag);
     if (seen !== undefined || record === undefined) return seen?.digest;
     return (await this.#manifests.head(lookup, id, tag, interest).answer)?.digest ?? "absent";
@@ -197,9 +187,7 @@ export class Tags {
 
   /** The manifest of a tag, by the digest that it was said to have; by the tag where none was, or not a true one. */
   async #load(
-    lookup: Lookup,
-    id: RepositoryId,
-    tag: Tag,
+    { lookup, id, tag }: Known,
     digest: Digest | undefined,
     interest: Interest,
   ): Promise<ManifestContent | undefined> {
@@ -211,14 +199,9 @@ export class Tags {
     return this.#manifests.fetch(lookup, id, tag, interest);
   }
 
-  #head(
-    lookup: Lookup,
-    id: RepositoryId,
-    tag: Tag,
-    record: TagRecord | undefined,
-    asker: Asker | undefined,
-  ): Flight<Descriptor | undefined> {
+  #head(known: Known, asker: Asker | undefined): Flight<Descriptor | undefined> {
     const { content, background, now } = this.#tools;
+    const { lookup, id, tag, record } = known;
     const ask = async (interest: Interest): Promise<Descriptor | undefined> => {
       const checkedAt = now();
       const told = await this.#manifests.head(lookup, id, tag, interest).answer;
@@ -226,17 +209,17 @@ export class Tags {
       // A stored manifest keeps its media type, and HEAD tells the same as GET.
       const stored = (await lookup.manifest(id, told.digest))?.descriptor;
       const descriptor =
-        stored ?? ("size" in told ? told : (await this.#load(lookup, id, tag, told.digest, interest))?.descriptor);
+        stored ?? ("size" in told ? told : (await this.#load(known, told.digest, interest))?.descriptor);
       if (descriptor === undefined) return undefined;
       if (record?.digest === descriptor.digest) background.run(() => content.setTag(id, tag, { ...record, checkedAt }));
-      else await this.#see(lookup, id, tag, { descriptor, checkedAt });
+      else await this.#see(known, { descriptor, checkedAt });
       return descriptor;
     };
     return this.#heads.run(tagKey(id, tag), ask, asker);
   }
 
   /** Remembers what a HEAD has told, and records it as soon as the manifest is there. */
-  async #see(lookup: Lookup, id: RepositoryId, tag: Tag, seen: Seen): Promise<void> {
+  async #see({ lookup, id, tag }: Known, seen: Seen): Promise<void> {
     const { digest } = seen.descriptor;
     const key = digestKey(id, digest);
     this.#seen.set(tagKey(id, tag), seen);

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { lstat, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
+import { codeOf } from "../store/object-store.ts";
 
 /** Where a server listens. */
 export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -13,7 +14,7 @@ export async function listenAt(server: Server, address: Address): Promise<string
   try {
     await bind(server, address);
   } catch (error) {
-    if (!("path" in address) || !hasCode(error, "EADDRINUSE") || !(await isAbandoned(address.path))) throw error;
+    if (!("path" in address) || codeOf(error) !== "EADDRINUSE" || !(await isAbandoned(address.path))) throw error;
     await unlink(address.path);
     await bind(server, address);
   }
@@ -39,14 +40,10 @@ async function isAbandoned(path: string): Promise<boolean> {
     await once(socket, "connect");
     return false;
   } catch (error) {
-    return hasCode(error, "ECONNREFUSED");
+    return codeOf(error) === "ECONNREFUSED";
   } finally {
     socket.destroy();
   }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }
 
 function formatAddress(server: Server): string {

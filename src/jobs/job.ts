@@ -1,3 +1,4 @@
+/** What a job does; see `JobRequest`. */
 export type JobKind = "evict" | "purge" | "verify" | "warm";
 
 /** What progress is measured in. */

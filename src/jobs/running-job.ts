@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { errorOf } from "../store/object-store.ts";
 import type { Clock } from "../upstream/clock.ts";
 import type { JobKind, JobObserver, JobState, ProgressUnit, RunningJob, Step, StepProgress, StepState } from "./job.ts";
 
@@ -168,7 +169,7 @@ class StepRecord implements StepProgress {
       await this.#step.run(this, signal);
     } catch (error) {
       state = signal.aborted ? "cancelled" : "failed";
-      if (!signal.aborted) this.#error = error instanceof Error ? error : new Error(String(error));
+      if (!signal.aborted) this.#error = errorOf(error);
     }
     this.#durationMs = clock.monotonic() - startedAt;
     this.#become(state);

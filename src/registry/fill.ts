@@ -1,5 +1,5 @@
 import { algorithmOf } from "../oci/digest.ts";
-import type { Span } from "../store/object-store.ts";
+import { errorOf, type Span } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
 import { Abandoned, type Asker, Interest } from "../upstream/interest.ts";
 import { type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
@@ -159,7 +159,7 @@ export class Fill {
         this.#opening.resolve("absent");
       }
     } catch (error) {
-      failure = error instanceof Error ? error : new Error(String(error));
+      failure = errorOf(error);
       if (error instanceof Abandoned) outcome = "abandoned";
       this.#state = "failed";
       this.#spool.fail(failure);
@@ -304,7 +304,7 @@ export class Fill {
       this.#state = "committed";
       return undefined;
     } catch (error) {
-      return error instanceof Error ? error : new Error(String(error));
+      return errorOf(error);
     }
   }
 }

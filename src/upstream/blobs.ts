@@ -74,7 +74,8 @@ export async function statBlob(
     return undefined;
   }
   const { status } = response;
-  const announced = status === 206 ? partOf(response)?.sizeBytes : status === 200 ? announcedLength(response) : 0;
+  const part = partOf(response);
+  const announced = status === 206 ? part?.sizeBytes : status === 200 ? announcedLength(response) : 0;
   const sizeBytes = announced ?? (isEmpty ? 0 : undefined);
   if (sizeBytes !== undefined && (sizeBytes === 0) !== isEmpty) {
     throw refuse(registry.host, response, `${sizeBytes} bytes in the place of ${digest}`);
@@ -123,7 +124,7 @@ function readAnswer(host: string, response: HttpResponse, wanted: Wanted, signal
     discard(response);
     return { sizeBytes: end, body: emptyBody(), cancel: () => {} };
   }
-  const part = status === 206 ? partOf(response) : undefined;
+  const part = partOf(response);
   if (status === 206 && part?.start !== offset) {
     return `the part does not start at byte ${offset}`;
   }

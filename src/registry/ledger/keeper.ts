@@ -1,4 +1,4 @@
-import { type ObjectReader, StoreError } from "../../store/object-store.ts";
+import { errorOf, type ObjectReader, StoreError } from "../../store/object-store.ts";
 import { LedgerDatabase } from "./database.ts";
 import { type LedgerChange, LedgerNotReady } from "./ledger.ts";
 import type {
@@ -287,8 +287,4 @@ export class Keeper {
     this.#database = undefined;
     this.#options.reply({ kind: "closed" });
   }
-}
-
-function errorOf(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }

@@ -65,7 +65,7 @@ export interface LedgerThreadData {
   readonly path: string;
   /** The folder of the store. */
   readonly root: string;
-  /** What the store may take in all, where that is little. */
+  /** As of `LedgerOptions`. */
   readonly maxBytes?: number | undefined;
   /** How long it waits before it tries again what failed. */
   readonly retryMs: number;

@@ -1,5 +1,6 @@
 import { rmSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { codeOf } from "../../store/object-store.ts";
 import type { RebuildReason } from "./messages.ts";
 
 /** Goes up with every change of what the tables are, or mean. */
@@ -114,7 +115,7 @@ export function openDatabase(path: string, maxLogBytes: number): OpenedDatabase 
 export function isDamage(error: unknown): boolean {
   if (error instanceof LedgerDamaged) return true;
   // A number that no JavaScript number can be: none was written.
-  if (error instanceof RangeError && "code" in error && error.code === "ERR_OUT_OF_RANGE") return true;
+  if (codeOf(error) === "ERR_OUT_OF_RANGE") return true;
   const result = resultOf(error);
   // SQLITE_ERROR (tables are missing), SQLITE_CORRUPT, SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_FORMAT,
   // SQLITE_NOTADB; and SQLITE_READONLY_DBMOVED: another file is at its path, or none

@@ -41,13 +41,13 @@ export function rememberAbsences(
 
   return {
     ...upstream,
-    resolve: (repository, reference, signal, interest) =>
-      ask(`manifests/${repository}@${reference}`, () => upstream.resolve(repository, reference, signal, interest)),
-    manifest: (repository, reference, signal, interest) =>
-      ask(`manifests/${repository}@${reference}`, () => upstream.manifest(repository, reference, signal, interest)),
-    blob: (repository, digest, from, signal, interest) =>
-      ask(`blobs/${repository}@${digest}`, () => upstream.blob(repository, digest, from, signal, interest)),
-    statBlob: (repository, digest, signal, interest) =>
-      ask(`blobs/${repository}@${digest}`, () => upstream.statBlob(repository, digest, signal, interest)),
+    resolve: (repository, reference, ...rest) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.resolve(repository, reference, ...rest)),
+    manifest: (repository, reference, ...rest) =>
+      ask(`manifests/${repository}@${reference}`, () => upstream.manifest(repository, reference, ...rest)),
+    blob: (repository, digest, ...rest) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.blob(repository, digest, ...rest)),
+    statBlob: (repository, digest, ...rest) =>
+      ask(`blobs/${repository}@${digest}`, () => upstream.statBlob(repository, digest, ...rest)),
   };
 }

@@ -83,19 +83,17 @@ export class Breaker {
 
   /** The same upstream, asked only when the breaker lets it. */
   guard(upstream: Upstream): Upstream {
+    const guarded =
+      <Rest extends readonly unknown[], T>(question: (repository: Repository, ...rest: Rest) => Promise<T>) =>
+      (repository: Repository, ...rest: Rest): Promise<T> =>
+        this.#ask(repository, () => question(repository, ...rest));
     return {
-      resolve: (repository, reference, signal, interest) =>
-        this.#ask(repository, () => upstream.resolve(repository, reference, signal, interest)),
-      manifest: (repository, reference, signal, interest) =>
-        this.#ask(repository, () => upstream.manifest(repository, reference, signal, interest)),
-      blob: (repository, digest, from, signal, interest) =>
-        this.#ask(repository, () => upstream.blob(repository, digest, from, signal, interest)),
-      statBlob: (repository, digest, signal, interest) =>
-        this.#ask(repository, () => upstream.statBlob(repository, digest, signal, interest)),
-      tags: (repository, query, signal, interest) =>
-        this.#ask(repository, () => upstream.tags(repository, query, signal, interest)),
-      referrers: (repository, subject, query, signal, interest) =>
-        this.#ask(repository, () => upstream.referrers(repository, subject, query, signal, interest)),
+      resolve: guarded((...question) => upstream.resolve(...question)),
+      manifest: guarded((...question) => upstream.manifest(...question)),
+      blob: guarded((...question) => upstream.blob(...question)),
+      statBlob: guarded((...question) => upstream.statBlob(...question)),
+      tags: guarded((...question) => upstream.tags(...question)),
+      referrers: guarded((...question) => upstream.referrers(...question)),
       close: () => upstream.close(),
     };
   }

@@ -10,6 +10,8 @@ export const format = "entrepot 1\n";
 export const temporaryFolder = "tmp";
 /** What must be folders of the root itself, on its own file system: files are moved from one to the other. */
 const ownFolders = [temporaryFolder, "blobs", "repositories", "quarantine", "state"];
+/** Files of ours in it, which are written whatever they hold. */
+const ownFiles = ["lock", "ledger.sqlite", "ledger.ballast"];
 /** What a volume has in its top folder when it is new. */
 const volumesOwn: ReadonlySet<string> = new Set(["lost+found", ".snapshot", ".zfs"]);
 /** What a process has made that ended before it could write the format file. */
@@ -85,12 +87,12 @@ async function expectOurs(root: string): Promise<boolean> {
   if (!info.isDirectory()) throw new RootError(`${root} is not a folder`);
   const isOurs = await hasFormat(root);
   if (!isOurs) await expectNothing(root);
-  for (const name of ownFolders) {
+  for (const name of [...ownFolders, ...ownFiles]) {
     const path = join(root, name);
-    const folder = await orAbsent(lstat(path), `${path} could not be looked up`);
-    // A link may lead to what is somebody else's, which would be swept.
-    if (folder === undefined || (!folder.isSymbolicLink() && folder.dev === info.dev)) continue;
-    const what = folder.isSymbolicLink() ? "is a symbolic link" : "is on another file system";
+    const own = await orAbsent(lstat(path), `${path} could not be looked up`);
+    // A link may lead to what is somebody else's, which would be swept or written over.
+    if (own === undefined || (!own.isSymbolicLink() && own.dev === info.dev)) continue;
+    const what = own.isSymbolicLink() ? "is a symbolic link" : "is on another file system";
     throw new RootError(`${path} ${what}; what a mirror keeps must be together: link or mount ${root} as a whole`);
   }
   return isOurs;

@@ -18,11 +18,11 @@ const maxSize = { kind: "bytes", bytes: 10 * 1024 * 1024 } as const;
 const emptyDigest = digestOf(Buffer.alloc(0));
 const failed = { msg: "the ledger could not be written or read: it is tried again" };
 
-/** Makes a folder in which no ledger can be opened: its name leads to itself. */
+/** Makes a folder's ledger one that cannot be opened: the name of its log leads to itself. */
 async function spoilLedger(root: string): Promise<void> {
-  const path = join(root, "ledger.sqlite");
-  await rm(path, { force: true });
-  await symlink(path, path);
+  const log = join(root, "ledger.sqlite-wal");
+  await rm(log, { force: true });
+  await symlink(log, log);
 }
 
 test("nothing is said to be stored while max_size lets nothing in, as it is not known what there is", async () => {

@@ -138,9 +138,10 @@ test("a link to the folder itself is fine, and links in what is swept are remove
 test("a folder of ours is refused where a part of it is a link", async () => {
   await using folder = await createTemporaryDirectory();
   const root = join(folder.path, "root");
-  for (const name of ["tmp", "blobs", "repositories", "quarantine", "state"]) {
+  const files = ["lock", "ledger.sqlite", "ledger.ballast"];
+  for (const name of ["tmp", "blobs", "repositories", "quarantine", "state", ...files]) {
     await make(folder.path, { "root/format": format, "elsewhere/theirs": "theirs" });
-    await symlink(join(folder.path, "elsewhere"), join(root, name));
+    await symlink(join(folder.path, files.includes(name) ? "elsewhere/theirs" : "elsewhere"), join(root, name));
     assert.match(await refusal(root), new RegExp(`root/${name} is a symbolic link; .* as a whole`));
     assert.equal(await readFile(join(folder.path, "elsewhere/theirs"), "utf8"), "theirs");
     await rm(root, { recursive: true });

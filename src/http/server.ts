@@ -126,7 +126,7 @@ class Serving {
       return admin({ method, target, headers, body: (maxBytes) => this.#readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
-    return handler({ method, target, headers, asker: clientOf(response) }, facts);
+    return handler({ method, target, headers, asker: new Client(response) }, facts);
   }
 
   async #readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -218,16 +218,21 @@ class Serving {
 }
 
 /** A client as one who asks. Nothing is listened to before somebody has to know whether it has left. */
-function clientOf(response: ServerResponse): Asker {
-  return {
-    get isWaiting() {
-      return !response.closed;
-    },
-    watch(look) {
-      response.once("close", look);
-      return () => response.off("close", look);
-    },
-  };
+class Client implements Asker {
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  get isWaiting(): boolean {
+    return !this.#response.closed;
+  }
+
+  watch(look: () => void): () => void {
+    this.#response.once("close", look);
+    return () => this.#response.off("close", look);
+  }
 }
 
 const noAdministration =

@@ -32,7 +32,7 @@ const publicBulkMs = 2 * 60_000;
 /** What the configuration does not say. */
 export interface UpstreamsOptions {
   readonly version: string;
-  /** How names are resolved; the system's way where it is not given. */
+  /** How names are resolved. Default: as the system does it; those of unlisted namespaces by `createPublicLookup`. */
   readonly lookup?: Lookup;
   /** Certificates (PEM) that are trusted for unlisted namespaces, besides the built-in ones. */
   readonly ca?: string;
@@ -111,7 +111,6 @@ export class Upstreams {
       redirectDispatcher: this.#public,
       sharedDispatcher: true,
       remembered: unlistedRemembered,
-      rateLimits: createRateLimits(systemClock, unlistedRemembered),
       limiter: this.#publicLimiter,
     });
   }

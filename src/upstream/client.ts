@@ -57,7 +57,10 @@ export interface UpstreamOptions {
   readonly pathPrefix?: string | undefined;
   /** Hosts (`host` or `host:port`) of token servers of other sites that may be sent the credentials. */
   readonly realmHosts?: readonly string[] | undefined;
-  /** How many repositories' ways to be logged in to are remembered, and how many tokens. Default: 256. */
+  /**
+   * How much is remembered of each kind: how one logs in to repositories, tokens (default: 256), and, without
+   * `rateLimits`, hosts' limits (default: 1,024).
+   */
   readonly remembered?: number | undefined;
   /** What is known of limits, where others want to know it as well. */
   readonly rateLimits?: RateLimits | undefined;
@@ -80,7 +83,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const prefix = parsePrefix(options);
   const { realmHosts = [], remembered = usuallyRemembered } = options;
   const own = { origin: base.origin, headers: parseStaticHeaders(options.headers ?? {}) };
-  const limits = options.rateLimits ?? createRateLimits(clock);
+  const limits = options.rateLimits ?? createRateLimits(clock, options.remembered);
 
   const connectBy = (by: Dispatcher): Exchange =>
     obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, clock, own }), {

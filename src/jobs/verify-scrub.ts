@@ -5,7 +5,7 @@ import type { Ledger } from "../registry/ledger/ledger.ts";
 import { readRecord, type RecordsOptions } from "../registry/records.ts";
 import type { FilesystemStore } from "../store/filesystem.ts";
 import type { HashPool } from "../store/hashing.ts";
-import { type Key, type ObjectInfo, type ObjectReader, type ObjectStore, StoreError } from "../store/object-store.ts";
+import { type Key, type ObjectInfo, type ObjectReader, StoreError } from "../store/object-store.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { StepProgress } from "./job.ts";
 import type { Rate } from "./rate.ts";
@@ -14,8 +14,6 @@ import type { Rate } from "./rate.ts";
 export interface VerifyTools {
   /** Reads what is stored; it should not note that as use, or a scrub would make all of it look young. */
   readonly reader: ObjectReader;
-  /** Removes what was put aside long ago; what lies below `blobs` and `repositories` is changed through `content`. */
-  readonly store: Pick<ObjectStore, "delete">;
   readonly content: Content;
   /** Its answers come before those of the files where somebody pulls meanwhile; without one, nobody may. */
   readonly ledger: Pick<Ledger, "totals" | "purgePlan" | "rebuild"> | undefined;

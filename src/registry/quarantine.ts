@@ -14,7 +14,7 @@ export class Quarantine {
   readonly #store: ObjectStore;
   readonly #maxBytes: () => number;
   #bytes = 0;
-  /** The last look at what there is: one comes after another. */
+  /** The last look at what there is, or removal: one comes after another. */
   #last: Promise<void> = Promise.resolve();
 
   /** @param maxBytes What it may take at the moment. */
@@ -47,8 +47,13 @@ export class Quarantine {
 
   /** Removes what has one of its keys. */
   async remove(key: Key): Promise<void> {
-    await this.#store.delete(key);
-    await this.refresh();
+    const removal = this.#last.then(async () => {
+      const object = await this.#store.head(key);
+      await this.#store.delete(key);
+      if (object !== undefined) this.#bytes = Math.max(0, this.#bytes - chargedBytes(object.sizeBytes));
+    });
+    this.#last = removal.catch(() => undefined);
+    await removal;
   }
 
   #keep(maxBytes: number, newest: Key | undefined): Promise<void> {

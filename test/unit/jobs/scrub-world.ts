@@ -53,7 +53,6 @@ export async function openWorld(): Promise<ScrubWorld> {
   const jobs = new Jobs({ started: () => undefined, stepEnded: () => undefined, ended: () => undefined });
   const tools: VerifyTools = {
     reader: store.caretaker,
-    store,
     content,
     ledger: undefined,
     hashes,

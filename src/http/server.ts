@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { OciError } from "../oci/errors.ts";
-import { describeError, type Logger } from "../observe/log.ts";
+import { describeError, describeMessage, type Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import type { Asker } from "../upstream/interest.ts";
@@ -269,6 +269,6 @@ function isFault(error: unknown): boolean {
 
 /** An error for the log line; an upstream's causes are told where they happened, once for all who waited. */
 function explain(error: unknown): unknown {
-  if (error instanceof OciError || error instanceof ClientGone || error instanceof UpstreamError) return error.message;
-  return describeError(error);
+  const isToldElsewhere = error instanceof OciError || error instanceof ClientGone || error instanceof UpstreamError;
+  return isToldElsewhere ? describeMessage(error) : describeError(error);
 }

@@ -164,6 +164,14 @@ function createTimestamp(): () => string {
   };
 }
 
+/** Longer messages are cut: they may name what an upstream has sent, such as where a redirect leads. */
+const maxMessageLength = 1_000;
+
+/** An error's message as the log shows it. */
+export function describeMessage({ message }: Error): string {
+  return message.length <= maxMessageLength ? message : `${message.slice(0, maxMessageLength)}…`;
+}
+
 /**
  * An error as the log shows it: type, message and causes. The stack only where somebody has made a mistake: an error
  * class of ours says all there is to say in its message.
@@ -174,10 +182,10 @@ export function describeError(error: unknown): Record<string, unknown> {
   const unexpected = name === "Error" || builtIn.has(name);
   return {
     type: name,
-    message,
+    message: describeMessage(error),
     ...("code" in error && error.code !== undefined && { code: error.code }),
     ...(cause !== undefined && { cause: describeError(cause) }),
-    ...(unexpected && !("code" in error) && { stack }),
+    ...(unexpected && !("code" in error) && { stack: stack?.replace(message, () => describeMessage(error)) }),
   };
 }
 

@@ -504,3 +504,14 @@ test("a body that is longer than the manifest says is refused", async () => {
   const { headers, body } = await mirror.get(path);
   assert.equal(headers["content-length"], String(body.length));
 });
+
+test("where an upstream leads to fills no log: of what fails there no more is told than is of use", async () => {
+  await using upstream = await createUpstream();
+  await using mirror = await startMirror(upstream.host);
+  const location = `http://127.0.0.1:1/${"x".repeat(50_000)}`;
+  upstream.when({ method: "GET" }, { status: 307, headers: { location } });
+  assert.equal((await mirror.get(`/v2/library/test/blobs/sha256:${"0".repeat(64)}`)).status, 502);
+  await mirror.logged({ msg: "request" });
+  const longest = Math.max(...mirror.log().map((line) => JSON.stringify(line).length));
+  assert.ok(longest < 5_000, `a line has ${longest} characters`);
+});

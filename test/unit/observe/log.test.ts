@@ -60,6 +60,14 @@ test("an error is told with its causes; a stack only where somebody made a mista
   assert.deepEqual(describeError(undefined), { message: "undefined" });
 });
 
+test("of an error's message no more is told than is of use: an upstream may have chosen it", () => {
+  const location = `http://cdn.example.com/${"x".repeat(100_000)}`;
+  const refusal = new UpstreamError("registry.example.com", "refused", location, { cause: new Error(location) });
+  const line = JSON.stringify(describeError(new StoreError("it could not be stored", refusal)));
+  assert.match(line, /registry\.example\.com: http:\/\/cdn\.example\.com\/x+…/);
+  assert.ok(line.length < 5_000, `${line.length} characters`);
+});
+
 test("a full disk is told once, and drops lines without an error to who logs", async () => {
   for (const format of ["json", "pretty"] as const) {
     const full = openSync("/dev/full", "w");

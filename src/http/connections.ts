@@ -51,7 +51,7 @@ class Connection {
   readonly #serve: Serve;
   readonly #load: { waiting: number };
   readonly #waiting: { readonly request: IncomingMessage; readonly response: ServerResponse }[] = [];
-  /** The request that came last; its body may not be here yet. */
+  /** The request that came last, for as long as its body may not be here yet. */
   #last: IncomingMessage | undefined;
   #isAnswering = false;
   #isHeld = false;
@@ -111,6 +111,8 @@ class Connection {
 
   #next(): void {
     this.#isAnswering = false;
+    // While the connection is idle, nothing of it is kept.
+    if (this.#last?.complete === true) this.#last = undefined;
     if (!this.#socket.writable) return;
     const next = this.#waiting.shift();
     if (next !== undefined) {

@@ -12,8 +12,13 @@ const goneMs = 5_000;
 /** How long a client that was refused has to read why. */
 const lingerMs = 1_000;
 
-/** Answers a request. It is done when the response is closed. */
-export type Serve = (request: IncomingMessage, response: ServerResponse) => void;
+/** Who answers what comes over the connections. */
+export interface Answering {
+  /** Answers a request. It is done when the response is closed. */
+  serve(request: IncomingMessage, response: ServerResponse): void;
+  /** Whether a connection ends when there is nothing left to answer on it, whatever the answers have promised. */
+  readonly isStopping: boolean;
+}
 
 /**
  * Makes an HTTP server that bounds what its clients have under way. The requests of a connection are answered one after
@@ -22,7 +27,7 @@ export type Serve = (request: IncomingMessage, response: ServerResponse) => void
  *
  * @param headerMs How long a request's header may take to come.
  */
-export function createOrderedServer(serve: Serve, headerMs: number): Server {
+export function createOrderedServer(answering: Answering, headerMs: number): Server {
   const server = createServer({
     keepAliveTimeout: keepAliveMs,
     headersTimeout: headerMs,
@@ -36,7 +41,7 @@ export function createOrderedServer(serve: Serve, headerMs: number): Server {
   Object.assign(server, { httpAllowHalfOpen: true });
   const load = { waiting: 0 };
   const connections = new WeakMap<Socket, Connection>();
-  server.on("connection", (socket) => connections.set(socket, new Connection(socket, serve, load)));
+  server.on("connection", (socket) => connections.set(socket, new Connection(socket, answering, load)));
   server.on("request", (request, response) => connections.get(request.socket)?.request(request, response));
   server.on("connect", (_request, socket: Socket) => connections.get(socket)?.refuse(noTunnel));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
@@ -48,7 +53,7 @@ export function createOrderedServer(serve: Serve, headerMs: number): Server {
 
 class Connection {
   readonly #socket: Socket;
-  readonly #serve: Serve;
+  readonly #answering: Answering;
   readonly #load: { waiting: number };
   readonly #waiting: { readonly request: IncomingMessage; readonly response: ServerResponse }[] = [];
   /** The request that came last, for as long as its body may not be here yet. */
@@ -57,9 +62,9 @@ class Connection {
   #isHeld = false;
   #refusal: string | undefined;
 
-  constructor(socket: Socket, serve: Serve, load: { waiting: number }) {
+  constructor(socket: Socket, answering: Answering, load: { waiting: number }) {
     this.#socket = socket;
-    this.#serve = serve;
+    this.#answering = answering;
     this.#load = load;
     // Node lets the socket flow again after each request that it has read.
     socket.on("resume", () => this.#hold());
@@ -106,7 +111,7 @@ class Connection {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     this.#isAnswering = true;
     response.once("close", () => this.#next());
-    this.#serve(request, response);
+    this.#answering.serve(request, response);
   }
 
   #next(): void {
@@ -120,6 +125,8 @@ class Connection {
       this.#answer(next.request, next.response);
     } else if (this.#refusal !== undefined) {
       this.#end(this.#refusal);
+    } else if (this.#answering.isStopping) {
+      this.#socket.destroySoon();
     }
     if (this.#isHeld && this.#waiting.length === 0) {
       this.#isHeld = false;

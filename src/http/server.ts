@@ -8,7 +8,7 @@ import type { Asker } from "../upstream/interest.ts";
 import { settleOrAbort } from "../upstream/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin.ts";
-import { createOrderedServer } from "./connections.ts";
+import { type Answering, createOrderedServer } from "./connections.ts";
 import type { Handler } from "./handler.ts";
 import { type Address, listenAt } from "./listening.ts";
 import { probe, type ProbeOptions } from "./probes.ts";
@@ -46,17 +46,13 @@ export interface RunningServer {
 /** Listens at `address`. Rejects with the system's error where that is not possible. */
 export async function listen(address: Address, options: ServerOptions): Promise<RunningServer> {
   const serving = new Serving(options);
-  const serve = (request: IncomingMessage, response: ServerResponse): void => {
-    // Its errors are handled there; what is left would be an error of the log itself, and must not end the process.
-    serving.serve(request, response).catch(() => response.destroy());
-  };
-  const server = createOrderedServer(serve, options.headerMs ?? headerMs);
+  const server = createOrderedServer(serving, options.headerMs ?? headerMs);
   return { address: await listenAt(server, address), drain: (deadline) => serving.drain(server, deadline) };
 }
 
-class Serving {
+class Serving implements Answering {
   readonly #options: ServerOptions;
-  #draining = false;
+  #isStopping = false;
   /** Aborts when draining begins. */
   readonly #stop = new AbortController();
   /** Requests whose body was not read to its end: their connection ends with the answer. */
@@ -67,16 +63,21 @@ class Serving {
     this.#options = options;
   }
 
-  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  serve(request: IncomingMessage, response: ServerResponse): void {
+    // Its errors are handled there; what is left would be an error of the log itself, and must not end the process.
+    this.#serve(request, response).catch(() => response.destroy());
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now();
     const { metrics } = this.#options;
     const facts: Facts = { endpoint: "other" };
     // A write that fails is told to its callback; the event must not end the process.
     response.on("error", () => undefined);
-    response.once("close", () => {
-      // An answer that began before draining promised to keep its connection.
-      if (this.#draining) request.socket.destroySoon();
-    });
     metrics.requestsInFlight.inc();
     let sentBytes = 0;
     try {
@@ -95,7 +96,7 @@ class Serving {
   }
 
   async drain(server: Server, deadline: AbortSignal): Promise<void> {
-    this.#draining = true;
+    this.#isStopping = true;
     this.#stop.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
@@ -136,7 +137,7 @@ class Serving {
     } catch (error) {
       this.#unread.add(request);
       if (late.aborted) throw new OciError("REQUEST_INVALID", "the request's body did not come in time");
-      if (this.#draining) throw new OciError("UNAVAILABLE", "the mirror is stopping");
+      if (this.#isStopping) throw new OciError("UNAVAILABLE", "the mirror is stopping");
       throw error;
     }
   }
@@ -164,7 +165,7 @@ class Serving {
       throw new ClientGone("the client left before its answer was ready");
     }
     try {
-      const isLast = this.#draining || this.#unread.has(request);
+      const isLast = this.#isStopping || this.#unread.has(request);
       response.writeHead(status, isLast ? { ...headers, Connection: "close" } : headers);
     } catch (error) {
       await stream?.close();

@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
-import { open, writeFile } from "node:fs/promises";
+import { type FileHandle, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { readSpan } from "../../../src/store/file-reader.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { turn } from "../../support/event-loop.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+
+const MiB = 1024 * 1024;
 
 /** Bytes that differ everywhere, so that a piece in the wrong place shows. */
 function numbered(sizeBytes: number): Buffer {
@@ -59,5 +63,54 @@ test("a file that is shorter than it should be is an error, and leaving early gi
     assert.equal(pool.lentBytes, 0);
   } finally {
     await file.close();
+  }
+});
+
+/** A file whose bytes are all 7; each read waits for `before`. */
+function fileOf(before: (read: number) => Promise<void>): FileHandle {
+  let reads = 0;
+  const read = async (buffer: Buffer, offset: number, length: number): Promise<{ bytesRead: number }> => {
+    await before(++reads);
+    buffer.fill(7, offset, offset + length);
+    return { bytesRead: length };
+  };
+  return { read } as unknown as FileHandle;
+}
+
+test("a buffer is lent to nobody else while a read that nobody waits for still writes into it", async () => {
+  const barrier = createBarrier();
+  const pool = new BufferPool();
+  const file = fileOf(async (read) => (read === 2 ? barrier.wait() : undefined));
+  const chunks = readSpan(file, { start: 0, end: 2 * MiB }, pool);
+  assert.equal((await chunks.next()).value?.length, MiB);
+  await barrier.reached;
+  const left = chunks.return(undefined);
+  await turn(5);
+  const lent = [pool.acquire(MiB), pool.acquire(MiB)];
+  for (const buffer of lent) buffer.fill(0);
+  barrier.release();
+  await left;
+  await turn(5);
+  assert.ok(
+    lent.every((buffer) => buffer.every((byte) => byte === 0)),
+    "it was written into by another's read",
+  );
+  for (const buffer of lent) pool.release(buffer);
+  assert.equal(pool.lentBytes, 0);
+});
+
+test("a second buffer is lent only where the first is large and does not hold all", async () => {
+  const file = fileOf(async () => undefined);
+  for (const [budgetBytes, sizeBytes, lentBytes] of [
+    [64 * MiB, 2 * MiB, 2 * MiB],
+    [64 * MiB, 300 * 1024, 512 * 1024],
+    [0, 2 * MiB, 32 * 1024],
+    [8 * 128 * 1024, 2 * MiB, 128 * 1024],
+  ] as const) {
+    const pool = new BufferPool(budgetBytes);
+    for await (const chunk of readSpan(file, { start: 0, end: sizeBytes }, pool)) {
+      assert.ok(chunk.length <= lentBytes);
+      assert.equal(pool.lentBytes, lentBytes);
+    }
   }
 });

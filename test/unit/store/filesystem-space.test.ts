@@ -288,21 +288,6 @@ test("folders that are made again are flushed like those that were made first", 
   ]);
 });
 
-test("a move flushes the folders of both keys", async (context) => {
-  await using subject = await setUp();
-  const { store, root } = subject;
-  await store.put(key, bytes);
-  const flushed: string[] = [];
-  const handle = await fs.open(root);
-  const prototype = Object.getPrototypeOf(handle) as typeof handle;
-  await handle.close();
-  context.mock.method(prototype, "sync", async function (this: typeof handle) {
-    flushed.push(await fs.readlink(`/proc/self/fd/${this.fd}`));
-  });
-  assert.equal(await store.move(key, "quarantine/x" as Key), true);
-  assert.deepEqual(flushed, [join(root, "quarantine"), root, join(root, "blobs/sha256/ab")]);
-});
-
 test("folders that hold nothing are removed, the deepest first; the others and the prefix stay", async () => {
   await using subject = await setUp();
   const { store, root } = subject;

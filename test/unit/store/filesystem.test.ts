@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
-import { Dir, readlinkSync } from "node:fs";
+import { Dir } from "node:fs";
 import { access, mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
+import { failFiles } from "../../support/failing-files.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
@@ -203,47 +204,40 @@ test("a listing that fails midway is an error of the store", async (context) => 
   await store.close();
 });
 
-/** The folders (and objects) that are flushed from now on; each fails where `fails` says so. */
-async function watchFlushes(
-  context: TestContext,
-  folder: string,
-  fails: (path: string) => boolean = () => false,
-): Promise<string[]> {
-  const flushed: string[] = [];
-  const handle = await open(folder);
-  const prototype = Object.getPrototypeOf(handle) as typeof handle;
-  await handle.close();
-  context.mock.method(prototype, "sync", async function (this: typeof handle) {
-    const path = readlinkSync(`/proc/self/fd/${this.fd}`);
-    if (path.startsWith(join(folder, "tmp"))) return;
-    flushed.push(path);
-    if (fails(path)) throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
-  });
-  return flushed;
-}
-
-test("a durable put flushes the folders that it makes, and the first that was there", async (context) => {
+test("what is in a listing and cannot be looked up is an error, unless somebody is told of it", async (context) => {
   await using folder = await createTemporaryDirectory();
   const store = await FilesystemStore.open(folder.path);
-  const flushed = await watchFlushes(context, folder.path);
-  const at = (...parts: string[]): string => join(folder.path, ...parts);
-  await store.put("blobs/sha256/ab/cd" as Key, Buffer.from("object"));
-  assert.deepEqual(flushed.splice(0), [at("blobs/sha256/ab"), at("blobs/sha256"), at("blobs"), folder.path]);
-  await store.put("blobs/sha256/ab/ef" as Key, Buffer.from("object"));
-  assert.deepEqual(flushed.splice(0), [at("blobs/sha256/ab")]);
-  await store.put("blobs/sha256/ab/gh" as Key, Buffer.from("object"), { durable: false });
-  assert.deepEqual(flushed.splice(0), []);
-  await store.put("blobs/sha512/ab/cd" as Key, Buffer.from("object"), { durable: false });
-  assert.deepEqual(flushed.splice(0), [at("blobs/sha512/ab"), at("blobs/sha512"), at("blobs")]);
+  await store.put(key, Buffer.from("object"));
+  await store.put("blobs/other" as Key, Buffer.from("other"));
+  const told: (string | undefined)[] = [];
+  const list = async (onUnreadable?: (error: StoreError) => void): Promise<string[]> => {
+    const keys: string[] = [];
+    for await (const info of store.list("blobs" as Key, onUnreadable)) keys.push(info.key);
+    return keys;
+  };
+  using _broken = failFiles(join(folder.path, "blobs/sha256"), "EIO", ["read"]);
+  await assert.rejects(list(), { name: "StoreError", code: "EIO" });
+  assert.deepEqual(await list((error) => told.push(error.code)), ["blobs/other"]);
+  assert.deepEqual(told, ["EIO"]);
+  // Nothing at all can be read: who is told of what is left out is not told that everything is.
+  context.mock.method(Dir.prototype, "read", () => Promise.reject(Object.assign(new Error("EIO"), { code: "EIO" })));
+  await assert.rejects(
+    list(() => assert.fail("it is told what is left out")),
+    { name: "StoreError", code: "EIO" },
+  );
   await store.close();
 });
 
-test("an object that is in its place is stored, also where its folder cannot be flushed", async (context) => {
+test("a file that cannot be looked at once it is open is closed", async (context) => {
   await using folder = await createTemporaryDirectory();
   const store = await FilesystemStore.open(folder.path);
-  const flushed = await watchFlushes(context, folder.path, (path) => path.includes("blobs"));
   await store.put(key, Buffer.from("object"));
-  assert.equal(flushed.length, 4);
-  assert.equal((await store.head(key))?.sizeBytes, 6);
+  const handle = await open(join(folder.path, key));
+  const prototype = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  const failing = context.mock.method(prototype, "stat", () => Promise.reject(new Error("EIO")));
+  await assert.rejects(store.get(key), StoreError);
+  assert.equal(failing.mock.callCount(), 1);
+  assert.deepEqual(openFilesBelow(join(folder.path, "blobs")), []);
   await store.close();
 });

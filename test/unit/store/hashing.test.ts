@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { appendFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -6,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import { type Algorithm, digestOf } from "../../../src/oci/digest.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
-import { holdEventLoop } from "../../support/event-loop.ts";
+import { holdEventLoop, turn } from "../../support/event-loop.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
@@ -190,4 +191,38 @@ test("bytes that are part of a larger buffer are sent without the rest of it", a
   assert.equal(large.buffer.byteLength >= mib, true);
   assert.equal(sent[0]?.transfer?.length, 1);
   await pool.close();
+});
+
+test("a thread that has nothing to do is used before another one starts", async () => {
+  using _loop = holdEventLoop();
+  using workers = watchWorkers();
+  const pool = new HashPool(3);
+  for (let count = 0; count < 3; count++) await pool.digestOf(Buffer.from("one after the other"), "sha256");
+  assert.equal(workers.started.length, 1);
+  const running = [1, 2, 3, 4].map(() => pool.start("sha256"));
+  // It is told in the next tick.
+  await turn();
+  assert.equal(workers.started.length, 3);
+  for (const hash of running) hash.drop();
+  pool.start("sha256").drop();
+  await turn();
+  assert.equal(workers.started.length, 3);
+  await pool.close();
+});
+
+test("a pool that nobody waits for keeps no process alive", async () => {
+  await using folder = await createTemporaryDirectory();
+  const program = join(folder.path, "program.mjs");
+  const pool = new URL("../../../src/store/hashing.ts", import.meta.url).href;
+  await writeFile(
+    program,
+    `import { HashPool } from ${JSON.stringify(pool)};
+    const hold = setInterval(() => undefined, 1_000);
+    await new HashPool(1).digestOf(Buffer.from("bytes"), "sha256");
+    console.log("hashed");
+    clearInterval(hold);`,
+  );
+  const { status, stdout } = spawnSync(process.execPath, [program], { timeout: 20_000 });
+  assert.equal(stdout.toString(), "hashed\n");
+  assert.equal(status, 0);
 });

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { acquireLock } from "../../../src/store/lock.ts";
+import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 
 const lockModule = new URL("../../../src/store/lock.ts", import.meta.url).href;
@@ -64,4 +66,17 @@ test("another process is refused, and a killed one leaves nothing behind", async
 test("a lock that cannot be made is an error, not somebody else's", async () => {
   await using folder = await createTemporaryDirectory();
   assert.throws(() => acquireLock(join(folder.path, "missing", "lock")));
+});
+
+test("a lock whose file is no lock is an error, and who does not get one leaves no file open", async () => {
+  await using folder = await createTemporaryDirectory();
+  await writeFile(join(folder.path, "broken"), "x".repeat(5_000));
+  assert.throws(() => acquireLock(join(folder.path, "broken")), /not a database/);
+  assert.deepEqual(openFilesBelow(folder.path), []);
+  const path = join(folder.path, "lock");
+  const lock = acquireLock(path);
+  assert.equal(acquireLock(path), undefined);
+  // SQLite keeps a file open whose lock the process has.
+  lock?.release();
+  assert.deepEqual(openFilesBelow(folder.path), []);
 });

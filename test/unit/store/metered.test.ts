@@ -73,3 +73,47 @@ test("what succeeds, what is absent and what is not the store's failure are not 
   await assert.rejects(broken.head(key), TypeError);
   assert.deepEqual(told, []);
 });
+
+test("everything is passed on as it was asked", async () => {
+  const asked: unknown[][] = [];
+  const note =
+    (what: string) =>
+    async (...parameters: unknown[]): Promise<never> => {
+      asked.push([what, ...parameters]);
+      return undefined as never;
+    };
+  const store = meterStore(
+    {
+      head: note("head"),
+      get: note("get"),
+      put: note("put"),
+      move: note("move"),
+      delete: note("delete"),
+      list: (...parameters) => {
+        asked.push(["list", ...parameters]);
+        return new MemoryStore().list(key);
+      },
+      close: note("close"),
+    },
+    () => assert.fail("nothing fails here"),
+  );
+  const bytes = Buffer.from("bytes");
+  const options = { durable: false };
+  const onUnreadable = (): void => undefined;
+  await store.head(key);
+  await store.get(key);
+  await store.put(key, bytes, options);
+  await store.move(key, key);
+  await store.delete(key);
+  for await (const info of store.list(key, onUnreadable)) assert.fail(info.key);
+  await store.close();
+  assert.deepEqual(asked, [
+    ["head", key],
+    ["get", key],
+    ["put", key, bytes, options],
+    ["move", key, key],
+    ["delete", key],
+    ["list", key, onUnreadable],
+    ["close"],
+  ]);
+});

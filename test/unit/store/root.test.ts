@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { access, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
@@ -159,6 +160,24 @@ test("a new folder that cannot be written is left as it is, and taken when it ca
   now = 3_000;
   await store.put(key, Buffer.from("object"));
   assert.equal(await readFile(join(folder.path, "format"), "utf8"), "entrepot 1\n");
+  await store.close();
+});
+
+test("a folder whose format file cannot be written is in use by nobody, and taken when it can", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  let now = 0;
+  // A lock that is only forgotten may be closed by the garbage collector, some time.
+  const released = context.mock.method(DatabaseSync.prototype, "close");
+  const fullDisk = failFiles(join(folder.path, "format"), "ENOSPC", ["write"]);
+  const store = await FilesystemStore.open(folder.path, new BufferPool(), () => now);
+  assert.equal(store.unwritable?.code, "ENOSPC");
+  assert.equal(released.mock.callCount(), 1);
+  fullDisk[Symbol.dispose]();
+  const other = await FilesystemStore.open(folder.path);
+  await other.close();
+  now = 3_000;
+  await store.put(key, Buffer.from("object"));
+  assert.equal(store.unwritable, undefined);
   await store.close();
 });
 

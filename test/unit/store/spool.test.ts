@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { access, open, readFile } from "node:fs/promises";
+import { getEventListeners } from "node:events";
+import { access, open, readdir, readFile, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { mock, test, type TestContext } from "node:test";
 import fc from "fast-check";
@@ -275,6 +276,38 @@ test("a reader that leaves a file's chunk gives its buffer back", async () => {
   await spool.discard({ keepFile: false });
 });
 
+test("a staging file that somebody cuts is an error for who reads it", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  for (const { offset, bytes } of cut(pseudoRandomBytes(5_000, "cut"), [500])) {
+    await spool.write(offset, bytes, never());
+  }
+  await truncate(spool.path, 100);
+  const reader = spool.attach();
+  const reading = async (): Promise<void> => {
+    for await (const chunk of spool.read(reader, everything, never())) assert.ok(chunk.length > 0);
+  };
+  await assert.rejects(reading(), { name: "StoreError", message: /shorter than what was written/ });
+  await spool.leave(reader);
+  await spool.discard({ keepFile: false });
+});
+
+test("however often a reader waits, one listener at a time is on its signal", async () => {
+  await using subject = await setUp();
+  const { spool } = subject;
+  const signal = never();
+  const reading = follow(spool, everything, 0, signal);
+  for (const { offset, bytes } of cut(pseudoRandomBytes(500, "listeners"), [10])) {
+    await spool.write(offset, bytes, never());
+    await turn();
+    assert.ok(getEventListeners(signal, "abort").length <= 1);
+  }
+  spool.end();
+  await reading;
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+  await spool.discard({ keepFile: false });
+});
+
 test("readers that keep pace need no buffers and no file", async () => {
   await using subject = await setUp();
   const { spool, pool } = subject;
@@ -325,9 +358,16 @@ test("who comes after the file was closed is told so, and does not wait for ever
   await assert.rejects(follow(spool), StoreError);
 });
 
-test("a spool that was never written to is discarded without a trace", async () => {
-  await using subject = await setUp();
-  await subject.spool.discard({ keepFile: false });
+test("a spool that was never written to makes no file, and is discarded without a trace", async () => {
+  for (const keepFile of [true, false]) {
+    await using subject = await setUp();
+    const { spool, folder } = subject;
+    spool.end();
+    assert.equal((await follow(spool)).length, 0);
+    await spool.discard({ keepFile });
+    assert.deepEqual(await readdir(folder), []);
+    assert.equal(spool.servesFrom(0), true, "there is nothing that could be missing");
+  }
 });
 
 test("without a file the bytes go through memory, and the writer waits for the slowest", async (context) => {

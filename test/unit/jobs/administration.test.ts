@@ -33,6 +33,22 @@ describe("what is cached", () => {
     });
   });
 
+  test("usage has the volume as it is now, and a limit of nothing where it is full", async () => {
+    const { options } = await createAdministration();
+    let { state } = options.space;
+    const space: typeof options.space = {
+      refresh: async () => {
+        state = { ...state, limitBytes: -0.5, volume: { totalBytes: 10, freeBytes: 1 } };
+      },
+      get state() {
+        return state;
+      },
+    };
+    const { administration } = await createAdministration({ overrides: { space } });
+    const { limitBytes, volume } = await administration.usage();
+    assert.deepEqual({ limitBytes, volume }, { limitBytes: 0, volume: { totalBytes: 10, freeBytes: 1 } });
+  });
+
   test("a registry is known by all its names; one of which nothing is cached is an error", async () => {
     const { administration } = await createAdministration();
     const { items } = await administration.repositories({ namespace: "registry-1.docker.io", limit: 10 });
@@ -62,6 +78,8 @@ describe("what is cached", () => {
     );
     await administration.addPin("docker.io/library/alpine:3");
     assert.equal((await administration.tags(ask)).items[0]?.pinned, true);
+    const ended = await administration.tags({ ...ask, repository: "busybox", after: "x" });
+    assert.deepEqual(ended, { items: [], next: undefined });
     const unknown = administration.tags({ ...ask, repository: "busybox" });
     await assert.rejects(unknown, refusal("NAME_UNKNOWN", /docker\.io\/library\/busybox/));
   });
@@ -297,6 +315,12 @@ describe("jobs", () => {
         assert.deepEqual(error.detail, { job: id }) === undefined,
     );
     await jobs.close();
+  });
+
+  test("are refused while the mirror stops", async () => {
+    const { administration, jobs } = await createAdministration();
+    await jobs.close();
+    assert.throws(() => administration.start({ kind: "evict" }), refusal("UNAVAILABLE", /is stopping/));
   });
 
   test("an image that is none starts nothing", async () => {

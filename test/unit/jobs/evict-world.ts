@@ -1,4 +1,5 @@
 import { Evictor, type EvictTools, type Retention, type Shortage } from "../../../src/jobs/evict.ts";
+import type { StepProgress } from "../../../src/jobs/job.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
@@ -18,6 +19,8 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import { endlessSpace } from "../../support/books.ts";
 import { never } from "../../support/event-loop.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
+
+const mostQuestions = 1_000;
 
 /** What everything that is stored is counted in. */
 export const block: number = chargedBytes(0);
@@ -45,6 +48,8 @@ export interface EvictWorld {
   readonly deleted: Key[];
   readonly shortages: Shortage[];
   readonly failures: unknown[];
+  /** What was asked, in order: the volume, and the ledger's questions that take long. */
+  readonly asked: ("candidates" | "pinnedBytes" | "volume")[];
   /** Charged bytes freed, as the observer was told. */
   readonly freed: () => number;
   readonly totals: () => Totals | undefined;
@@ -78,6 +83,31 @@ export interface EvictWorld {
 /** The digest of the content that has a name. */
 export function named(name: string): Digest {
   return digestOf(Buffer.from(name));
+}
+
+/** `count` blobs of two blocks, used at 1, 2, 3 …; their names. */
+export async function addBlobs(world: EvictWorld, count: number, id: RepositoryId): Promise<string[]> {
+  const names = Array.from({ length: count }, (_, index) => `${id.repository} ${index + 1}`);
+  for (const [index, name] of names.entries()) await world.add(id, name, { at: index + 1 });
+  return names;
+}
+
+/** Runs all steps of the job; what they count, by step. */
+export async function runSteps(world: EvictWorld, dryRun: boolean): Promise<Record<string, Record<string, number>>> {
+  const all: Record<string, Record<string, number>> = {};
+  for (const step of world.evictor.steps({ dryRun })) {
+    const counts: Record<string, number> = {};
+    const progress: StepProgress = {
+      count: (what, by = 1) => {
+        counts[what] = (counts[what] ?? 0) + by;
+      },
+      total: () => undefined,
+      advance: () => undefined,
+    };
+    await step.run(progress, never());
+    all[step.name] = counts;
+  }
+  return all;
 }
 
 /** Makes a world without content; its limit is as many blocks, of which eviction goes down to half. */
@@ -120,7 +150,10 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     },
     totals,
     besides: () => nothingBesides,
-    volume: async () => world.volume,
+    volume: async () => {
+      world.asked.push("volume");
+      return world.volume;
+    },
     monotonic: () => world.now - world.setMs,
     makeRoom: (namespace, bytes, signal) => world.evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => undefined,
@@ -151,13 +184,19 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
         return totals();
       },
       candidates: async (query) => {
+        world.asked.push("candidates");
+        // A run that never ends would let nothing else happen.
+        if (world.asked.length > mostQuestions) throw new Error("it is asked again and again");
         const answer = ask("candidates", [query]) as Awaited<ReturnType<LedgerQueries["candidates"]>>;
         world.onCandidates();
         return answer;
       },
       holding,
       isUsePending: (id, digest) => world.pending.has(pendingKey(id, digest)),
-      pinnedBytes: async (pins) => ask("pinnedBytes", [pins]) as number,
+      pinnedBytes: async (pins) => {
+        world.asked.push("pinnedBytes");
+        return ask("pinnedBytes", [pins]) as number;
+      },
       use: (id, digest) => tell({ kind: "use", id, digest, at: world.now }),
     },
     fills: { isFilling: (digest) => world.filling.has(digest) },
@@ -180,6 +219,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     deleted,
     shortages: [],
     failures: [],
+    asked: [],
     freed: () => freedBytes,
     totals,
     doubt: () => database.doubt(),

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { StepProgress } from "../../../src/jobs/job.ts";
 import type { Namespace, Tag } from "../../../src/oci/reference.ts";
 import { blobKey, linkKey, pageKey, pageName, tagKey } from "../../../src/registry/layout.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
-import { block, createEvictWorld, type EvictWorld, named, repository } from "./evict-world.ts";
+import { addBlobs, block, createEvictWorld, type EvictWorld, named, repository, runSteps } from "./evict-world.ts";
 
 const a = repository("docker.io/library/a");
 const b = repository("docker.io/library/b");
@@ -14,38 +13,13 @@ const quay = repository("quay.io/team/app");
 /** After a run that could not make enough room, the next one is that much later. */
 const shortMs = 5_000;
 
-/** `count` blobs of two blocks, used at 1, 2, 3 … */
-async function addBlobs(world: EvictWorld, count: number, id = a): Promise<string[]> {
-  const names = Array.from({ length: count }, (_, index) => `${id.repository} ${index + 1}`);
-  for (const [index, name] of names.entries()) await world.add(id, name, { at: index + 1 });
-  return names;
-}
-
 function usedBlocks(world: EvictWorld): number {
   return (world.totals()?.bytes ?? 0) / block;
 }
 
-/** Runs all steps of the job; what they count, by step. */
-async function runSteps(world: EvictWorld, dryRun: boolean): Promise<Record<string, Record<string, number>>> {
-  const all: Record<string, Record<string, number>> = {};
-  for (const step of world.evictor.steps({ dryRun })) {
-    const counts: Record<string, number> = {};
-    const progress: StepProgress = {
-      count: (what, by = 1) => {
-        counts[what] = (counts[what] ?? 0) + by;
-      },
-      total: () => undefined,
-      advance: () => undefined,
-    };
-    await step.run(progress, never());
-    all[step.name] = counts;
-  }
-  return all;
-}
-
 test("below the high watermark nothing goes; above it the least recently used, down to the low one", async () => {
   const world = createEvictWorld(20);
-  const names = await addBlobs(world, 9);
+  const names = await addBlobs(world, 9, a);
   await world.evictor.tidy();
   assert.deepEqual(await world.left(a, names), names);
   await world.add(a, "last", { at: 20 });
@@ -127,7 +101,7 @@ test("a time that is set back changes nothing for how long it is not tried again
 
 test("what is being read or filled stays and counts as used, the others go", async () => {
   const world = createEvictWorld(13);
-  const names = await addBlobs(world, 6);
+  const names = await addBlobs(world, 6, a);
   const [read = "", filled = "", ...others] = names;
   const reader = await world.content.openBlob(named(read));
   world.filling.add(named(filled));
@@ -145,7 +119,7 @@ test("what is being read or filled stays and counts as used, the others go", asy
 
 test("however many are being read, what is not goes", async () => {
   const world = createEvictWorld(650);
-  const names = await addBlobs(world, 300);
+  const names = await addBlobs(world, 300, a);
   const busy = names.slice(0, 140);
   for (const name of busy) world.filling.add(named(name));
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), true);
@@ -168,11 +142,12 @@ test("busy content that nobody holds is left alone, and keeps nobody waiting", a
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
   world.now += shortMs;
   assert.deepEqual(world.deleted, []);
+  assert.deepEqual(world.failures, []);
 });
 
 test("what was used since it was chosen stays", async () => {
   const world = createEvictWorld(13);
-  const names = await addBlobs(world, 6);
+  const names = await addBlobs(world, 6, a);
   const [told = "", noted = ""] = names;
   world.onCandidates = () => {
     world.tell({ kind: "use", id: a, digest: named(told), at: world.now });
@@ -189,7 +164,7 @@ test("what was used since it was chosen stays", async () => {
 
 test("what a tag came to point at meanwhile loses the tag too", async () => {
   const world = createEvictWorld(10);
-  await addBlobs(world, 5);
+  await addBlobs(world, 5, a);
   await world.add(a, "manifest", { at: 0 });
   world.onCandidates = () => {
     world.onCandidates = () => undefined;
@@ -219,7 +194,7 @@ test("pins stay with all that they reach; where they alone are too much, that is
 
 test("a namespace that is offline or fails keeps everything while it is so", async () => {
   const world = createEvictWorld(10);
-  const old = await addBlobs(world, 4);
+  const old = await addBlobs(world, 4, a);
   await world.add(quay, "young", { at: 100 });
   const keeping = new Set<Namespace>([a.namespace]);
   world.retention = (namespace) => ({ idleMs: 1, keeps: keeping.has(namespace) });
@@ -239,7 +214,7 @@ test("a namespace that is offline or fails keeps everything while it is so", asy
 
 test("a namespace's own limit concerns what it holds, and the store's limit all", async () => {
   const world = createEvictWorld(1_000);
-  const older = await addBlobs(world, 4);
+  const older = await addBlobs(world, 4, a);
   await world.add(quay, "first", { at: 100 });
   await world.add(quay, "second", { at: 101, blocks: 2 });
   world.namespaceBlocks.set(quay.namespace, 4);
@@ -257,7 +232,7 @@ test("a namespace's own limit concerns what it holds, and the store's limit all"
 
 test("while it is not known what lies in the store, nothing goes, however full the volume is", async () => {
   const world = createEvictWorld(20);
-  const names = await addBlobs(world, 10);
+  const names = await addBlobs(world, 10, a);
   world.volume = { totalBytes: 100 * block, freeBytes: 0 };
   world.retention = () => ({ idleMs: 1, keeps: false });
   world.doubt();
@@ -309,7 +284,7 @@ test("listings and content of nobody are evicted in their turn", async () => {
 
 test("a dry run counts what would go, once, and removes nothing", async () => {
   const world = createEvictWorld(20);
-  const names = await addBlobs(world, 12);
+  const names = await addBlobs(world, 12, a);
   world.retention = () => ({ idleMs: world.now - 3, keeps: false });
   const planned = await runSteps(world, true);
   assert.deepEqual(await world.left(a, names), names);
@@ -326,7 +301,7 @@ test("a dry run counts what would go, once, and removes nothing", async () => {
 
 test("closing stops after the object that is being removed; then nothing starts any more", async () => {
   const world = createEvictWorld(4);
-  const names = await addBlobs(world, 10);
+  const names = await addBlobs(world, 10, a);
   const barrier = createBarrier();
   world.onDelete = () => barrier.wait();
   const running = world.evictor.makeRoom(a.namespace, 0, never());
@@ -352,7 +327,7 @@ test("closing stops after the object that is being removed; then nothing starts 
 
 test("who asks for room at the same time gets what one run has made", async () => {
   const world = createEvictWorld(20);
-  await addBlobs(world, 10);
+  await addBlobs(world, 10, a);
   const answers = await Promise.all(
     Array.from({ length: 20 }, () => world.evictor.makeRoom(a.namespace, 2 * block, never())),
   );
@@ -364,7 +339,7 @@ test("who asks for room at the same time gets what one run has made", async () =
 
 test("a ledger or a store that fails is told, and the next run does what is to be done", async () => {
   const world = createEvictWorld(4);
-  const names = await addBlobs(world, 4);
+  const names = await addBlobs(world, 4, a);
   const error = new Error("the disk is gone");
   world.onDelete = () => Promise.reject(error);
   assert.equal(await world.evictor.makeRoom(a.namespace, 0, never()), false);
@@ -386,7 +361,7 @@ test("a ledger or a store that fails is told, and the next run does what is to b
 
 test("a run that is under way is not asked for twice", async () => {
   const world = createEvictWorld(20);
-  const names = await addBlobs(world, 10);
+  const names = await addBlobs(world, 10, a);
   for (let count = 0; count < 10; count++) world.evictor.relieve();
   await world.evictor.makeRoom(a.namespace, 0, never());
   assert.deepEqual(await world.left(a, names), names.slice(5));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PinList } from "../../../src/jobs/pin-list.ts";
+import { createBarrier } from "../../support/barrier.ts";
 
 test("pins that could not be loaded are not written over: they are loaded first", async () => {
   const failure = new Error("the disk is gone");
@@ -28,4 +29,29 @@ test("pins that could not be loaded are not written over: they are loaded first"
   await pins.add("a.io/new");
   assert.deepEqual(saved, [["a.io/old", "a.io/new"]]);
   assert.deepEqual(await pins.report(), { configured: ["a.io/c"], added: ["a.io/old", "a.io/new"] });
+});
+
+test("a pin counts when it is saved, and one that cannot be saved never does", async () => {
+  const failure = new Error("the disk is full");
+  const barrier = createBarrier();
+  let isFull = true;
+  const pins = await PinList.open({
+    configured: ["a.io/c"],
+    parse: (pattern) => pattern,
+    load: async () => [],
+    save: async () => {
+      await barrier.wait();
+      if (isFull) throw failure;
+    },
+    onError: () => undefined,
+  });
+  const adding = pins.add("a.io/new");
+  await barrier.reached;
+  assert.deepEqual(pins.all, ["a.io/c"]);
+  barrier.release();
+  await assert.rejects(adding, failure);
+  assert.deepEqual(await pins.report(), { configured: ["a.io/c"], added: [] });
+  isFull = false;
+  await pins.add("a.io/new");
+  assert.deepEqual(pins.all, ["a.io/c", "a.io/new"]);
 });

@@ -36,6 +36,19 @@ test("time in which nothing was taken is not saved up", async () => {
   await next;
 });
 
+test("a debt of a few milliseconds is not waited for, and not forgotten", async () => {
+  const clock = createManualClock();
+  const rate = new Rate(1_000, clock);
+  await rate.take(9, never());
+  await rate.take(9, never());
+  assert.deepEqual(clock.waits, []);
+  const next = rate.take(1, never());
+  await turn();
+  assert.deepEqual(clock.waits, [18]);
+  await clock.pass(18);
+  await next;
+});
+
 test("who waits leaves with the signal's reason", async () => {
   const clock = createManualClock();
   const rate = new Rate(1, clock);

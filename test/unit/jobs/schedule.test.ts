@@ -3,10 +3,12 @@ import { test } from "node:test";
 import type { JobObserver, Step } from "../../../src/jobs/job.ts";
 import { Jobs } from "../../../src/jobs/jobs.ts";
 import { Schedule, type ScheduleOptions } from "../../../src/jobs/schedule.ts";
+import { createBarrier } from "../../support/barrier.ts";
 import { turn } from "../../support/event-loop.ts";
 import { createManualClock, type ManualClock } from "./manual-clock.ts";
 
 const hour = 3_600_000;
+const mostStarts = 20;
 const silent: JobObserver = { started: () => undefined, stepEnded: () => undefined, ended: () => undefined };
 
 interface Setup {
@@ -33,6 +35,8 @@ function setUp(lastAt: number | undefined, run: Step["run"], options: Partial<Sc
     title: "Do one",
     run: async (progress, signal) => {
       starts.push((clock.now() - startedAt) / hour);
+      // A job that is due again and again would let nothing else happen.
+      if (starts.length > mostStarts) void schedule.close();
       await run(progress, signal);
     },
   };
@@ -189,4 +193,19 @@ test("a time that is set while it waits changes nothing: neither an hour back no
     assert.equal(starts.length, 2);
     await schedule.close();
   }
+});
+
+test("nothing is started that was still being prepared when the schedule was closed", async () => {
+  const barrier = createBarrier();
+  const setup = setUp(undefined, async () => undefined, {
+    steps: async () => {
+      await barrier.wait();
+      return [{ name: "one", title: "Do one", run: async () => undefined }];
+    },
+  });
+  await barrier.reached;
+  const closed = setup.schedule.close();
+  barrier.release();
+  await closed;
+  assert.deepEqual(setup.jobs.list(), []);
 });

@@ -1,6 +1,6 @@
 /* A scrub beside pulls: what happens while it runs, and where the storage or the ledger has its own view. */
 import assert from "node:assert/strict";
-import { utimes, writeFile } from "node:fs/promises";
+import { readFile, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { countProblems, verifySteps } from "../../../src/jobs/verify.ts";
@@ -70,11 +70,10 @@ function ledgerOf(world: ScrubWorld, totals?: Ledger["totals"]): Ledger & { read
   };
 }
 
-async function commit(world: ScrubWorld): Promise<Digest> {
+async function commit(world: ScrubWorld, as: Digest = digest, content: Uint8Array = bytes): Promise<void> {
   const path = join(world.store.temporaryPath, "spool");
-  await writeFile(path, bytes);
-  await world.content.commitBlob(id, digest, { path, size: bytes.length }, undefined);
-  return digest;
+  await writeFile(path, content);
+  await world.content.commitBlob(id, as, { path, size: content.length }, undefined);
 }
 
 test("a fill that commits while the scrub runs, and has its link, is no orphan", async () => {
@@ -238,6 +237,33 @@ test("content that is replaced while it is read, or that was read wrongly once, 
   assert.ok(await world.content.statBlob(world.layer));
 });
 
+test("the sound copy that has taken the place of a damaged one is not put aside", async () => {
+  await using world = await openWorld();
+  const key = blobKey(world.layer);
+  const sound = await readFile(world.path(key));
+  await world.plant(
+    key,
+    sound.map((byte) => byte ^ 1),
+  );
+  let reads = 0;
+  const store = storeWith(world.store, {
+    async get(wanted) {
+      const object = await world.store.get(wanted);
+      if (object === undefined || wanted !== key) return object;
+      const close = async (): Promise<void> => {
+        await object.close();
+        // It has been found damaged twice.
+        if (++reads === 2) await commit(world, world.layer, sound);
+      };
+      return { ...object, close };
+    },
+  });
+  const job = await world.scrub(true, { reader: store });
+  assert.equal(reads, 2);
+  assert.equal(countsOf(job, "content")?.["quarantined"], undefined);
+  assert.equal((await world.content.statBlob(world.layer))?.sizeBytes, sound.length);
+});
+
 test("nothing looks used for having been scrubbed", async () => {
   await using world = await openWorld();
   const used = async (): Promise<Map<Key, number>> => {
@@ -331,6 +357,18 @@ test("a scrub that waits for its rate can be cancelled", async () => {
   await until(() => countsOf(running.state, "links")?.["examined"] === 1);
   world.jobs.cancel(running.id);
   assert.equal((await running.ended).state, "cancelled");
+  assert.equal(countsOf(running.state, "links")?.["examined"], 1);
+});
+
+test("a scrub that waits for the ledger to be made anew can be cancelled", async () => {
+  await using world = await openWorld();
+  const barrier = createBarrier();
+  const ledger = { ...ledgerOf(world, { bytes: 0, namespaces: new Map() }), rebuild: () => barrier.wait() };
+  const steps = verifySteps({ ...world.tools, ledger }, { repair: true, bytesPerSecond: undefined });
+  const running = world.jobs.start("verify", { dryRun: false }, steps);
+  await barrier.reached;
+  world.jobs.cancel(running.id);
+  assert.equal((await running.ended).state, "cancelled");
 });
 
 /** What the ledger would count. */
@@ -353,6 +391,16 @@ test("a ledger that counts what is stored is left alone, also where the scrub re
   assert.equal(ledger.rebuilds(), 0);
 });
 
+test("a torn link that was removed does not count", async () => {
+  await using world = await openWorld();
+  const stored = await charge(world);
+  await world.plant(linkKey(id, digest), "");
+  const ledger = ledgerOf(world, { bytes: stored, namespaces: new Map() });
+  const job = await world.scrub(true, { ledger });
+  assert.equal(countsOf(job, "links")?.["removed"], 1);
+  assert.deepEqual(countsOf(job, "ledger"), { "bytes that differ": 0 });
+});
+
 test("a ledger that counts something else is built anew, but not by a dry run, nor while it is being built", async () => {
   await using world = await openWorld();
   const stored = await charge(world);
@@ -363,6 +411,8 @@ test("a ledger that counts something else is built anew, but not by a dry run, n
   assert.deepEqual(countsOf(job, "ledger"), { "bytes that differ": stored, rebuilt: 1 });
   assert.equal(ledger.rebuilds(), 1);
   const building = ledgerOf(world);
-  assert.deepEqual(countsOf(await world.scrub(true, { ledger: building }), "ledger"), {});
+  const beside = await world.scrub(true, { ledger: building });
+  assert.equal(beside.state, "succeeded");
+  assert.deepEqual(countsOf(beside, "ledger"), {});
   assert.equal(building.rebuilds(), 0);
 });

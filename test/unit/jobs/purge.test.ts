@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { JobState } from "../../../src/jobs/job.ts";
+import { Jobs } from "../../../src/jobs/jobs.ts";
+import { purgeSteps, type PurgeTools, reportPurge } from "../../../src/jobs/purge.ts";
+import { type Digest, digestOf } from "../../../src/oci/digest.ts";
+import { OciError } from "../../../src/oci/errors.ts";
+import { LedgerNotReady, type PurgePlan, type PurgeTarget } from "../../../src/registry/ledger/ledger.ts";
+import { alpine } from "../../support/administration.ts";
+
+const target: PurgeTarget = { kind: "repository", id: alpine };
+const nothing: PurgePlan = { tags: [], links: [], pages: [], contents: [], freesBytes: 0 };
+
+function named(number: number): Digest {
+  return digestOf(Buffer.from([number]));
+}
+
+/** A part of a target: two links, and the content of the first. */
+function part(number: number, more: boolean): PurgePlan {
+  const [first, second] = [named(2 * number), named(2 * number + 1)];
+  const links = [first, second].map((digest) => ({ id: alpine, digest }));
+  return { ...nothing, links, contents: [first], freesBytes: 10, more };
+}
+
+/** Purges by these plans, one after the other; the job when it has ended, and what was removed. */
+async function run(
+  plans: readonly PurgePlan[],
+  { isKnown = true }: { readonly isKnown?: boolean } = {},
+): Promise<{ readonly job: JobState; readonly failure: Error | undefined; readonly removed: Digest[] }> {
+  const removed: Digest[] = [];
+  const left = plans.values();
+  const tools: PurgeTools = {
+    ledger: {
+      totals: isKnown ? { bytes: 0, namespaces: new Map() } : undefined,
+      purgePlan: async () => left.next().value ?? assert.fail("it goes on"),
+    },
+    content: {
+      removeTag: async () => true,
+      removeLink: async (_id, digest) => void removed.push(digest),
+      pages: { remove: async () => undefined },
+      removeBlob: async () => true,
+    },
+  };
+  const nobody = (): void => undefined;
+  const jobs = new Jobs({ started: nobody, stepEnded: nobody, ended: nobody });
+  const running = jobs.start("purge", { dryRun: false }, purgeSteps(tools, target));
+  return { job: await running.ended, failure: running.failure, removed };
+}
+
+test("a large target goes in parts, each planned when the one before is gone, until nothing more is said to be left", async () => {
+  const { job, removed } = await run([part(0, true), part(1, true), nothing]);
+  assert.equal(job.state, "succeeded");
+  assert.deepEqual(removed, [0, 1, 2, 3].map(named));
+  assert.deepEqual(reportPurge("all", job), {
+    target: "all",
+    dryRun: false,
+    tags: 0,
+    links: 4,
+    pages: 0,
+    contents: 2,
+    contentsInUse: 0,
+    freesBytes: 20,
+    incomplete: false,
+  });
+  const [step] = job.steps;
+  assert.deepEqual([step?.done, step?.total], [6, 6]);
+});
+
+test("a target of which nothing is cached fails the job", async () => {
+  const { job, failure } = await run([nothing]);
+  assert.equal(job.state, "failed");
+  assert.ok(failure instanceof OciError);
+  assert.equal(failure.code, "NOT_FOUND");
+});
+
+test("before it is known what is stored nothing is planned", async () => {
+  const { job, failure } = await run([], { isKnown: false });
+  assert.equal(job.state, "failed");
+  assert.ok(failure instanceof LedgerNotReady);
+});

@@ -209,6 +209,31 @@ test("an upstream that is slow is not waited for where something stale can be se
   assert.deepEqual(await mirror.manifest(a, latest), { value: next, cache: { hit: true } }, "the question went on");
 });
 
+test("one pull waits for an upstream that is slow; while it is spared the others do not", async (context) => {
+  await using subject = await createFakeMirror({ staleWaitMs: 3_000 });
+  const { mirror, upstream } = subject;
+  upstream.addManifest(a, "latest", emptyIndex, mediaTypes.index);
+  await mirror.manifest(a, latest);
+  await subject.idle();
+  subject.now += 60_000;
+  const barrier = createBarrier();
+  upstream.hold = barrier;
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  let answered = 0;
+  const pull = (): Promise<unknown> => mirror.manifest(a, latest).then(() => answered++);
+  const first = pull();
+  await barrier.reached;
+  await turn(5);
+  assert.equal(answered, 0);
+  context.mock.timers.tick(3_000);
+  await first;
+  const second = pull();
+  await turn(5);
+  assert.equal(answered, 2, "the second one waits, too");
+  barrier.release();
+  await second;
+});
+
 test("where the stale image is not complete, a slow upstream is waited for", async () => {
   await using subject = await createFakeMirror({ staleWaitMs: 1 });
   const { mirror, upstream } = subject;

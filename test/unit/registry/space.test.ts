@@ -168,6 +168,26 @@ test("whatever lies in the folder besides counts against the limit, and against 
   assert.equal(space.state.limitBytes, 750);
 });
 
+test("what a reservation has written by now is missing from the volume, and counted once", async () => {
+  const subject = await setUp({ maxSize: { kind: "share", share: 1 } });
+  const { space } = subject;
+  subject.volume = { totalBytes: 10_000, freeBytes: 1_000 };
+  await space.refresh();
+  const room = space.reserve(hub, 600) ?? assert.fail();
+  room.noteWritten(400);
+  subject.volume = { totalBytes: 10_000, freeBytes: 600 };
+  await space.refresh();
+  assert.equal(space.state.limitBytes, 1_000);
+  assert.equal(space.hasRoom(hub, 400), true);
+  assert.equal(space.hasRoom(hub, 401), false);
+  // Given up: what it had written is removed, and what it says of that later is of nothing.
+  room.release();
+  room.noteWritten(500);
+  subject.volume = { totalBytes: 10_000, freeBytes: 1_000 };
+  await space.refresh();
+  assert.equal(space.state.limitBytes, 1_000);
+});
+
 test("while it is not known what is stored, all that the volume holds counts", async () => {
   const subject = await setUp({ maxSize: { kind: "bytes", bytes: 5_000 }, namespaceMaxBytes: () => 4_500 });
   subject.totals = undefined;

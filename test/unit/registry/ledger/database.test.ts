@@ -228,6 +228,7 @@ test("candidates only of, not of, and before", () => {
   assert.deepEqual(found({ limit: 2 }), ["docker.io 4096", "content"]);
   assert.deepEqual(found({ only: [quay, ghcr] }), ["quay.io 4096", "ghcr.io 4096"]);
   assert.deepEqual(found({ except: [docker] }), ["content", "quay.io 4096", "ghcr.io 4096"]);
+  assert.deepEqual(found({ only: [docker, quay], except: [docker] }), ["quay.io 4096"]);
   assert.deepEqual(found({ usedBefore: 2 }), ["docker.io 4096", "content"]);
   assert.deepEqual(found({ usedBefore: 1 }), []);
   database.apply([{ kind: "link-removed", id: names[0] ?? repository("x/x"), digest: digest(1) }]);

@@ -50,6 +50,20 @@ const anyPage = fc.record({
 /** How far down a content is: as indexes of indexes of manifests with blobs are, and no further. */
 const levelOf = (number: number): number => Math.ceil(number / 2);
 
+/** All contents in all repositories, as images that are tagged: what is changed after that changes much. */
+export const everything: readonly LedgerChange[] = [
+  ...Array.from({ length: 7 }, (_, number): LedgerChange[] => [
+    { kind: "content", digest: digest(number), sizeBytes: 1, at: 1 },
+    ...ids.map((id): LedgerChange => ({ kind: "link", id, digest: digest(number), at: 1 })),
+  ]).flat(),
+  ...[0, 1, 2, 3, 4].map((number): LedgerChange => ({
+    kind: "children",
+    digest: digest(number),
+    children: [number + 1, number + 2].filter((child) => levelOf(child) > levelOf(number)).map(digest),
+  })),
+  ...ids.map((id): LedgerChange => ({ kind: "tag", id, tag: parseTag("lts"), digest: digest(0), at: 1 })),
+];
+
 /** Contents refer to those of a lower level only, as hashes see to. */
 const anyChildren = fc
   .tuple(fc.nat({ max: 5 }), fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 3 }))

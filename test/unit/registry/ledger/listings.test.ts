@@ -111,3 +111,44 @@ test("tags, then manifests without one that no index refers to, in parts", () =>
   assert.deepEqual(ask(database, "tags", { ...none, pins: [], limit: 1 }), { items: [], next: undefined });
   database.close();
 });
+
+test("a repository and a tag say when they were used last, by what they hold", () => {
+  const other = repository("docker.io/library/other");
+  const database = openMemory(
+    { kind: "link", id, digest: digest(1), at: 1 },
+    { kind: "link", id: other, digest: digest(2), at: 1 },
+    { kind: "tag", id, tag: tag("3"), digest: digest(1), at: 1 },
+    { kind: "tag", id, tag: tag("lts"), digest: digest(1), at: 1 },
+  );
+  database.apply([
+    { kind: "use", id, digest: digest(1), tag: tag("lts"), at: 5 },
+    { kind: "use", id, digest: digest(1), at: 7 },
+    // It does not hold that.
+    { kind: "use", id: other, digest: digest(1), at: 9 },
+  ]);
+  const { items: repositories } = ask(database, "repositories", { limit: 9 });
+  assert.deepEqual(
+    repositories.map(({ usedAt }) => usedAt),
+    [7, 1],
+  );
+  const { items: tags } = ask(database, "tags", { ...id, limit: 9, pins: [] });
+  assert.deepEqual(
+    tags.map(({ tag: name, usedAt }) => [name, usedAt]),
+    [
+      ["3", 1],
+      ["lts", 5],
+    ],
+  );
+  database.close();
+});
+
+test("a pinned tag is said to be pinned, also where its manifest is not there", () => {
+  const database = filled();
+  const { items } = ask(database, "tags", { ...id, limit: 9, pins: ["docker.io/library/app:gone"] });
+  const pinned = items.filter((each) => each.pinned);
+  assert.deepEqual(
+    pinned.map(({ tag: name }) => name),
+    ["gone"],
+  );
+  database.close();
+});

@@ -3,9 +3,11 @@ import { copyFile, readdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { pageName } from "../../../../src/registry/layout.ts";
 import { LedgerDatabase } from "../../../../src/registry/ledger/database.ts";
+import { isDamage, isResult, isUnwritable, removeDatabase } from "../../../../src/registry/ledger/schema.ts";
 import { createTemporaryDirectory } from "../../../support/temporary.ts";
-import { ask, digest, repository } from "./ledger-model.ts";
+import { ask, digest, repository, tag } from "./ledger-model.ts";
 
 const id = repository("docker.io/a");
 
@@ -105,4 +107,82 @@ for (const [what, damage, reason] of damages) {
 test("where no file can be, it throws", async () => {
   await using folder = await createTemporaryDirectory();
   assert.throws(() => new LedgerDatabase(join(folder.path, "none", "ledger.sqlite")), /unable to open/);
+});
+
+test("nothing is left in the tables of what is gone", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  const database = new LedgerDatabase(path);
+  database.apply([
+    { kind: "content", digest: digest(1), sizeBytes: 1, at: 1 },
+    { kind: "children", digest: digest(1), children: [digest(2), digest(3)] },
+    { kind: "link", id, digest: digest(1), at: 1 },
+    { kind: "link", id, digest: digest(2), at: 1 },
+    { kind: "tag", id, tag: tag("lts"), digest: digest(1), at: 1 },
+    { kind: "page", id, page: "tags", name: pageName(""), sizeBytes: 1, at: 1 },
+  ]);
+  database.apply([
+    { kind: "page-removed", id, page: "tags", name: pageName("") },
+    { kind: "tag-removed", id, tag: tag("lts") },
+    { kind: "link-removed", id, digest: digest(2) },
+    { kind: "link-removed", id, digest: digest(1) },
+    { kind: "content-removed", digest: digest(1) },
+  ]);
+  database.close();
+  const file = new DatabaseSync(path);
+  for (const table of ["namespaces", "repositories", "contents", "children", "links", "tags", "pages"]) {
+    assert.deepEqual(file.prepare(`SELECT * FROM ${table}`).all(), [], table);
+  }
+  file.close();
+});
+
+test("a ledger that somebody has locked is left as it is, and there when the lock is gone", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  await fill(path);
+  const other = new DatabaseSync(path);
+  other.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; UPDATE meta SET bytes = bytes");
+  assert.throws(() => new LedgerDatabase(path), /locked/);
+  other.exec("ROLLBACK");
+  other.close();
+  const database = new LedgerDatabase(path);
+  assert.equal(database.reason, undefined);
+  assert.equal(usedAt(database), 1);
+  database.close();
+});
+
+test("a database's files are removed, all of them", async () => {
+  await using folder = await createTemporaryDirectory();
+  for (const suffix of ["", "-wal", "-shm", "-journal"])
+    await writeFile(join(folder.path, `ledger.sqlite${suffix}`), "");
+  await writeFile(join(folder.path, "ledger.ballast"), "");
+  removeDatabase(join(folder.path, "ledger.sqlite"));
+  assert.deepEqual(await readdir(folder.path), ["ledger.ballast"]);
+});
+
+test("what SQLite says is damage, a disk or a lock that does not let it be written, or neither", () => {
+  for (const [code, expected] of [
+    [1, "damage"],
+    [5, "unwritable"],
+    [8, "unwritable"],
+    [10, "unwritable"],
+    [11, "damage"],
+    [13, "unwritable"],
+    [14, "neither"],
+    [19, "damage"],
+    [26, "damage"],
+    // Of 8, 10 and 11: another file is at its path, a write fails, an index is wrong.
+    [1032, "damage"],
+    [778, "unwritable"],
+    [779, "damage"],
+  ] as const) {
+    const error = Object.assign(new Error("by SQLite"), { errcode: code });
+    const said = isDamage(error) ? "damage" : isUnwritable(error) ? "unwritable" : "neither";
+    assert.equal(said, expected, String(code));
+    assert.equal(isDamage(error) && isUnwritable(error), false);
+    assert.equal(isResult(error), true);
+  }
+  for (const error of [new Error("another"), undefined]) {
+    assert.deepEqual([isDamage(error), isUnwritable(error), isResult(error)], [false, false, false]);
+  }
 });

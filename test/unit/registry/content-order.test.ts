@@ -1,0 +1,91 @@
+/* In which order the content store tells the ledger of what it writes, and which of two writes counts. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { digestOf } from "../../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import { Content, type TagRecord } from "../../../src/registry/content.ts";
+import { blobKey, linkKey, type RepositoryId, tagKey } from "../../../src/registry/layout.ts";
+import type { Reservation } from "../../../src/registry/space.ts";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import type { ObjectStore } from "../../../src/store/object-store.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { createBooks, openContent } from "../../support/books.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
+
+const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
+const latest = parseTag("latest");
+const index = manifestContent(Buffer.from('{"schemaVersion":2,"manifests":[]}'), mediaTypes.index);
+
+/** A store whose writes are noted, each after `before`. */
+function watchPuts(memory: ObjectStore, before: (key: string) => Promise<void>): ObjectStore {
+  return {
+    head: (key) => memory.head(key),
+    get: (key) => memory.get(key),
+    async put(key, source) {
+      await before(key);
+      await memory.put(key, source);
+    },
+    move: (from, to) => memory.move(from, to),
+    delete: (key) => memory.delete(key),
+    list: (prefix) => memory.list(prefix),
+    close: () => memory.close(),
+  };
+}
+
+test("a blob's link is there before its content is told, which is when its room ends", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "staged");
+  await writeFile(path, "blob");
+  const digest = digestOf(Buffer.from("blob"));
+  const order: string[] = [];
+  const books = createBooks();
+  const content = new Content(
+    watchPuts(new MemoryStore(), async (key) => void order.push(`put ${key}`)),
+    {
+      ...books,
+      admit: async (namespace, change, sizeBytes) => {
+        order.push(`tell ${change.kind}`);
+        await books.admit(namespace, change, sizeBytes);
+      },
+      note: async (change) => {
+        order.push(`tell ${change.kind}`);
+        await books.note(change);
+      },
+    },
+  );
+  const reservation: Reservation = {
+    bytes: 4_096,
+    grow: () => true,
+    noteWritten: () => undefined,
+    release: () => void order.push("release"),
+  };
+  await content.commitBlob(id, digest, { path, size: 4 }, reservation);
+  assert.deepEqual(order.slice(0, 5), [
+    "tell link",
+    `put ${linkKey(id, digest)}`,
+    "tell content",
+    "release",
+    `put ${blobKey(digest)}`,
+  ]);
+});
+
+test("an earlier check of a tag is not seen for a moment, also while the later one is being stored", async () => {
+  const memory = new MemoryStore();
+  const barrier = createBarrier();
+  const content = openContent(
+    watchPuts(memory, async (key) => (key === tagKey(id, latest) ? barrier.wait() : undefined)),
+  );
+  await content.storeManifest(id, index, []);
+  const record = (checkedAt: number): TagRecord => ({ ...index.descriptor, checkedAt });
+  const later = content.setTag(id, latest, record(5));
+  await barrier.reached;
+  const earlier = content.setTag(id, latest, record(3));
+  assert.equal((await content.tag(id, latest))?.checkedAt, 5);
+  barrier.release();
+  await Promise.all([later, earlier]);
+  assert.equal((await content.tag(id, latest))?.checkedAt, 5);
+  assert.equal((await openContent(memory).tag(id, latest))?.checkedAt, 5);
+});

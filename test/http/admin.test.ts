@@ -462,6 +462,20 @@ test("what is changed is in the log's line", async () => {
   const fake = await createAdministration();
   assert.equal((await ask(fake, "POST /_admin/purge", { body: { target: "alpine:3" } })).facts.reference, "alpine:3");
   assert.equal((await ask(fake, "POST /_admin/pins", { body: { pattern: "a.io/b" } })).facts.reference, "a.io/b");
+  assert.equal((await ask(fake, "DELETE /_admin/pins?pattern=a.io/b")).facts.reference, "a.io/b");
+  const started = await ask(fake, "POST /_admin/jobs", { body: { kind: "evict" } });
+  assert.equal(started.status, 202);
+  const [job] = fake.administration.jobs();
+  assert.equal(started.facts.reference, job?.id);
+  assert.equal((await ask(fake, `DELETE /_admin/jobs/${job?.id}`)).facts.reference, job?.id);
+});
+
+test("a job that there is not cannot be followed, and nobody on the way stores how one went", async () => {
+  const fake = await createAdministration();
+  assert.equal((await ask(fake, "GET /_admin/jobs/none/events")).status, 404);
+  const { id } = fake.administration.start({ kind: "evict" });
+  const followed = await ask(fake, `GET /_admin/jobs/${id}/events`);
+  assert.deepEqual([followed.status, followed.headers["Cache-Control"]], [200, "no-store"]);
 });
 
 test("a job is followed until the client leaves", async () => {

@@ -118,6 +118,11 @@ test("3.7: what the upstream does not have, or does not show, is a 404 without i
     const seen = await ask(createFakeRegistry(), target, { method });
     assertError(seen, 404, codes[target.split("/")[4] ?? ""] ?? "", target);
   }
+  for (const status of [401, 403]) {
+    const headers = await assertAlways(failed("denied", { status }), 404, "NAME_UNKNOWN");
+    assert.equal(headers["WWW-Authenticate"] ?? headers["www-authenticate"], undefined);
+  }
+  await assertAlways(failed("offline"), 404, "NOT_FOUND");
 });
 
 test("3.7: a digest that does not match, and all that breaks the protocol, is a 502", async () => {

@@ -1,20 +1,14 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { access, link, readFile, writeFile } from "node:fs/promises";
-import { Agent, type IncomingMessage, request } from "node:http";
+import { Agent, type IncomingMessage } from "node:http";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createMetrics } from "../../src/observe/metrics.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
-import { bodyOf, replyWith, start } from "./test-server.ts";
-
-function get(port: number, agent: Agent, method = "GET"): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    request({ host: "127.0.0.1", port, path: "/v2/a/blobs/x", method, agent }, resolve).on("error", reject).end();
-  });
-}
+import { bodyOf, replyWith, send, start } from "./test-server.ts";
 
 async function textOf(response: IncomingMessage): Promise<string> {
   let text = "";
@@ -34,7 +28,7 @@ test(
     });
     await using server = await start(replyWith(body, { "Content-Length": 6 }));
     const agent = new Agent({ keepAlive: true });
-    const response = await get(server.port, agent);
+    const response = await send(server.port, { agent });
     assert.equal(response.headers.connection, "keep-alive");
     const never = new AbortController();
     const drained = server.drain(never.signal);
@@ -52,7 +46,7 @@ test("an answer with a header that cannot be written is a 500, and its body is c
       yield Buffer.from("never sent");
     });
     await using server = await start(replyWith(body, { "X-Broken": "a\nb" }));
-    const response = await get(server.port, agent, method);
+    const response = await send(server.port, { agent, method });
     assert.deepEqual([response.statusCode, response.statusMessage], [500, "Internal Server Error"]);
     const text = await textOf(response);
     if (method === "GET") assert.equal(JSON.parse(text).errors[0].code, "UNKNOWN");
@@ -70,7 +64,7 @@ test("an error while a request is recorded concerns no client and not the proces
   await using server = await start(async () => ({ status: 204, headers: {} }), { metrics });
   const agent = new Agent({ keepAlive: true });
   for (let count = 0; count < 2; count++) {
-    const response = await get(server.port, agent);
+    const response = await send(server.port, { agent });
     assert.equal(response.statusCode, 204);
     assert.equal(await textOf(response), "");
   }

@@ -31,3 +31,11 @@ test("a storage that hangs is tried by one at a time, and nobody waits for it fo
   assert.deepEqual(await state(), { writable: true });
   assert.equal(tries, 2);
 });
+
+test("a question that was answered leaves no timer behind", async () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+  const before = timers();
+  const state = watchStorage(async () => undefined, 60_000);
+  assert.deepEqual(await state(), { writable: true });
+  assert.equal(timers(), before);
+});

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { Writable } from "node:stream";
 import type { Handler } from "../../src/http/handler.ts";
@@ -12,24 +13,44 @@ import { createMetrics, type Metrics } from "../../src/observe/metrics.ts";
 export interface TestServer extends AsyncDisposable, RunningServer {
   readonly port: number;
   readonly metrics: Metrics;
+  /** The log's lines so far, parsed. */
+  readonly log: () => Record<string, unknown>[];
 }
 
 /** Serves on a free port, or at another address. */
 export async function start(
   handler: Handler | undefined,
-  options: Partial<Pick<ServerOptions, "metrics" | "headerMs" | "bodyMs">> & { readonly address?: Address } = {},
+  options: Partial<ServerOptions> & { readonly address?: Address } = {},
 ): Promise<TestServer> {
-  const { address = { host: "127.0.0.1", port: 0 }, metrics = createMetrics("1"), ...times } = options;
-  const destination = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const { address = { host: "127.0.0.1", port: 0 }, metrics = createMetrics("1"), ...others } = options;
+  const lines: string[] = [];
+  const destination = new Writable({
+    write: (chunk, _encoding, done) => {
+      lines.push(String(chunk));
+      done();
+    },
+  });
   const log = await createLogger({ level: "info", format: "json", destination });
   const health = { reasonsAgainst: () => [], details: async () => ({ version: "1", fills: 0 }) };
-  const server = await listen(address, { handler, probes: { admin: false, metrics, health }, log, metrics, ...times });
+  const server = await listen(address, { handler, probes: { admin: false, metrics, health }, log, metrics, ...others });
   return {
     ...server,
     metrics,
+    log: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
     port: Number(server.address.split(":").at(-1)),
     [Symbol.asyncDispose]: () => server.drain(AbortSignal.abort()),
   };
+}
+
+/** Sends a request; resolves when the answer's header is here. */
+export function send(
+  port: number,
+  options: { readonly agent?: Agent; readonly method?: string; readonly path?: string; readonly body?: string } = {},
+): Promise<IncomingMessage> {
+  const { agent = new Agent(), method = "GET", path = "/v2/a/blobs/x", body } = options;
+  return new Promise((resolve, reject) => {
+    request({ host: "127.0.0.1", port, path, method, agent }, resolve).on("error", reject).end(body);
+  });
 }
 
 /** A handler whose answers all have this body. */

@@ -64,6 +64,11 @@ describe("what is wrong with how a registry is reached", () => {
       "allow:\n  - quay.io/team/*",
       'c.yaml:4: @.allow[0]: leave the namespace out: write "team/*"',
     ],
+    [
+      "a pattern with the namespace, which would deny nothing",
+      "deny:\n  - a\n  - quay.io/team/*",
+      'c.yaml:5: @.deny[1]: leave the namespace out: write "team/*"',
+    ],
     ["a certificate without key", "client_cert: client.pem", "c.yaml:3: @.client_cert: needs a client_key with it"],
     ["a key without certificate", "client_key: client.key", "c.yaml:3: @.client_key: needs a client_cert with it"],
   ]);

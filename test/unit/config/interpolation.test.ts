@@ -116,7 +116,10 @@ mirrors:
   });
 
   test("every place that may hold a variable is asked for it", () => {
-    for (const key of [...interpolatedKeys, "headers.X-Any"]) {
+    const places =
+      "username password password_file docker_config key_file ca_file client_cert client_key proxy admin_token admin_token_file";
+    assert.deepEqual([...interpolatedKeys].toSorted(), places.split(" ").toSorted());
+    for (const key of [...places.split(" "), "headers.X-Any"]) {
       const [first = "", second] = key.split(".");
       const line = second === undefined ? `${first}: "\${NONE}"` : `${first}: { ${second}: "\${NONE}" }`;
       const problems = problemsOf(() => loadFile(file(line)));

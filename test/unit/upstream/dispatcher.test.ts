@@ -180,3 +180,22 @@ test("a redirect from https to http is not followed", async (context) => {
   await assert.rejects(upstream.manifest(repository, tag, never()), failure("invalid", /https to http/));
   assert.deepEqual(plain.asked, []);
 });
+
+/** Longer than any test. */
+const foreverMs = 600_000;
+
+test("an answer that does not begin ends by the time for headers, a body that stalls by the time for pauses", async (context) => {
+  const server = await startServer(context, (_request, response, path) => {
+    if (path === "/stalls") response.writeHead(200, { "content-length": 10 }).write("half");
+  });
+  const ask = async (path: string, options: Partial<DispatcherOptions>): Promise<string> => {
+    const dispatcher = dispatcherWith({ headerTimeoutMs: foreverMs, idleTimeoutMs: foreverMs, ...options });
+    context.after(() => dispatcher.destroy());
+    const { body } = await dispatcher.request({ origin: server.url, path, method: "GET" });
+    return body.text();
+  };
+  await Promise.all([
+    assert.rejects(ask("/", { headerTimeoutMs: 50 }), { code: "UND_ERR_HEADERS_TIMEOUT" }),
+    assert.rejects(ask("/stalls", { idleTimeoutMs: 50 }), { code: "UND_ERR_BODY_TIMEOUT" }),
+  ]);
+});

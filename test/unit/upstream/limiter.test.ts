@@ -104,6 +104,21 @@ test("who waits for nobody leaves the queue; a free slot is given all the same",
   assert.equal(limiter.running, 0);
 });
 
+test("who aborts after the start takes nobody's place", async () => {
+  const limiter = createLimiter(1);
+  const first = await limiter.acquire(small, never());
+  const late = new AbortController();
+  const second = limiter.acquire(small, late.signal);
+  const third = limiter.acquire(small, never());
+  first();
+  const release = await second;
+  late.abort();
+  assert.deepEqual([limiter.running, limiter.waiting], [1, 1]);
+  release();
+  (await third)();
+  assert.deepEqual([limiter.running, limiter.waiting], [0, 0]);
+});
+
 test("whatever happens, no more than the slots are held and all who stay are served", async () => {
   const steps = fc.array(fc.record({ key: fc.constantFrom("a", "b", "c"), bulk: fc.boolean(), aborts: fc.boolean() }), {
     maxLength: 40,

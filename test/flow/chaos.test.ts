@@ -6,17 +6,21 @@ import { createRandom } from "../support/random.ts";
 import type { Behaviour } from "../support/behaviour.ts";
 import { BrokenBody, request } from "../support/http.ts";
 import { startProcess } from "../support/process.ts";
+import { soaks } from "../support/soak.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 /*
  * An upstream that is healthy, slow, resetting, limiting, failing and gone in turn, under clients that pull what is
- * cached and what is not. A minute of it; CHAOS_SECONDS asks for more.
+ * cached and what is not. A few seconds of it, or a minute (`npm run soak`); CHAOS_SECONDS asks for more.
  */
-const seconds = Number(process.env["CHAOS_SECONDS"] ?? 60);
-const images = 200;
+const seconds = Number(process.env["CHAOS_SECONDS"] ?? (soaks ? 60 : 12));
+const images = soaks ? 200 : 100;
+const layerBytes = soaks ? 20_000 : 5_000;
+/** Of fewer it would be chance what the upstream is asked for. */
+const leastPulls = 900;
 const clients = 50;
-const pullsPerMode = 60;
+const pullsPerMode = soaks ? 60 : 30;
 const memorySlackBytes = 96 * 1024 * 1024;
 const seed = 20_26_11;
 
@@ -48,7 +52,7 @@ test(
       const tag = `v${index}`;
       const { digest, blobs } = upstream.addImage("library/chaos", tag, {
         layers: 2,
-        layerBytes: 20_000,
+        layerBytes,
         platforms: 1,
       });
       return { tag, digest, blobs };
@@ -73,9 +77,10 @@ test(
       let mode = 0;
       const outcomes = { whole: 0, refused: 0, broken: 0 };
       let deadline = 0;
+      let target = 0;
       const changes = { running: Promise.resolve() };
       const client = async (): Promise<void> => {
-        while (performance.now() < deadline) {
+        while (performance.now() < deadline || pulls < target) {
           const image = all[Math.floor(random() * images)];
           assert.ok(image !== undefined);
           const outcome = await pull(url, image, agent);
@@ -89,15 +94,16 @@ test(
           }
         }
       };
-      const run = async (durationMs: number): Promise<void> => {
-        deadline = performance.now() + durationMs;
+      const run = async (share: number): Promise<void> => {
+        deadline = performance.now() + seconds * 1_000 * share;
+        target += leastPulls * share;
         await Promise.all(Array.from({ length: clients }, client));
         await changes.running;
       };
       // What a process takes once it has been busy it keeps; what it goes on taking is a leak.
-      await run(seconds * 400);
+      await run(0.4);
       const memoryBefore = await residentBytes(url);
-      await run(seconds * 600);
+      await run(0.6);
       await behave(undefined);
       const asked = upstream.requests.length - askedBefore;
       assert.ok(pulls > pullsPerMode * modes.length, `only ${pulls} pulls: not every mode was seen`);

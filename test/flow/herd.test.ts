@@ -7,11 +7,13 @@ import { createBarrier } from "../support/barrier.ts";
 import { largeContent } from "../support/content.ts";
 import type { HerdClient, HerdCommand, HerdData, HerdMessage } from "../support/herd-clients.ts";
 import { type Mirror, startMirror } from "../support/mirror.ts";
+import { soaks } from "../support/soak.ts";
 import { inspectStorage } from "../support/storage.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
-const MiB = 1024 * 1024;
-const size = 256 * MiB;
+/** The blob is 256 of these: much more than the MiB that a fill keeps in memory. */
+const piece = (soaks ? 1024 : 256) * 1024;
+const size = 256 * piece;
 /** Several times what the whole herd takes. */
 const patienceMs = 100_000;
 
@@ -25,26 +27,26 @@ function part(start: number, end: number): HerdClient {
 
 /** A hundred clients; the first one starts the fill, and leaves. */
 const clients: readonly HerdClient[] = [
-  { leaveAfterBytes: 2 * MiB },
+  { leaveAfterBytes: 2 * piece },
   ...times(36, () => ({})),
   // Slow ones: they stop at different places, and go on when the quick ones are done and the fill is over.
-  ...times(16, (index) => ({ restAfterBytes: 1 + index * 7 * MiB })),
+  ...times(16, (index) => ({ restAfterBytes: 1 + index * 7 * piece })),
   // Some leave in the middle, two of them while they are waiting for bytes that are far away.
-  ...times(15, (index) => ({ leaveAfterBytes: 1 + index * 17 * MiB })),
-  ...times(2, () => ({ ...part(200 * MiB, 256 * MiB), leaveAfterBytes: 0 })),
+  ...times(15, (index) => ({ leaveAfterBytes: 1 + index * 17 * piece })),
+  ...times(2, () => ({ ...part(200 * piece, size), leaveAfterBytes: 0 })),
   ...times(10, (index) => part(index * 1000, index * 1000 + 1)),
-  ...times(8, (index) => part(index * 31 * MiB + 17, index * 31 * MiB + 5 * MiB + index)),
+  ...times(8, (index) => part(index * 31 * piece + 17, index * 31 * piece + 5 * piece + index)),
   // From somewhere to the end, beyond the end, and from the end.
   ...times(4, (index) => {
-    const start = size - 1 - index * 9 * MiB;
+    const start = size - 1 - index * 9 * piece;
     return { range: { header: `bytes=${start}-`, start, end: size } };
   }),
   ...times(3, (index) => {
-    const start = 100 * MiB + index;
+    const start = 100 * piece + index;
     return { range: { header: `bytes=${start}-${size * 2}`, start, end: size } };
   }),
   ...times(3, (index) => {
-    const length = 1 + index * 20 * MiB;
+    const length = 1 + index * 20 * piece;
     return { range: { header: `bytes=-${length}`, start: size - length, end: size } };
   }),
   { range: { header: `bytes=-${size * 2}`, start: 0, end: size } },
@@ -125,7 +127,7 @@ test("a hundred clients of one cold blob cost one transfer", { timeout: 240_000 
   }
   // The upstream stops until all have asked, and the one that started it has left.
   const everybody = createBarrier();
-  upstream.when({ path }, { stallAfterBytes: 16 * MiB, stallAt: everybody });
+  upstream.when({ path }, { stallAfterBytes: 16 * piece, stallAt: everybody });
   const herd = startHerd({ port: Number(new URL(mirror.url).port), path, content, clients }, upstream);
   try {
     herd.send({ start: 0 });

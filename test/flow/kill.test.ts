@@ -8,11 +8,12 @@ import "../support/network.ts";
 import { createHasher } from "../../src/oci/digest.ts";
 import { open } from "../support/http.ts";
 import { type ProcessOptions, startProcess } from "../support/process.ts";
+import { soaks } from "../support/soak.ts";
 import { inspectStorage } from "../support/storage.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
-const rounds = 200;
+const rounds = soaks ? 200 : 32;
 const lanes = 4;
 
 /** Something that can be pulled: its path, and the digest of what must come. */

@@ -1,0 +1,37 @@
+import type { Fault } from "./fault.ts";
+import { edges } from "./faults/edges.ts";
+import { httpAdmin } from "./faults/http-admin.ts";
+import { httpPull } from "./faults/http-pull.ts";
+import { httpServer } from "./faults/http-server.ts";
+import { jobsAsk } from "./faults/jobs-ask.ts";
+import { jobsEvict } from "./faults/jobs-evict.ts";
+import { jobsRun } from "./faults/jobs-run.ts";
+import { jobsVerify } from "./faults/jobs-verify.ts";
+import { ledgerMemory } from "./faults/ledger-memory.ts";
+import { ledgerQuestions } from "./faults/ledger-questions.ts";
+import { ledgerTables } from "./faults/ledger-tables.ts";
+import { ledgerThread } from "./faults/ledger-thread.ts";
+import { registry } from "./faults/registry.ts";
+import { storeFolder } from "./faults/store-folder.ts";
+import { storeReading } from "./faults/store-reading.ts";
+import { storeStreams } from "./faults/store-streams.ts";
+
+/** What is known to be noticed. */
+export const faults: readonly Fault[] = [
+  ...storeFolder,
+  ...storeReading,
+  ...storeStreams,
+  ...ledgerThread,
+  ...ledgerMemory,
+  ...ledgerTables,
+  ...ledgerQuestions,
+  ...registry,
+  ...jobsEvict,
+  ...jobsRun,
+  ...jobsVerify,
+  ...jobsAsk,
+  ...httpServer,
+  ...httpPull,
+  ...httpAdmin,
+  ...edges,
+];

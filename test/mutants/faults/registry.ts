@@ -1,0 +1,239 @@
+import { type Fault, faultsOf } from "../fault.ts";
+
+export const registry: readonly Fault[] = [
+  ...faultsOf(
+    "registry/fill-room",
+    ["unit/registry/fill-room", "unit/registry/fills-space"],
+    [
+      {
+        name: "growing-object-unbounded",
+        find: "if (endBytes > this.#options.maxObjectBytes) return tooLarge(endBytes);",
+        replace: "",
+        breaks: "no object is larger than max_object_size, also where its size is not known",
+      },
+      {
+        name: "announced-object-unbounded",
+        find: "if (sizeBytes !== undefined && sizeBytes > maxObjectBytes) return tooLarge(sizeBytes);",
+        replace: "",
+        breaks: "no object is larger than max_object_size",
+      },
+      {
+        name: "stranger-believed",
+        find: "trusted ? (sizeBytes ?? step) : Math.min(sizeBytes ?? step, step)",
+        replace: "sizeBytes ?? step",
+        breaks: "a stranger's word makes no room",
+      },
+      {
+        name: "written-counted-twice",
+        find: "this.#filedBytes = filedBytes;",
+        replace: "",
+        breaks: "what is written of a reservation is missing from the volume once",
+      },
+      {
+        name: "room-kept",
+        find: "this.#reservation?.release();",
+        replace: "",
+        breaks: "a fill gives its room back",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/manifests",
+    ["unit/registry/complete-images", "unit/registry/manifests"],
+    [
+      {
+        name: "complete-without-links",
+        find: "if (link === undefined || (await",
+        replace: "if ((await",
+        breaks: "an image is complete only with what its repository holds",
+      },
+      {
+        name: "complete-without-content",
+        find: " || (await lookup.statBlob(digest))?.sizeBytes !== link.sizeBytes) return false;",
+        replace: ") return false;",
+        breaks: "an image is complete only with its blobs",
+      },
+      {
+        name: "incomplete-served-during-an-outage",
+        find: "return (await this.isComplete(lookup, id, digest)) ? manifest : undefined;",
+        replace: "return manifest;",
+        breaks: "during an outage only complete images are served",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/tags",
+    ["unit/registry/manifests"],
+    [
+      {
+        name: "slow-upstream-not-spared",
+        find: "breaker.late(repository, error);",
+        replace: "",
+        breaks: "one pull waits for a slow upstream, the next ones do not",
+      },
+      {
+        name: "slow-upstream-waited-for",
+        find: "(spare === undefined ? answer : this.#within(id.repository, answer))",
+        replace: "answer",
+        breaks: "what can be served is served after a few seconds",
+      },
+      {
+        name: "failing-upstream-asked",
+        find: 'if (spare !== undefined && failing !== undefined && breaker.state === "closed") {',
+        replace: "if (spare !== undefined && failing === null) {",
+        breaks: "an upstream that has just failed is spared",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/content",
+    ["unit/registry/content", "unit/registry/content-order", "unit/registry/removal"],
+    [
+      {
+        name: "content-before-its-link",
+        find: "if (link?.sizeBytes !== file.size) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.size });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
+        replace:
+          "await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.size) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.size });\n      }",
+        breaks: "a namespace is charged for content in the moment in which its room ends",
+      },
+      {
+        name: "link-before-its-tags",
+        find: "for (const tag of tags) await this.removeTag(id, tag, digest);",
+        replace: "",
+        breaks: "no tag is left that points at nothing",
+      },
+      {
+        name: "older-check-wins",
+        find: "other !== undefined && other.checkedAt > record.checkedAt",
+        replace: "other !== undefined && other.checkedAt < 0",
+        breaks: "an earlier check of a tag changes nothing",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/blob-store",
+    ["unit/registry/blob-store", "unit/registry/content", "unit/registry/removal"],
+    [
+      {
+        name: "read-removed",
+        find: "return this.#readers.has(digest) || this",
+        replace: "return this",
+        breaks: "what is being read is not removed",
+      },
+      {
+        name: "held-since-removed",
+        find: " || this.#questioned.get(digest) === true || this.isBusy(digest)) return false;",
+        replace: ") return false;",
+        breaks: "what a repository came to hold meanwhile is not removed",
+      },
+      {
+        name: "sound-copy-put-aside",
+        find: "if (seen !== undefined && this.#outdated.has(seen)) return false;",
+        replace: "",
+        breaks: "the sound copy that has taken the place of the damaged one stays",
+      },
+      {
+        name: "ledger-not-corrected",
+        find: 'if (await this.#isSurelyAbsent(digest)) await this.#books.note({ kind: "content-removed", digest });',
+        replace: "",
+        breaks: "a write that fails corrects the ledger",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/space",
+    ["unit/registry/space"],
+    [
+      {
+        name: "limit-passed",
+        find: "usedBytes + sumBesides(besides) + this.#reservedBytes + bytes;",
+        replace: "usedBytes + sumBesides(besides) + bytes;",
+        breaks: "the sum of all fills never passes the limit",
+      },
+      {
+        name: "namespace-limit-passed",
+        find: "usedHere + (this.#reserved.get(namespace) ?? 0) + bytes;",
+        replace: "usedHere + bytes;",
+        breaks: "the sum of a namespace's fills never passes its limit",
+      },
+      {
+        name: "no-pressure",
+        find: "if (isHigh) this.#options.onPressure();",
+        replace: "",
+        breaks: "room is made when a high watermark is passed",
+      },
+      {
+        name: "waits-for-what-cannot-fit",
+        find: " || !this.#couldFit(namespace, bytes)) return undefined;",
+        replace: ") return undefined;",
+        breaks: "nothing is evicted for what never fits",
+      },
+      {
+        name: "written-of-what-is-given-back",
+        find: "if (held === 0) return;",
+        replace: "",
+        breaks: "what was given back is not counted",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/volume-watch",
+    ["unit/registry/space"],
+    [
+      {
+        name: "min-free-ignored",
+        find: "volume.freeBytes - minFreeBytes;",
+        replace: "volume.freeBytes;",
+        breaks: "min_free stays free on the volume",
+      },
+      {
+        name: "written-counted-twice",
+        find: "storedThen + this.#writtenThen + volume",
+        replace: "storedThen + volume",
+        breaks: "what reservations have written is not counted twice",
+      },
+      {
+        name: "old-volume",
+        find: "(this.#storedThen ?? storedBytes - this.#releasedSince)",
+        replace: "storedBytes",
+        breaks: "what was stored since the volume was looked at has changed both",
+      },
+      {
+        name: "looked-at-each-time",
+        find: "if (this.#options.monotonic() - this.#lookedAt >= pollMs) void",
+        replace: "void",
+        breaks: "the volume is looked at no more than once in a second",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/records",
+    ["unit/registry/records"],
+    [
+      {
+        name: "old-read-remembered",
+        find: "if (newer !== undefined || this.#removing.has(key)) return newer;",
+        replace: "if (newer !== undefined) return newer;",
+        breaks: "a removal is not undone by a read that had begun",
+      },
+      {
+        name: "writes-overtake",
+        find: "before === undefined ? work() : before.then(work)",
+        replace: "work()",
+        breaks: "writes of a key come one after the other",
+      },
+      {
+        name: "ledger-not-corrected",
+        find: 'if (stored !== "unknown") await books.correct(stored);',
+        replace: "",
+        breaks: "a record that could not be written is not counted",
+      },
+      {
+        name: "unwritten-believed",
+        find: "if (!this.#believesUnstored) this.forget(key, record);",
+        replace: "",
+        breaks: "a link that could not be written is none",
+      },
+    ],
+  ),
+];

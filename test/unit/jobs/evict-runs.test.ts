@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { StepProgress } from "../../../src/jobs/job.ts";
+import { quarantineKey } from "../../../src/registry/layout.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { addBlobs, block, createEvictWorld, type EvictWorld, named, repository, runSteps } from "./evict-world.ts";
@@ -160,4 +161,16 @@ test("what pins hold is added up once in a few seconds, and a dry run says of no
   }
   assert.equal(world.shortages.length, 3);
   assert.ok(await world.has(a, "library/a 1"), named("library/a 1"));
+});
+
+test("a dry run leaves what was put aside; a run removes it before anything that is sound", async () => {
+  const world = createEvictWorld(12);
+  await addBlobs(world, 5, a);
+  const damaged = await world.add(a, "damaged", { at: world.now });
+  await world.content.quarantineBlob(damaged);
+  await runSteps(world, true);
+  assert.deepEqual(world.deleted, []);
+  await runSteps(world, false);
+  assert.equal(world.deleted[0], quarantineKey(damaged));
+  assert.ok(world.deleted.length > 1);
 });

@@ -311,7 +311,9 @@ test("closing cancels what runs, waits for it, and starts nothing more", async (
   const jobs = new Jobs(silent);
   const job = jobs.start("verify", { dryRun: false }, [endless("one")]);
   await turn();
-  await jobs.close();
+  const closed = jobs.close();
+  assert.throws(() => jobs.start("evict", { dryRun: false }, []), /no job/);
+  await closed;
   assert.equal(job.state.state, "cancelled");
   assert.throws(() => jobs.start("verify", { dryRun: false }, []), /no job/);
 });

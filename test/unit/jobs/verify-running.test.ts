@@ -197,6 +197,27 @@ test("a tag whose manifest is being stored stays", async () => {
   assert.equal((await content.tag(id, latest))?.digest, manifest);
 });
 
+test("a tag whose manifest is stored, and its link not yet, stays", async () => {
+  await using world = await openWorld();
+  const { digest: manifest, mediaType, bytes: document } = world.image.root;
+  // A power failure may take it: only content and new tags are flushed.
+  await world.store.delete(linkKey(id, manifest));
+  const barrier = createBarrier();
+  const store = storeWith(world.store, {
+    async put(key, source, options) {
+      if (key === linkKey(id, manifest)) await barrier.wait();
+      await world.store.put(key, source, options);
+    },
+  });
+  const content = new Content(store, world.books);
+  const stored = content.storeManifest(id, manifestContent(document, mediaType), []);
+  await barrier.reached;
+  assert.deepEqual(countsOf(await world.scrub(true, { content }), "tags"), { examined: 1 });
+  barrier.release();
+  await stored;
+  assert.equal((await content.tag(id, latest))?.digest, manifest);
+});
+
 test("who reads a blob that is found damaged reads it to the end", async () => {
   await using world = await openWorld();
   const damaged = Buffer.alloc(3_000_000, 1);

@@ -423,6 +423,37 @@ describe("jobs", () => {
     assert.ok(stopped);
   });
 
+  test("Ctrl-C leaves one that cannot be told to stop", async () => {
+    const barrier = createBarrier();
+    const unheard = Promise.withResolvers<void>();
+    const fake = await createAdministration({
+      step: () => barrier.wait(),
+      overrides: {
+        jobs: {
+          start: (...job) => fake.jobs.start(...job),
+          get: (id) => fake.jobs.get(id),
+          list: () => fake.jobs.list(),
+          follow: (...follower) => fake.jobs.follow(...follower),
+          cancel() {
+            unheard.resolve();
+            throw new Error("nobody hears");
+          },
+        },
+      },
+    });
+    const person: Partial<Person> = {
+      onInterrupt(listener) {
+        void barrier.reached.then(listener);
+        return () => undefined;
+      },
+    };
+    const { exitCode } = await runAgainst(fake, ["evict"], { person });
+    await unheard.promise;
+    assert.equal(exitCode, 130);
+    assert.equal(fake.jobs.list()[0]?.state, "running");
+    barrier.release();
+  });
+
   test("are listed, and followed by their id", async () => {
     const fake = await createAdministration({ step: work });
     assert.match((await runAgainst(fake, ["jobs"])).out, /^no job ran/);

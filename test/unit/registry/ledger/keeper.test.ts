@@ -107,6 +107,22 @@ test("what could not be written is written when the while is over, without anyth
   assert.deepEqual(replies(), []);
 });
 
+test("where more was told than is remembered, the files are read as soon as it can be written again", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  await bringBack();
+  const { keeper, replies, retry } = keep(context, path);
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const changes = Array.from({ length: 1_001 }, (_, count): LedgerChange => ({ ...link, digest: digest(count) }));
+  keeper.handle({ kind: "changes", id: 7, changes, now: 1_000 });
+  replies();
+  other.exec("ROLLBACK");
+  other.close();
+  retry();
+  assert.deepEqual(replies().at(-1), { kind: "rebuilding", reason: "not complete" });
+});
+
 test("ballast for which there is no room is made when there is", async (context) => {
   await using folder = await createTemporaryDirectory();
   const full = context.mock.method(fs, "statfsSync", () => ({ bavail: 0, bsize: 4_096 }));

@@ -1,4 +1,5 @@
 import type { Fault } from "./fault.ts";
+import { chosenBlind } from "./faults/chosen-blind.ts";
 import { edges } from "./faults/edges.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
@@ -34,4 +35,5 @@ export const faults: readonly Fault[] = [
   ...httpPull,
   ...httpAdmin,
   ...edges,
+  ...chosenBlind,
 ];

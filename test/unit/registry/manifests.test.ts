@@ -234,23 +234,6 @@ test("one pull waits for an upstream that is slow; while it is spared the others
   await second;
 });
 
-test("an upstream that has answered in time is not spared for being late", async (context) => {
-  await using subject = await createFakeMirror({ staleWaitMs: 3_000 });
-  const { mirror, upstream } = subject;
-  upstream.addManifest(a, "latest", emptyIndex, mediaTypes.index);
-  await mirror.manifest(a, latest);
-  await subject.idle();
-  context.mock.timers.enable({ apis: ["setTimeout"] });
-  for (let count = 0; count < 2; count++) {
-    subject.now += 60_000;
-    context.mock.timers.tick(3_000);
-    const answer = await mirror.manifest(a, latest);
-    assert.equal(answer?.cache.staleReason, undefined);
-    assert.equal(answer?.cache.forwardStatus, 200);
-    await turn(20);
-  }
-});
-
 test("where the stale image is not complete, a slow upstream is waited for", async () => {
   await using subject = await createFakeMirror({ staleWaitMs: 1 });
   const { mirror, upstream } = subject;

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OciError } from "../../src/oci/errors.ts";
+import { errorReply } from "../../src/http/reply.ts";
+import { LedgerNotReady } from "../../src/registry/ledger/ledger.ts";
 import type { PullRegistry } from "../../src/registry/registry.ts";
 import { StoreError } from "../../src/store/object-store.ts";
 import { UpstreamError, type UpstreamFailure } from "../../src/upstream/upstream.ts";
@@ -203,4 +205,9 @@ test("what would change something is a 405 that says what is allowed", async () 
   for (const target of ["/v2/a/b/blobs/uploads/", "/v2/a/b/blobs/uploads/5f2b"]) {
     assertError(await ask(createFakeRegistry(), target), 405, "UNSUPPORTED", target);
   }
+});
+
+test("who asks before it is known what is stored is told when to come again", () => {
+  const { status, headers } = errorReply(new LedgerNotReady());
+  assert.deepEqual([status, headers["Retry-After"]], [503, 5]);
 });

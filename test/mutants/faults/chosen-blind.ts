@@ -219,4 +219,28 @@ export const chosenBlind: readonly Fault[] = [
       },
     ],
   ),
+  ...faultsOf(
+    "registry/ledger/own-files",
+    ["unit/registry/ledger/ballast"],
+    [
+      {
+        name: "ballast-is-not-measured",
+        find: "[...databaseFiles(this.path), this.#ballast.path]",
+        replace: "databaseFiles(this.path)",
+        breaks: "the ballast counts against the limit",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "http/reply",
+    ["http/errors"],
+    [
+      {
+        name: "unknown-ledger-without-retry-after",
+        find: "message: error.message, headers: askLater };",
+        replace: "message: error.message };",
+        breaks: "who asks before it is known what is stored is told when to come again",
+      },
+    ],
+  ),
 ];

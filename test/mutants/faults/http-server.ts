@@ -243,7 +243,7 @@ export const httpServer: readonly Fault[] = [
   ),
   ...faultsOf(
     "http/connections",
-    ["http/connections", "http/patience", "http/malformed", "http/server"],
+    ["http/connections", "http/gone-clients", "http/patience", "http/malformed", "http/server"],
     [
       {
         name: "drained-connections-kept",

@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Ballast } from "../../../../src/registry/ledger/ballast.ts";
+import { OwnFiles } from "../../../../src/registry/ledger/own-files.ts";
 import { createTemporaryDirectory } from "../../../support/temporary.ts";
 
 const sizeBytes = 8 * 1024 * 1024;
@@ -54,4 +55,14 @@ test("what cannot be written whole takes no room", async (context) => {
   });
   assert.equal(new Ballast(path).keep(), false);
   assert.equal(fs.existsSync(path), false);
+});
+
+test("it counts among what the ledger's files take", async () => {
+  await using folder = await createTemporaryDirectory();
+  const files = new OwnFiles(join(folder.path, "ledger.sqlite"));
+  assert.equal(files.measure(), 0);
+  assert.equal(files.keepBallast(), true);
+  assert.equal(files.measure(), sizeBytes);
+  assert.equal(files.dropBallast(), true);
+  assert.equal(files.measure(), 0);
 });

@@ -137,7 +137,7 @@ export const chosenBlind: readonly Fault[] = [
   ),
   ...faultsOf(
     "store/filesystem",
-    ["unit/store/filesystem"],
+    ["unit/store/root"],
     [
       {
         name: "several-attempts-at-once",
@@ -240,6 +240,30 @@ export const chosenBlind: readonly Fault[] = [
         find: "message: error.message, headers: askLater };",
         replace: "message: error.message };",
         breaks: "who asks before it is known what is stored is told when to come again",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/ledger/keeper",
+    ["unit/registry/ledger/keeper"],
+    [
+      {
+        name: "ballast-gone-for-good",
+        find: "this.#plan();\n      return work();",
+        replace: "return work();",
+        breaks: "ballast that was given up is made again when there is room",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/filesystem",
+    ["unit/store/leftovers"],
+    [
+      {
+        name: "leftovers-are-not-measured",
+        find: "let bytes = this.#temporary.leftBytes;",
+        replace: "let bytes = 0;",
+        breaks: "what an earlier process has left counts against the limit",
       },
     ],
   ),

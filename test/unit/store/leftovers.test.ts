@@ -66,3 +66,16 @@ test("a temporary folder that cannot be swept keeps nothing from being stored an
     await store.close();
   }
 });
+
+test("what could not be swept counts as being there, until it is removed", async () => {
+  await using folder = await createTemporaryDirectory();
+  await (await FilesystemStore.open(folder.path)).close();
+  await leave(folder.path, "stuck", 2 * hourMs);
+  const broken = failFiles(join(folder.path, "tmp/stuck"), "EIO", ["write"]);
+  const store = await FilesystemStore.open(folder.path);
+  broken[Symbol.dispose]();
+  const before = await store.measureOthers(() => false);
+  assert.deepEqual(await store.removeLeftovers(hourMs), { count: 1, bytes: "rubbish".length });
+  assert.equal(await store.measureOthers(() => false), before - "rubbish".length);
+  await store.close();
+});

@@ -136,3 +136,31 @@ test("ballast for which there is no room is made when there is", async (context)
   retry();
   assert.equal(fs.statSync(ballast).size, 8 * 1024 * 1024);
 });
+
+test("ballast that was given up for what is told is made again later", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  await bringBack();
+  const { keeper, replies, retry } = keep(context, path);
+  const ballast = path.replace(/sqlite$/, "ballast");
+  assert.ok(fs.existsSync(ballast));
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const { rmSync } = fs;
+  const removing = context.mock.method(fs, "rmSync", (removed: string) => {
+    rmSync(removed);
+    other.close();
+  });
+  syncBuiltinESMExports();
+  replies();
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  removing.mock.restore();
+  syncBuiltinESMExports();
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["done"],
+  );
+  assert.equal(fs.existsSync(ballast), false);
+  retry();
+  assert.ok(fs.existsSync(ballast));
+});

@@ -39,9 +39,9 @@ export function createOrderedServer(answering: Answering, headerMs: number): Ser
   });
   // A client that has sent all that it wants may end its side, and is answered.
   Object.assign(server, { httpAllowHalfOpen: true });
-  const load = { waiting: 0 };
+  const crowd: Crowd = { waiting: 0, connections: new Set() };
   const connections = new WeakMap<Socket, Connection>();
-  server.on("connection", (socket) => connections.set(socket, new Connection(socket, answering, load)));
+  server.on("connection", (socket) => connections.set(socket, new Connection(socket, answering, crowd)));
   server.on("request", (request, response) => connections.get(request.socket)?.request(request, response));
   server.on("connect", (_request, socket: Socket) => connections.get(socket)?.refuse(noTunnel));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
@@ -51,10 +51,16 @@ export function createOrderedServer(answering: Answering, headerMs: number): Ser
   return server;
 }
 
+/** The requests that wait, and the connections on which they do. */
+interface Crowd {
+  waiting: number;
+  readonly connections: Set<Connection>;
+}
+
 class Connection {
   readonly #socket: Socket;
   readonly #answering: Answering;
-  readonly #load: { waiting: number };
+  readonly #crowd: Crowd;
   readonly #waiting: { readonly request: IncomingMessage; readonly response: ServerResponse }[] = [];
   /** The request that came last, for as long as its body may not be here yet. */
   #last: IncomingMessage | undefined;
@@ -62,16 +68,14 @@ class Connection {
   #isHeld = false;
   #refusal: string | undefined;
 
-  constructor(socket: Socket, answering: Answering, load: { waiting: number }) {
+  constructor(socket: Socket, answering: Answering, crowd: Crowd) {
     this.#socket = socket;
     this.#answering = answering;
-    this.#load = load;
+    this.#crowd = crowd;
     // Node lets the socket flow again after each request that it has read.
     socket.on("resume", () => this.#hold());
     socket.once("end", () => this.#watch());
-    socket.once("close", () => {
-      load.waiting -= this.#waiting.splice(0).length;
-    });
+    socket.once("close", () => this.#forget());
   }
 
   request(request: IncomingMessage, response: ServerResponse): void {
@@ -80,13 +84,14 @@ class Connection {
     this.#last = request;
     if (!this.#isAnswering) {
       this.#answer(request, response);
-    } else if (this.#load.waiting >= maxWaiting) {
-      this.#socket.destroy();
-    } else {
-      this.#waiting.push({ request, response });
-      this.#load.waiting++;
-      this.#hold();
+      return;
     }
+    if (this.#crowd.waiting >= maxWaiting) this.#cutLongest();
+    if (this.#socket.destroyed) return;
+    this.#waiting.push({ request, response });
+    this.#crowd.waiting++;
+    this.#crowd.connections.add(this);
+    this.#hold();
   }
 
   /**
@@ -121,7 +126,8 @@ class Connection {
     if (!this.#socket.writable) return;
     const next = this.#waiting.shift();
     if (next !== undefined) {
-      this.#load.waiting--;
+      this.#crowd.waiting--;
+      if (this.#waiting.length === 0) this.#crowd.connections.delete(this);
       this.#answer(next.request, next.response);
     } else if (this.#refusal !== undefined) {
       this.#end(this.#refusal);
@@ -132,6 +138,21 @@ class Connection {
       this.#isHeld = false;
       this.#socket.resume();
     }
+  }
+
+  /** Cuts the connection on which most wait: of a client that has left, nothing is heard while it is not read from. */
+  #cutLongest(): void {
+    const longest = [...this.#crowd.connections].reduce(
+      (a, b) => (b.#waiting.length > a.#waiting.length ? b : a),
+      this,
+    );
+    longest.#forget();
+    longest.#socket.destroy();
+  }
+
+  #forget(): void {
+    this.#crowd.waiting -= this.#waiting.splice(0).length;
+    this.#crowd.connections.delete(this);
   }
 
   #hold(): void {

@@ -66,7 +66,7 @@ describe("requests that are sent ahead", () => {
     assert.ok(slow.most <= 41, `${slow.most} at once`);
   });
 
-  test("wait in a bounded number, whoever goes beyond it is cut", async () => {
+  test("wait in a bounded number, beyond it who has most of them is cut", async () => {
     const barrier = createBarrier();
     const slow = createSlow(barrier);
     await using server = await start(slow);
@@ -75,6 +75,20 @@ describe("requests that are sent ahead", () => {
     for (const { socket } of all) socket.write(get("/v2/x") + get("/").repeat(2_200));
     await Promise.race(all.map((each) => each.closed));
     assert.equal((await request(`${server.address}/v2/free`)).status, 200);
+    barrier.release();
+  });
+
+  test("of clients that have left take no place from others", async () => {
+    const barrier = createBarrier();
+    await using server = await start(createSlow(barrier));
+    using clients = new DisposableStack();
+    const all = await Promise.all(Array.from({ length: 16 }, async () => clients.use(await connectRaw(server.port))));
+    for (const { socket } of all) socket.write(get("/v2/x") + get("/").repeat(1_024));
+    await barrier.arrivals(16);
+    for (const { socket } of all) socket.destroy();
+    using other = await connectRaw(server.port);
+    other.socket.write(get("/v2/free").repeat(2));
+    await other.until(/free[^]*free$/);
     barrier.release();
   });
 

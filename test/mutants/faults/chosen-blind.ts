@@ -57,8 +57,8 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "waiting-of-the-gone-count-on",
-        find: "      load.waiting -= this.#waiting.splice(0).length;\n",
-        replace: "      this.#waiting.splice(0);\n",
+        find: "this.#crowd.waiting -= this.#waiting.splice(0).length;",
+        replace: "this.#waiting.splice(0);",
         breaks: "requests of connections that have ended do not count against the 16,384 that may wait",
       },
     ],

@@ -283,8 +283,8 @@ export const httpServer: readonly Fault[] = [
       },
       {
         name: "reads-on",
-        find: "this.#load.waiting++;\n      this.#hold();",
-        replace: "this.#load.waiting++;",
+        find: "this.#crowd.connections.add(this);\n    this.#hold();",
+        replace: "this.#crowd.connections.add(this);",
         breaks: "while requests of a connection wait no more are read",
       },
       {
@@ -295,15 +295,9 @@ export const httpServer: readonly Fault[] = [
       },
       {
         name: "waiting-without-bound",
-        find: "} else if (this.#load.waiting >= maxWaiting) {",
-        replace: "} else if (this.#load.waiting < 0) {",
-        breaks: "the requests that wait take bounded memory",
-      },
-      {
-        name: "waiting-for-ever",
-        find: "load.waiting -= this.#waiting.splice(0).length;",
+        find: "if (this.#crowd.waiting >= maxWaiting) this.#cutLongest();",
         replace: "",
-        breaks: "the requests of a connection that is gone do not count",
+        breaks: "the requests that wait take bounded memory",
       },
       {
         name: "refused-in-the-middle",

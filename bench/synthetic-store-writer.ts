@@ -2,7 +2,7 @@
 import { closeSync, futimesSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { workerData } from "node:worker_threads";
-import { blobKey, linkKey, tagKey } from "../src/registry/layout.ts";
+import { blobKey, linkKey, tagKey } from "../src/store/layout.ts";
 import { allBaseLayers, describeRepository, tag, usedAt, type WriterData } from "./synthetic-store.ts";
 
 const { root, from, to, repositories } = workerData as WriterData;

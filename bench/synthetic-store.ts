@@ -5,7 +5,7 @@ import { Worker } from "node:worker_threads";
 import type { Digest } from "../src/oci/digest.ts";
 import { digestOf } from "../src/oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../src/oci/reference.ts";
-import type { RepositoryId } from "../src/registry/layout.ts";
+import type { RepositoryId } from "../src/store/layout.ts";
 import { format } from "../src/store/root.ts";
 import { manifestMediaType } from "./content.ts";
 import type { Ask } from "./open-loop.ts";

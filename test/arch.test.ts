@@ -10,26 +10,19 @@ import { globalsOfProgram, readSource } from "./support/source-reading.ts";
 
 /** The folders and files at the top of `src/`. Those that are one unit may import each other. */
 const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number }> = new Map([
+  ["concurrency", { unit: "concurrency", rank: 0 }],
   ["oci", { unit: "oci", rank: 0 }],
   ["config", { unit: "config", rank: 0 }],
   ["observe", { unit: "observe", rank: 0 }],
   ["store", { unit: "store", rank: 1 }],
   ["upstream", { unit: "upstream", rank: 1 }],
-  ["registry", { unit: "registry", rank: 2 }],
-  ["jobs", { unit: "jobs", rank: 3 }],
-  ["http", { unit: "http", rank: 4 }],
-  ["app.ts", { unit: "app", rank: 5 }],
-  ["upstreams.ts", { unit: "app", rank: 5 }],
-  ["credential-sources.ts", { unit: "app", rank: 5 }],
-  ["observers.ts", { unit: "app", rank: 5 }],
-  ["admin-token.ts", { unit: "app", rank: 5 }],
-  ["maintenance.ts", { unit: "app", rank: 5 }],
-  ["engine.ts", { unit: "app", rank: 5 }],
-  ["mirrors.ts", { unit: "app", rank: 5 }],
-  ["storage-observers.ts", { unit: "app", rank: 5 }],
-  ["storage.ts", { unit: "app", rank: 5 }],
-  ["cli", { unit: "program", rank: 6 }],
-  ["main.ts", { unit: "program", rank: 6 }],
+  ["ledger", { unit: "ledger", rank: 2 }],
+  ["registry", { unit: "registry", rank: 3 }],
+  ["jobs", { unit: "jobs", rank: 4 }],
+  ["http", { unit: "http", rank: 5 }],
+  ["app", { unit: "app", rank: 6 }],
+  ["cli", { unit: "program", rank: 7 }],
+  ["main.ts", { unit: "program", rank: 7 }],
 ]);
 const mayImportConfig: ReadonlySet<string> = new Set(["config", "app", "program"]);
 const vagueNames: ReadonlySet<string> = new Set(["util", "utils", "helper", "helpers", "types", "index"]);
@@ -63,7 +56,7 @@ function findRankProblems(sources: Sources): string[] {
       if (other === undefined || !sources.has(target)) {
         problems.push(`${file} imports ${specifier}, which is no file of the tree`);
       } else if (other.unit === "config" && !mayImportConfig.has(own.unit)) {
-        problems.push(`${file} imports ${target}: only app.ts, cli/ and main.ts know the configuration`);
+        problems.push(`${file} imports ${target}: only app/, cli/ and main.ts know the configuration`);
       } else if (other.unit !== own.unit && other.rank >= own.rank) {
         problems.push(`${file} (rank ${own.rank}) imports ${target} (rank ${other.rank})`);
       }
@@ -192,20 +185,20 @@ describe("what the checks find", () => {
       "src/store/deep/t.ts": 'import "../s.ts"; new Worker(new URL("../../http/h.ts", import.meta.url));',
       "src/upstream/u.ts": 'import { c } from "../config/c.ts"; import "../observe/gone.ts"; import "undici";',
       "src/config/c.ts": 'export * from "../oci/a.ts";',
-      "src/http/h.ts": 'await import("../app.ts");',
-      "src/app.ts": 'import "./http/h.ts"; import "./config/c.ts";',
-      "src/main.ts": 'import "./cli/x.ts"; import "./app.ts"; new URL("../package.json", import.meta.url);',
+      "src/http/h.ts": 'await import("../app/app.ts");',
+      "src/app/app.ts": 'import "../http/h.ts"; import "../config/c.ts";',
+      "src/main.ts": 'import "./cli/x.ts"; import "./app/app.ts"; new URL("../package.json", import.meta.url);',
       "src/cli/x.ts": 'import "../config/c.ts"; import "../../test/y.ts";',
       "src/other/o.ts": "",
     });
     assert.deepEqual(findRankProblems(sources), [
       "src/oci/a.ts (rank 0) imports src/store/s.ts (rank 1)",
       "src/store/s.ts (rank 1) imports src/upstream/u.ts (rank 1)",
-      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 4)",
-      "src/upstream/u.ts imports src/config/c.ts: only app.ts, cli/ and main.ts know the configuration",
+      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 5)",
+      "src/upstream/u.ts imports src/config/c.ts: only app/, cli/ and main.ts know the configuration",
       "src/upstream/u.ts imports ../observe/gone.ts, which is no file of the tree",
       "src/config/c.ts (rank 0) imports src/oci/a.ts (rank 0)",
-      "src/http/h.ts (rank 4) imports src/app.ts (rank 5)",
+      "src/http/h.ts (rank 5) imports src/app/app.ts (rank 6)",
       "src/cli/x.ts imports ../../test/y.ts, which is no file of the tree",
       "src/other/o.ts is in no folder that has a rank",
     ]);

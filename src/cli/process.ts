@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { App } from "../app.ts";
+import type { App } from "../app/app.ts";
 import type { Config } from "../config/schema.ts";
 import { ask } from "./ask.ts";
 import type { OpenStore } from "./job-host.ts";
@@ -65,13 +65,13 @@ export async function runProcess(): Promise<number> {
   const actions = {
     serve: (config: Config, version: string): Promise<number> => {
       const start = async (): Promise<App> => {
-        const { startApp } = await import("../app.ts");
+        const { startApp } = await import("../app/app.ts");
         return startApp(config, { version, onLogFailure });
       };
       return serve(start, happenings, writeError);
     },
     openStore: async (config: Config, version: string, mustExist: boolean): Promise<OpenStore> => {
-      const { openOffline } = await import("../app.ts");
+      const { openOffline } = await import("../app/app.ts");
       return openOffline(config, { version, onLogFailure, mustExist });
     },
   };

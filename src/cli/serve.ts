@@ -1,4 +1,4 @@
-import type { App } from "../app.ts";
+import type { App } from "../app/app.ts";
 import { ConfigError } from "../config/config-error.ts";
 
 /** The parts of an `App` that are used here. */

@@ -1,5 +1,5 @@
 import type { Administration } from "../jobs/administration.ts";
-import type { Clock } from "../upstream/clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import type { BodyStream } from "./reply.ts";
 
 /** Who follows a job hears of it at least so often. */

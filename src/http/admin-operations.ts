@@ -2,8 +2,8 @@ import type * as z from "zod";
 import type { Administration } from "../jobs/administration.ts";
 import type { JobState } from "../jobs/job.ts";
 import { OciError } from "../oci/errors.ts";
-import type { RepositoryId } from "../registry/layout.ts";
-import type { Clock } from "../upstream/clock.ts";
+import type { RepositoryId } from "../store/layout.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { followJob } from "./admin-events.ts";
 import { checkPlace, readRepositoryPlace, readTagPlace } from "./admin-reading.ts";
 import {

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { OciError } from "../oci/errors.ts";
 import { parseRoute } from "../oci/route.ts";
 import type { Namespaces } from "../registry/namespaces.ts";
-import type { Asker } from "../upstream/interest.ts";
+import type { Asker } from "../concurrency/interest.ts";
 import { listReferrers, listTags, type Pull, pullBlob, pullManifest } from "./pull.ts";
 import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 

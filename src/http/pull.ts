@@ -7,8 +7,9 @@ import { formatContentRange, parseRange, resolveRange } from "../oci/range.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 import { formatRoute, type Route } from "../oci/route.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
-import type { Answer, BlobContent, Page } from "../registry/registry.ts";
-import type { Asker } from "../upstream/interest.ts";
+import type { Answer, BlobContent } from "../registry/registry.ts";
+import type { Page } from "../store/content-records.ts";
+import type { Asker } from "../concurrency/interest.ts";
 import {
   type BodyStream,
   cacheHeaders,

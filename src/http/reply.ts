@@ -1,5 +1,5 @@
 import { OciError, type OciErrorCode } from "../oci/errors.ts";
-import { LedgerNotReady } from "../registry/ledger/ledger.ts";
+import { LedgerNotReady } from "../ledger/ledger.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import { StoreError } from "../store/object-store.ts";
 import { UpstreamError } from "../upstream/upstream.ts";

@@ -10,7 +10,7 @@ import {
   type PurgeTarget,
   type RepositoryUsage,
   type TagUsage,
-} from "../registry/ledger/ledger.ts";
+} from "../ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
 import type { Besides } from "../registry/besides.ts";
 import type { Space } from "../registry/space.ts";

@@ -1,7 +1,7 @@
 import type { Namespace } from "../oci/reference.ts";
-import type { CandidateQuery, Ledger } from "../registry/ledger/ledger.ts";
+import type { CandidateQuery, Ledger } from "../ledger/ledger.ts";
 import type { Overage, Space } from "../registry/space.ts";
-import { settleOrAbort } from "../upstream/settle-or-abort.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Step } from "./job.ts";
 import { createCounter, nameOf, Removal, type RemovalObserver, type RemovalTools, type Remover } from "./removal.ts";
 

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "../upstream/clock.ts";
+import { type Clock, systemClock } from "../concurrency/clock.ts";
 import {
   type JobKind,
   type JobObserver,

@@ -1,8 +1,8 @@
 import { parseDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { type Namespace, parseNamespace, parseRepository, parseTag } from "../oci/reference.ts";
-import type { RepositoryId } from "../registry/layout.ts";
-import type { PurgeTarget } from "../registry/ledger/ledger.ts";
+import type { RepositoryId } from "../store/layout.ts";
+import type { PurgeTarget } from "../ledger/ledger.ts";
 import { canonicalNamespace, type NamespaceRules, selectRepository } from "../registry/namespaces.ts";
 
 const targetGrammar = /^([^@]*?)(?::([^:/@]*))?(?:@(.*))?$/s;

@@ -1,6 +1,6 @@
 import { OciError } from "../oci/errors.ts";
 import type { Content } from "../registry/content.ts";
-import { type Ledger, LedgerNotReady, type PurgePlan, type PurgeTarget } from "../registry/ledger/ledger.ts";
+import { type Ledger, LedgerNotReady, type PurgePlan, type PurgeTarget } from "../ledger/ledger.ts";
 import type { JobState, Step, StepProgress } from "./job.ts";
 import { formatPurgeTarget } from "./purge-target.ts";
 

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "../upstream/clock.ts";
+import { type Clock, systemClock } from "../concurrency/clock.ts";
 
 /** Debts below this are not waited for: timers are coarse, and small objects are many. */
 const slackMs = 10;

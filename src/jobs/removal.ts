@@ -2,8 +2,8 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Content } from "../registry/content.ts";
 import type { Fills } from "../registry/fills.ts";
-import { formatPlace } from "../registry/layout.ts";
-import type { Candidate, Ledger } from "../registry/ledger/ledger.ts";
+import { formatPlace } from "../store/layout.ts";
+import type { Candidate, Ledger } from "../ledger/ledger.ts";
 import { StoreError } from "../store/object-store.ts";
 import type { StepProgress } from "./job.ts";
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { errorOf } from "../store/object-store.ts";
-import type { Clock } from "../upstream/clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import type { JobKind, JobObserver, JobState, ProgressUnit, RunningJob, Step, StepProgress, StepState } from "./job.ts";
 
 /** An error names the reasons of so many steps; all of them have their own. */

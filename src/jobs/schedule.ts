@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Clock, systemClock } from "../upstream/clock.ts";
+import { type Clock, systemClock } from "../concurrency/clock.ts";
 import { type JobKind, JobRunning, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 

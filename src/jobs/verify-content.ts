@@ -1,6 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
-import { blobsPrefix, quarantinePrefix } from "../registry/layout.ts";
-import { chargedBytes } from "../registry/ledger/ledger.ts";
+import { blobsPrefix, quarantinePrefix } from "../store/layout.ts";
+import { chargedBytes } from "../ledger/ledger.ts";
 import type { Step } from "./job.ts";
 import type { Scrub } from "./verify-scrub.ts";
 

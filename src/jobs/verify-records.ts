@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
-import { isLink, isTagRecord, type Link } from "../registry/content-records.ts";
-import { linkKey, type RepositoryId, repositoriesPrefix } from "../registry/layout.ts";
-import { chargedBytes } from "../registry/ledger/ledger.ts";
+import { isLink, isTagRecord, type Link } from "../store/content-records.ts";
+import { linkKey, type RepositoryId, repositoriesPrefix } from "../store/layout.ts";
+import { chargedBytes } from "../ledger/ledger.ts";
 import type { Step, StepProgress } from "./job.ts";
 import type { Scrub } from "./verify-scrub.ts";
 

@@ -1,7 +1,7 @@
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { Content } from "../registry/content.ts";
-import { blobKey, parseKey, type Place } from "../registry/layout.ts";
-import type { Ledger } from "../registry/ledger/ledger.ts";
+import { blobKey, parseKey, type Place } from "../store/layout.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { readRecord, type RecordsOptions } from "../registry/records.ts";
 import type { FilesystemStore } from "../store/filesystem.ts";
 import type { HashPool } from "../store/hashing.ts";

@@ -1,5 +1,5 @@
-import { blobsPrefix, repositoriesPrefix } from "../registry/layout.ts";
-import { settleOrAbort } from "../upstream/settle-or-abort.ts";
+import { blobsPrefix, repositoriesPrefix } from "../store/layout.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { JobState, Step } from "./job.ts";
 import { Rate } from "./rate.ts";
 import { contentStep, orphansStep, quarantineStep } from "./verify-content.ts";

@@ -3,10 +3,10 @@ import type { Digest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { chooseEntries, formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Reference } from "../oci/reference.ts";
-import type { RepositoryId } from "../registry/layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { PullRegistry } from "../registry/registry.ts";
-import type { Limiter } from "../upstream/limiter.ts";
-import { settleOrAbort } from "../upstream/settle-or-abort.ts";
+import type { Limiter } from "../concurrency/limiter.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { StepProgress } from "./job.ts";
 
 /** The repository that an image is pulled from. */

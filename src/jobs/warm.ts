@@ -1,6 +1,6 @@
 import { formatImageReference, type ImageReference } from "../oci/image-reference.ts";
 import type { Platform } from "../oci/platform.ts";
-import { createLimiter } from "../upstream/limiter.ts";
+import { createLimiter } from "../concurrency/limiter.ts";
 import type { Step, StepProgress } from "./job.ts";
 import { pullImage, type WarmPlace } from "./warm-image.ts";
 

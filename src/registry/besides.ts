@@ -1,4 +1,4 @@
-import type { LedgerOverhead } from "./ledger/ledger.ts";
+import type { LedgerOverhead } from "../ledger/ledger.ts";
 
 /** What the store's folder takes besides content and records, in bytes. */
 export interface Besides extends LedgerOverhead {

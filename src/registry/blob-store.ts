@@ -2,7 +2,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { ObjectInfo, ObjectStore, OpenObject, Source } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import { blobKey } from "./layout.ts";
+import { blobKey } from "../store/layout.ts";
 import { Quarantine } from "./quarantine.ts";
 import type { Reservation } from "./space.ts";
 

@@ -3,15 +3,15 @@ import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
-import type { Asker, Interest } from "../upstream/interest.ts";
+import type { Asker, Interest } from "../concurrency/interest.ts";
 import type { UpstreamBlobInfo } from "../upstream/upstream.ts";
 import { isBlobLink, type Link, newBlobLink } from "./content.ts";
 import type { Fill } from "./fill.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent } from "./registry.ts";
-import { type Flight, SingleFlight } from "./single-flight.ts";
+import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
 import { StoredBlobs } from "./stored-blobs.ts";
 
 /** How often a blob that goes away while it is being opened is looked for. */

@@ -1,8 +1,8 @@
 import type { Namespace, Repository } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
-import type { Clock } from "../upstream/clock.ts";
-import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "./ledger/ledger.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { Clock } from "../concurrency/clock.ts";
+import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "../ledger/ledger.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reservation, Space } from "./space.ts";
 

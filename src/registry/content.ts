@@ -5,19 +5,19 @@ import type { Namespace, Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import { linkKey, type RepositoryId, tagKey } from "./layout.ts";
-import { isLink, isTagRecord, type Link, type TagRecord } from "./content-records.ts";
-import type { LedgerChange } from "./ledger/ledger.ts";
+import { linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
+import { isLink, isTagRecord, type Link, type TagRecord } from "../store/content-records.ts";
+import type { LedgerChange } from "../ledger/ledger.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import { ManifestStore } from "./manifest-store.ts";
 import { PageStore } from "./page-store.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { readWhole } from "./read-whole.ts";
+import { readWhole } from "../store/read-whole.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
 import type { Reservation } from "./space.ts";
 
-export { isBlobLink, type Link, type TagRecord } from "./content-records.ts";
+export { isBlobLink, type Link, type TagRecord } from "../store/content-records.ts";
 
 /** What is known of a blob that no manifest lists. */
 export const newBlobLink = { mediaType: "application/octet-stream", role: "blob" } as const;

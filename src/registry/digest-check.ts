@@ -4,7 +4,7 @@ import { type OpenObject, type Span, StoreError } from "../store/object-store.ts
 import { isFresh } from "./freshness.ts";
 import { holdBack } from "./hold-back.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
-import { SingleFlight } from "./single-flight.ts";
+import { SingleFlight } from "../concurrency/single-flight.ts";
 
 const rememberedDigests = 1_024;
 const rememberedMs = 3_600_000;

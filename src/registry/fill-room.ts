@@ -1,5 +1,5 @@
 import type { Namespace } from "../oci/reference.ts";
-import { chargedBytes } from "./ledger/ledger.ts";
+import { chargedBytes } from "../ledger/ledger.ts";
 import type { Claim, Reservation, Space } from "./space.ts";
 
 /** The room that is set aside at a time for a body whose size is not known, or is nobody's word to go by. */

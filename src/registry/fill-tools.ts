@@ -3,7 +3,7 @@ import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Content } from "./content.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { Space } from "./space.ts";
 
 /** What fills work with; the same for all of a process. */

@@ -1,7 +1,7 @@
 import { algorithmOf } from "../oci/digest.ts";
 import { errorOf, type Span } from "../store/object-store.ts";
 import { Spool, type SpoolReader } from "../store/spool.ts";
-import { Abandoned, type Asker, Interest } from "../upstream/interest.ts";
+import { Abandoned, type Asker, Interest } from "../concurrency/interest.ts";
 import { type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import { limitError } from "./bookkeeping.ts";
 import { resuming } from "./fill-body.ts";
@@ -10,7 +10,7 @@ import { FillHash } from "./fill-hash.ts";
 import { FillRoom } from "./fill-room.ts";
 import type { FillOutcome, FillRequest, FillState, FillTools } from "./fill-tools.ts";
 import { holdBack } from "./hold-back.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import { Lookup } from "./lookup.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import type { BlobContent } from "./registry.ts";

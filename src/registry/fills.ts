@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { Fill } from "./fill.ts";
 import type { FillRequest, FillTools } from "./fill-tools.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 
 /**
  * The fills that are under way in this process: at most one for each namespace, repository and digest. A repository

@@ -1,4 +1,4 @@
-import { settleOrAbort } from "../upstream/settle-or-abort.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 
 const holdBackBytes = 16 * 1024;
 

@@ -3,8 +3,9 @@ import type { Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type OpenObject, StoreError } from "../store/object-store.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Content, Link, TagRecord } from "./content.ts";
-import type { PageKind, RepositoryId } from "./layout.ts";
-import type { ManifestContent, Page } from "./registry.ts";
+import type { PageKind, RepositoryId } from "../store/layout.ts";
+import type { ManifestContent } from "./registry.ts";
+import type { Page } from "../store/content-records.ts";
 
 /**
  * The content store as one request reads it: what cannot be read counts as absent, so that the upstream is asked in its

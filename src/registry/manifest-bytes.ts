@@ -1,6 +1,6 @@
 import { OciError } from "../oci/errors.ts";
 import { type Manifest, mayBeManifest, parseManifest } from "../oci/manifest.ts";
-import { turnToRead } from "../upstream/turn.ts";
+import { turnToRead } from "../concurrency/turn.ts";
 
 /** The manifest that a link speaks of; `undefined` where the content cannot be read as that (CVE-2021-41190). */
 export function readManifest(bytes: Buffer, linked: string): Manifest | undefined {

@@ -1,12 +1,12 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference } from "../oci/reference.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
-import { type Flight, SingleFlight } from "./single-flight.ts";
-import type { Asker, Interest } from "../upstream/interest.ts";
+import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
+import type { Asker, Interest } from "../concurrency/interest.ts";
 
 /** What the upstream tells of a manifest without sending it: all, or the digest alone. */
 type Told = Descriptor | Pick<Descriptor, "digest">;

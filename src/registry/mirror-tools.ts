@@ -2,11 +2,11 @@ import type { Namespace } from "../oci/reference.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { Breaker } from "../upstream/breaker.ts";
 import type { Upstream } from "../upstream/upstream.ts";
-import type { Background } from "./background.ts";
+import type { Background } from "../concurrency/background.ts";
 import type { Content } from "./content.ts";
 import type { Fills } from "./fills.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
-import type { Ledger } from "./ledger/ledger.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import type { Quota } from "./quota.ts";
 
 /** What a mirror is made of, and how it behaves. */

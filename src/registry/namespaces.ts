@@ -3,7 +3,7 @@ import { OciError } from "../oci/errors.ts";
 import { type Namespace, parseNamespace, parseRepository, type Repository } from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
 import { isPublicName } from "../upstream/guard.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { PullRegistry } from "./registry.ts";
 
 const dockerHub = "docker.io" as Namespace;

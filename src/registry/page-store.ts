@@ -1,10 +1,9 @@
 import { createHash } from "node:crypto";
 import type { ObjectStore } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import { isPageRecord, type PageRecord } from "./content-records.ts";
-import { formatPlace, type PageKind, pageKey, pageName, type RepositoryId } from "./layout.ts";
+import { isPageRecord, type Page, type PageRecord } from "../store/content-records.ts";
+import { formatPlace, type PageKind, pageKey, pageName, type RepositoryId } from "../store/layout.ts";
 import { Records } from "./records.ts";
-import type { Page } from "./registry.ts";
 
 /** The pages of listings, for when the upstream is away: of each kind a repository has 257 places. */
 export class PageStore {

@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Key, ObjectInfo, ObjectStore } from "../store/object-store.ts";
-import { blobKey, quarantineKey, quarantinePrefix } from "./layout.ts";
-import { chargedBytes } from "./ledger/ledger.ts";
+import { blobKey, quarantineKey, quarantinePrefix } from "../store/layout.ts";
+import { chargedBytes } from "../ledger/ledger.ts";
 
 /** How much is kept at most, whatever there is room for. */
 const maxFiles = 1_000;

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Key, ObjectReader, ObjectStore } from "../store/object-store.ts";
-import { turnToRead } from "../upstream/turn.ts";
-import { readWhole } from "./read-whole.ts";
+import { turnToRead } from "../concurrency/turn.ts";
+import { readWhole } from "../store/read-whole.ts";
 
 const maxRecordBytes = 8 * 1024 * 1024;
 

@@ -2,7 +2,8 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
-import type { Asker } from "../upstream/interest.ts";
+import type { Asker } from "../concurrency/interest.ts";
+import type { Page } from "../store/content-records.ts";
 
 /** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
 export interface CacheStatus {
@@ -48,16 +49,6 @@ export interface BlobContent {
     signal: AbortSignal,
   ): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
-}
-
-/** A page of a listing. */
-export interface Page {
-  /** What the upstream's page holds, parsed: `{tags: […]}` or an index. */
-  readonly document: Record<string, unknown>;
-  /** The query of the next page, where there is one. */
-  readonly nextQuery: string | undefined;
-  /** The filters that were applied, for `OCI-Filters-Applied`. */
-  readonly filtersApplied: string | undefined;
 }
 
 /**

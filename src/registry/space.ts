@@ -1,6 +1,6 @@
 import type { Namespace } from "../oci/reference.ts";
 import { type Besides, nothingBesides, sumBesides } from "./besides.ts";
-import type { Totals } from "./ledger/ledger.ts";
+import type { Totals } from "../ledger/ledger.ts";
 import { type Volume, VolumeWatch } from "./volume-watch.ts";
 
 const maxAttempts = 4;

@@ -4,7 +4,7 @@ import { type OpenObject, StoreError } from "../store/object-store.ts";
 import { isBlobLink, type Link } from "./content.ts";
 import { DigestCheck } from "./digest-check.ts";
 import { isFresh } from "./freshness.ts";
-import type { RepositoryId } from "./layout.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { Lookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { BlobContent } from "./registry.ts";

@@ -1,4 +1,4 @@
-/** A key that was made by `registry/layout`: `/`-separated, each part safe as a file name. */
+/** A key that was made by `store/layout`: `/`-separated, each part safe as a file name. */
 export type Key = string & { readonly __brand: "Key" };
 
 /**

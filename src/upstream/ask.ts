@@ -1,8 +1,8 @@
 import type { Repository } from "../oci/reference.ts";
 import { discard } from "./body.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { toStatusError } from "./failures.ts";
-import type { Interest } from "./interest.ts";
+import type { Interest } from "../concurrency/interest.ts";
 import type { Exchange, HttpRequest, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
 
 /** A question to a repository of the registry. */

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { discard } from "./body.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { type Credentials, fingerprint, formatBasic } from "./credentials.ts";
 import { type Demand, readDemand } from "./demand.ts";
 import { isChallenge, type RegistryChallenge } from "./registry-challenge.ts";

@@ -1,7 +1,7 @@
 import type { Repository } from "../oci/reference.ts";
 import { attempt, type AttemptOptions, type Learned } from "./attempt.ts";
 import { discard } from "./body.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { CredentialError, type CredentialSource } from "./credentials/source.ts";
 import { type Credentials, fingerprint } from "./credentials.ts";
 import type { Exchange, HttpRequest } from "./transport.ts";

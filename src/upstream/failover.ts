@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { Clock } from "./clock.ts";
-import type { Interest } from "./interest.ts";
+import type { Clock } from "../concurrency/clock.ts";
+import type { Interest } from "../concurrency/interest.ts";
 import { type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
 /** How long a mirror that failed is passed over, where it does not ask for more. */

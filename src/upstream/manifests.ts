@@ -6,7 +6,7 @@ import type { Registry } from "./ask.ts";
 import { announcedLength, discard, isLabelledEncoded, mediaTypeOf, readBody } from "./body.ts";
 import { formatPlace, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
-import { turnToRead } from "./turn.ts";
+import { turnToRead } from "../concurrency/turn.ts";
 import { type Resolved, UpstreamError, type UpstreamManifest } from "./upstream.ts";
 
 /** For how long a registry that refuses a HEAD, and answers the GET, is asked by GET alone. */

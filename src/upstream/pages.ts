@@ -7,7 +7,7 @@ import type { Registry } from "./ask.ts";
 import { discard, mediaTypeOf, readBody } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
-import { turnToRead } from "./turn.ts";
+import { turnToRead } from "../concurrency/turn.ts";
 import { type UpstreamPage, UpstreamError } from "./upstream.ts";
 
 /** No page of a listing that is read may be longer. */

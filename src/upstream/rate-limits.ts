@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { fingerprint } from "./credentials.ts";
 import { parseRetryAfter } from "./failures.ts";
 import { parseRateLimit, type RateLimit } from "./rate-limit.ts";

@@ -1,6 +1,6 @@
 import { parseChallenges, type Challenge } from "../oci/challenge.ts";
 import { discard } from "./body.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { fingerprint } from "./credentials.ts";
 import { isPassingStatus, toStatusError } from "./failures.ts";
 import { createTextCache } from "./text-cache.ts";

@@ -1,5 +1,5 @@
 import { discard } from "./body.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { isFailedAnswer, isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
 import type { Exchange, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { Clock } from "./clock.ts";
-import { settleOrAbort } from "./settle-or-abort.ts";
+import type { Clock } from "../concurrency/clock.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 
 /** A text that is good for a while: a token, or the challenge of a registry. */
 export interface PassingText {

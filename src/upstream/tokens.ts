@@ -2,7 +2,7 @@ import { DocumentError, type Json, parseDocument } from "../oci/document.ts";
 import { discard, readBody } from "./body.ts";
 import { type Credentials, formatBasic, isIdentityToken } from "./credentials.ts";
 import { formatPlace, toStatusError } from "./failures.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { judgeRealm } from "./realm.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirects.ts";
 import type { PassingText } from "./text-cache.ts";

@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import { formatPlace, toUpstreamError } from "./failures.ts";
-import type { Interest } from "./interest.ts";
+import type { Interest } from "../concurrency/interest.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import { UpstreamError } from "./upstream.ts";
 

@@ -3,7 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Json } from "../oci/document.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
-import type { Interest } from "./interest.ts";
+import type { Interest } from "../concurrency/interest.ts";
 
 /** A manifest as the upstream sent it: the exact bytes, checked against the digest (`descriptor.digest`). */
 export interface UpstreamManifest {

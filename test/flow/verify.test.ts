@@ -10,7 +10,7 @@ import type { JobState } from "../../src/jobs/job.ts";
 import { countProblems } from "../../src/jobs/verify.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
-import { blobKey, linkKey, quarantineKey, tagKey } from "../../src/registry/layout.ts";
+import { blobKey, linkKey, quarantineKey, tagKey } from "../../src/store/layout.ts";
 import { adminListen, adminOf } from "../support/cache-admin.ts";
 import { danglingTags, readCacheFolder } from "../support/cache-folder.ts";
 import { until } from "../support/event-loop.ts";

@@ -7,7 +7,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import "../support/network.ts";
-import { blobKey, quarantineKey } from "../../src/registry/layout.ts";
+import { blobKey, quarantineKey } from "../../src/store/layout.ts";
 import { adminListen, adminOf } from "../support/cache-admin.ts";
 import { readCacheFolder } from "../support/cache-folder.ts";
 import { pseudoRandomBytes } from "../support/content.ts";

@@ -5,7 +5,7 @@ import { createAdminHandler } from "../../src/http/admin.ts";
 import type { Facts, Reply } from "../../src/http/reply.ts";
 import type { AdministrationOptions } from "../../src/jobs/administration.ts";
 import type { JobState } from "../../src/jobs/job.ts";
-import type { Clock } from "../../src/upstream/clock.ts";
+import type { Clock } from "../../src/concurrency/clock.ts";
 import {
   createAdministration,
   type FakeAdministration,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OciError } from "../../src/oci/errors.ts";
 import { errorReply } from "../../src/http/reply.ts";
-import { LedgerNotReady } from "../../src/registry/ledger/ledger.ts";
+import { LedgerNotReady } from "../../src/ledger/ledger.ts";
 import type { PullRegistry } from "../../src/registry/registry.ts";
 import { StoreError } from "../../src/store/object-store.ts";
 import { UpstreamError, type UpstreamFailure } from "../../src/upstream/upstream.ts";

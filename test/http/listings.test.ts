@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Page } from "../../src/registry/registry.ts";
+import type { Page } from "../../src/store/content-records.ts";
 import { mediaTypes } from "../support/image.ts";
 import { answered, ask, assertError, createFakeRegistry, otherDigest } from "./fake-registry.ts";
 

@@ -4,7 +4,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { describe, test } from "node:test";
 import type { Handler } from "../../src/http/handler.ts";
-import type { Asker } from "../../src/upstream/interest.ts";
+import type { Asker } from "../../src/concurrency/interest.ts";
 import { Unsent } from "../../src/http/unsent.ts";
 import { until } from "../support/event-loop.ts";
 import { request } from "../support/http.ts";

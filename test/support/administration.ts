@@ -4,8 +4,8 @@ import { Jobs } from "../../src/jobs/jobs.ts";
 import { PinList } from "../../src/jobs/pin-list.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../../src/oci/reference.ts";
-import type { RepositoryId } from "../../src/registry/layout.ts";
-import type { PurgePlan, PurgeTarget } from "../../src/registry/ledger/ledger.ts";
+import type { RepositoryId } from "../../src/store/layout.ts";
+import type { PurgePlan, PurgeTarget } from "../../src/ledger/ledger.ts";
 import type { NamespaceRules } from "../../src/registry/namespaces.ts";
 
 export const alpine: RepositoryId = {

@@ -1,7 +1,7 @@
 import type { Bookkeeping } from "../../src/registry/bookkeeping.ts";
 import { Content, type ContentLimits } from "../../src/registry/content.ts";
-import { formatPlace, tagKey } from "../../src/registry/layout.ts";
-import type { Holding, LedgerChange } from "../../src/registry/ledger/ledger.ts";
+import { formatPlace, tagKey } from "../../src/store/layout.ts";
+import type { Holding, LedgerChange } from "../../src/ledger/ledger.ts";
 import type { Reservation, Space } from "../../src/registry/space.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Tag } from "../../src/oci/reference.ts";

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import type { Digest } from "../../src/oci/digest.ts";
-import { blobKey, parseKey } from "../../src/registry/layout.ts";
+import { blobKey, parseKey } from "../../src/store/layout.ts";
 import type { Key } from "../../src/store/object-store.ts";
 
 const blockBytes = 4096;

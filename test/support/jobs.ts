@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Offline, openOffline } from "../../src/app.ts";
+import { type Offline, openOffline } from "../../src/app/app.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { JobRequest } from "../../src/jobs/administration.ts";
 import type { JobState, StepState } from "../../src/jobs/job.ts";

@@ -1,5 +1,5 @@
 import { Writable } from "node:stream";
-import { type App, type AppOptions, startApp } from "../../src/app.ts";
+import { type App, type AppOptions, startApp } from "../../src/app/app.ts";
 import type { Config, UpstreamConfig, UpstreamDefaults } from "../../src/config/schema.ts";
 import { request, type RequestOptions, type WholeResponse } from "./http.ts";
 import { createTemporaryDirectory } from "./temporary.ts";

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { UsageReport } from "../../jobs/administration.ts";
 import type { PurgeReport } from "../../jobs/purge.ts";
-import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../registry/ledger/ledger.ts";
+import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../ledger/ledger.ts";
 import type { AdminClient, ListedPath } from "../admin-client.ts";
 import { formatAgo, formatBytes, formatCount } from "../quantities.ts";
 import { followJob } from "../run-job.ts";

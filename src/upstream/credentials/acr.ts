@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import type { FetchJson } from "./fetch-json.ts";
 import { createRenewing } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Credentials } from "../credentials.ts";
-import { settleOrAbort } from "../settle-or-abort.ts";
+import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
 import { CredentialError, type Environment } from "./source.ts";
 
 /** What a helper program may do. */

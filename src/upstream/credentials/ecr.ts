@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import type { Credentials } from "../credentials.ts";
 import { type AwsKeys, signAwsRequest } from "./aws-signature.ts";
 import { parseEcrHost } from "./ecr-host.ts";

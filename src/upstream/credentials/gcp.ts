@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { AuthClient, AwsClientOptions, IdentityPoolClientOptions } from "google-auth-library";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import { createRenewing } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener, readText } from "./source.ts";
 

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import type { Credentials } from "../credentials.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";
 import { createWatchedFile } from "./watched-file.ts";

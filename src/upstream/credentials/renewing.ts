@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
-import { settleOrAbort } from "../settle-or-abort.ts";
+import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
 import { CredentialError, type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
 
 /** Credentials, and how long they are good for. */

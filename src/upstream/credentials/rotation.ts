@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../concurrency/clock.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
 import { type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
 

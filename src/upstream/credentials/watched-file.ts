@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import type { Clock } from "../clock.ts";
-import { settleOrAbort } from "../settle-or-abort.ts";
+import type { Clock } from "../../concurrency/clock.ts";
+import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
 import { CredentialError, type ProblemListener, readText, toCredentialError } from "./source.ts";
 
 /** A small file that is read again when it changes. */

@@ -40,8 +40,8 @@ export const chosenBlind: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/keeper",
-    ["unit/registry/ledger/keeper"],
+    "ledger/keeper",
+    ["unit/ledger/keeper"],
     [
       {
         name: "lost-changes-are-not-read",
@@ -220,8 +220,8 @@ export const chosenBlind: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/own-files",
-    ["unit/registry/ledger/ballast"],
+    "ledger/own-files",
+    ["unit/ledger/ballast"],
     [
       {
         name: "ballast-is-not-measured",
@@ -244,8 +244,8 @@ export const chosenBlind: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/keeper",
-    ["unit/registry/ledger/keeper"],
+    "ledger/keeper",
+    ["unit/ledger/keeper"],
     [
       {
         name: "ballast-gone-for-good",

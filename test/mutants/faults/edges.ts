@@ -20,8 +20,8 @@ export const edges: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "upstream/limiter",
-    ["unit/upstream/limiter"],
+    "concurrency/limiter",
+    ["unit/concurrency/limiter"],
     [
       {
         name: "listener-left",

@@ -2,8 +2,8 @@ import { type Fault, faultsOf } from "../fault.ts";
 
 export const ledgerMemory: readonly Fault[] = [
   ...faultsOf(
-    "registry/ledger/uses",
-    ["unit/registry/ledger/uses"],
+    "ledger/uses",
+    ["unit/ledger/uses"],
     [
       {
         name: "older-use-counts",
@@ -50,8 +50,8 @@ export const ledgerMemory: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/recent-changes",
-    ["unit/registry/ledger/recent-changes"],
+    "ledger/recent-changes",
+    ["unit/ledger/recent-changes"],
     [
       {
         name: "removed-stays",
@@ -68,8 +68,8 @@ export const ledgerMemory: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/known-totals",
-    ["unit/registry/ledger/known-totals"],
+    "ledger/known-totals",
+    ["unit/ledger/known-totals"],
     [
       {
         name: "empty-namespace-stays",
@@ -86,8 +86,8 @@ export const ledgerMemory: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/reconcile",
-    ["unit/registry/ledger/reconcile"],
+    "ledger/reconcile",
+    ["unit/ledger/reconcile"],
     [
       {
         name: "absent-stays",
@@ -122,8 +122,8 @@ export const ledgerMemory: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/scan",
-    ["unit/registry/ledger/scan", "unit/registry/ledger/reconcile"],
+    "ledger/scan",
+    ["unit/ledger/scan", "unit/ledger/reconcile"],
     [
       {
         name: "use-of-content-ignored",
@@ -152,8 +152,8 @@ export const ledgerMemory: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/schema",
-    ["unit/registry/ledger/schema", "unit/registry/ledger/damage"],
+    "ledger/schema",
+    ["unit/ledger/schema", "unit/ledger/damage"],
     [
       {
         name: "another-version-used",

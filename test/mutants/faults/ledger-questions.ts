@@ -2,8 +2,8 @@ import { type Fault, faultsOf } from "../fault.ts";
 
 export const ledgerQuestions: readonly Fault[] = [
   ...faultsOf(
-    "registry/ledger/age",
-    ["unit/registry/ledger/database", "unit/registry/ledger/bounds"],
+    "ledger/age",
+    ["unit/ledger/database", "unit/ledger/bounds"],
     [
       {
         name: "children-as-old",
@@ -38,8 +38,8 @@ export const ledgerQuestions: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/candidates",
-    ["database", "bounds", "pins-in-ledger"].map((name) => `unit/registry/ledger/${name}`),
+    "ledger/candidates",
+    ["database", "bounds", "pins-in-ledger"].map((name) => `unit/ledger/${name}`),
     [
       {
         name: "shared-content-frees",
@@ -86,8 +86,8 @@ export const ledgerQuestions: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/pinned",
-    ["unit/registry/ledger/pins-in-ledger", "unit/registry/ledger/database"],
+    "ledger/pinned",
+    ["unit/ledger/pins-in-ledger", "unit/ledger/database"],
     [
       {
         name: "other-pins-not-looked-at",
@@ -110,8 +110,8 @@ export const ledgerQuestions: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/reach",
-    ["unit/registry/ledger/pins-in-ledger", "unit/registry/ledger/purge"],
+    "ledger/reach",
+    ["unit/ledger/pins-in-ledger", "unit/ledger/purge"],
     [
       {
         name: "beyond-the-repository",
@@ -128,8 +128,8 @@ export const ledgerQuestions: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/purge",
-    ["unit/registry/ledger/purge"],
+    "ledger/purge",
+    ["unit/ledger/purge"],
     [
       {
         name: "shared-by-tags-removed",
@@ -182,8 +182,8 @@ export const ledgerQuestions: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/listings",
-    ["unit/registry/ledger/listings", "unit/registry/ledger/pins-in-ledger"],
+    "ledger/listings",
+    ["unit/ledger/listings", "unit/ledger/pins-in-ledger"],
     [
       {
         name: "own-link-counted",

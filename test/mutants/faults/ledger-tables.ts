@@ -2,9 +2,9 @@ import { type Fault, faultsOf } from "../fault.ts";
 
 export const ledgerTables: readonly Fault[] = [
   ...faultsOf(
-    "registry/ledger/database",
+    "ledger/database",
     ["doubt", "bounds", "schema", "pins-in-ledger", "listings", "database", "full-disk", "reconcile"].map(
-      (name) => `unit/registry/ledger/${name}`,
+      (name) => `unit/ledger/${name}`,
     ),
     [
       {
@@ -112,8 +112,8 @@ export const ledgerTables: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/changes",
-    ["database", "pins-in-ledger", "bounds", "listings", "schema"].map((name) => `unit/registry/ledger/${name}`),
+    "ledger/changes",
+    ["database", "pins-in-ledger", "bounds", "listings", "schema"].map((name) => `unit/ledger/${name}`),
     [
       {
         name: "removed-link-leaves-pins",
@@ -221,8 +221,8 @@ export const ledgerTables: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/sums",
-    ["unit/registry/ledger/database", "unit/registry/ledger/listings"],
+    "ledger/sums",
+    ["unit/ledger/database", "unit/ledger/listings"],
     [
       {
         name: "empty-repository-stays",
@@ -245,8 +245,8 @@ export const ledgerTables: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/transactions",
-    ["unit/registry/ledger/transactions"],
+    "ledger/transactions",
+    ["unit/ledger/transactions"],
     [
       {
         name: "half-of-it",

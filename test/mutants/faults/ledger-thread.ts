@@ -2,8 +2,8 @@ import { type Fault, faultsOf } from "../fault.ts";
 
 export const ledgerThread: readonly Fault[] = [
   ...faultsOf(
-    "registry/ledger/client",
-    ["unit/registry/ledger/client", "unit/registry/ledger/thread"],
+    "ledger/client",
+    ["unit/ledger/client", "unit/ledger/thread"],
     [
       {
         name: "writes-hang-after-a-quick-death",
@@ -134,8 +134,8 @@ export const ledgerThread: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/keeper",
-    ["keeper", "damage", "full-disk", "client"].map((name) => `unit/registry/ledger/${name}`),
+    "ledger/keeper",
+    ["keeper", "damage", "full-disk", "client"].map((name) => `unit/ledger/${name}`),
     [
       {
         name: "damage-kept",
@@ -230,8 +230,8 @@ export const ledgerThread: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/ledger/ballast",
-    ["unit/registry/ledger/ballast"],
+    "ledger/ballast",
+    ["unit/ledger/ballast"],
     [
       {
         name: "fills-a-small-volume",

@@ -6,7 +6,7 @@ import type { CredentialConfig, UpstreamConfig } from "../../../src/config/schem
 import { createAcr } from "../../../src/upstream/credentials/acr.ts";
 import { createEcr } from "../../../src/upstream/credentials/ecr.ts";
 import { createGcp } from "../../../src/upstream/credentials/gcp.ts";
-import { systemClock } from "../../../src/upstream/clock.ts";
+import { systemClock } from "../../../src/concurrency/clock.ts";
 import { loadFile, problemsOf } from "./loading.ts";
 
 const ecrHost = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import type { JobState } from "../../../src/jobs/job.ts";
 import { OciError, type OciErrorCode } from "../../../src/oci/errors.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
-import { LedgerNotReady, type PurgePlan } from "../../../src/registry/ledger/ledger.ts";
+import { LedgerNotReady, type PurgePlan } from "../../../src/ledger/ledger.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
 import { alpine, createAdministration, layerDigest, manifestDigest } from "../../support/administration.ts";
 import { createBarrier } from "../../support/barrier.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { StepProgress } from "../../../src/jobs/job.ts";
-import { quarantineKey } from "../../../src/registry/layout.ts";
+import { quarantineKey } from "../../../src/store/layout.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { addBlobs, block, createEvictWorld, type EvictWorld, named, repository, runSteps } from "./evict-world.ts";

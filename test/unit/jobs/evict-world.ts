@@ -3,15 +3,10 @@ import type { StepProgress } from "../../../src/jobs/job.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
-import { blobKey, formatPlace, linkKey, type RepositoryId, tagKey } from "../../../src/registry/layout.ts";
-import { LedgerDatabase } from "../../../src/registry/ledger/database.ts";
-import {
-  chargedBytes,
-  type LedgerChange,
-  type LedgerQueries,
-  type Totals,
-} from "../../../src/registry/ledger/ledger.ts";
-import type { Query } from "../../../src/registry/ledger/messages.ts";
+import { blobKey, formatPlace, linkKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
+import { LedgerDatabase } from "../../../src/ledger/database.ts";
+import { chargedBytes, type LedgerChange, type LedgerQueries, type Totals } from "../../../src/ledger/ledger.ts";
+import type { Query } from "../../../src/ledger/messages.ts";
 import { nothingBesides } from "../../../src/registry/besides.ts";
 import { type Reservation, Space } from "../../../src/registry/space.ts";
 import type { Volume } from "../../../src/registry/volume-watch.ts";

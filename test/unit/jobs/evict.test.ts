@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Namespace, Tag } from "../../../src/oci/reference.ts";
-import { blobKey, linkKey, pageKey, pageName, tagKey } from "../../../src/registry/layout.ts";
+import { blobKey, linkKey, pageKey, pageName, tagKey } from "../../../src/store/layout.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { addBlobs, block, createEvictWorld, type EvictWorld, named, repository, runSteps } from "./evict-world.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../../src/upstream/clock.ts";
+import type { Clock } from "../../../src/concurrency/clock.ts";
 import { turn } from "../../support/event-loop.ts";
 
 /** A clock that stands still until the test moves it. */

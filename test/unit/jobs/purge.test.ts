@@ -5,7 +5,7 @@ import { Jobs } from "../../../src/jobs/jobs.ts";
 import { purgeSteps, type PurgeTools, reportPurge } from "../../../src/jobs/purge.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { OciError } from "../../../src/oci/errors.ts";
-import { LedgerNotReady, type PurgePlan, type PurgeTarget } from "../../../src/registry/ledger/ledger.ts";
+import { LedgerNotReady, type PurgePlan, type PurgeTarget } from "../../../src/ledger/ledger.ts";
 import { alpine } from "../../support/administration.ts";
 
 const target: PurgeTarget = { kind: "repository", id: alpine };

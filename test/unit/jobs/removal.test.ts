@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { linkKey } from "../../../src/registry/layout.ts";
+import { linkKey } from "../../../src/store/layout.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
 import { never } from "../../support/event-loop.ts";
 import { addBlobs, block, createEvictWorld, type EvictWorld, named, repository, runSteps } from "./evict-world.ts";

@@ -8,7 +8,7 @@ import type { VerifyTools } from "../../../src/jobs/verify-scrub.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag, type Tag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
-import { blobKey, type RepositoryId } from "../../../src/registry/layout.ts";
+import { blobKey, type RepositoryId } from "../../../src/store/layout.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { createBooks, type SimpleBooks } from "../../support/books.ts";

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { JobState, StepCounts } from "../../../src/jobs/job.ts";
 import { countProblems } from "../../../src/jobs/verify.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
-import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/registry/layout.ts";
+import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/store/layout.ts";
 import { mediaTypes } from "../../support/image.ts";
 import { countsOf, id, latest, openWorld, type ScrubWorld } from "./scrub-world.ts";
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { pullImage, type WarmPlace } from "../../../src/jobs/warm-image.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
-import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { mediaTypes } from "../../support/image.ts";

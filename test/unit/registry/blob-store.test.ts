@@ -4,7 +4,7 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace } from "../../../src/oci/reference.ts";
 import { BlobStore } from "../../../src/registry/blob-store.ts";
 import type { Bookkeeping } from "../../../src/registry/bookkeeping.ts";
-import { blobKey, quarantineKey } from "../../../src/registry/layout.ts";
+import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { createBooks, type SimpleBooks } from "../../support/books.ts";

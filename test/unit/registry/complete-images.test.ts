@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag, type Repository } from "../../../src/oci/reference.ts";
-import { blobKey } from "../../../src/registry/layout.ts";
+import { blobKey } from "../../../src/store/layout.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createFakeMirror, type FakeMirror, imageOf } from "./fake-mirror.ts";
 

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { Content, type TagRecord } from "../../../src/registry/content.ts";
-import { blobKey, linkKey, type RepositoryId, tagKey } from "../../../src/registry/layout.ts";
+import { blobKey, linkKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
 import type { Reservation } from "../../../src/registry/space.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { ObjectStore } from "../../../src/store/object-store.ts";

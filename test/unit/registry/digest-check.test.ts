@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import { blobKey } from "../../../src/registry/layout.ts";
+import { blobKey } from "../../../src/store/layout.ts";
 import type { PullRegistry } from "../../../src/registry/registry.ts";
 import type { ObjectStore, Span } from "../../../src/store/object-store.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
-import { Background } from "../../../src/registry/background.ts";
+import { Background } from "../../../src/concurrency/background.ts";
 import type { Content } from "../../../src/registry/content.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import { createMirror } from "../../../src/registry/mirror.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseNamespace } from "../../../src/oci/reference.ts";
 import { FillRoom, type FillRoomOptions } from "../../../src/registry/fill-room.ts";
-import { chargedBytes } from "../../../src/registry/ledger/ledger.ts";
+import { chargedBytes } from "../../../src/ledger/ledger.ts";
 import type { Reservation } from "../../../src/registry/space.ts";
 import { never } from "../../support/event-loop.ts";
 

@@ -9,7 +9,7 @@ import type { Content } from "../../../src/registry/content.ts";
 import type { Fill } from "../../../src/registry/fill.ts";
 import type { FillRequest } from "../../../src/registry/fill-tools.ts";
 import { Fills } from "../../../src/registry/fills.ts";
-import type { RepositoryId } from "../../../src/registry/layout.ts";
+import type { RepositoryId } from "../../../src/store/layout.ts";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import { Background } from "../../../src/registry/background.ts";
+import { Background } from "../../../src/concurrency/background.ts";
 import { Prefetch } from "../../../src/registry/prefetch.ts";
 import { Quota } from "../../../src/registry/quota.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";

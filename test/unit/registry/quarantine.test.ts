@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
-import { blobKey, quarantineKey, quarantinePrefix } from "../../../src/registry/layout.ts";
+import { blobKey, quarantineKey, quarantinePrefix } from "../../../src/store/layout.ts";
 import { Quarantine } from "../../../src/registry/quarantine.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type ObjectStore, StoreError } from "../../../src/store/object-store.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linkKey } from "../../../src/registry/layout.ts";
+import { linkKey } from "../../../src/store/layout.ts";
 import { Records, type RecordsOptions, type RecordWrite, unaccounted } from "../../../src/registry/records.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../../src/oci/reference.ts";

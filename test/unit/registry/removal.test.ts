@@ -7,7 +7,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import type { Content } from "../../../src/registry/content.ts";
-import { linkKey, parseKey, repositoriesPrefix } from "../../../src/registry/layout.ts";
+import { linkKey, parseKey, repositoriesPrefix } from "../../../src/store/layout.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";
 
 import { MemoryStore } from "../../../src/store/memory.ts";

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { type Besides, nothingBesides } from "../../../src/registry/besides.ts";
-import type { Totals } from "../../../src/registry/ledger/ledger.ts";
+import type { Totals } from "../../../src/ledger/ledger.ts";
 import { type Reservation, type SizeLimit, Space, type SpaceOptions } from "../../../src/registry/space.ts";
 import type { Volume } from "../../../src/registry/volume-watch.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { blobKey, quarantineKey } from "../../../src/registry/layout.ts";
+import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
 import type { PullRegistry } from "../../../src/registry/registry.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
 import { UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";

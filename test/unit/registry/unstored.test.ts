@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
-import { linkKey, tagKey } from "../../../src/registry/layout.ts";
+import { linkKey, tagKey } from "../../../src/store/layout.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";

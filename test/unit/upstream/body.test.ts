@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readBody } from "../../../src/upstream/body.ts";
-import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import { until } from "../../support/event-loop.ts";
 import { answer, failure, fakeResponse, never, repository, startServer, startUpstream, tag } from "./scripted.ts";

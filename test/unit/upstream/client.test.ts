@@ -5,7 +5,7 @@ import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { limiting } from "../../../src/upstream/client.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
-import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import {
   answer,

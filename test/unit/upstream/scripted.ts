@@ -6,7 +6,7 @@ import type { TestContext } from "node:test";
 import type { TlsOptions } from "node:tls";
 import { parseDigest, type Digest } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "../../../src/oci/reference.ts";
-import type { Clock } from "../../../src/upstream/clock.ts";
+import type { Clock } from "../../../src/concurrency/clock.ts";
 import { createUpstream, type UpstreamOptions } from "../../../src/upstream/client.ts";
 import { type ConnectionOptions, createConnections } from "../../../src/upstream/connections.ts";
 import { createFixed } from "../../../src/upstream/credentials/fixed.ts";

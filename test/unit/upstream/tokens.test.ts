@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import { createLimiter } from "../../../src/upstream/limiter.ts";
+import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import { fetchToken } from "../../../src/upstream/tokens.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { until } from "../../support/event-loop.ts";

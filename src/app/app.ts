@@ -1,0 +1,236 @@
+import type { DestinationStream } from "pino";
+import { type AdminToken, readAdminToken } from "./admin-token.ts";
+import { ConfigError } from "../config/config-error.ts";
+import type { Config, ListenAddress } from "../config/schema.ts";
+import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { createAdminHandler } from "../http/admin.ts";
+import { createHandler } from "../http/handler.ts";
+import type { Health } from "../http/probes.ts";
+import type { Address } from "../http/listening.ts";
+import { listen, type RunningServer } from "../http/server.ts";
+import { watchStorage } from "../http/storage-state.ts";
+import { createLogger, type Logger, type LogOptions } from "../observe/log.ts";
+import { createMetrics, type Metrics } from "../observe/metrics.ts";
+import type { Administration } from "../jobs/administration.ts";
+import { createObservers, type Observers } from "./observers.ts";
+import { createStorageObservers } from "./storage-observers.ts";
+import { hasFormat } from "../store/root.ts";
+import { systemClock } from "../concurrency/clock.ts";
+
+/** Of less, the ledger and the folders of a few repositories leave nothing for content. */
+const smallestBytes = 4 * 1024 * 1024;
+
+/** A running mirror. */
+export interface App {
+  /** Where it listens, the main listener first: `http://127.0.0.1:8080`. */
+  readonly addresses: readonly string[];
+  readonly log: Logger;
+  /** Resolves when no blob is being fetched and nothing waits to be stored. */
+  idle(): Promise<void>;
+  /**
+   * Stops: not ready at once, no new connections; running answers and fills may end within the configured time, then
+   * they are cut. Resolves when nothing is left open.
+   */
+  close(): Promise<void>;
+}
+
+/** What the configuration does not say; all but the version and `onLogFailure` is for tests. */
+export interface AppOptions extends Omit<EngineOptions, "now" | "monotonic"> {
+  readonly now?: () => number;
+  readonly monotonic?: () => number;
+  readonly logDestination?: DestinationStream;
+  /** Told when lines of the log are lost, as its disk is full or its reader gone. */
+  readonly onLogFailure?: (error: Error) => void;
+}
+
+/** The parts of a program that works on a storage, with its log. */
+interface Program {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly observers: Observers;
+  readonly engine: Engine;
+}
+
+/**
+ * Starts a mirror: opens the storage, then listens. No upstream is asked.
+ *
+ * @throws {RootError} the storage's folder is in use, or is not one of ours; and the system's error for an address that
+ *   cannot be listened at.
+ * @throws {ConfigError} the administration's token cannot be read.
+ */
+export async function startApp(config: Config, options: AppOptions): Promise<App> {
+  const token = await readAdminToken(config);
+  return withLog(config.log, options, (log) => serve(config, options, log, token));
+}
+
+/** How a storage is opened to work on it. */
+export interface OfflineOptions extends AppOptions {
+  /** Whether the folder must be a storage already; otherwise it becomes one. */
+  readonly mustExist?: boolean;
+}
+
+/** A storage that is worked on without a mirror's running on it. */
+export interface Offline {
+  readonly administration: Administration;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the storage to work on it, without listening. Upstreams are asked where the work needs them. Warnings and worse
+ * are logged, to standard error, as whoever asked for the work is shown the rest.
+ *
+ * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ * @throws {ConfigError} it is no storage, and must be one; then nothing was written.
+ */
+export async function openOffline(config: Config, { mustExist = false, ...options }: OfflineOptions): Promise<Offline> {
+  const { root } = config.storage;
+  if (mustExist && !(await hasFormat(root))) {
+    throw new ConfigError([`${root} is no storage of entrepot: it has no file "format"`]);
+  }
+  const level = /^(?:trace|debug|info)$/.test(config.log.level) ? "warn" : config.log.level;
+  return withLog({ ...config.log, level, fileDescriptor: 2 }, options, async (log) => {
+    // Nobody pulls meanwhile: what no repository holds is not about to be linked.
+    const { engine } = await openProgram(config, { ...options, scrubGraceMs: 0 }, log);
+    return {
+      administration: engine.maintenance.administration,
+      async close() {
+        await engine.idle();
+        await engine.close();
+        log.flush();
+      },
+    };
+  });
+}
+
+async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log: Logger) => Promise<T>): Promise<T> {
+  const { logDestination: destination, onLogFailure: onFailure } = options;
+  const log = await createLogger({
+    ...settings,
+    ...(destination !== undefined && { destination }),
+    ...(onFailure !== undefined && { onFailure }),
+  });
+  try {
+    return await work(log);
+  } catch (error) {
+    log.flush();
+    throw error;
+  }
+}
+
+async function openProgram(config: Config, options: AppOptions, log: Logger): Promise<Program> {
+  const metrics = createMetrics(options.version);
+  const { now = () => systemClock.now(), monotonic = () => systemClock.monotonic() } = options;
+  const reserves = new Map(config.upstreams.map(({ namespace, rateLimitReserve }) => [namespace, rateLimitReserve]));
+  const observers = createObservers({ metrics, log, monotonic, reserves });
+  const engine = await startEngine(
+    config,
+    {
+      onCredentialProblem: (namespace, problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
+      ...options,
+      now,
+      monotonic,
+    },
+    { ...observers, ...createStorageObservers(metrics, log, monotonic) },
+    (error) => log.error({ err: error }, "maintenance failed"),
+  );
+  const { unwritable } = engine.storage.files;
+  const { maxSize } = config.storage;
+  if (maxSize?.kind === "bytes" && maxSize.bytes < smallestBytes) {
+    log.warn({ maxBytes: maxSize.bytes }, "max_size is too small for a cache: hardly anything can be stored");
+  }
+  if (unwritable !== undefined) {
+    log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
+  }
+  return { log, metrics, observers, engine };
+}
+
+async function serve(config: Config, options: AppOptions, log: Logger, token: AdminToken | undefined): Promise<App> {
+  const { metrics, observers, engine } = await openProgram(config, options, log);
+  const { storage, mirrors, maintenance } = engine;
+  showStorage(metrics, engine);
+  let draining = false;
+  const storageState = watchStorage(() => storage.files.probe());
+  const health: Health = {
+    reasonsAgainst: () => (draining ? ["the process is stopping"] : []),
+    details: async () => ({
+      version: options.version,
+      storage: await storageState(),
+      fills: storage.fills.size,
+      upstreams: Object.fromEntries(
+        [...mirrors.breakers].map(([namespace, { state }]) => [
+          namespace,
+          { state, rateLimit: observers.quota(namespace).state },
+        ]),
+      ),
+    }),
+  };
+  const servers: RunningServer[] = [];
+  const close = async (): Promise<void> => {
+    draining = true;
+    const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
+    // First, as who follows a job keeps a listener from draining.
+    await maintenance.close();
+    const [main, ...others] = servers;
+    await main?.drain(deadline);
+    await Promise.race([engine.idle(), aborted(deadline)]);
+    // Last, so that it tells until the end that the process is not ready.
+    await Promise.all(others.map((server) => server.drain(deadline)));
+    await engine.close();
+  };
+  const handler = createHandler(mirrors.namespaces);
+  const { rules } = mirrors.namespaces;
+  const { adminListen } = config;
+  const admin = createAdminHandler({
+    administration: maintenance.administration,
+    rules,
+    token,
+    host: adminListen?.kind === "tcp" ? adminListen.host : undefined,
+    version: options.version,
+  });
+  try {
+    const probes = { health, metrics, admin: adminListen === undefined };
+    // Without a token everybody could remove what is cached.
+    const open = { handler, ...(token !== undefined && { admin }), probes, log, metrics };
+    servers.push(await listen(toAddress(config.listen), open));
+    if (adminListen !== undefined) {
+      const adminProbes = { health, metrics, admin: true };
+      servers.push(
+        await listen(toAddress(adminListen), { handler: undefined, admin, probes: adminProbes, log, metrics }),
+      );
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  maintenance.start();
+  return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
+}
+
+/** Shows how full the storage is, whenever somebody looks at the metrics. */
+function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
+  metrics.onRender(() => {
+    const { usedBytes, reservedBytes, besides, limitBytes, volume } = storage.space.state;
+    metrics.storageBytes.set({ kind: "used" }, usedBytes);
+    metrics.storageBytes.set({ kind: "reserved" }, reservedBytes);
+    metrics.storageBytes.set({ kind: "ledger" }, besides.ledgerBytes);
+    metrics.storageBytes.set({ kind: "folders" }, besides.foldersBytes);
+    metrics.storageBytes.set({ kind: "quarantine" }, besides.quarantineBytes);
+    metrics.storageBytes.set({ kind: "other" }, besides.othersBytes + besides.slackBytes);
+    metrics.storageLimit.set(limitBytes);
+    if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
+    for (const namespace of mirrors.breakers.keys()) {
+      metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
+    }
+  });
+}
+
+function toAddress(address: ListenAddress): Address {
+  return address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

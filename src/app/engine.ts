@@ -1,0 +1,104 @@
+import { parsePinPattern } from "../config/pin-pattern.ts";
+import type { Config } from "../config/schema.ts";
+import { PinList } from "../jobs/pin-list.ts";
+import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
+import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
+import type { Observers } from "./observers.ts";
+import { stateKey } from "../store/layout.ts";
+import { Records, unaccounted } from "../registry/records.ts";
+import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
+import type { StorageObservers } from "./storage-observers.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+
+/** What the configuration does not say; all but the version and `scrubGraceMs` is for tests. */
+export interface EngineOptions
+  extends MirrorsOptions, Pick<StorageOptions, "graceMs">, Pick<MaintenanceOptions, "scrubGraceMs" | "random"> {}
+
+/** Everything but the listeners: the storage, the mirrors on it, and the work that keeps it in order. */
+export interface Engine {
+  readonly storage: Storage;
+  readonly mirrors: Mirrors;
+  readonly maintenance: Maintenance;
+  /** Resolves when no blob is being fetched and nothing waits to be stored. */
+  idle(): Promise<void>;
+  /** Ends everything; what still runs is cut. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the storage and makes the mirrors on it. No upstream is asked, and no job begins.
+ *
+ * @param onError Told of what fails outside of requests and jobs.
+ * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ */
+export async function startEngine(
+  config: Config,
+  options: EngineOptions,
+  observers: Observers & StorageObservers,
+  onError: (error: unknown) => void,
+): Promise<Engine> {
+  const storage = await openStorage(
+    config,
+    {
+      ...options,
+      isFailing: (namespace) => mirrors.breakers.get(namespace)?.failing() !== undefined,
+      pins: () => pins.all,
+    },
+    observers,
+  );
+  const pins = await openPins(config, storage.store, onError);
+  const mirrors = createMirrors(config, options, storage, observers);
+  const close = async (): Promise<void> => {
+    // First what fills the storage; the storage last.
+    const reason = new Error("the process is stopping");
+    await storage.fills.close(reason);
+    await mirrors.close(reason);
+    await storage.close();
+  };
+  let maintenance: Maintenance;
+  try {
+    maintenance = createMaintenance(config, { ...options, storage, mirrors, pins, observers, onError });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    storage,
+    mirrors,
+    maintenance,
+    async idle() {
+      await storage.fills.idle();
+      await mirrors.idle();
+    },
+    async close() {
+      // Before all the rest, which its jobs use.
+      await maintenance.close();
+      await close();
+    },
+  };
+}
+
+async function openPins(config: Config, store: ObjectStore, onError: (error: unknown) => void): Promise<PinList> {
+  const records = new Records(store, { isRecord: isPatterns, maxInMemory: 0 });
+  const key = stateKey("pins");
+  const damagedKey = stateKey("pins-damaged");
+  return PinList.open({
+    configured: config.storage.pins,
+    parse: parsePinPattern,
+    load: async () => {
+      const record = await records.get(key);
+      // What is there and cannot be read as a list somebody may still want to mend.
+      if (record === undefined && (await store.head(key)) !== undefined && (await store.move(key, damagedKey))) {
+        onError(new Error(`the pins that were added are lost: ${key} is damaged, and is ${damagedKey} now`));
+      }
+      return record?.patterns ?? [];
+    },
+    save: (patterns) => records.set(key, { patterns }, true, unaccounted),
+    onError,
+  });
+}
+
+function isPatterns(value: unknown): value is { readonly patterns: readonly string[] } {
+  if (typeof value !== "object" || value === null || !("patterns" in value)) return false;
+  return Array.isArray(value.patterns) && value.patterns.every((pattern) => typeof pattern === "string");
+}

@@ -1,0 +1,162 @@
+import { readFile } from "node:fs/promises";
+import { ConfigError } from "../config/config-error.ts";
+import type { Config } from "../config/schema.ts";
+import { decodeText } from "../config/text.ts";
+import { Administration, type JobSteps } from "../jobs/administration.ts";
+import { Jobs } from "../jobs/jobs.ts";
+import type { PinList } from "../jobs/pin-list.ts";
+import { Schedule } from "../jobs/schedule.ts";
+import { verifySteps } from "../jobs/verify.ts";
+import { warmSteps } from "../jobs/warm.ts";
+import type { Mirrors } from "./mirrors.ts";
+import { OciError } from "../oci/errors.ts";
+import { ImageListError, type ImageReference, parseImageList, parseImageReference } from "../oci/image-reference.ts";
+import { parsePlatform } from "../oci/platform.ts";
+import { stateKey } from "../store/layout.ts";
+import { Records, unaccounted } from "../registry/records.ts";
+import type { Storage } from "./storage.ts";
+import type { StorageObservers } from "./storage-observers.ts";
+
+const tidyMs = 60_000;
+
+/** What maintenance works on. */
+export interface MaintenanceOptions {
+  readonly storage: Storage;
+  readonly mirrors: Mirrors;
+  readonly pins: PinList;
+  readonly observers: StorageObservers;
+  readonly now: () => number;
+  /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
+  readonly scrubGraceMs?: number;
+  /** From 0 to 1: how late jobs begin that the configuration wants. */
+  readonly random?: () => number;
+  /** Told of what fails outside of jobs. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** The work that keeps a cache in order, and what people may do to it. */
+export interface Maintenance {
+  readonly administration: Administration;
+  /** Begins with what is done by the clock: eviction, and the jobs that the configuration wants. */
+  start(): void;
+  /** Cancels what runs, and waits for its end. */
+  close(): Promise<void>;
+}
+
+/** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
+export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
+  const { storage, mirrors, pins, observers, now, scrubGraceMs, random, onError } = options;
+  const jobs = new Jobs(observers.jobs);
+  const steps: JobSteps = {
+    evict: (wanted) => storage.evictor.steps(wanted),
+    verify: ({ dryRun, repair, bytesPerSecond }) =>
+      verifySteps(
+        {
+          ...storage,
+          reader: storage.files.caretaker,
+          now,
+          ...(scrubGraceMs !== undefined && { graceMs: scrubGraceMs }),
+        },
+        { repair: repair && !dryRun, bytesPerSecond: bytesPerSecond ?? config.verify.bytesPerSecond },
+      ),
+    warm: ({ images, platforms, parallel }) =>
+      warmSteps(
+        {
+          open: (image) =>
+            mirrors.namespaces.open({ prefix: [], ns: image.namespace, name: image.repository }, undefined),
+        },
+        {
+          images,
+          platforms: platforms ?? config.warm.platforms.map(parsePlatform),
+          parallel: parallel ?? config.warm.parallel,
+        },
+      ),
+  };
+  const administration = new Administration({
+    ...storage,
+    namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
+    rules: mirrors.namespaces.rules,
+    pins,
+    jobs,
+    steps,
+  });
+  const running: { close(): Promise<void> }[] = [];
+  return {
+    administration,
+    start() {
+      const tidying = setInterval(() => void storage.evictor.tidy(), tidyMs);
+      tidying.unref();
+      running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
+    },
+    async close() {
+      // First, as a job may wait for a run of it.
+      await storage.evictor.close();
+      await Promise.all(running.map((each) => each.close()));
+      await jobs.close();
+    },
+  };
+
+  function scheduleVerify(): Schedule {
+    const records = new Records(storage.store, { isRecord: isEndedAt, maxInMemory: 0 });
+    const key = stateKey("verified");
+    return new Schedule({
+      jobs,
+      kind: "verify",
+      steps: () => steps.verify({ dryRun: false, repair: true, bytesPerSecond: undefined }),
+      intervalMs: config.verify.intervalMs,
+      recall: async () => (await records.get(key))?.endedAt,
+      remember: (endedAt) => records.set(key, { endedAt }, true, unaccounted),
+      onError,
+      ...(random !== undefined && { random }),
+    });
+  }
+
+  function scheduleWarm(): Schedule[] {
+    const { images, file, intervalMs } = config.warm;
+    if (images.length === 0 && file === undefined) return [];
+    const listed = images.map(readImage);
+    return [
+      new Schedule({
+        jobs,
+        kind: "warm",
+        // The list is read anew each time.
+        steps: async () =>
+          steps.warm({
+            images: [...listed, ...(file === undefined ? [] : await readList(file, onError))],
+            platforms: undefined,
+            parallel: undefined,
+          }),
+        intervalMs,
+        // A new process begins at once: what is there already costs little.
+        recall: () => Promise.resolve(undefined),
+        remember: () => Promise.resolve(),
+        onError,
+        ...(random !== undefined && { random }),
+      }),
+    ];
+  }
+}
+
+/** @throws {ConfigError} */
+function readImage(text: string, index: number): ImageReference {
+  try {
+    return parseImageReference(text);
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
+    throw new ConfigError([`warm.images[${index}]: ${JSON.stringify(text)}: ${error.message}`]);
+  }
+}
+
+/** The images that a file names. What of it cannot be read is told, and does not keep the others from being warmed. */
+async function readList(file: string, onError: (error: unknown) => void): Promise<readonly ImageReference[]> {
+  try {
+    return parseImageList(decodeText(await readFile(file)));
+  } catch (error) {
+    onError(new Error(`warm.file ${file} cannot be read whole`, { cause: error }));
+    return error instanceof ImageListError ? error.images : [];
+  }
+}
+
+function isEndedAt(value: unknown): value is { readonly endedAt: number } {
+  return typeof value === "object" && value !== null && "endedAt" in value && typeof value.endedAt === "number";
+}

@@ -1,0 +1,126 @@
+import type { Config, UpstreamConfig, UpstreamDefaults } from "../config/schema.ts";
+import type { Observers } from "./observers.ts";
+import { type Namespace, parseNamespace, type Repository } from "../oci/reference.ts";
+import { Background } from "../concurrency/background.ts";
+import { createMirror } from "../registry/mirror.ts";
+import { canonicalNamespace, matchNamespaces, Namespaces } from "../registry/namespaces.ts";
+import type { PullRegistry } from "../registry/registry.ts";
+import { restrict } from "../registry/restrict.ts";
+import type { Storage } from "./storage.ts";
+import { rememberAbsences } from "../upstream/absences.ts";
+import { Breaker } from "../upstream/breaker.ts";
+import { parseRepositoryPattern } from "../upstream/credentials/repository-pattern.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
+
+const staleWaitMs = 3_000;
+/** How much a mirror remembers of tags, and how much of absences; one of many that clients can name remembers less. */
+const listedRemembered = 4_096;
+const unlistedRemembered = 64;
+
+/** What the configuration does not say; all but the version is for tests. */
+export interface MirrorsOptions extends UpstreamsOptions {
+  readonly staleWaitMs?: number;
+  readonly now: () => number;
+  readonly monotonic: () => number;
+}
+
+/** The mirrors of all namespaces, on one storage. */
+export interface Mirrors {
+  readonly namespaces: Namespaces;
+  /** How each configured namespace's upstream does. */
+  readonly breakers: ReadonlyMap<Namespace, Breaker>;
+  /** Resolves when nothing waits to be stored. */
+  idle(): Promise<void>;
+  /** Stops asking upstreams for anything, and closes their connections. Fills must have been closed before. */
+  close(reason: Error): Promise<void>;
+}
+
+/** Makes the mirrors that the configuration wants. No upstream is asked. */
+export function createMirrors(
+  config: Config,
+  options: MirrorsOptions,
+  storage: Storage,
+  observers: Observers,
+): Mirrors {
+  const { now, monotonic } = options;
+  const stopping = new AbortController();
+  const background = new Background((error) => {
+    if (!stopping.signal.aborted) observers.uncached(error);
+  });
+  const upstreams = new Upstreams(config, options, observers);
+  const breakers = new Map<Namespace, Breaker>();
+  const mirror = (
+    upstream: Upstream,
+    settings: UpstreamDefaults,
+    namespace: Namespace,
+    trusted: boolean,
+  ): PullRegistry => {
+    const remembered = trusted ? listedRemembered : unlistedRemembered;
+    const breaker = new Breaker(monotonic, observers.breaker(namespace));
+    if (trusted) breakers.set(namespace, breaker);
+    return createMirror({
+      ...storage,
+      namespace,
+      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, remembered, monotonic),
+      breaker,
+      quota: observers.quota(namespace),
+      trusted,
+      remembered,
+      background,
+      policy: { ...settings, ttlMs: settings.manifestInvalidationMs },
+      retries: settings.retries,
+      staleWaitMs: options.staleWaitMs ?? staleWaitMs,
+      checkDigest: config.checkCacheDigest,
+      prefetch: trusted && settings.prefetch === "platform",
+      noteUse: (id, digest, tag) => storage.ledger.use(id, digest, tag),
+      now,
+      monotonic,
+      signal: stopping.signal,
+    });
+  };
+  const namespaces = new Namespaces({
+    rules: {
+      ofServerName: serverNames(config.upstreams),
+      defaultNamespace: canonicalNamespace(parseNamespace(config.defaultNamespace)),
+      emptyNamespace: canonicalNamespace(parseNamespace(config.defaultUpstreamNamespace)),
+    },
+    listed: new Map(
+      config.upstreams.map((settings) => {
+        const namespace = canonicalNamespace(parseNamespace(settings.namespace));
+        const registry = mirror(upstreams.listed(settings), settings, namespace, true);
+        return [namespace, restrict(registry, repositoryRule(settings))];
+      }),
+    ),
+    allowsUnlisted: matchNamespaces(config.allowUnlisted),
+    openUnlisted: (namespace) => mirror(upstreams.unlisted(namespace), config.upstreamDefaults, namespace, false),
+  });
+  return {
+    namespaces,
+    breakers,
+    idle: () => background.idle(),
+    async close(reason) {
+      stopping.abort(reason);
+      await background.idle();
+      await upstreams.close();
+    },
+  };
+}
+
+/** Whether a repository may be pulled from: `deny` beats `allow`, and without `allow` all are. */
+function repositoryRule({ allow, deny }: UpstreamConfig): (repository: Repository) => boolean {
+  const denied = deny.map(parseRepositoryPattern);
+  const allowed = allow?.map(parseRepositoryPattern);
+  return (repository) =>
+    !denied.some((pattern) => pattern.matches(repository)) &&
+    (allowed?.some((pattern) => pattern.matches(repository)) ?? true);
+}
+
+function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {
+  const names = new Map(
+    upstreams.flatMap(({ namespace, serverNames: hosts }) =>
+      hosts.map((host) => [host.toLowerCase(), canonicalNamespace(parseNamespace(namespace))] as const),
+    ),
+  );
+  return (host) => names.get(host);
+}

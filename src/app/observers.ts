@@ -1,0 +1,180 @@
+import type { Logger } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import { limitReached } from "../registry/bookkeeping.ts";
+import type { FillObserver } from "../registry/fill-tools.ts";
+import type { QuotaState } from "../registry/quota.ts";
+import { Quota } from "../registry/quota.ts";
+import type { StoreFailureListener } from "../store/metered.ts";
+import { StoreError } from "../store/object-store.ts";
+import type { BreakerObserver, BreakerState } from "../upstream/breaker.ts";
+import type { UpstreamObserver } from "../upstream/transport.ts";
+import { UpstreamError, type UpstreamFailure } from "../upstream/upstream.ts";
+
+/** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
+export interface Observers {
+  readonly store: StoreFailureListener;
+  readonly fills: FillObserver;
+  /** Told why something was passed on but not cached, where nobody waits for that. */
+  uncached(error: unknown): void;
+  /** The observer of one namespace's client. */
+  upstream(namespace: string): UpstreamObserver;
+  /** The observer of one namespace's breaker. */
+  breaker(namespace: string): BreakerObserver;
+  /** What is left of a namespace's rate limit; its client's observer feeds it. */
+  quota(namespace: string): Quota;
+}
+
+/** What the observers must know. */
+export interface ObserversOptions {
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly monotonic: () => number;
+  /** The configured namespaces, each with the share of its rate limit that is kept in reserve. */
+  readonly reserves: ReadonlyMap<string, number>;
+}
+
+const stateNumbers: Record<BreakerState, number> = { closed: 0, "half-open": 1, open: 2 };
+/** How far apart the lines about one kind of failure of the storage are, in milliseconds. */
+const storageLineMs = 60_000;
+/** The operations whose failure costs a question to the upstream; the others' costs what would have been stored. */
+const reading: ReadonlySet<string> = new Set(["head", "get", "read"]);
+/** What clients bring about every day, by asking for what is not there or for a lot at once. */
+const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline", "busy"]);
+
+/** Makes the observers. Namespaces that are not configured are counted together, as `other`. */
+export function createObservers({ metrics, log, monotonic, reserves }: ObserversOptions): Observers {
+  const label = (namespace: string): string => (reserves.has(namespace) ? namespace : "other");
+  // An error that was told where it happened is not told again by who was waiting for it.
+  const told = new WeakSet<Error>();
+  const storage = observeStorage(metrics, log, monotonic, told);
+  const unlimited = new Quota(0, monotonic, () => undefined);
+  const quotas = new Map(
+    [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, monotonic, tellQuota(log, namespace))]),
+  );
+  const quota = (namespace: string): Quota => quotas.get(namespace) ?? unlimited;
+  return {
+    store: (operation, error) => storage.failed(operation, error),
+    fills: observeFills(metrics, log, label, told, storage),
+    // What the store fails with was told, or is its limit.
+    uncached: (error) =>
+      log[error instanceof StoreError ? "debug" : "error"]({ err: error }, "an answer was not cached"),
+    quota,
+    upstream: (namespace) => ({
+      request: ({ kind, status, durationMs }) => {
+        const labels = { namespace: label(namespace), kind };
+        metrics.upstreamRequests.inc({ ...labels, status: status ?? "error" });
+        metrics.upstreamSeconds.observe(labels, durationMs / 1000);
+      },
+      rateLimit: (report) => {
+        quota(namespace).note(report);
+        const state = quotas.get(namespace)?.state;
+        if (state === undefined) return;
+        metrics.rateLimit.set({ namespace }, state.limit);
+        metrics.rateLimitRemaining.set({ namespace }, state.remaining);
+      },
+    }),
+    breaker: (namespace) => {
+      let isOpen = false;
+      return {
+        failed: (error) => {
+          told.add(error);
+          const level = isOpen || isHeld(error) || everyday.has(error.failure) ? "debug" : "warn";
+          log[level]({ namespace, failure: error.failure, status: error.status, err: error }, "the upstream failed");
+        },
+        changed: (state) => {
+          isOpen = state === "open";
+          if (reserves.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
+          if (isOpen) log.warn({ namespace }, "the upstream is given a rest: what is not cached fails at once");
+          if (state === "closed") log.info({ namespace }, "the upstream answers again");
+        },
+      };
+    },
+  };
+}
+
+/**
+ * Whether nothing was sent, as the upstream had asked to be left alone (also said of its token server): the answer that
+ * asked for it was told, and every question until then fails so.
+ */
+function isHeld(error: UpstreamError): boolean {
+  if (error.failure === "token" && error.cause instanceof UpstreamError) return isHeld(error.cause);
+  return error.failure === "rate-limited" && error.status === undefined;
+}
+
+function tellQuota(log: Logger, namespace: string): (state: QuotaState) => void {
+  return (state) => {
+    const what = "the upstream's rate limit is nearly used up: tags are checked less often";
+    if (state.low) log.warn({ namespace, ...state }, what);
+    else log.info({ namespace, ...state }, "the upstream's rate limit has room again");
+  };
+}
+
+/** What is told of the storage. */
+interface StorageObserver {
+  failed(operation: Parameters<StoreFailureListener>[0] | "spool", error: StoreError): void;
+  /** A blob has been stored, from its staging file to its place. */
+  wrote(): void;
+}
+
+/** Counts all failures; the log gets a line a minute for each operation and code, not one for each blob of each pull. */
+function observeStorage(metrics: Metrics, log: Logger, monotonic: () => number, told: WeakSet<Error>): StorageObserver {
+  const lines = new Map<string, { toldAt: number; failures: number }>();
+  let writing = true;
+  return {
+    failed: (operation, error) => {
+      told.add(error);
+      const code = error.code ?? "other";
+      metrics.storageErrors.inc({ operation, code });
+      const key = `${operation} ${code}`;
+      const line = lines.get(key) ?? { toldAt: -Infinity, failures: 0 };
+      lines.set(key, line);
+      line.failures++;
+      if (monotonic() - line.toldAt < storageLineMs) return;
+      const { failures } = line;
+      Object.assign(line, { toldAt: monotonic(), failures: 0 });
+      if (reading.has(operation)) {
+        log.warn(
+          { operation, code, failures, err: error },
+          "the storage fails: content is fetched although it is cached",
+        );
+      } else {
+        writing = false;
+        log.warn({ operation, code, failures, err: error }, "the storage fails: content is passed on but not cached");
+      }
+    },
+    wrote: () => {
+      if (!writing) log.info("the storage can be written again");
+      writing = true;
+    },
+  };
+}
+
+function observeFills(
+  metrics: Metrics,
+  log: Logger,
+  label: (namespace: string) => string,
+  told: WeakSet<Error>,
+  storage: StorageObserver,
+): FillObserver {
+  return {
+    started: (namespace) => metrics.fillsActive.inc({ namespace: label(namespace) }),
+    received: (namespace, bytes) => metrics.fillBytes.inc({ namespace: label(namespace) }, bytes),
+    resumed: (id, digest, offset, error) => {
+      metrics.fillResumes.inc({ namespace: label(id.namespace) });
+      log.info({ ...id, digest, offset, err: error }, "the upstream's connection broke; the fill goes on");
+    },
+    ended: (id, digest, outcome, error) => {
+      const namespace = label(id.namespace);
+      metrics.fillsActive.dec({ namespace });
+      metrics.fills.inc({ namespace, outcome });
+      if (outcome === "committed") storage.wrote();
+      if (error === undefined || outcome === "abandoned") return;
+      // What fails outside of the store is the staging file.
+      const isSpool = error instanceof StoreError && error.code !== limitReached && !told.has(error);
+      if (isSpool) storage.failed("spool", error);
+      const what = outcome === "unstored" ? "the blob was passed on but not stored" : "the fill failed";
+      if (error instanceof StoreError) log.debug({ ...id, digest, outcome, err: error }, what);
+      else if (!told.has(error)) log.warn({ ...id, digest, outcome, err: error }, what);
+    },
+  };
+}

@@ -1,0 +1,163 @@
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Config, UpstreamConfig } from "../config/schema.ts";
+import { Evictor, type Retention } from "../jobs/evict.ts";
+import type { Observers } from "./observers.ts";
+import type { StorageObservers } from "./storage-observers.ts";
+import { type Namespace, parseNamespace } from "../oci/reference.ts";
+import { keepBooks } from "../registry/bookkeeping.ts";
+import { Content } from "../registry/content.ts";
+import { Fills } from "../registry/fills.ts";
+import { openLedger } from "../ledger/client.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import { canonicalNamespace } from "../registry/namespaces.ts";
+import { Space } from "../registry/space.ts";
+import { BufferPool } from "../store/buffers.ts";
+import { FilesystemStore } from "../store/filesystem.ts";
+import { HashPool } from "../store/hashing.ts";
+import { meterStore } from "../store/metered.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+
+/** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
+const graceMs = 5 * 60_000;
+
+const ledgerName = "ledger";
+/** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
+const slackShare = 1 / 64;
+const mostSlackBytes = 16 * 1024 * 1024;
+
+/** What a namespace's settings say of space. */
+export type SpaceSettings = Pick<
+  UpstreamConfig,
+  "maxBytes" | "blobInvalidationMs" | "manifestInvalidationMs" | "offline"
+>;
+
+/** What the configuration does not say. */
+export interface StorageOptions {
+  readonly now: () => number;
+  readonly monotonic: () => number;
+  /** Whether an upstream fails at the moment, so that what it gave is not to be had again. */
+  readonly isFailing: (namespace: Namespace) => boolean;
+  readonly pins: () => readonly string[];
+  /** For tests. */
+  readonly graceMs?: number;
+}
+
+/** The storage's folder, and all that works on it. */
+export interface Storage {
+  /** The folder itself. */
+  readonly files: FilesystemStore;
+  /** What is in it, with failures counted. */
+  readonly store: ObjectStore;
+  readonly content: Content;
+  readonly hashes: HashPool;
+  readonly fills: Fills;
+  readonly ledger: Ledger;
+  readonly space: Space;
+  readonly evictor: Evictor;
+  /** What a namespace's entry says of space, or the defaults where it has none. */
+  settings(namespace: Namespace): SpaceSettings;
+  /** Ends fills and eviction, writes what is pending and gives the folder back. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the storage; how much lies in it does not matter for how long that takes.
+ *
+ * @throws {RootError} the folder is in use, or is not one of ours.
+ */
+export async function openStorage(
+  config: Config,
+  options: StorageOptions,
+  observers: Observers & StorageObservers,
+): Promise<Storage> {
+  const { storage } = config;
+  const { now, monotonic } = options;
+  const pool = new BufferPool();
+  const files = await FilesystemStore.open(storage.root, pool);
+  const store = meterStore(files, observers.store);
+  const { maxSize } = storage;
+  const maxBytes = maxSize?.kind === "bytes" ? maxSize.bytes : undefined;
+  const ledger = openLedger({
+    path: join(storage.root, `${ledgerName}.sqlite`),
+    root: storage.root,
+    maxBytes,
+    observer: observers.ledger,
+    now,
+  });
+  const settings = namespaceSettings(config);
+  let othersBytes = 0;
+  const space = new Space({
+    limits: { ...storage, namespaceMaxBytes: (namespace) => settings(namespace).maxBytes },
+    totals: () => ledger.totals,
+    besides: () => ({
+      ...ledger.overhead,
+      quarantineBytes: content.quarantine.bytes,
+      othersBytes,
+      slackBytes: Math.min(mostSlackBytes, Math.floor((maxBytes ?? Infinity) * slackShare)),
+    }),
+    volume: async () => {
+      othersBytes = await files.measureOthers((name) => name.startsWith(`${ledgerName}.`));
+      return files.volume();
+    },
+    monotonic,
+    makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
+    onPressure: () => evictor.relieve(),
+  });
+  const content = new Content(store, keepBooks(ledger, space, { now, monotonic }), undefined, observers.damaged);
+  const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
+  const fills = new Fills({
+    content,
+    hashes,
+    pool,
+    space,
+    maxObjectBytes: storage.maxObjectBytes ?? Infinity,
+    spoolFolder: files.temporaryPath,
+    observer: observers.fills,
+  });
+  const evictor = new Evictor({
+    space,
+    ledger,
+    content,
+    fills,
+    retention: (namespace): Retention => {
+      const { blobInvalidationMs, manifestInvalidationMs, offline } = settings(namespace);
+      return {
+        idleMs: Math.max(blobInvalidationMs, manifestInvalidationMs),
+        keeps: offline || options.isFailing(namespace),
+      };
+    },
+    pins: options.pins,
+    graceMs: options.graceMs ?? graceMs,
+    now,
+    monotonic,
+    observer: observers.evictor,
+  });
+  await space.refresh();
+  await content.quarantine.refresh();
+  return {
+    files,
+    store,
+    content,
+    hashes,
+    fills,
+    ledger,
+    space,
+    evictor,
+    settings,
+    async close() {
+      await fills.close(new Error("the process is stopping"));
+      await evictor.close();
+      await Promise.all([ledger.close(), hashes.close()]);
+      await store.close();
+    },
+  };
+}
+
+function namespaceSettings(config: Config): Storage["settings"] {
+  const listed = new Map(
+    config.upstreams.map((settings) => [canonicalNamespace(parseNamespace(settings.namespace)), settings]),
+  );
+  const unlisted = { ...config.upstreamDefaults, offline: false };
+  return (namespace) => listed.get(namespace) ?? unlisted;
+}

@@ -1,0 +1,233 @@
+import { readFileSync } from "node:fs";
+import { ConfigError } from "../config/config-error.ts";
+import { explainReading } from "../config/named-files.ts";
+import type { Config, EndpointConfig, ProxyEnvironment, UpstreamConfig, UpstreamDefaults } from "../config/schema.ts";
+import { createCredentials } from "./credential-sources.ts";
+import type { Namespace } from "../oci/reference.ts";
+import type { Observers } from "./observers.ts";
+import type { Lookup } from "../upstream/addresses.ts";
+import { createUpstream, maxWaiting, type UpstreamOptions } from "../upstream/client.ts";
+import { systemClock } from "../concurrency/clock.ts";
+import { type ConnectionOptions, createConnections } from "../upstream/connections.ts";
+import { createFetchJson, type FetchJson } from "../upstream/credentials/fetch-json.ts";
+import type { CredentialError, CredentialSource } from "../upstream/credentials/source.ts";
+import { createDispatcher, type ProxySettings } from "../upstream/dispatcher.ts";
+import { createFailover } from "../upstream/failover.ts";
+import { publicGuard } from "../upstream/guard.ts";
+import { createLimiter, type Limiter } from "../concurrency/limiter.ts";
+import { createOfflineUpstream } from "../upstream/offline.ts";
+import { createPublicLookup } from "../upstream/public-lookup.ts";
+import { createRateLimits } from "../upstream/rate-limits.ts";
+import type { UpstreamObserver } from "../upstream/transport.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+
+/** So many sites at least it takes to hold all connections to namespaces that are not configured. */
+const publicParties = 4;
+/**
+ * For how long a blob may hold one of them that somebody else waits for, in milliseconds: it goes on by `Range`, at the
+ * end of the queue. Most blobs are done by then, and to ask again costs little beside it.
+ */
+const publicBulkMs = 2 * 60_000;
+
+/** What the configuration does not say. */
+export interface UpstreamsOptions {
+  readonly version: string;
+  /** How names are resolved. Default: as the system does it; those of unlisted namespaces by `createPublicLookup`. */
+  readonly lookup?: Lookup;
+  /** Certificates (PEM) that are trusted for unlisted namespaces, besides the built-in ones. */
+  readonly ca?: string;
+  /** Hears of credentials that could not be renewed while the old ones still do. */
+  readonly onCredentialProblem?: (namespace: string, problem: CredentialError) => void;
+}
+
+/** How much each client of a namespace that is not configured remembers of tokens and of limits: there may be many. */
+const unlistedRemembered = 16;
+
+/** The clients of all upstreams, as the configuration wants them. */
+export class Upstreams {
+  readonly #defaults: UpstreamDefaults;
+  readonly #proxies: ProxyEnvironment;
+  readonly #options: UpstreamsOptions;
+  readonly #observers: Observers;
+  readonly #open: Upstream[] = [];
+  readonly #sources: CredentialSource[] = [];
+  readonly #dispatchers: ReturnType<typeof createDispatcher>[] = [];
+  /** The connections of all namespaces that are not configured, and of token servers of other sites. */
+  readonly #public: ReturnType<typeof createDispatcher>;
+  /** All namespaces that are not configured together: clients can name as many as they like. */
+  readonly #publicLimiter: Limiter;
+
+  constructor(config: Config, options: UpstreamsOptions, observers: Observers) {
+    this.#defaults = config.upstreamDefaults;
+    this.#proxies = config.proxyEnvironment;
+    this.#options = options;
+    this.#observers = observers;
+    this.#public = createDispatcher({
+      ...config.upstreamDefaults,
+      guard: publicGuard,
+      acceptInvalidCerts: false,
+      lookup: options.lookup ?? createPublicLookup(),
+      ca: options.ca,
+      proxy: toProxySettings(config.upstreamDefaults.proxy, config.proxyEnvironment),
+    });
+    this.#dispatchers.push(this.#public);
+    const { maxConnections } = config.upstreamDefaults;
+    this.#publicLimiter = createLimiter(maxConnections, {
+      partySlots: Math.max(1, Math.floor(maxConnections / publicParties)),
+      maxWaiting,
+      bulkMs: publicBulkMs,
+    });
+  }
+
+  /**
+   * The client of a configured upstream; it may be anywhere.
+   *
+   * @throws {ConfigError} A certificate's or key's file cannot be read.
+   */
+  listed(settings: UpstreamConfig): Upstream {
+    if (settings.offline) {
+      return createOfflineUpstream(settings.host);
+    }
+    const observer = this.#observers.upstream(settings.namespace);
+    const own = this.#client(settings, settings, observer, settings.retries);
+    // What a mirror says of rate limits does not count for the upstream, and the next host is its second try.
+    const requestsOnly: UpstreamObserver = { request: (event) => observer.request(event) };
+    const mirrors = settings.mirrors.map((mirror) => this.#client(mirror, settings, requestsOnly, 0));
+    const upstream = mirrors.length === 0 ? own : createFailover(mirrors, own, systemClock);
+    this.#open.push(upstream);
+    return upstream;
+  }
+
+  /** The client of a namespace that is not configured, over public addresses only; there is nothing to close. */
+  unlisted(namespace: Namespace): Upstream {
+    return createUpstream({
+      ...this.#defaults,
+      ...this.#common(this.#defaults),
+      observer: this.#observers.upstream(namespace),
+      host: namespace,
+      tls: true,
+      credentials: undefined,
+      dispatcher: this.#public,
+      redirectDispatcher: this.#public,
+      sharedDispatcher: true,
+      remembered: unlistedRemembered,
+      limiter: this.#publicLimiter,
+    });
+  }
+
+  /**
+   * Gives back all connections, and closes the sources of credentials. Nobody may be waiting for an upstream any more:
+   * what still runs, a body that nobody wants for example, is cut.
+   */
+  async close(): Promise<void> {
+    for (const source of this.#sources) {
+      source.close();
+    }
+    await Promise.all(this.#open.map((upstream) => upstream.close()));
+    await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.destroy()));
+  }
+
+  #client(endpoint: EndpointConfig, settings: UpstreamConfig, observer: UpstreamObserver, retries: number): Upstream {
+    const { headers, host, pathPrefix, realmHosts, tls } = endpoint;
+    const rateLimits = createRateLimits(systemClock);
+    return createUpstream({
+      ...this.#common(settings),
+      ...createConnections(this.#connectionOptions(endpoint, settings)),
+      credentials: this.#source(endpoint, settings, rateLimits),
+      observer,
+      rateLimits,
+      retries,
+      host,
+      tls,
+      headers,
+      pathPrefix,
+      realmHosts,
+      maxConnections: settings.maxConnections,
+    });
+  }
+
+  #connectionOptions(endpoint: EndpointConfig, settings: UpstreamConfig): ConnectionOptions {
+    const { acceptInvalidCerts, allowPrivateRedirects, host, tls } = endpoint;
+    const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, namespace } = settings;
+    return {
+      host,
+      tls,
+      acceptInvalidCerts,
+      allowPrivateRedirects,
+      connectTimeoutMs,
+      headerTimeoutMs,
+      idleTimeoutMs,
+      lookup: this.#options.lookup,
+      proxy: toProxySettings(endpoint.proxy, this.#proxies),
+      ca: readNamedFile(namespace, "ca_file", endpoint.caFile),
+      clientCert: readNamedFile(namespace, "client_cert", endpoint.clientCert),
+      clientKey: readNamedFile(namespace, "client_key", endpoint.clientKey),
+    };
+  }
+
+  #source(
+    endpoint: EndpointConfig,
+    settings: UpstreamConfig,
+    budget: ReturnType<typeof createRateLimits>,
+  ): CredentialSource | undefined {
+    const { namespace } = settings;
+    const source = createCredentials(endpoint, {
+      clock: systemClock,
+      budget,
+      fetchJson: this.#cloudFetch(endpoint, settings),
+      onProblem: (problem) => this.#options.onCredentialProblem?.(namespace, problem),
+    });
+    if (source !== undefined) {
+      this.#sources.push(source);
+    }
+    return source;
+  }
+
+  /** Asks a cloud's API over connections of their own, which are made when they are needed. */
+  #cloudFetch(endpoint: EndpointConfig, settings: UpstreamConfig): FetchJson {
+    let fetchJson: FetchJson | undefined;
+    return (request, signal) => {
+      if (fetchJson === undefined) {
+        const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs } = settings;
+        const dispatcher = createDispatcher({
+          acceptInvalidCerts: false,
+          connectTimeoutMs,
+          headerTimeoutMs,
+          idleTimeoutMs,
+          lookup: this.#options.lookup,
+          proxy: toProxySettings(endpoint.proxy, this.#proxies),
+        });
+        this.#dispatchers.push(dispatcher);
+        fetchJson = createFetchJson(dispatcher);
+      }
+      return fetchJson(request, signal);
+    };
+  }
+
+  #common(settings: UpstreamDefaults): Pick<UpstreamOptions, "publicDispatcher" | "userAgent"> {
+    return {
+      publicDispatcher: this.#public,
+      userAgent: settings.userAgent ?? `entrepot/${this.#options.version}`,
+    };
+  }
+}
+
+/** What the setting `proxy` comes to. A proxy of the configuration is for all hosts, whatever `NO_PROXY` says. */
+export function toProxySettings(proxy: string | undefined, environment: ProxyEnvironment): ProxySettings | undefined {
+  if (proxy === "none") {
+    return undefined;
+  }
+  const { http = "", https = "", noProxy = "" } = environment;
+  return proxy === undefined ? { http, https, noProxy } : { http: proxy, https: proxy };
+}
+
+function readNamedFile(namespace: string, key: string, path: string | undefined): Buffer | undefined {
+  if (path === undefined) {
+    return undefined;
+  }
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new ConfigError([`${key} of ${namespace}: ${path} cannot be used: ${explainReading(error)}`]);
+  }
+}

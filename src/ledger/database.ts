@@ -1,0 +1,273 @@
+import type { DatabaseSync } from "node:sqlite";
+import type { Digest } from "../oci/digest.ts";
+import { maxManifestBytes } from "../oci/manifest.ts";
+import type { Namespace } from "../oci/reference.ts";
+import { formatPlace, type Place } from "../store/layout.ts";
+import { clampTimes } from "./age.ts";
+import { findCandidates } from "./candidates.ts";
+import { Changes } from "./changes.ts";
+import { chargedBytes, type LedgerChange, LedgerNotReady } from "./ledger.ts";
+import { findHolding, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
+import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
+import { findContent } from "./names.ts";
+import { refreshPinned } from "./pinned.ts";
+import { placesAfter, type PlaceCursor, type TagCursor, tagUsesAfter } from "./places.ts";
+import { planPurge } from "./purge.ts";
+import { placeOf } from "./recent-changes.ts";
+import { openDatabase } from "./schema.ts";
+import { Statements } from "./statements.ts";
+import { type FolderCounts, sumFolders } from "./folders.ts";
+import { readSum } from "./sums.ts";
+import { Transactions } from "./transactions.ts";
+
+/** Large enough for it to be rare that what it holds is brought into the database. */
+const defaultLogBytes = 4 * 1024 * 1024;
+/** How many changes are remembered that cannot be written: they are gone through with each question. */
+const maxUnwritten = 1_000;
+
+/** The ledger's tables: what is told, what is asked, and how the files correct them. All of it takes effect at once. */
+export class LedgerDatabase {
+  readonly #database: DatabaseSync;
+  readonly #sql: Statements;
+  readonly #transactions: Transactions;
+  readonly #now: () => number;
+  /** What was told and could not be written, in order. */
+  #unwritten: LedgerChange[] = [];
+  #isScanning = false;
+  #reason: RebuildReason | undefined;
+
+  /**
+   * Opens or makes the database at a path, or `:memory:`. Who opens it closes it.
+   *
+   * @param now Milliseconds since 1970.
+   * @param maxLogBytes About how large the log of writes becomes that lies beside it.
+   * @throws where the system does not let it, or where it is found to be damaged.
+   */
+  constructor(path: string, now: () => number = Date.now, maxLogBytes: number = defaultLogBytes) {
+    const { database, reason } = openDatabase(path, maxLogBytes);
+    this.#database = database;
+    this.#sql = new Statements(database);
+    this.#transactions = new Transactions(database);
+    this.#now = now;
+    this.#reason = reason;
+    try {
+      this.#transactions.run(() => {
+        this.#sql.run("UPDATE meta SET state = 'open' WHERE state = 'closed'");
+        clampTimes(this.#sql, now());
+      });
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  /** Why the files must be read for the ledger to be right; `undefined` where it is. */
+  get reason(): RebuildReason | undefined {
+    return this.#reason;
+  }
+
+  /** Notes that changes were lost: not all of the store is known. */
+  doubt(): void {
+    this.#reason ??= "not complete";
+    this.#sql.run("UPDATE meta SET state = 'building'");
+  }
+
+  /** Notes that changes were lost, by which the sums may be wrong; they are near enough to be used. */
+  mistrust(): void {
+    this.#reason ??= "not complete";
+  }
+
+  /** Of all namespaces; `undefined` while not all of the store is known. */
+  get totals(): TotalsPart | undefined {
+    const meta = this.#sql.get<{ state: string; bytes: unknown } & FolderCounts>("SELECT * FROM meta");
+    if (meta?.state === "building") return undefined;
+    const namespaces = this.#sql.all<{ name: Namespace; bytes: unknown }>("SELECT name, bytes FROM namespaces");
+    return {
+      bytes: readSum(meta?.bytes),
+      foldersBytes: sumFolders(meta),
+      namespaces: namespaces.map(({ name, bytes }) => [name, readSum(bytes)]),
+    };
+  }
+
+  /**
+   * Brings in what was told, all or nothing, after what could not be written before; what was there already, or was not,
+   * changes nothing. The new totals.
+   */
+  apply(changes: readonly LedgerChange[]): TotalsPart {
+    const totals = this.#transactions.run(() => this.#bringIn([...this.#unwritten, ...changes]));
+    this.#unwritten = [];
+    return totals;
+  }
+
+  /**
+   * Remembers what was told and cannot be written now. The totals as they will be when it is. Of very much, the first is
+   * lost: then the files must be read.
+   */
+  defer(changes: readonly LedgerChange[]): TotalsPart {
+    const all = [...this.#unwritten, ...changes];
+    if (all.length > maxUnwritten) this.mistrust();
+    this.#unwritten = all.slice(-maxUnwritten);
+    return this.#transactions.preview(() => this.#bringIn(this.#unwritten));
+  }
+
+  /** Whether something waits to be written. */
+  get hasUnwritten(): boolean {
+    return this.#unwritten.length > 0;
+  }
+
+  /** @throws {LedgerNotReady} */
+  ask(query: Query): unknown {
+    const answer = this.#transactions.run(() => this.#answer(query));
+    this.#unwritten = [];
+    return answer;
+  }
+
+  /**
+   * The same without writing anything.
+   *
+   * @throws {LedgerNotReady}
+   */
+  askUnwritten(query: Query): unknown {
+    return this.#transactions.preview(() => this.#answer(query));
+  }
+
+  /** From now on it is noted what is told, so that a scan does not undo it. */
+  beginScan(): void {
+    this.#sql.run("DELETE FROM told");
+    this.#isScanning = true;
+  }
+
+  /** Brings in what the files say, but for what was told since the scan began. The new totals. */
+  applyScanned(changes: readonly LedgerChange[]): TotalsPart {
+    return this.#transactions.run(() => {
+      const applied = new Changes(this.#sql);
+      const now = this.#now();
+      for (const found of changes) {
+        // A file's time may lie ahead, where a clock was wrong.
+        const change = "at" in found && found.at > now ? { ...found, at: now } : found;
+        const place = placeOf(change);
+        const told = place && this.#told(place);
+        if (told === undefined) applied.apply(change);
+        else if (told.used !== null) {
+          applied.apply("at" in change ? { ...change, at: Math.max(change.at, told.used) } : change);
+        }
+      }
+      return applied.finish();
+    });
+  }
+
+  /** Everything the ledger knows of is as it was told or found. */
+  endScan(): void {
+    this.apply([]);
+    this.#transactions.run(() => {
+      this.#sql.run("DELETE FROM told");
+      this.#sql.run("UPDATE meta SET state = 'open'");
+    });
+    this.#isScanning = false;
+    this.#reason = undefined;
+  }
+
+  /** Some of the objects that the ledger knows of, in an order; and where the next ones begin. */
+  places(after: PlaceCursor | undefined, limit: number): ReturnType<typeof placesAfter> {
+    return placesAfter(this.#sql, after, limit);
+  }
+
+  /** Some of the tags, each as a use of what it stands for; and where the next ones begin. */
+  tagUses(after: TagCursor | undefined, limit: number): ReturnType<typeof tagUsesAfter> {
+    return tagUsesAfter(this.#sql, after, limit);
+  }
+
+  /** Whether it is worth finding out if this is a manifest and what it refers to. */
+  wantsChildren(digest: Digest): boolean {
+    const content = findContent(this.#sql, digest);
+    return (
+      content !== undefined &&
+      content.manifest === 0 &&
+      content.bytes > 0 &&
+      content.bytes <= chargedBytes(maxManifestBytes)
+    );
+  }
+
+  /** Writes what could not be written before, and that all is well, where it is: nothing more is to be told. */
+  settle(): void {
+    if (this.hasUnwritten) this.apply([]);
+    if (this.#reason === undefined) this.#sql.run("UPDATE meta SET state = 'closed' WHERE state = 'open'");
+  }
+
+  /** Closes it. Where the files need not be read now, they need not be when it is opened again. */
+  close(): void {
+    try {
+      this.settle();
+    } finally {
+      this.#database.close();
+    }
+  }
+
+  /** Closes it as it is: when it is opened again, the files are read. */
+  abandon(): void {
+    this.#database.close();
+  }
+
+  #bringIn(changes: readonly LedgerChange[]): TotalsPart {
+    const applied = new Changes(this.#sql);
+    for (const change of changes) {
+      if (this.#isScanning) this.#noteTold(change);
+      applied.apply(change);
+    }
+    return applied.finish();
+  }
+
+  #answer(query: Query): unknown {
+    if (this.hasUnwritten) this.#bringIn(this.#unwritten);
+    switch (query.name) {
+      case "candidates": {
+        const [wanted] = query.parameters;
+        this.#expectReady();
+        clampTimes(this.#sql, this.#now());
+        refreshPinned(this.#sql, wanted.pins);
+        // The link of what seems to have none may have been lost; then it is in the files.
+        return findCandidates(this.#sql, wanted, this.#reason === undefined);
+      }
+      case "holding":
+        return findHolding(this.#sql, ...query.parameters);
+      case "pinnedBytes":
+        refreshPinned(this.#sql, ...query.parameters);
+        return sumPinned(this.#sql);
+      case "namespaces":
+        return listNamespaces(this.#sql);
+      case "repositories":
+        return listRepositories(this.#sql, ...query.parameters);
+      case "tags":
+        refreshPinned(this.#sql, query.parameters[0].pins);
+        return listTags(this.#sql, ...query.parameters);
+      case "purgePlan":
+        this.#expectReady();
+        return planPurge(this.#sql, ...query.parameters);
+    }
+  }
+
+  #expectReady(): void {
+    if (this.#sql.get("SELECT 1 FROM meta WHERE state = 'building'") !== undefined) throw new LedgerNotReady();
+  }
+
+  #noteTold(change: LedgerChange): void {
+    const place = placeOf(change);
+    if (place !== undefined) {
+      this.#sql.run("INSERT INTO told VALUES (?, NULL) ON CONFLICT DO UPDATE SET used = NULL", formatPlace(place));
+    } else if (change.kind === "use") {
+      // The scan has perhaps not come to it.
+      this.#noteUsed({ kind: "link", id: change.id, digest: change.digest }, change.at);
+      if (change.tag !== undefined) this.#noteUsed({ kind: "tag", id: change.id, tag: change.tag }, change.at);
+    }
+  }
+
+  #noteUsed(place: Place, at: number): void {
+    const sql = "INSERT INTO told VALUES (?, ?) ON CONFLICT DO UPDATE SET used = max(used, excluded.used)";
+    // Of what was told itself the use is in the ledger: null stays null.
+    this.#sql.run(sql, formatPlace(place), at);
+  }
+
+  #told(place: Place): { readonly used: number | null } | undefined {
+    return this.#sql.get("SELECT used FROM told WHERE key = ?", formatPlace(place));
+  }
+}

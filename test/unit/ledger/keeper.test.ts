@@ -1,0 +1,166 @@
+/* What the ledger's thread does where the database is not to be had for a while. */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { mkdir, rename } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { test, type TestContext } from "node:test";
+import { LedgerDatabase } from "../../../src/ledger/database.ts";
+import { Keeper } from "../../../src/ledger/keeper.ts";
+import type { LedgerChange } from "../../../src/ledger/ledger.ts";
+import type { LedgerReply } from "../../../src/ledger/messages.ts";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { digest, repository } from "./ledger-model.ts";
+
+const id = repository("docker.io/library/alpine");
+const link: LedgerChange = { kind: "link", id, digest: digest(1), at: 1 };
+const retryMs = 60_000;
+
+interface Subject {
+  readonly keeper: Keeper;
+  /** What it has replied since this was called last. */
+  readonly replies: () => LedgerReply[];
+  readonly retry: () => void;
+}
+
+function keep(context: TestContext, path: string): Subject {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const replies: LedgerReply[] = [];
+  const keeper = new Keeper({
+    path,
+    reader: new MemoryStore(),
+    retryMs,
+    now: 1_000,
+    reply: (reply) => replies.push(reply),
+  });
+  context.after(() => keeper.handle({ kind: "close", now: 1_000 }));
+  return { keeper, replies: () => replies.splice(0), retry: () => context.mock.timers.tick(retryMs) };
+}
+
+/** A ledger that was closed in peace, in a folder that is not there. */
+async function closedLedger(
+  folder: string,
+): Promise<{ readonly path: string; readonly bringBack: () => Promise<void> }> {
+  const there = join(folder, "there");
+  const away = join(folder, "away");
+  await mkdir(there);
+  const database = new LedgerDatabase(join(there, "ledger.sqlite"));
+  database.endScan();
+  database.close();
+  await rename(there, away);
+  return { path: join(there, "ledger.sqlite"), bringBack: () => rename(away, there) };
+}
+
+test("a ledger that comes late is not believed, as it does not have what was told meanwhile", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  const { keeper, replies, retry } = keep(context, path);
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["failed", "totals"],
+  );
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  assert.deepEqual(replies(), [{ kind: "done", id: 7 }], "nobody waits for what is lost");
+  await bringBack();
+  retry();
+  assert.deepEqual(replies(), [
+    { kind: "totals", totals: undefined },
+    { kind: "rebuilding", reason: "not complete" },
+  ]);
+});
+
+test("what could not be written is written when the while is over, without anything else's being told", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  await bringBack();
+  const { keeper, replies, retry } = keep(context, path);
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  replies();
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["failed", "totals", "done"],
+  );
+  keeper.handle({ kind: "changes", id: 8, changes: [link], now: 1_000 });
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["totals", "done"],
+    "it was told once",
+  );
+  retry();
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["failed", "totals"],
+    "it is tried in vain",
+  );
+  other.exec("ROLLBACK");
+  other.close();
+  retry();
+  const [totals, done, ...more] = replies();
+  assert.ok(totals?.kind === "totals" && done?.kind === "done");
+  assert.deepEqual([totals.totals?.bytes, totals.totals?.namespaces], [4_096, [["docker.io", 4_096]]]);
+  assert.deepEqual([done.id, done.changed?.bytes, more], [0, 4_096, []]);
+  retry();
+  assert.deepEqual(replies(), []);
+});
+
+test("where more was told than is remembered, the files are read as soon as it can be written again", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  await bringBack();
+  const { keeper, replies, retry } = keep(context, path);
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const changes = Array.from({ length: 1_001 }, (_, count): LedgerChange => ({ ...link, digest: digest(count) }));
+  keeper.handle({ kind: "changes", id: 7, changes, now: 1_000 });
+  replies();
+  other.exec("ROLLBACK");
+  other.close();
+  retry();
+  assert.deepEqual(replies().at(-1), { kind: "rebuilding", reason: "not complete" });
+});
+
+test("ballast for which there is no room is made when there is", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const full = context.mock.method(fs, "statfsSync", () => ({ bavail: 0, bsize: 4_096 }));
+  syncBuiltinESMExports();
+  const { retry } = keep(context, join(folder.path, "ledger.sqlite"));
+  const ballast = join(folder.path, "ledger.ballast");
+  retry();
+  assert.equal(fs.existsSync(ballast), false);
+  full.mock.restore();
+  syncBuiltinESMExports();
+  retry();
+  assert.equal(fs.statSync(ballast).size, 8 * 1024 * 1024);
+});
+
+test("ballast that was given up for what is told is made again later", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path, bringBack } = await closedLedger(folder.path);
+  await bringBack();
+  const { keeper, replies, retry } = keep(context, path);
+  const ballast = path.replace(/sqlite$/, "ballast");
+  assert.ok(fs.existsSync(ballast));
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE");
+  const { rmSync } = fs;
+  const removing = context.mock.method(fs, "rmSync", (removed: string) => {
+    rmSync(removed);
+    other.close();
+  });
+  syncBuiltinESMExports();
+  replies();
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  removing.mock.restore();
+  syncBuiltinESMExports();
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["done"],
+  );
+  assert.equal(fs.existsSync(ballast), false);
+  retry();
+  assert.ok(fs.existsSync(ballast));
+});

@@ -123,11 +123,12 @@ async function describeBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const answer = await registry.statBlob(repository, digest, pull.asker);
   if (answer === undefined) throw unknownBlob(pull, digest);
   pull.facts.cache = answer.cache;
+  const { sizeBytes } = answer.value;
   const headers = blobHeaders(pull, digest, answer);
   return (
     unlessMet(pull, digest, headers) ?? {
       status: 200,
-      headers: answer.value === undefined ? headers : { ...headers, "Content-Length": answer.value },
+      headers: sizeBytes === undefined ? headers : { ...headers, "Content-Length": sizeBytes },
     }
   );
 }

@@ -10,7 +10,7 @@ import type { Fill } from "./fill.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
-import type { Answer, BlobContent } from "./registry.ts";
+import type { Answer, BlobContent, BlobInfo } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
 import { StoredBlobs } from "./stored-blobs.ts";
 
@@ -43,8 +43,8 @@ export class Blobs {
     this.#stored = new StoredBlobs(tools);
   }
 
-  /** A blob's size; see `PullRegistry.statBlob`. */
-  async stat(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<number | undefined> | undefined> {
+  /** See `PullRegistry.statBlob`. */
+  async stat(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobInfo> | undefined> {
     return lookUp(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest, asker));
   }
 
@@ -91,7 +91,7 @@ export class Blobs {
     id: RepositoryId,
     digest: Digest,
     asker: Asker | undefined,
-  ): Promise<Answer<number | undefined> | undefined> {
+  ): Promise<Answer<BlobInfo> | undefined> {
     const link = await lookup.link(id, digest);
     if (link !== undefined && !isBlobLink(link)) return undefined;
     const isLinked = link !== undefined;
@@ -99,14 +99,14 @@ export class Blobs {
     // First: a fill that is over by the time of the look-up has stored it.
     const verified = this.#tools.fills.find(id, digest, isLinked);
     if (verified?.isVerified && verified.sizeBytes !== undefined)
-      return { value: verified.sizeBytes, cache: collapsed };
+      return { value: { sizeBytes: verified.sizeBytes }, cache: collapsed };
     const stored = link && (await this.#stored.stat(lookup, digest, link));
-    if (stored !== undefined) return { value: stored, cache: { hit: true } };
+    if (stored !== undefined) return { value: { sizeBytes: stored }, cache: { hit: true } };
     const fill = this.#tools.fills.find(id, digest, isLinked);
     if (fill !== undefined) {
       const leave = fill.want(asker);
       const opened = await fill.opened.finally(leave);
-      if (opened === "streaming") return { value: fill.sizeBytes, cache: collapsed };
+      if (opened === "streaming") return { value: { sizeBytes: fill.sizeBytes }, cache: collapsed };
     }
     const { answer, joined } = this.#ask(lookup, id, digest, link, asker);
     const found = await answer;
@@ -117,18 +117,18 @@ export class Blobs {
     if (mayBeManifest || (found.label === "page" && found.sizeBytes !== known)) {
       return this.#statBytes(id, digest, asker);
     }
-    const announced = found.label === "encoded" ? undefined : found.sizeBytes;
-    return { value: announced ?? known, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
+    const sizeBytes = (found.label === "encoded" ? undefined : found.sizeBytes) ?? known;
+    return { value: { sizeBytes }, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
   }
 
   async #statBytes(
     { repository }: RepositoryId,
     digest: Digest,
     asker: Asker | undefined,
-  ): Promise<Answer<number | undefined> | undefined> {
+  ): Promise<Answer<BlobInfo> | undefined> {
     const answer = await this.open(repository, digest, asker);
     await answer?.value.close();
-    return answer && { value: answer.value.sizeBytes, cache: answer.cache };
+    return answer && { value: { sizeBytes: answer.value.sizeBytes }, cache: answer.cache };
   }
 
   async #open(

@@ -34,12 +34,14 @@ export interface ManifestContent {
   readonly parsed: Manifest;
 }
 
-/**
- * A blob that is ready to be read. Who got it must `close` it, once.
- */
-export interface BlobContent {
+/** What is known of a blob that is there. */
+export interface BlobInfo {
   /** The whole blob's size; `undefined` when it comes from an upstream that does not say, and nothing else knows. */
   readonly sizeBytes: number | undefined;
+}
+
+/** A blob that is ready to be read. Who got it must `close` it, once. */
+export interface BlobContent extends BlobInfo {
   /**
    * The bytes of `span` (`undefined`: all), as they arrive. A chunk is valid until the next one is asked for. The last
    * bytes come only when the whole blob's digest is known to be right; otherwise the iteration throws before them.
@@ -63,8 +65,8 @@ export interface PullRegistry {
   resolve(repository: Repository, reference: Reference, asker?: Asker): Promise<Answer<Descriptor> | undefined>;
   /** A manifest (GET). */
   manifest(repository: Repository, reference: Reference, asker?: Asker): Promise<Answer<ManifestContent> | undefined>;
-  /** A blob's size (HEAD); `undefined` inside where the upstream does not say. */
-  statBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<number | undefined> | undefined>;
+  /** What is known of a blob (HEAD). */
+  statBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobInfo> | undefined>;
   /** A blob (GET). The caller closes it. */
   openBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined>;
   /**

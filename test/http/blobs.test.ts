@@ -22,7 +22,7 @@ async function get(
   headers: Record<string, string> = {},
   blob: FakeBlob = fakeBlob(bytes),
 ): Promise<Seen & { asked: string[] }> {
-  const registry = createFakeRegistry({ openBlob: answered(blob), statBlob: answered(blob.sizeBytes) });
+  const registry = createFakeRegistry({ openBlob: answered(blob), statBlob: answered({ sizeBytes: blob.sizeBytes }) });
   const seen = await ask(registry, target, { headers });
   assert.equal(blob.closed, registry.asked.some((question) => question.startsWith("openBlob")) ? 1 : 0);
   return { ...seen, asked: registry.asked };
@@ -54,7 +54,7 @@ test("GET gives the exact bytes, with every header that clients need and no othe
 
 test("HEAD tells the same, opens nothing, and knows no ranges", async () => {
   for (const headers of [{}, { range: "bytes=0-5" }, { range: "nonsense" }, { range: "bytes=9-1" }]) {
-    const registry = createFakeRegistry({ statBlob: answered(3_000) });
+    const registry = createFakeRegistry({ statBlob: answered({ sizeBytes: 3_000 }) });
     const seen = await ask(registry, target, { method: "HEAD", headers });
     assert.equal(seen.status, 200);
     assert.deepEqual(seen.headers, expectedHeaders);
@@ -69,7 +69,9 @@ test("a size that nobody knows is not made up, and the blob is then whole", asyn
   assert.equal(seen.status, 200);
   assert.deepEqual(seen.body, bytes);
   assert.deepEqual(seen.headers, rest);
-  const head = await ask(createFakeRegistry({ statBlob: answered(undefined) }), target, { method: "HEAD" });
+  const head = await ask(createFakeRegistry({ statBlob: answered({ sizeBytes: undefined }) }), target, {
+    method: "HEAD",
+  });
   assert.equal(head.status, 200);
   assert.deepEqual(head.headers, rest);
 });

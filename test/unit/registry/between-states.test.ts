@@ -58,7 +58,7 @@ async function expectImage(
     assert.equal((await mirror.resolve(repository, reference))?.value.digest, digest);
   }
   for (const bytes of layers) {
-    assert.equal((await mirror.statBlob(repository, digestOf(bytes)))?.value, bytes.length);
+    assert.equal((await mirror.statBlob(repository, digestOf(bytes)))?.value.sizeBytes, bytes.length);
   }
   await pullLayers(mirror, repository);
   assert.deepEqual(upstream.asked, []);

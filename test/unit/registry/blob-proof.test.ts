@@ -85,7 +85,7 @@ test("a HEAD's word about what is not stored is no right to it when it is", asyn
   const { mirror, upstream, content } = subject;
   const digest = digestOf(bytes);
   upstream.addBlob(b, page, { digest });
-  assert.equal((await mirror.statBlob(b, digest))?.value, page.length);
+  assert.equal((await mirror.statBlob(b, digest))?.value.sizeBytes, page.length);
   await subject.idle();
   assert.equal(await content.link({ namespace, repository: b }, digest), undefined);
   upstream.addBlob(a, bytes);
@@ -99,7 +99,7 @@ test("HEAD of a cold blob that is sent as a web page fetches it; one of the size
   const { mirror, upstream } = subject;
   const report = Buffer.from("<html>a report</html>");
   const digest = upstream.addBlob(a, report, { label: "page" });
-  assert.equal((await mirror.statBlob(a, digest))?.value, report.length);
+  assert.equal((await mirror.statBlob(a, digest))?.value.sizeBytes, report.length);
   assert.ok((await pull(mirror, a, digest))?.equals(report));
   await subject.idle();
   upstream.addManifest(b, "latest", listing(digest, report.length));
@@ -107,7 +107,7 @@ test("HEAD of a cold blob that is sent as a web page fetches it; one of the size
   other.upstream.addBlob(b, report, { label: "page" });
   other.upstream.addManifest(b, "latest", listing(digest, report.length));
   await other.mirror.manifest(b, latest);
-  assert.equal((await other.mirror.statBlob(b, digest))?.value, report.length);
+  assert.equal((await other.mirror.statBlob(b, digest))?.value.sizeBytes, report.length);
   assert.ok(!other.upstream.asked.some((asked) => asked.startsWith("blob")));
   const login = upstream.addBlob(b, page, { digest: digestOf(Buffer.from("no page")), label: "page" });
   await assert.rejects(mirror.statBlob(b, login), isInvalid);
@@ -155,11 +155,11 @@ test("HEAD of a cold blob has the size that the manifest tells where the upstrea
       const digest = upstream.addBlob(a, bytes, script);
       upstream.addManifest(a, "latest", listing(digest, bytes.length));
       await subject.mirror.manifest(a, latest);
-      assert.equal((await subject.mirror.statBlob(a, digest))?.value, bytes.length);
+      assert.equal((await subject.mirror.statBlob(a, digest))?.value.sizeBytes, bytes.length);
       await subject.idle();
       const next = subject.restart();
       await next.manifest(a, latest);
-      assert.equal((await next.statBlob(a, digest))?.value, bytes.length, "after a restart too");
+      assert.equal((await next.statBlob(a, digest))?.value.sizeBytes, bytes.length, "after a restart too");
     }
   }
 });
@@ -170,7 +170,7 @@ test("the blob of no bytes has its size by its digest, and belongs to whom its u
     const { mirror, upstream } = subject;
     const digest = digestOf(Buffer.alloc(0), algorithm);
     upstream.addBlob(a, Buffer.alloc(0), { digest, sizeBytes: undefined });
-    assert.equal((await mirror.statBlob(a, digest))?.value, 0);
+    assert.equal((await mirror.statBlob(a, digest))?.value.sizeBytes, 0);
     assert.equal((await pull(mirror, a, digest))?.length, 0);
     await subject.idle();
     assert.equal(await mirror.statBlob(b, digest), undefined);

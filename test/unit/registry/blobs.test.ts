@@ -31,7 +31,7 @@ test("a cold blob is filled, a warm one read without the upstream, also after a 
   assert.deepEqual(await pull(mirror, a, digest), [bytes, miss]);
   await subject.idle();
   assert.deepEqual(await pull(mirror, a, digest), [bytes, { hit: true }]);
-  assert.deepEqual(await mirror.statBlob(a, digest), { value: bytes.length, cache: { hit: true } });
+  assert.deepEqual(await mirror.statBlob(a, digest), { value: { sizeBytes: bytes.length }, cache: { hit: true } });
   const next = subject.restart();
   assert.deepEqual(await pull(next, a, digest), [bytes, { hit: true }]);
   assert.deepEqual(upstream.asked, [`blob ${a} ${digest} 0`]);
@@ -75,11 +75,11 @@ test("HEAD of a cold blob that is listed, or large, asks once, for all who ask, 
   await turn();
   barrier.release();
   const answers = await Promise.all([first, ...others]);
-  assert.ok(answers.every((answer) => answer?.value === bytes.length));
+  assert.ok(answers.every((answer) => answer?.value.sizeBytes === bytes.length));
   assert.equal(answers.filter((answer) => answer?.cache.collapsed === true).length, 9);
   assert.deepEqual(upstream.asked, [`stat ${a} ${digest}`]);
   const large = upstream.addBlob(a, Buffer.from("large"), { sizeBytes: 5_000_000 });
-  assert.equal((await mirror.statBlob(a, large))?.value, 5_000_000);
+  assert.equal((await mirror.statBlob(a, large))?.value.sizeBytes, 5_000_000);
   assert.deepEqual(upstream.asked.slice(1), [`stat ${a} ${large}`]);
 });
 
@@ -91,7 +91,7 @@ test("HEAD of a small blob that nobody lists fetches it: it may be a manifest", 
     const digest = upstream.addBlob(a, small, script);
     await Promise.all([mirror.statBlob(a, digest), mirror.statBlob(a, digest)]);
     await subject.idle();
-    assert.equal((await mirror.statBlob(a, digest))?.value, small.length);
+    assert.equal((await mirror.statBlob(a, digest))?.value.sizeBytes, small.length);
     assert.deepEqual(upstream.asked.splice(0), [`stat ${a} ${digest}`, `blob ${a} ${digest} 0`]);
   }
 });
@@ -104,7 +104,7 @@ test("HEAD of a blob that is being filled is answered from the fill", async () =
   const pulling = pull(mirror, a, digest);
   await barrier.reached;
   const cache = { hit: false, forward: "uri-miss", collapsed: true };
-  assert.deepEqual(await mirror.statBlob(a, digest), { value: bytes.length, cache });
+  assert.deepEqual(await mirror.statBlob(a, digest), { value: { sizeBytes: bytes.length }, cache });
   assert.equal(await mirror.statBlob(b, digest), undefined, "but only through the repository that it is of");
   barrier.release();
   await pulling;
@@ -151,7 +151,7 @@ test("a stranger's word is no proof: it has to send the bytes", async () => {
   stranger.upstream.addBlob(a, Buffer.alloc(bytes.length), { digest });
   stranger.upstream.addManifest(a, "latest", imageOf("1", [{ digest, size: bytes.length }]));
   await stranger.mirror.manifest(a, parseTag("latest"));
-  assert.equal((await stranger.mirror.statBlob(a, digest))?.value, bytes.length, "its own claim, as its own");
+  assert.equal((await stranger.mirror.statBlob(a, digest))?.value.sizeBytes, bytes.length, "its own claim, as its own");
   await subject.idle();
   const answer = await stranger.mirror.openBlob(a, digest);
   assert.ok(answer !== undefined);
@@ -215,7 +215,7 @@ test("a link to what is not stored is no hit", async () => {
   const digest = upstream.addBlob(a, bytes);
   const id = { namespace: parseNamespace("docker.io"), repository: a };
   await content.addLink(id, digest, { mediaType: "a/b", sizeBytes: 1 });
-  assert.equal((await mirror.statBlob(a, digest))?.value, bytes.length, "a link's size is a claim");
+  assert.equal((await mirror.statBlob(a, digest))?.value.sizeBytes, bytes.length, "a link's size is a claim");
   assert.ok((await pull(mirror, a, digest))?.[0].equals(bytes));
   await subject.idle();
   assert.deepEqual(await content.link(id, digest), { mediaType: "a/b", sizeBytes: bytes.length });

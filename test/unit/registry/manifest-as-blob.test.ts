@@ -39,7 +39,7 @@ async function expectNoBlob(mirror: PullRegistry, repository: typeof a, bytes: B
 
 async function expectBlob(mirror: PullRegistry, repository: typeof a, bytes: Buffer): Promise<void> {
   const digest = digestOf(bytes);
-  assert.equal((await mirror.statBlob(repository, digest))?.value, bytes.length);
+  assert.equal((await mirror.statBlob(repository, digest))?.value.sizeBytes, bytes.length);
   const answer = await mirror.openBlob(repository, digest);
   assert.ok(answer !== undefined, "there is no such blob");
   assert.ok((await readBlob(answer.value)).equals(bytes));

@@ -16,9 +16,8 @@ export function orphansStep(scrub: Scrub): Step {
   const isHeldByNow = async (digest: Digest): Promise<boolean> => {
     if (ledger === undefined) return false;
     // The ledger may know of links that are gone.
-    const { links } = await ledger.purgePlan({ kind: "content", digest });
-    for (const link of links) {
-      if (link.digest === digest && (await content.link(link.id, digest)) !== undefined) return true;
+    for (const id of await ledger.holders(digest)) {
+      if ((await content.link(id, digest)) !== undefined) return true;
     }
     return false;
   };

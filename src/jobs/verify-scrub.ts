@@ -16,7 +16,7 @@ export interface VerifyTools {
   readonly reader: ObjectReader;
   readonly content: Content;
   /** Its answers come before those of the files where somebody pulls meanwhile; without one, nobody may. */
-  readonly ledger: Pick<Ledger, "totals" | "purgePlan" | "rebuild"> | undefined;
+  readonly ledger: Pick<Ledger, "totals" | "holders" | "rebuild"> | undefined;
   readonly hashes: HashPool;
   readonly files: Pick<FilesystemStore, "swept" | "removeLeftovers" | "removeEmptyFolders">;
   /** Milliseconds since 1970. */

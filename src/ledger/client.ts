@@ -66,6 +66,7 @@ interface Batch {
 class LedgerClient implements Ledger {
   readonly candidates: LedgerQueries["candidates"] = (...query) => this.#ask("candidates", query);
   readonly holding: LedgerQueries["holding"] = (...query) => this.#ask("holding", query);
+  readonly holders: LedgerQueries["holders"] = (...query) => this.#ask("holders", query);
   readonly pinnedBytes: LedgerQueries["pinnedBytes"] = (...query) => this.#ask("pinnedBytes", query);
   readonly namespaces: LedgerQueries["namespaces"] = (...query) => this.#ask("namespaces", query);
   readonly repositories: LedgerQueries["repositories"] = (...query) => this.#ask("repositories", query);

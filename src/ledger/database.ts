@@ -7,7 +7,7 @@ import { clampTimes } from "./age.ts";
 import { findCandidates } from "./candidates.ts";
 import { Changes } from "./changes.ts";
 import { chargedBytes, type LedgerChange, LedgerNotReady } from "./ledger.ts";
-import { findHolding, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
+import { findHolding, listHolders, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
 import { findContent } from "./names.ts";
 import { refreshPinned } from "./pinned.ts";
@@ -230,6 +230,9 @@ export class LedgerDatabase {
       }
       case "holding":
         return findHolding(this.#sql, ...query.parameters);
+      case "holders":
+        this.#expectReady();
+        return listHolders(this.#sql, ...query.parameters);
       case "pinnedBytes":
         refreshPinned(this.#sql, ...query.parameters);
         return sumPinned(this.#sql);

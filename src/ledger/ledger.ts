@@ -182,6 +182,12 @@ export interface LedgerQueries {
    */
   candidates(query: CandidateQuery): Promise<readonly Candidate[]>;
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
+  /**
+   * The repositories that have a link to a digest.
+   *
+   * @throws {LedgerNotReady} not all of the store is known: there may be others
+   */
+  holders(digest: Digest): Promise<readonly RepositoryId[]>;
   /** Charged bytes of content that pins hold. */
   pinnedBytes(pins: readonly string[]): Promise<number>;
   namespaces(): Promise<readonly NamespaceUsage[]>;

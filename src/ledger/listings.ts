@@ -32,6 +32,19 @@ export function findHolding(sql: Statements, id: RepositoryId, digest: Digest): 
   };
 }
 
+/** See `LedgerQueries`. */
+export function listHolders(sql: Statements, digest: Digest): RepositoryId[] {
+  const content = findContent(sql, digest);
+  if (content === undefined || content.holders === 0) return [];
+  const rows = sql.all<RepositoryId>(
+    `SELECT n.name AS namespace, r.name AS repository FROM links l
+     CROSS JOIN repositories r ON r.id = l.repository CROSS JOIN namespaces n ON n.id = r.namespace
+     WHERE l.content = ?`,
+    content.id,
+  );
+  return rows.map(({ namespace, repository }) => ({ namespace, repository }));
+}
+
 /** See `LedgerQueries`. What is pinned is up to date. */
 export function sumPinned(sql: Statements): number {
   const row = sql.get<{ bytes: number | null }>(

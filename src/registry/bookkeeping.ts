@@ -1,4 +1,4 @@
-import type { Namespace, Repository } from "../oci/reference.ts";
+import type { Namespace } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { chargedBytes, type Holding, type Ledger, type LedgerChange } from "../ledger/ledger.ts";
@@ -52,9 +52,6 @@ export interface Bookkeeping {
   monotonic(): number;
 }
 
-/** A repository that there cannot be: all that hold something are others. */
-const nobody: RepositoryId = { namespace: "" as Namespace, repository: "" as Repository };
-
 /** The books of a store whose room is limited. */
 export function keepBooks(ledger: Ledger, space: Space, clock: Pick<Clock, "now" | "monotonic">): Bookkeeping {
   return {
@@ -79,9 +76,9 @@ export function keepBooks(ledger: Ledger, space: Space, clock: Pick<Clock, "now"
     note: (change) => ledger.tell(change),
     holding: (id, digest) => ledger.holding(id, digest),
     isHeld: async (digest) => {
-      const { otherHolders } = await ledger.holding(nobody, digest);
-      // A ledger that does not know what is stored knows of no holders.
-      return otherHolders > 0 || ledger.totals === undefined;
+      // A ledger that does not know what is stored may not know of holders, either.
+      if (ledger.totals === undefined) return true;
+      return (await ledger.holders(digest)).length > 0;
     },
     now: () => clock.now(),
     monotonic: () => clock.monotonic(),

@@ -186,6 +186,13 @@ export const ledgerQuestions: readonly Fault[] = [
     ["unit/ledger/listings", "unit/ledger/pins-in-ledger"],
     [
       {
+        name: "holders-of-everything",
+        find: "WHERE l.content = ?`,\n    content.id,",
+        replace: "WHERE l.content >= ?`,\n    content.id,",
+        breaks: "who holds a digest is who has a link to it",
+        tests: ["unit/ledger/database"],
+      },
+      {
         name: "own-link-counted",
         find: "content.holders - (link === undefined ? 0 : 1)",
         replace: "content.holders",

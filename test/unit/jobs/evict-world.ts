@@ -164,8 +164,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     quarantineBytes: () => Infinity,
     note: async (change) => tell(change),
     holding,
-    isHeld: async (digest) =>
-      (await holding({ namespace: "" as Namespace, repository: "" as Repository }, digest)).otherHolders > 0,
+    isHeld: async (digest) => (ask("holders", [digest]) as readonly RepositoryId[]).length > 0,
     now: () => world.now,
     monotonic: () => world.now - world.setMs,
   });

@@ -57,13 +57,8 @@ function ledgerOf(world: ScrubWorld, totals?: Ledger["totals"]): Ledger & { read
   return {
     totals,
     rebuilds: () => rebuilds,
-    async purgePlan(target) {
-      assert.ok(target.kind === "content");
-      const links = world.books.changes.flatMap((change) =>
-        change.kind === "link" && change.digest === target.digest ? [{ id: change.id, digest: change.digest }] : [],
-      );
-      return { tags: [], links, pages: [], contents: [], freesBytes: 0 };
-    },
+    holders: async (held) =>
+      world.books.changes.flatMap((change) => (change.kind === "link" && change.digest === held ? [change.id] : [])),
     async rebuild() {
       rebuilds++;
     },

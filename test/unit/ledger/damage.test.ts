@@ -66,6 +66,7 @@ const questions: readonly Query[] = [
   { name: "candidates", parameters: [everything] },
   { name: "candidates", parameters: [{ ...everything, only: [id.namespace] }] },
   { name: "holding", parameters: [id, digest(1)] },
+  { name: "holders", parameters: [digest(1)] },
   { name: "pinnedBytes", parameters: [["docker.io/library/*"]] },
   { name: "namespaces", parameters: [] },
   { name: "repositories", parameters: [{ limit: 10 }] },

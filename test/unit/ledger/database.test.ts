@@ -252,10 +252,13 @@ test("what holds a digest", () => {
     { kind: "tag", id: one, tag: tag("b"), digest: digest(1), at: 7 },
     { kind: "tag", id: one, tag: tag("a"), digest: digest(1), at: 7 },
     { kind: "tag", id: other, tag: tag("c"), digest: digest(1), at: 7 },
+    { kind: "link", id: other, digest: digest(3), at: 8 },
   );
   assert.deepEqual(ask(database, "holding", one, digest(1)), { usedAt: 7, tags: ["a", "b"], otherHolders: 1 });
   const nowhere = repository("docker.io/none");
   assert.deepEqual(ask(database, "holding", nowhere, digest(1)), { usedAt: undefined, tags: [], otherHolders: 2 });
   assert.deepEqual(ask(database, "holding", one, digest(2)), { usedAt: undefined, tags: [], otherHolders: 0 });
+  assert.deepEqual(ask(database, "holders", digest(1)), [one, other]);
+  assert.deepEqual(ask(database, "holders", digest(2)), []);
   database.close();
 });

@@ -15,6 +15,7 @@ test("before it knows all of the store it says of nothing that it may be removed
   database.apply([link(1, 1)]);
   assert.throws(() => ask(database, "candidates", everything), LedgerNotReady);
   assert.throws(() => ask(database, "purgePlan", { kind: "namespace", namespace: id.namespace }), LedgerNotReady);
+  assert.throws(() => ask(database, "holders", digest(1)), LedgerNotReady);
   assert.equal(database.totals, undefined);
   database.endScan();
   assert.equal(ask(database, "candidates", everything).length, 1);

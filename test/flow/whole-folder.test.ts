@@ -9,7 +9,7 @@ import { test } from "node:test";
 import "../support/network.ts";
 import { blobKey, quarantineKey } from "../../src/store/layout.ts";
 import { adminListen, adminOf } from "../support/cache-admin.ts";
-import { readCacheFolder } from "../support/cache-folder.ts";
+import { entriesBelow, readCacheFolder } from "../support/cache-folder.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
 import { type Mirror, startMirror } from "../support/mirror.ts";
@@ -23,7 +23,7 @@ const high = 0.95;
 /** What a folder takes with all that is in it, in whole blocks. */
 function diskUsage(root: string): number {
   const seen = new Set<number>();
-  const paths = [root, ...readdirSync(root, { recursive: true }).map((name) => join(root, String(name)))];
+  const paths = [root, ...entriesBelow(root).map((entry) => join(entry.parentPath, entry.name))];
   let blocks = 0;
   for (const path of paths) {
     const info = statSync(path, { throwIfNoEntry: false });
@@ -87,7 +87,7 @@ test("many small images of many repositories: the folder never takes more, and m
   // What is evicted takes its folders along.
   await adminOf(mirror).purge("docker.io/");
   await mirror.app.idle();
-  const left = readdirSync(root, { recursive: true, withFileTypes: true }).filter((each) => each.isDirectory());
+  const left = entriesBelow(root).filter((each) => each.isDirectory());
   const folders = left.filter(({ parentPath }) => parentPath !== root).map((each) => join(each.parentPath, each.name));
   assert.deepEqual(
     folders.filter((folder) => readdirSync(folder).length === 0),

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { type Dirent, readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import type { Digest } from "../../src/oci/digest.ts";
 import { blobKey, parseKey } from "../../src/store/layout.ts";
@@ -93,12 +93,21 @@ function readDigest(path: string): Digest | undefined {
 }
 
 function filesBelow(folder: string): string[] {
+  return entriesBelow(folder)
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** All that lies below a folder, also while somebody empties it: a folder that goes meanwhile holds nothing. */
+export function entriesBelow(folder: string): Dirent[] {
+  let entries: Dirent[];
   try {
-    return readdirSync(folder, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name));
+    entries = readdirSync(folder, { withFileTypes: true });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
+  return entries.flatMap((entry) =>
+    entry.isDirectory() ? [entry, ...entriesBelow(join(folder, entry.name))] : [entry],
+  );
 }

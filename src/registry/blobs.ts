@@ -231,7 +231,7 @@ export class Blobs {
   ): Flight<UpstreamBlobInfo | undefined> {
     const { upstream, content, background, signal, trusted } = this.#tools;
     const ask = async (interest: Interest): Promise<UpstreamBlobInfo | undefined> => {
-      const found = await upstream.statBlob(id.repository, digest, signal, interest);
+      const found = await upstream.statBlob(id.repository, digest, { signal, interest });
       if (found === undefined || !trusted || link !== undefined || lookup.failure !== undefined) return found;
       const stored = await lookup.statBlob(digest);
       if (stored === undefined || stored.sizeBytes !== found.sizeBytes) return found;

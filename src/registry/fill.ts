@@ -239,7 +239,7 @@ export class Fill {
     const from = known === undefined ? { offset } : { offset, sizeBytes: known };
     // What has begun goes on, whoever leaves.
     const interest = this.#state === "starting" ? this.#interest : undefined;
-    return upstream.blob(id.repository, digest, from, this.#abort.signal, interest);
+    return upstream.blob(id.repository, digest, from, { signal: this.#abort.signal, interest });
   }
 
   /** Takes the whole body; readers are told of it as soon as they may be. */

@@ -38,7 +38,7 @@ export class Listings {
   async tags(repository: Repository, query: string, asker?: Asker): Promise<Answer<Page> | undefined> {
     const { upstream, signal } = this.#tools;
     return this.#live(repository, "tags", query, asker, async (interest) => {
-      const page = await upstream.tags(repository, query, signal, interest);
+      const page = await upstream.tags(repository, query, { signal, interest });
       return page && this.#readTags(page);
     });
   }
@@ -57,7 +57,7 @@ export class Listings {
     const { upstream, signal, namespace } = this.#tools;
     const answer = await unlessDenied(
       this.#live(repository, "referrers", `${subject}?${query}`, asker, async (interest) => {
-        const page = await upstream.referrers(repository, subject, query, signal, interest);
+        const page = await upstream.referrers(repository, subject, query, { signal, interest });
         return page && this.#readIndex(page);
       }),
     );

@@ -69,7 +69,7 @@ export class Manifests {
     interest?: Interest,
   ): Promise<ManifestContent | undefined> {
     const { upstream, signal } = this.#tools;
-    const manifest = await upstream.manifest(id.repository, reference, signal, interest);
+    const manifest = await upstream.manifest(id.repository, reference, { signal, interest });
     return manifest && this.#keep(lookup, id, manifest);
   }
 
@@ -80,7 +80,7 @@ export class Manifests {
   head(lookup: Lookup, id: RepositoryId, reference: Reference, asker?: Asker): Flight<Told | undefined> {
     const { upstream, signal } = this.#tools;
     const ask = async (interest: Interest): Promise<Told | undefined> => {
-      const told = await upstream.resolve(id.repository, reference, signal, interest);
+      const told = await upstream.resolve(id.repository, reference, { signal, interest });
       return told !== undefined && "bytes" in told ? (await this.#keep(lookup, id, told)).descriptor : told;
     };
     return this.#heads.run(`${id.repository}@${reference}`, ask, asker);

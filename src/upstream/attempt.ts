@@ -49,12 +49,11 @@ export async function attempt(
   { ways, tokens }: Learned,
   asked: HttpRequest,
   credentials: Credentials | undefined,
-  signal: AbortSignal,
 ): Promise<Attempt> {
   const identity = fingerprint(credentials);
   const request: HttpRequest = { ...asked, identity };
   const send = (authorization: string | undefined): Promise<HttpResponse> =>
-    options.registry({ ...request, headers: { ...request.headers, authorization } }, signal);
+    options.registry({ ...request, headers: { ...request.headers, authorization } });
   const sendBasic = async (basic: Credentials): Promise<Attempt> => {
     const response = await send(formatBasic(basic));
     return { response, refused: isRefusal(response) };
@@ -69,7 +68,7 @@ export async function attempt(
     }
     const { realm, scopes, service } = demand.request;
     const key = keyOf(identity, realm.href, service, scopes);
-    const fetched = await tokens.get(key, (own) => fetchToken(demand.request, options, own), signal);
+    const fetched = await tokens.get(key, (own) => fetchToken(demand.request, options, own), request.signal);
     if (fetched === undefined) {
       return { response: bare, refused: demand.request.credentials !== undefined };
     }
@@ -103,7 +102,7 @@ export async function attempt(
   }
   // Before anything else is asked: the body holds a slot of the limiter. The status is still there to be given back.
   discard(response);
-  const demand = await readDemand(response, request, { ...options, credentials }, signal);
+  const demand = await readDemand(response, request, { ...options, credentials });
   if (demand === undefined || (hides && !usesCredentials(demand))) {
     return { response, refused: false };
   }

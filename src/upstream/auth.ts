@@ -30,19 +30,19 @@ export interface AuthOptions extends AttemptOptions {
 export function authenticating(options: AuthOptions): Exchange {
   const { learned, credentials: source } = options;
   const { host } = options.upstream;
-  return async (request, signal) => {
-    const credentials = await getCredentials(host, source, request, signal);
-    const first = await attempt(options, learned, request, credentials, signal);
+  return async (request) => {
+    const credentials = await getCredentials(host, source, request);
+    const first = await attempt(options, learned, request, credentials);
     if (!first.refused || credentials === undefined || source === undefined) {
       return first.response;
     }
     source.refused(credentials);
-    const renewed = await getCredentials(host, source, request, signal);
+    const renewed = await getCredentials(host, source, request);
     if (fingerprint(renewed) === fingerprint(credentials)) {
       return first.response;
     }
     discard(first.response);
-    return (await attempt(options, learned, request, renewed, signal)).response;
+    return (await attempt(options, learned, request, renewed)).response;
   };
 }
 
@@ -50,13 +50,12 @@ async function getCredentials(
   host: string,
   source: CredentialSource | undefined,
   request: HttpRequest,
-  signal: AbortSignal,
 ): Promise<Credentials | undefined> {
   try {
     // The request was made for a name that was parsed.
-    return await source?.get(request.repository as Repository, signal);
+    return await source?.get(request.repository as Repository, request.signal);
   } catch (error) {
-    signal.throwIfAborted();
+    request.signal.throwIfAborted();
     if (error instanceof CredentialError) {
       throw new UpstreamError(host, "token", `no credentials: ${error.message}`, { cause: error });
     }
@@ -90,8 +89,8 @@ export function answeringOthers(options: OtherRegistriesOptions): Exchange {
   // So that the upstream's own headers are not sent where a challenge leads back to it.
   const led =
     (by: Exchange): Exchange =>
-    (request, signal) =>
-      by({ ...request, crossedOrigin: true }, signal);
+    (request) =>
+      by({ ...request, crossedOrigin: true });
   const common = {
     prefix: "",
     realmHosts: [],
@@ -101,14 +100,14 @@ export function answeringOthers(options: OtherRegistriesOptions): Exchange {
     exchange: led(options.tokenExchange),
     foreignExchange: led(options.foreignExchange),
   };
-  return async (request, signal) => {
+  return async (request) => {
     const { crossedOrigin, kind, url } = request;
     if (crossedOrigin !== true || kind === "token" || url.origin === upstream.origin) {
-      return exchange(request, signal);
+      return exchange(request);
     }
     const other = { ...common, upstream: new URL(url.origin) };
     const asked = { ...request, repository: repositoryOf(url) ?? request.repository };
-    return (await attempt(other, learned, asked, undefined, signal)).response;
+    return (await attempt(other, learned, asked, undefined)).response;
   };
 }
 

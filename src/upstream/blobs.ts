@@ -5,7 +5,7 @@ import type { Registry } from "./ask.ts";
 import { abandon, announcedLength, discard, isLabelledEncoded, mediaTypeOf, readCounted } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
-import { type DoubtfulLabel, type UpstreamBlob, type UpstreamBlobInfo, UpstreamError } from "./upstream.ts";
+import { type Ask, type DoubtfulLabel, type UpstreamBlob, type UpstreamBlobInfo, UpstreamError } from "./upstream.ts";
 
 /** What HTML is sent as. */
 const pageMediaTypes: ReadonlySet<string> = new Set(["text/html", "application/xhtml+xml"]);
@@ -27,15 +27,15 @@ export async function openBlob(
   repository: Repository,
   digest: Digest,
   from: { readonly offset: number; readonly sizeBytes?: number },
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<UpstreamBlob | undefined> {
   const wanted: Wanted = { repository, digest, ...from };
   if (from.offset > 0) {
-    const part = await ask(registry, wanted, `bytes=${from.offset}-`, signal);
+    const part = await ask(registry, wanted, `bytes=${from.offset}-`, by);
     if (part === undefined) {
       return undefined;
     }
-    const opened = readAnswer(registry.host, part, wanted, signal);
+    const opened = readAnswer(registry.host, part, wanted, by.signal);
     if (typeof opened !== "string") {
       return opened;
     }
@@ -44,11 +44,11 @@ export async function openBlob(
     }
     discard(part);
   }
-  const whole = await ask(registry, wanted, undefined, signal);
+  const whole = await ask(registry, wanted, undefined, by);
   if (whole === undefined) {
     return undefined;
   }
-  const opened = readAnswer(registry.host, whole, wanted, signal);
+  const opened = readAnswer(registry.host, whole, wanted, by.signal);
   if (typeof opened === "string") {
     throw refuse(registry.host, whole, opened);
   }
@@ -60,15 +60,15 @@ export async function statBlob(
   registry: Registry,
   repository: Repository,
   digest: Digest,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<UpstreamBlobInfo | undefined> {
   const wanted: Wanted = { repository, digest, offset: 0 };
   // Of what has no first byte, stores say 416.
   const isEmpty = isOfNothing(digest);
-  let response = await ask(registry, wanted, isEmpty ? undefined : "bytes=0-0", signal);
+  let response = await ask(registry, wanted, isEmpty ? undefined : "bytes=0-0", by);
   if (response !== undefined && response.status !== 200 && !isEmpty && partOf(response)?.start !== 0) {
     discard(response);
-    response = await ask(registry, wanted, undefined, signal);
+    response = await ask(registry, wanted, undefined, by);
   }
   if (response === undefined) {
     return undefined;
@@ -94,7 +94,7 @@ function ask(
   registry: Registry,
   { repository, digest }: Wanted,
   range: string | undefined,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<HttpResponse | undefined> {
   return registry.ask(
     {
@@ -108,7 +108,7 @@ function ask(
           ? (status === 204 || status === 416) && isOfNothing(digest)
           : status === 206 || (status >= 400 && status <= 501 && !otherRefusals.has(status)),
     },
-    signal,
+    by,
   );
 }
 

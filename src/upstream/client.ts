@@ -1,14 +1,13 @@
 import type { Dispatcher } from "undici";
 import { OciError } from "../oci/errors.ts";
 import { parseRepository } from "../oci/reference.ts";
-import { createAsk, type Registry } from "./ask.ts";
+import { Registry } from "./ask.ts";
 import { createLearned } from "./attempt.ts";
 import { answeringOthers, authenticating } from "./auth.ts";
 import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "../concurrency/clock.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
-import type { Interest } from "../concurrency/interest.ts";
 import { createLimiter, type Limiter, QueueFull } from "../concurrency/limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
@@ -94,10 +93,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     });
   const direct = connectBy(dispatcher);
   const elsewhere = connectBy(redirectDispatcher);
-  const exchange: Exchange = (request, signal) => {
+  const exchange: Exchange = (request) => {
     const { url, kind } = request;
     const isOwn = url.origin === base.origin || (kind === "token" && isListedRealm(url, realmHosts));
-    return (isOwn ? direct : elsewhere)(request, signal);
+    return (isOwn ? direct : elsewhere)(request);
   };
   const again = { retries, clock };
   const limiter = options.limiter ?? createLimiter(options.maxConnections, { maxWaiting });
@@ -125,22 +124,14 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     foreignExchange: limited(publicly),
     registry: limited(redirected),
   });
-  const ask = createAsk({ base, prefix, exchange: authenticated, clock });
-  const registry: Registry = { host, ask, clock, heads: { sparedUntil: 0 } };
-  const heeding = (interest: Interest | undefined): Registry =>
-    interest === undefined
-      ? registry
-      : { ...registry, ask: (question, signal) => ask({ ...question, interest }, signal) };
+  const registry = new Registry(base, prefix, authenticated, clock);
   return {
-    resolve: (repository, reference, signal, interest) =>
-      resolveManifest(heeding(interest), repository, reference, signal),
-    manifest: (repository, reference, signal, interest) =>
-      fetchManifest(heeding(interest), repository, reference, signal),
-    blob: (repository, digest, from, signal, interest) => openBlob(heeding(interest), repository, digest, from, signal),
-    statBlob: (repository, digest, signal, interest) => statBlob(heeding(interest), repository, digest, signal),
-    tags: (repository, query, signal, interest) => listTags(heeding(interest), repository, query, signal),
-    referrers: (repository, subject, query, signal, interest) =>
-      listReferrers(heeding(interest), repository, subject, query, signal),
+    resolve: (...question) => resolveManifest(registry, ...question),
+    manifest: (...question) => fetchManifest(registry, ...question),
+    blob: (...question) => openBlob(registry, ...question),
+    statBlob: (...question) => statBlob(registry, ...question),
+    tags: (...question) => listTags(registry, ...question),
+    referrers: (...question) => listReferrers(registry, ...question),
     close: async () => {
       if (options.sharedDispatcher !== true) {
         await Promise.all([dispatcher.destroy(), redirectDispatcher.destroy()]);
@@ -158,20 +149,18 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): Exchange {
   const party = siteOf(upstream.hostname) ?? upstream.host;
   const { host } = upstream;
-  return async (request, signal) => {
-    const { kind } = request;
+  return async (request) => {
+    const { interest, kind, signal } = request;
     const queue = { key: `${kind} ${request.url.host}/${request.repository}`, bulk: kind === "blob", party };
     let response: HttpResponse | undefined;
     const giveUp = (): void =>
       void response?.body.destroy(new UpstreamError(host, "timeout", "others wait for its place"));
-    const release = await limiter
-      .acquire(queue, signal, { giveUp, interest: request.interest })
-      .catch((error: unknown) => {
-        if (!(error instanceof QueueFull)) throw error;
-        throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
-      });
+    const release = await limiter.acquire(queue, signal, { giveUp, interest }).catch((error: unknown) => {
+      if (!(error instanceof QueueFull)) throw error;
+      throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
+    });
     try {
-      response = await exchange(request, signal);
+      response = await exchange(request);
       if (response.body.closed) {
         release();
       } else {

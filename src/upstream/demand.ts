@@ -34,14 +34,13 @@ export async function readDemand(
   response: HttpResponse,
   request: HttpRequest,
   options: DemandOptions,
-  signal: AbortSignal,
 ): Promise<Demand | undefined> {
   const challenges = challengesOf(response);
   const demand = chooseDemand(challenges, request, true, options);
   if (demand !== undefined || (challenges.length > 0 && options.credentials === undefined)) {
     return demand;
   }
-  return chooseDemand((await options.challenge?.get(request, signal)) ?? [], request, false, options);
+  return chooseDemand((await options.challenge?.get(request)) ?? [], request, false, options);
 }
 
 /** Bearer comes first, unless Basic is the only way for the credentials to be of use. */

@@ -2,8 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import type { Interest } from "../concurrency/interest.ts";
-import { type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
+import { type Ask, type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
 /** How long a mirror that failed is passed over, where it does not ask for more. */
 const restSeconds = 30;
@@ -60,7 +59,7 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
   const ask = async <T extends object>(
     start: number,
     question: (source: Upstream, index: number) => Promise<T | undefined>,
-    signal: AbortSignal,
+    { signal }: Ask,
   ): Promise<T | undefined> => {
     let verdict: UpstreamError | undefined;
     let page: T | undefined;
@@ -93,14 +92,13 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
     repository: Repository,
     digest: Digest,
     from: { readonly offset: number; readonly sizeBytes?: number },
-    signal: AbortSignal,
-    interest?: Interest,
+    by: Ask,
   ): Promise<UpstreamBlob | undefined> => {
     const key = `${repository}@${digest}`;
     const doubt = doubts.get(key);
     const start = doubt !== undefined && doubt.until > clock.monotonic() ? doubt.start : 0;
     const question = async (source: Upstream, index: number): Promise<UpstreamBlob | undefined> => {
-      const opened = await source.blob(repository, digest, from, signal, interest);
+      const opened = await source.blob(repository, digest, from, by);
       const distrust = (error?: unknown): void => {
         doubts.set(key, { start: (index + 1) % sources.length, until: clock.monotonic() + doubtMs });
         if (error instanceof UpstreamError) {
@@ -109,21 +107,17 @@ export function createFailover(mirrors: readonly Upstream[], upstream: Upstream,
       };
       return opened && { ...opened, body: { [Symbol.asyncIterator]: () => watch(opened.body, distrust) } };
     };
-    return ask(start, question, signal);
+    return ask(start, question, by);
   };
 
   return {
     blob,
-    resolve: (repository, reference, signal, interest) =>
-      ask(0, (source) => source.resolve(repository, reference, signal, interest), signal),
-    manifest: (repository, reference, signal, interest) =>
-      ask(0, (source) => source.manifest(repository, reference, signal, interest), signal),
-    statBlob: (repository, digest, signal, interest) =>
-      ask(0, (source) => source.statBlob(repository, digest, signal, interest), signal),
-    tags: (repository, query, signal, interest) =>
-      ask(0, (source) => source.tags(repository, query, signal, interest), signal),
-    referrers: (repository, subject, query, signal, interest) =>
-      ask(0, (source) => source.referrers(repository, subject, query, signal, interest), signal),
+    resolve: (repository, reference, by) => ask(0, (source) => source.resolve(repository, reference, by), by),
+    manifest: (repository, reference, by) => ask(0, (source) => source.manifest(repository, reference, by), by),
+    statBlob: (repository, digest, by) => ask(0, (source) => source.statBlob(repository, digest, by), by),
+    tags: (repository, query, by) => ask(0, (source) => source.tags(repository, query, by), by),
+    referrers: (repository, subject, query, by) =>
+      ask(0, (source) => source.referrers(repository, subject, query, by), by),
     close: async () => {
       await Promise.all(sources.map((source) => source.close()));
     },

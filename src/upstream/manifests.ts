@@ -7,7 +7,7 @@ import { announcedLength, discard, isLabelledEncoded, mediaTypeOf, readBody } fr
 import { formatPlace, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
 import { turnToRead } from "../concurrency/turn.ts";
-import { type Resolved, UpstreamError, type UpstreamManifest } from "./upstream.ts";
+import { type Ask, type Resolved, UpstreamError, type UpstreamManifest } from "./upstream.ts";
 
 /** For how long a registry that refuses a HEAD, and answers the GET, is asked by GET alone. */
 const spareHeadsMs = 5 * 60_000;
@@ -27,17 +27,16 @@ export async function resolveManifest(
   registry: Registry,
   repository: Repository,
   reference: Reference,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<Resolved | undefined> {
-  const { clock, heads } = registry;
-  const isSpared = clock.monotonic() < heads.sparedUntil;
-  const told = isSpared ? "unasked" : await askHead(registry, repository, reference, signal);
+  const isSpared = registry.clock.monotonic() < registry.headsSparedUntil;
+  const told = isSpared ? "unasked" : await askHead(registry, repository, reference, by);
   if (typeof told !== "string") {
     return told;
   }
-  const manifest = await fetchManifest(registry, repository, reference, signal);
+  const manifest = await fetchManifest(registry, repository, reference, by);
   if (told === "refused" && manifest !== undefined) {
-    heads.sparedUntil = clock.monotonic() + spareHeadsMs;
+    registry.headsSparedUntil = registry.clock.monotonic() + spareHeadsMs;
   }
   return manifest;
 }
@@ -47,7 +46,7 @@ export async function fetchManifest(
   registry: Registry,
   repository: Repository,
   reference: Reference,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<UpstreamManifest | undefined> {
   const response = await registry.ask(
     {
@@ -57,13 +56,13 @@ export async function fetchManifest(
       resource: `manifests/${reference}`,
       headers: { accept: acceptManifests },
     },
-    signal,
+    by,
   );
   if (response === undefined) {
     return undefined;
   }
   const { host } = registry;
-  const bytes = await readBody(host, response, maxManifestBytes, signal);
+  const bytes = await readBody(host, response, maxManifestBytes, by.signal);
   await turnToRead(bytes);
   // What was asked for by its digest is right if it has that, whatever it is announced as.
   const expected = isDigestReference(reference) ? reference : announcedDigest(response);
@@ -81,7 +80,7 @@ async function askHead(
   registry: Registry,
   repository: Repository,
   reference: Reference,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<Told | "refused" | "failed"> {
   const { host } = registry;
   let response: HttpResponse | undefined;
@@ -95,10 +94,10 @@ async function askHead(
         headers: { accept: acceptManifests },
         wants: ({ status }) => status !== 429,
       },
-      signal,
+      by,
     );
   } catch (error) {
-    if (signal.aborted || !isFailedAnswer(error)) {
+    if (by.signal.aborted || !isFailedAnswer(error)) {
       throw error;
     }
     return "failed";

@@ -8,7 +8,7 @@ import { discard, mediaTypeOf, readBody } from "./body.ts";
 import { formatPlace } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
 import { turnToRead } from "../concurrency/turn.ts";
-import { type UpstreamPage, UpstreamError } from "./upstream.ts";
+import { type Ask, type UpstreamPage, UpstreamError } from "./upstream.ts";
 
 /** No page of a listing that is read may be longer. */
 const maxPageBytes = 4 * 1024 * 1024;
@@ -21,7 +21,7 @@ export async function listTags(
   registry: Registry,
   repository: Repository,
   query: string,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<UpstreamPage | undefined> {
   const response = await registry.ask(
     {
@@ -32,9 +32,9 @@ export async function listTags(
       query,
       headers: { accept: "application/json" },
     },
-    signal,
+    by,
   );
-  return response && toPage(registry.host, response, await readWhole(registry.host, response, signal));
+  return response && toPage(registry.host, response, await readWhole(registry.host, response, by.signal));
 }
 
 /**
@@ -46,7 +46,7 @@ export async function listReferrers(
   repository: Repository,
   subject: Digest,
   query: string,
-  signal: AbortSignal,
+  by: Ask,
 ): Promise<UpstreamPage | undefined> {
   const response = await registry.ask(
     {
@@ -58,7 +58,7 @@ export async function listReferrers(
       headers: { accept: indexMediaType },
       wants: ({ status }) => status === 501 || (status < 500 && !undecided.has(status)),
     },
-    signal,
+    by,
   );
   if (response === undefined) {
     return undefined;
@@ -68,7 +68,7 @@ export async function listReferrers(
     discard(response);
     return undefined;
   }
-  const bytes = await readWhole(registry.host, response, signal);
+  const bytes = await readWhole(registry.host, response, by.signal);
   if (digestOf(bytes, algorithmOf(subject)) === subject) {
     return undefined;
   }

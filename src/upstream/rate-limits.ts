@@ -92,7 +92,7 @@ export function obeyingLimits(
   },
 ): Exchange {
   const { upstream, limits, clock, observer } = options;
-  return async (request, signal) => {
+  return async (request) => {
     const { host } = request.url;
     const identity = request.identity ?? fingerprint(undefined);
     const heldSeconds = limits.heldSeconds(host, identity);
@@ -106,7 +106,7 @@ export function obeyingLimits(
         },
       );
     }
-    const response = await exchange(request, signal);
+    const response = await exchange(request);
     // What else it was redirected to has limits of its own, or pretends to.
     if (request.url.origin === upstream.origin && request.crossedOrigin !== true) {
       const limit = parseRateLimit((name) => response.header(name));

@@ -20,13 +20,13 @@ export function isRedirect(status: number): boolean {
  * A 303 for referrers is given back as it is: ghcr.io sends its web site that way.
  */
 export function followRedirects(host: string, exchange: Exchange): Exchange {
-  return async (first, signal) => {
+  return async (first) => {
     let request: HttpRequest = first;
     let crossedOrigin = false;
     const seen = new Set<string>();
     for (;;) {
       seen.add(request.url.href);
-      const response = await exchange(request, signal);
+      const response = await exchange(request);
       if (!isRedirect(response.status) || (first.kind === "referrers" && response.status === 303)) {
         return { ...response, crossedOrigin };
       }

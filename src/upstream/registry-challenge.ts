@@ -18,7 +18,7 @@ export interface RegistryChallenge {
    * @returns nothing where `/v2/` is open to everybody, or is not there.
    * @throws {UpstreamError} It could not be told; that is not remembered.
    */
-  get(request: HttpRequest, signal: AbortSignal): Promise<readonly Challenge[]>;
+  get(request: HttpRequest): Promise<readonly Challenge[]>;
   /** Forgets what was said to these credentials: they met it, and were refused. */
   forget(identity: string | undefined): void;
 }
@@ -41,11 +41,11 @@ export function challengesOf(response: HttpResponse): Challenge[] {
 export function createRegistryChallenge(upstream: URL, exchange: Exchange, clock: Clock): RegistryChallenge {
   const headers = createTextCache(clock, maxRemembered);
   return {
-    async get({ repository, identity }, signal) {
+    async get({ repository, identity, signal }) {
       const ask = async (own: AbortSignal): Promise<{ value: string; lifetimeSeconds: number }> => {
         const url = new URL("/v2/", upstream);
-        const question: HttpRequest = { kind: "token", method: "GET", repository, url, headers: {} };
-        const response = await exchange(identity === undefined ? question : { ...question, identity }, own);
+        const question: HttpRequest = { kind: "token", method: "GET", repository, url, headers: {}, signal: own };
+        const response = await exchange(identity === undefined ? question : { ...question, identity });
         discard(response);
         if (isPassingStatus(response.status) || response.status === 429) {
           throw toStatusError(upstream.host, response, clock.now());

@@ -22,12 +22,13 @@ export function retrying(
   options: { readonly retries: number; readonly clock: Clock; readonly random?: () => number },
 ): Exchange {
   const { retries, clock, random = Math.random } = options;
-  return async (request, signal) => {
+  return async (request) => {
+    const { signal } = request;
     const isHead = request.method === "HEAD";
     for (let attempt = 0; ; attempt++) {
       let pauseMs = firstPauseMs * 2 ** attempt * (0.5 + random() / 2);
       try {
-        const response = await exchange(request, signal);
+        const response = await exchange(request);
         const isDecided = isHead && response.status !== 429;
         const ownPauseMs = isDecided ? undefined : pauseAfter(response, pauseMs, clock.now());
         if (ownPauseMs === undefined || attempt >= retries) {

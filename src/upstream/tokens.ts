@@ -95,21 +95,14 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
     }
     const exchange = trust === "foreign" ? options.foreignExchange : options.exchange;
     const { credentials } = request;
-    const response = await exchange(
-      {
-        ...about(request),
-        method: "GET",
-        url,
-        headers: {
-          accept: "application/json",
-          authorization:
-            trust === "trusted" && credentials !== undefined && !isIdentityToken(credentials)
-              ? formatBasic(credentials)
-              : undefined,
-        },
-      },
-      signal,
-    );
+    const maySend = trust === "trusted" && credentials !== undefined && !isIdentityToken(credentials);
+    const authorization = maySend ? formatBasic(credentials) : undefined;
+    const response = await exchange({
+      ...about(request, signal),
+      method: "GET",
+      url,
+      headers: { accept: "application/json", authorization },
+    });
     if (!isRedirect(response.status)) {
       return response;
     }
@@ -139,20 +132,20 @@ async function post(
   if (scopes.length > 0) {
     form.set("scope", scopes.join(" "));
   }
-  return options.exchange(
-    {
-      ...about(request),
-      method: "POST",
-      url: realm,
-      headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
-      body: form.toString(),
-    },
-    signal,
-  );
+  return options.exchange({
+    ...about(request, signal),
+    method: "POST",
+    url: realm,
+    headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
+    body: form.toString(),
+  });
 }
 
-function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind" | "repository" | "identity"> {
-  return { kind: "token", repository, ...(identity === undefined ? {} : { identity }) };
+function about(
+  { repository, identity }: TokenRequest,
+  signal: AbortSignal,
+): Pick<HttpRequest, "kind" | "repository" | "identity" | "signal"> {
+  return { kind: "token", repository, signal, ...(identity === undefined ? {} : { identity }) };
 }
 
 function parseToken(host: string, url: URL, bytes: Buffer): PassingText {

@@ -1,9 +1,8 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
 import { formatPlace, toUpstreamError } from "./failures.ts";
-import type { Interest } from "../concurrency/interest.ts";
 import type { RateLimit } from "./rate-limit.ts";
-import { UpstreamError } from "./upstream.ts";
+import { type Ask, UpstreamError } from "./upstream.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token";
@@ -40,8 +39,8 @@ export interface RequestHeaders {
   readonly range?: string | undefined;
 }
 
-/** One HTTP request, as data. */
-export interface HttpRequest {
+/** One HTTP request, as data. While it waits for a slot for nobody, it is given up. */
+export interface HttpRequest extends Ask {
   readonly kind: RequestKind;
   readonly method: "GET" | "HEAD" | "POST";
   /** What it is about; requests of one repository and kind queue up together. */
@@ -53,8 +52,6 @@ export interface HttpRequest {
   readonly identity?: string;
   /** Whether a redirect has led to another origin on the way here, even if it has led back since. */
   readonly crossedOrigin?: boolean;
-  /** Who wants the answer: while it waits for a slot for nobody, it is given up. */
-  readonly interest?: Interest | undefined;
 }
 
 /** A response whose headers are here. Its body must be read to the end, discarded or destroyed. */
@@ -72,10 +69,10 @@ export interface HttpResponse {
 }
 
 /**
- * Sends a request. It rejects with `UpstreamError`, or with the signal's reason. The signal stays bound to the body.
+ * Sends a request. It rejects with `UpstreamError`, or with the reason of its signal, which stays bound to the body.
  * Each layer above (redirects, limits, retries, authentication) takes and gives one.
  */
-export type Exchange = (request: HttpRequest, signal: AbortSignal) => Promise<HttpResponse>;
+export type Exchange = (request: HttpRequest) => Promise<HttpResponse>;
 
 /** More informational answers (1xx) than any server sends: each starts the wait for the headers anew. */
 const maxInformational = 16;
@@ -91,8 +88,8 @@ export function createExchange(options: {
   readonly own?: { readonly origin: string; readonly headers: Readonly<Record<string, string>> };
 }): Exchange {
   const { clock, dispatcher, observer, own, userAgent } = options;
-  return async (request, signal) => {
-    const { kind, method, url } = request;
+  return async (request) => {
+    const { kind, method, signal, url } = request;
     signal.throwIfAborted();
     const startedAt = performance.now();
     const observe = (status: number | undefined): void =>

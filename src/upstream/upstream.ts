@@ -58,33 +58,31 @@ export interface UpstreamPage {
   readonly filtersApplied: string | undefined;
 }
 
+/** On whose behalf a question is asked. */
+export interface Ask {
+  /** When it aborts, the question ends with its reason, and so does a body that is being read. */
+  readonly signal: AbortSignal;
+  /** Who wants the answer; left out, somebody who stays. */
+  readonly interest?: Interest | undefined;
+}
+
 /**
  * One registry that we ask. It knows the registry's HTTP, credentials, redirects and quirks; it has no cache of
  * content and never serves anything stale.
  *
  * Absent (404 and 410) is `undefined`, and nothing else is: only that may be remembered. All else that fails throws
- * `UpstreamError`, "denied" among it; an abort by `signal` rethrows the signal's reason. Methods retry on their own
- * before the first byte, within the upstream's `retries`. With an `interest`, what waits for its turn is given up when
- * nobody wants it any more: `Abandoned`.
+ * `UpstreamError`, "denied" among it; an abort rethrows the signal's reason. Methods retry on their own before the
+ * first byte, within the upstream's `retries`. What waits for its turn is given up when nobody wants it any more:
+ * `Abandoned`.
  */
 export interface Upstream {
   /**
    * What a reference stands for now, by HEAD (which Docker Hub does not count). After a HEAD that failed, or told
    * nothing, a GET decides, what is absent too.
    */
-  resolve(
-    repository: Repository,
-    reference: Reference,
-    signal: AbortSignal,
-    interest?: Interest,
-  ): Promise<Resolved | undefined>;
+  resolve(repository: Repository, reference: Reference, by: Ask): Promise<Resolved | undefined>;
   /** A whole manifest by GET: at most 4 MiB, digest and media type checked. */
-  manifest(
-    repository: Repository,
-    reference: Reference,
-    signal: AbortSignal,
-    interest?: Interest,
-  ): Promise<UpstreamManifest | undefined>;
+  manifest(repository: Repository, reference: Reference, by: Ask): Promise<UpstreamManifest | undefined>;
   /**
    * A blob by GET, from byte `offset` on (by `Range` where it is not 0, and without where that is refused). Resolves
    * when the response's headers are here. `sizeBytes`, where it is known from a response before, must be the same again.
@@ -93,34 +91,17 @@ export interface Upstream {
     repository: Repository,
     digest: Digest,
     from: { readonly offset: number; readonly sizeBytes?: number },
-    signal: AbortSignal,
-    interest?: Interest,
+    by: Ask,
   ): Promise<UpstreamBlob | undefined>;
   /**
    * Whether this repository has a blob, by the upstream's word: a GET of its first byte, as HEAD is refused by some
    * registries and by signed URLs; or of all of it, given up at its headers, where `Range` is refused.
    */
-  statBlob(
-    repository: Repository,
-    digest: Digest,
-    signal: AbortSignal,
-    interest?: Interest,
-  ): Promise<UpstreamBlobInfo | undefined>;
+  statBlob(repository: Repository, digest: Digest, by: Ask): Promise<UpstreamBlobInfo | undefined>;
   /** A page of tags (`tags/list`); `query` is sent on as it stands. */
-  tags(
-    repository: Repository,
-    query: string,
-    signal: AbortSignal,
-    interest?: Interest,
-  ): Promise<UpstreamPage | undefined>;
+  tags(repository: Repository, query: string, by: Ask): Promise<UpstreamPage | undefined>;
   /** A page of referrers; `undefined`: the upstream surely has no referrers API, which many statuses say. */
-  referrers(
-    repository: Repository,
-    subject: Digest,
-    query: string,
-    signal: AbortSignal,
-    interest?: Interest,
-  ): Promise<UpstreamPage | undefined>;
+  referrers(repository: Repository, subject: Digest, query: string, by: Ask): Promise<UpstreamPage | undefined>;
   /** Gives back connections; what still runs is cut. */
   close(): Promise<void>;
 }

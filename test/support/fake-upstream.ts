@@ -109,17 +109,17 @@ export function createFakeUpstream(): FakeUpstream {
     setPage(request, document, page = {}) {
       pages.set(request, { document, nextQuery: undefined, filtersApplied: undefined, ...page });
     },
-    async resolve(repository, reference, signal) {
+    async resolve(repository, reference, { signal }) {
       await ask(`resolve ${repository} ${reference}`, signal);
       const manifest = manifests.get(`${repository} ${reference}`);
       if (manifest === undefined || fake.resolving === "get") return manifest;
       return fake.resolving === "all" ? manifest.descriptor : { digest: manifest.descriptor.digest };
     },
-    async manifest(repository, reference: Reference, signal) {
+    async manifest(repository, reference: Reference, { signal }) {
       await ask(`manifest ${repository} ${reference}`, signal);
       return manifests.get(`${repository} ${reference}`);
     },
-    async blob(repository, digest, { offset }, signal) {
+    async blob(repository, digest, { offset }, { signal }) {
       await ask(`blob ${repository} ${digest} ${offset}`, signal);
       const blob = blobs.get(`${repository} ${digest}`);
       if (blob === undefined) return undefined;
@@ -130,16 +130,16 @@ export function createFakeUpstream(): FakeUpstream {
         cancel: () => undefined,
       };
     },
-    async statBlob(repository, digest, signal) {
+    async statBlob(repository, digest, { signal }) {
       await ask(`stat ${repository} ${digest}`, signal);
       const blob = blobs.get(`${repository} ${digest}`);
       return blob && announce(blob.bytes, blob.script);
     },
-    async tags(repository, query, signal) {
+    async tags(repository, query, { signal }) {
       await ask(`tags ${repository} ${query}`, signal);
       return pages.get(`tags ${repository} ${query}`);
     },
-    async referrers(repository, subject, query, signal) {
+    async referrers(repository, subject, query, { signal }) {
       await ask(`referrers ${repository} ${subject} ${query}`, signal);
       return pages.get(`referrers ${repository} ${subject} ${query}`);
     },

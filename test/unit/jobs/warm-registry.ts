@@ -31,7 +31,7 @@ export function createFakePlace(name = "library/test"): FakePlace {
   let mostAtOnce = 0;
 
   async function fetch(digest: Digest, received: (bytes: number) => void): Promise<number | undefined> {
-    const blob = await upstream.blob(repository, digest, { offset: 0 }, unheard);
+    const blob = await upstream.blob(repository, digest, { offset: 0 }, { signal: unheard });
     if (blob === undefined) return undefined;
     const size = blob.sizeBytes ?? 0;
     received(Math.floor(size / 2));
@@ -63,7 +63,7 @@ export function createFakePlace(name = "library/test"): FakePlace {
     },
     registry: {
       async manifest(_repository, reference) {
-        const value = await upstream.manifest(repository, reference, unheard);
+        const value = await upstream.manifest(repository, reference, { signal: unheard });
         return value && { value, cache: { hit: false, forward: "uri-miss" } };
       },
       async storeBlob(_repository, digest, received = () => undefined) {

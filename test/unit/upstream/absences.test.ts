@@ -4,12 +4,13 @@ import { digestOf } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { rememberAbsences } from "../../../src/upstream/absences.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
+import { anyAsk } from "./scripted.ts";
 
 const one = parseRepository("library/one");
 const two = parseRepository("library/two");
 const tag = parseTag("1");
 const digest = digestOf(Buffer.from("blob"));
-const { signal } = new AbortController();
+const by = anyAsk();
 
 function setUp(ttlMs: number): {
   readonly clock: { now: number };
@@ -38,27 +39,27 @@ function setUp(ttlMs: number): {
 
 test("what is not there is not asked for again for a while, by HEAD or GET", async () => {
   const { clock, calls, upstream } = setUp(30_000);
-  await upstream.resolve(one, tag, signal);
-  await upstream.manifest(one, tag, signal);
+  await upstream.resolve(one, tag, by);
+  await upstream.manifest(one, tag, by);
   assert.deepEqual(calls, [`resolve ${one} 1`]);
   clock.now += 30_000;
-  await upstream.manifest(one, tag, signal);
+  await upstream.manifest(one, tag, by);
   assert.deepEqual(calls, [`resolve ${one} 1`, `manifest ${one} 1`]);
 });
 
 test("blobs and manifests, and repositories, are told apart", async () => {
   const { calls, upstream } = setUp(30_000);
-  await upstream.blob(one, digest, { offset: 0 }, signal);
-  await upstream.manifest(one, digest, signal);
-  await upstream.blob(two, digest, { offset: 0 }, signal);
-  await upstream.statBlob(one, digest, signal);
+  await upstream.blob(one, digest, { offset: 0 }, by);
+  await upstream.manifest(one, digest, by);
+  await upstream.blob(two, digest, { offset: 0 }, by);
+  await upstream.statBlob(one, digest, by);
   assert.deepEqual(calls, [`blob ${one} ${digest}`, `manifest ${one} ${digest}`, `blob ${two} ${digest}`]);
 });
 
 test("failures and refusals are not remembered, and listings are always asked", async () => {
   const { calls, upstream } = setUp(30_000);
-  await upstream.tags(one, "", signal);
-  await upstream.tags(one, "", signal);
+  await upstream.tags(one, "", by);
+  await upstream.tags(one, "", by);
   assert.equal(calls.length, 2);
   let asked = 0;
   for (const failure of ["denied", "rate-limited", "status", "token", "unreachable"] as const) {
@@ -69,8 +70,8 @@ test("failures and refusals are not remembered, and listings are always asked", 
       },
     };
     const remembering = rememberAbsences(failing as Upstream, 30_000, 100, () => 0);
-    await assert.rejects(remembering.manifest(one, tag, signal), { failure });
-    await assert.rejects(remembering.manifest(one, tag, signal), { failure });
+    await assert.rejects(remembering.manifest(one, tag, by), { failure });
+    await assert.rejects(remembering.manifest(one, tag, by), { failure });
   }
   assert.equal(asked, 10);
 });
@@ -81,16 +82,16 @@ test("an absence that is told after it was found is not remembered", async () =>
   const answers = [slow.promise, Promise.resolve(found), Promise.resolve(found)];
   const bare: Partial<Upstream> = { resolve: () => answers.shift() ?? assert.fail("asked too often") };
   const upstream = rememberAbsences(bare as Upstream, 30_000, 100, () => 0);
-  const early = upstream.resolve(one, tag, signal);
-  assert.equal(await upstream.resolve(one, tag, signal), found);
+  const early = upstream.resolve(one, tag, by);
+  assert.equal(await upstream.resolve(one, tag, by), found);
   slow.resolve(undefined);
   assert.equal(await early, undefined);
-  assert.equal(await upstream.resolve(one, tag, signal), found);
+  assert.equal(await upstream.resolve(one, tag, by), found);
 });
 
 test("with a time of 0 nothing is remembered", async () => {
   const { calls, upstream } = setUp(0);
-  await upstream.manifest(one, tag, signal);
-  await upstream.manifest(one, tag, signal);
+  await upstream.manifest(one, tag, by);
+  await upstream.manifest(one, tag, by);
   assert.equal(calls.length, 2);
 });

@@ -4,7 +4,17 @@ import { readBody } from "../../../src/upstream/body.ts";
 import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import { until } from "../../support/event-loop.ts";
-import { answer, failure, fakeResponse, never, repository, startServer, startUpstream, tag } from "./scripted.ts";
+import {
+  anyAsk,
+  answer,
+  failure,
+  fakeResponse,
+  never,
+  repository,
+  startServer,
+  startUpstream,
+  tag,
+} from "./scripted.ts";
 
 /** A response whose body gives the same chunk object again and again, as a parser that keeps nothing might. */
 function respond(sizeBytes: number): HttpResponse {
@@ -49,7 +59,7 @@ test("a body that nobody wants and that drips is cut after a while", async (cont
     response.once("close", closed.resolve);
   });
   const { upstream } = startUpstream(context, server.host);
-  assert.equal(await upstream.manifest(repository, tag, never()), undefined);
+  assert.equal(await upstream.manifest(repository, tag, anyAsk()), undefined);
   assert.deepEqual(
     deadlines.map(({ ms }) => ms),
     [5_000],
@@ -67,7 +77,7 @@ test("to close an upstream cuts what still drips", async (context) => {
     response.once("close", () => (cut = true));
   });
   const { upstream } = startUpstream(context, server.host, { idleTimeoutMs: 600_000 });
-  assert.equal(await upstream.manifest(repository, tag, never()), undefined);
+  assert.equal(await upstream.manifest(repository, tag, anyAsk()), undefined);
   const closing = upstream.close();
   await until(() => cut);
   await closing;
@@ -83,10 +93,10 @@ test("upstreams that share a limiter share its slots", async (context) => {
   const limiter = createLimiter(1);
   const [first, second] = [0, 1].map(() => startUpstream(context, server.host, { limiter }).upstream);
   assert.ok(first !== undefined && second !== undefined);
-  const one = first.manifest(repository, tag, never());
+  const one = first.manifest(repository, tag, anyAsk());
   await arrived.promise;
   arrived = Promise.withResolvers();
-  const other = second.manifest(repository, tag, never());
+  const other = second.manifest(repository, tag, anyAsk());
   await until(() => limiter.waiting === 1);
   assert.deepEqual([limiter.running, waiting.length], [1, 1]);
   waiting.shift()?.();

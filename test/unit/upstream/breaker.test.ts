@@ -4,9 +4,9 @@ import { parseRepository, type Repository } from "../../../src/oci/reference.ts"
 import { Breaker, type BreakerState } from "../../../src/upstream/breaker.ts";
 import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
+import { anyAsk } from "./scripted.ts";
 
 const repository = parseRepository("library/test");
-const { signal } = new AbortController();
 
 interface Subject {
   now: number;
@@ -33,7 +33,7 @@ function setUp(): Subject {
       failed: (error) => failures.push(error),
       changed: (state) => states.push(state),
     }),
-    ask: (about = repository) => guarded.tags(about, "", signal) as Promise<undefined>,
+    ask: (about = repository) => guarded.tags(about, "", anyAsk()) as Promise<undefined>,
   };
   const upstream: Partial<Upstream> = {
     tags: async () => {

@@ -8,6 +8,7 @@ import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { createLimiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import {
+  anyAsk,
   answer,
   answerIndex,
   collect,
@@ -15,7 +16,6 @@ import {
   failure,
   fakeRequest,
   fakeResponse,
-  never,
   repository,
   someDigest,
   startServer,
@@ -32,7 +32,7 @@ for (const host of ["", "a/b", "user@host", "host?x", "host:99999", "a b", "host
 test("nothing but the allowed headers is sent", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response));
   const { upstream } = startUpstream(context, server.host);
-  await upstream.manifest(repository, tag, never());
+  await upstream.manifest(repository, tag, anyAsk());
   const names = Object.keys(server.requests[0]?.headers ?? {}).toSorted();
   assert.deepEqual(names, ["accept", "accept-encoding", "connection", "host", "user-agent"]);
 });
@@ -43,8 +43,8 @@ test("connections are used again, after HEAD and after errors too, and closed wi
   );
   const { upstream } = startUpstream(context, server.host, { maxConnections: 1 });
   for (let round = 0; round < 3; round++) {
-    assert.equal(await upstream.resolve(repository, tag, never()), undefined);
-    assert.equal(await upstream.manifest(repository, tag, never()), undefined);
+    assert.equal(await upstream.resolve(repository, tag, anyAsk()), undefined);
+    assert.equal(await upstream.manifest(repository, tag, anyAsk()), undefined);
   }
   // A second one, as a slot is free some ticks before the connection that used it.
   const sockets = new Set(server.requests.map(({ socket }) => socket));
@@ -63,14 +63,14 @@ test("a shared dispatcher outlives its upstreams", async (context) => {
   });
   const shared = { dispatcher, sharedDispatcher: true };
   await startUpstream(context, server.host, shared).upstream.close();
-  assert.ok(await startUpstream(context, server.host, shared).upstream.manifest(repository, tag, never()));
+  assert.ok(await startUpstream(context, server.host, shared).upstream.manifest(repository, tag, anyAsk()));
 });
 
 test("a closed client is unreachable", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response));
   const { upstream } = startUpstream(context, server.host);
   await upstream.close();
-  await assert.rejects(upstream.manifest(repository, tag, never()), failure("unreachable"));
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("unreachable"));
 });
 
 test("a slot is held until the body has ended, or the request has failed", async () => {
@@ -79,15 +79,15 @@ test("a slot is held until the body has ended, or the request has failed", async
   const url = new URL("http://registry.example.com/");
   const response = { ...fakeResponse(url, 200), body: body as unknown as HttpResponse["body"] };
   const send = limiting(() => Promise.resolve(response), limiter, new URL("http://registry.example.com/"));
-  await send(fakeRequest(url.href), never());
+  await send(fakeRequest(url.href));
   assert.equal(limiter.running, 1);
   body.resume().end();
   await once(body, "close");
   assert.equal(limiter.running, 0);
-  await send(fakeRequest(url.href), never());
+  await send(fakeRequest(url.href));
   assert.equal(limiter.running, 0, "a body that has ended already holds nothing");
   const failing = limiting(() => Promise.reject(new Error("reset")), limiter, new URL("http://registry.example.com/"));
-  await assert.rejects(failing(fakeRequest(url.href), never()), { message: "reset" });
+  await assert.rejects(failing(fakeRequest(url.href)), { message: "reset" });
   assert.equal(limiter.running, 0);
 });
 
@@ -107,11 +107,11 @@ test("a manifest passes the blobs of its own repository", async (context) => {
   });
   const { upstream } = startUpstream(context, server.host, { maxConnections: 3 });
   const fetch = async (): Promise<string> => {
-    const blob = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+    const blob = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
     return blob === undefined ? "absent" : collect(blob.body);
   };
   const blobs = [fetch(), fetch(), fetch()];
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   assert.equal(open.length, 2, "the third waits");
   for (const response of open) {
     response.end("23");
@@ -127,15 +127,15 @@ test("an abort while queued leaves the queue; one while running ends the request
   const { upstream } = startUpstream(context, server.host, { maxConnections: 1 });
   const first = new AbortController();
   const second = new AbortController();
-  const running = upstream.manifest(repository, tag, first.signal);
-  const queued = upstream.manifest(repository, tag, second.signal);
+  const running = upstream.manifest(repository, tag, anyAsk(first.signal));
+  const queued = upstream.manifest(repository, tag, anyAsk(second.signal));
   await arrived.promise;
   const reasons = [new Error("one"), new Error("two")];
   second.abort(reasons[1]);
   await assert.rejects(queued, (error) => error === reasons[1]);
   first.abort(reasons[0]);
   await assert.rejects(running, (error) => error === reasons[0]);
-  await assert.rejects(upstream.manifest(repository, tag, first.signal), (error) => error === reasons[0]);
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk(first.signal)), (error) => error === reasons[0]);
   assert.equal(server.asked.length, 1);
   await server.idle();
 });
@@ -151,8 +151,8 @@ test("a failed request gives its slot back", async (context) => {
     }
   });
   const { upstream } = startUpstream(context, server.host, { maxConnections: 1 });
-  await assert.rejects(upstream.manifest(repository, tag, never()), failure("unreachable"));
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("unreachable"));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
 });
 
 test("what may pass is tried again: each try is observed", async (context) => {
@@ -169,7 +169,7 @@ test("what may pass is tried again: each try is observed", async (context) => {
   });
   const clock = createClock();
   const { upstream, observed } = startUpstream(context, server.host, { retries: 2, clock });
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   assert.equal(clock.waits.length, 2);
   assert.deepEqual(
     observed.map(({ status }) => status),
@@ -181,7 +181,7 @@ test("what may pass is tried again: each try is observed", async (context) => {
 test("nobody listens: unreachable, with the system's code", async (context) => {
   // Port 1 is never given to a server that asks for any free port.
   const { upstream, observed } = startUpstream(context, "127.0.0.1:1");
-  await assert.rejects(upstream.manifest(repository, tag, never()), failure("unreachable", /ECONNREFUSED/));
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("unreachable", /ECONNREFUSED/));
   assert.deepEqual(
     observed.map(({ status }) => status),
     [undefined],
@@ -193,7 +193,7 @@ test("an answer that is not HTTP is invalid", async (context) => {
     request.socket.end("SSH-2.0-OpenSSH_9.9\r\n");
   });
   const { upstream } = startUpstream(context, server.host);
-  await assert.rejects(upstream.manifest(repository, tag, never()), failure("invalid"));
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("invalid"));
 });
 
 test("a redirect's long body is not read", async (context) => {
@@ -206,7 +206,7 @@ test("a redirect's long body is not read", async (context) => {
     }
   });
   const { upstream } = startUpstream(context, server.host);
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   const socket = server.requests[0]?.socket;
   assert.ok(socket !== undefined);
   if (!socket.closed) {

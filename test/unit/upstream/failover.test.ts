@@ -14,7 +14,7 @@ import {
   failure,
   indexBytes,
   indexType,
-  never,
+  anyAsk,
   repository,
   someDigest,
   tag,
@@ -109,18 +109,18 @@ function start(...says: Scripted["says"][]): {
 }
 
 const whoResolves = async (upstream: Upstream): Promise<string | undefined> => {
-  const told = await upstream.resolve(repository, tag, never());
+  const told = await upstream.resolve(repository, tag, anyAsk());
   return told !== undefined && "mediaType" in told ? told.mediaType : undefined;
 };
 
 test("the first mirror that has it answers every kind of question, and nobody else is asked", async () => {
   const { upstream, sources } = start("content", "content", "content");
   assert.equal(await whoResolves(upstream), "s0");
-  assert.equal((await upstream.manifest(repository, tag, never()))?.bytes.toString(), "s0");
-  assert.deepEqual(await upstream.statBlob(repository, someDigest, never()), { sizeBytes: 10 });
-  assert.equal((await upstream.tags(repository, "", never()))?.document["from"], "s0");
-  assert.equal((await upstream.referrers(repository, someDigest, "", never()))?.document["from"], "s0");
-  const blob = await upstream.blob(repository, someDigest, { offset: 4 }, never());
+  assert.equal((await upstream.manifest(repository, tag, anyAsk()))?.bytes.toString(), "s0");
+  assert.deepEqual(await upstream.statBlob(repository, someDigest, anyAsk()), { sizeBytes: 10 });
+  assert.equal((await upstream.tags(repository, "", anyAsk()))?.document["from"], "s0");
+  assert.equal((await upstream.referrers(repository, someDigest, "", anyAsk()))?.document["from"], "s0");
+  const blob = await upstream.blob(repository, someDigest, { offset: 4 }, anyAsk());
   assert.ok(blob !== undefined);
   assert.equal(await collect(blob.body), "456789");
   assert.deepEqual(
@@ -141,12 +141,12 @@ test("a blob that a mirror sends as a web page is taken from the next source, if
     assert.ok(mirror !== undefined && own !== undefined);
     mirror.label = "page";
     own.label = label;
-    const blob = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+    const blob = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
     assert.ok(blob !== undefined);
     assert.equal(blob.label, giver === 0 ? "page" : undefined);
     assert.equal(await collect(blob.body), content);
     assert.deepEqual([mirror.cancelled, own.cancelled], [giver === 0 ? 0 : 1, label === undefined ? 0 : 1]);
-    const info = await upstream.statBlob(repository, someDigest, never());
+    const info = await upstream.statBlob(repository, someDigest, anyAsk());
     assert.equal(info?.label, giver === 0 ? "page" : undefined);
   }
 });
@@ -175,7 +175,7 @@ for (const says of ["absent", ...failures] as const) {
 
   test(`that the upstream says ${says} is the last word, whatever mirrors said`, async () => {
     for (const mirror of ["absent", "denied", "unreachable"] as const) {
-      const asking = start(mirror, says).upstream.resolve(repository, tag, never());
+      const asking = start(mirror, says).upstream.resolve(repository, tag, anyAsk());
       await (says === "absent" ? assert.doesNotReject(asking) : assert.rejects(asking, failure(says)));
     }
   });
@@ -210,7 +210,7 @@ test("a mirror rests as long as it asks, at most five minutes; the upstream is a
 });
 
 async function read(upstream: Upstream, offset: number): Promise<string> {
-  const blob = await upstream.blob(repository, someDigest, { offset, sizeBytes: 10 }, never());
+  const blob = await upstream.blob(repository, someDigest, { offset, sizeBytes: 10 }, anyAsk());
   assert.ok(blob !== undefined);
   return collect(blob.body);
 }
@@ -260,7 +260,7 @@ test("where the turn begins with the upstream, mirrors come after it", async () 
 
 test("a reader that leaves early says nothing against the source", async () => {
   const { upstream, sources } = start("content", "content");
-  const blob = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+  const blob = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
   for await (const chunk of blob?.body ?? []) {
     assert.ok(chunk.length > 0);
     break;
@@ -277,14 +277,14 @@ test("an abort ends the search; what is no failure of a source is thrown on", as
   const controller = new AbortController();
   const reason = new Error("gone");
   controller.abort(reason);
-  await assert.rejects(upstream.resolve(repository, tag, controller.signal), (error) => error === reason);
+  await assert.rejects(upstream.resolve(repository, tag, anyAsk(controller.signal)), (error) => error === reason);
   const bug = new TypeError("a bug");
   const broken = createFailover(
     [{ ...source("broken"), resolve: () => Promise.reject(bug) }],
     sources[1] ?? source("x"),
     createClock(),
   );
-  await assert.rejects(broken.resolve(repository, tag, never()), (error) => error === bug);
+  await assert.rejects(broken.resolve(repository, tag, anyAsk()), (error) => error === bug);
   assert.deepEqual(sources[1]?.asked, []);
 });
 

@@ -12,7 +12,7 @@ import {
   type Handler,
   indexBytes,
   indexType,
-  never,
+  anyAsk,
   repository,
   type ScriptedServer,
   someDigest,
@@ -66,14 +66,14 @@ const failing: [name: string, handler: Handler][] = [
 for (const [name, head] of failing) {
   test(`a HEAD ${name} is followed by a GET, without further tries`, async (context) => {
     const { upstream, asked } = await start(context, head, { retries: 3 });
-    assert.deepEqual(await upstream.resolve(repository, tag, never()), manifest);
+    assert.deepEqual(await upstream.resolve(repository, tag, anyAsk()), manifest);
     assert.deepEqual(asked(), ["HEAD", "GET"]);
   });
 }
 
 test("a HEAD of a digest that tells of another is followed by a GET", async (context) => {
   const { upstream, asked } = await start(context, headers({ ...good, "docker-content-digest": someDigest }));
-  assert.deepEqual(await upstream.resolve(repository, digest, never()), manifest);
+  assert.deepEqual(await upstream.resolve(repository, digest, anyAsk()), manifest);
   assert.deepEqual(asked(), ["HEAD", "GET"]);
 });
 
@@ -83,7 +83,7 @@ test("a HEAD that a store behind a redirect refuses is followed by a GET", async
     answer(response, 307, "", { location: `${store.server.url}${path}` }),
   );
   const { upstream } = startUpstream(context, server.host);
-  assert.deepEqual(await upstream.resolve(repository, tag, never()), manifest);
+  assert.deepEqual(await upstream.resolve(repository, tag, anyAsk()), manifest);
   assert.deepEqual(store.asked(), ["HEAD", "GET"]);
 });
 
@@ -96,25 +96,25 @@ const withoutSize: [name: string, head: Handler][] = [
 for (const [name, head] of withoutSize) {
   test(`a HEAD without ${name} tells the digest, and no GET is made of it`, async (context) => {
     const { upstream, asked } = await start(context, head);
-    assert.deepEqual(await upstream.resolve(repository, tag, never()), { digest });
+    assert.deepEqual(await upstream.resolve(repository, tag, anyAsk()), { digest });
     assert.deepEqual(asked(), ["HEAD"]);
   });
 }
 
 test("a HEAD that announces too large a manifest is invalid", async (context) => {
   const { upstream } = await start(context, headers({ ...good, "content-length": String(4 * 1024 * 1024 + 1) }));
-  await assert.rejects(upstream.resolve(repository, tag, never()), failure("invalid", /over/));
+  await assert.rejects(upstream.resolve(repository, tag, anyAsk()), failure("invalid", /over/));
 });
 
 test("a HEAD is not followed by a GET where that would only double the load or the wait", async (context) => {
   const limited = await start(context, (_request, response) => answer(response, 429));
-  await assert.rejects(limited.upstream.resolve(repository, tag, never()), failure("rate-limited"));
+  await assert.rejects(limited.upstream.resolve(repository, tag, anyAsk()), failure("rate-limited"));
   assert.deepEqual(limited.asked(), ["HEAD"]);
   const slow = await start(context, () => undefined, { headerTimeoutMs: 50 });
-  await assert.rejects(slow.upstream.resolve(repository, tag, never()), failure("timeout"));
+  await assert.rejects(slow.upstream.resolve(repository, tag, anyAsk()), failure("timeout"));
   assert.deepEqual(slow.asked(), ["HEAD"]);
   const { upstream, observed } = startUpstream(context, "127.0.0.1:1");
-  await assert.rejects(upstream.resolve(repository, tag, never()), failure("unreachable"));
+  await assert.rejects(upstream.resolve(repository, tag, anyAsk()), failure("unreachable"));
   assert.deepEqual(
     observed.map(({ method }) => method),
     ["HEAD"],
@@ -125,12 +125,12 @@ test("what HEAD and GET do not find is absent; what both refuse is denied", asyn
   for (const status of [404, 410]) {
     const server = await startServer(context, (_request, response) => answer(response, status));
     const { upstream } = startUpstream(context, server.host);
-    assert.equal(await upstream.resolve(repository, tag, never()), undefined);
+    assert.equal(await upstream.resolve(repository, tag, anyAsk()), undefined);
     assert.equal(server.asked.length, 2);
   }
   const server = await startServer(context, (_request, response) => answer(response, 403));
   const { upstream } = startUpstream(context, server.host);
-  await assert.rejects(upstream.resolve(repository, tag, never()), failure("denied"));
+  await assert.rejects(upstream.resolve(repository, tag, anyAsk()), failure("denied"));
 });
 
 test("a registry that refuses HEAD is asked by GET at once for five minutes", async (context) => {
@@ -138,7 +138,7 @@ test("a registry that refuses HEAD is asked by GET at once for five minutes", as
   const { upstream, asked } = await start(context, (_request, response) => answer(response, 403), { clock });
   const resolve = async (): Promise<string[]> => {
     const before = asked().length;
-    assert.deepEqual(await upstream.resolve(repository, tag, never()), manifest);
+    assert.deepEqual(await upstream.resolve(repository, tag, anyAsk()), manifest);
     return asked().slice(before);
   };
   assert.deepEqual(await resolve(), ["HEAD", "GET"]);
@@ -157,14 +157,14 @@ test("a HEAD is tried again where it failed this time, or where the GET was of n
     (request) => request.socket.destroy(),
   ] as Handler[]) {
     const { upstream, asked } = await start(context, head);
-    await upstream.resolve(repository, tag, never());
-    await upstream.resolve(repository, tag, never());
+    await upstream.resolve(repository, tag, anyAsk());
+    await upstream.resolve(repository, tag, anyAsk());
     assert.deepEqual(asked(), ["HEAD", "GET", "HEAD", "GET"]);
   }
   const server = await startServer(context, (_request, response) => answer(response, 404));
   const { upstream } = startUpstream(context, server.host);
-  await upstream.resolve(repository, tag, never());
-  await upstream.resolve(repository, tag, never());
+  await upstream.resolve(repository, tag, anyAsk());
+  await upstream.resolve(repository, tag, anyAsk());
   assert.deepEqual(
     server.requests.map(({ method }) => method),
     ["HEAD", "GET", "HEAD", "GET"],

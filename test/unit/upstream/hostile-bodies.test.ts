@@ -11,12 +11,12 @@ import { gzipSync } from "node:zlib";
 import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import { challenge } from "./quirk.ts";
 import {
+  anyAsk,
   answer,
   failure,
   type Handler,
   indexBytes,
   indexType,
-  never,
   repository,
   type ScriptedServer,
   someDigest,
@@ -48,9 +48,9 @@ const token =
       ? then(request, response, path)
       : challenge(response, `Bearer realm="http://${request.headers.host}/token"`);
 
-const manifest = (upstream: Upstream): Promise<unknown> => upstream.manifest(repository, tag, never());
-const tags = (upstream: Upstream): Promise<unknown> => upstream.tags(repository, "", never());
-const referrers = (upstream: Upstream): Promise<unknown> => upstream.referrers(repository, someDigest, "", never());
+const manifest = (upstream: Upstream): Promise<unknown> => upstream.manifest(repository, tag, anyAsk());
+const tags = (upstream: Upstream): Promise<unknown> => upstream.tags(repository, "", anyAsk());
+const referrers = (upstream: Upstream): Promise<unknown> => upstream.referrers(repository, someDigest, "", anyAsk());
 
 const floods: [
   name: string,
@@ -109,7 +109,7 @@ for (const [name, handler, ask] of compressed) {
 test("a blob that is a gzip bomb is passed on as it is, whatever its digest is then", async (context) => {
   const server = await startServer(context, (_request, response) => answer(response, 200, bomb, gzipped));
   const { upstream } = startUpstream(context, server.host);
-  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
   assert.deepEqual([opened?.sizeBytes, opened?.label], [bomb.length, "encoded"]);
   const chunks: Buffer[] = [];
   for await (const chunk of opened?.body ?? []) {
@@ -141,7 +141,7 @@ test("pages that link to each other for ever are one request each: who asks deci
     answer(response, 200, '{"tags":[]}', { link: `<${path}>; rel="next"` }),
   );
   const { upstream } = startUpstream(context, server.host);
-  const page = await upstream.tags(repository, "last=a", never());
+  const page = await upstream.tags(repository, "last=a", anyAsk());
   assert.deepEqual([page?.nextQuery, server.asked.length], ["last=a", 1]);
 });
 
@@ -197,7 +197,7 @@ test("an answer that comes with a second one is read alone; the next request doe
   const { host } = await startRaw(context, first + second, false);
   const { upstream } = startUpstream(context, host);
   for (let round = 0; round < 3; round++) {
-    const answered = await upstream.manifest(repository, tag, never()).catch((reason: unknown) => reason);
+    const answered = await upstream.manifest(repository, tag, anyAsk()).catch((reason: unknown) => reason);
     if (answered instanceof UpstreamError) {
       assert.ok(["invalid", "unreachable"].includes(answered.failure));
     } else {

@@ -7,7 +7,7 @@ import {
   answerIndex,
   collect,
   failure,
-  never,
+  anyAsk,
   repository,
   someDigest,
   startServer,
@@ -32,7 +32,7 @@ test("headers of 100 KiB are read: of a manifest, of a 401, of a token's answer"
       }
     });
     const { upstream } = startUpstream(context, server.host);
-    assert.ok(await upstream.manifest(repository, tag, never()), place);
+    assert.ok(await upstream.manifest(repository, tag, anyAsk()), place);
     assert.equal(server.asked.length, 3);
   }
 });
@@ -47,7 +47,7 @@ test("a challenge of 100 KiB is read", async (context) => {
       deny(response, `Bearer realm="http://HOST/token",error_description="${large}"`, server.host);
     }
   });
-  assert.ok(await startUpstream(context, server.host).upstream.manifest(repository, tag, never()));
+  assert.ok(await startUpstream(context, server.host).upstream.manifest(repository, tag, anyAsk()));
 });
 
 test("a signed URL of 100 KiB is followed", async (context) => {
@@ -57,7 +57,7 @@ test("a signed URL of 100 KiB is followed", async (context) => {
       : answer(response, 307, "", { location: `/signed?token=${large}` }),
   );
   const { upstream } = startUpstream(context, server.host);
-  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
   assert.equal(opened && (await collect(opened.body)), "blob");
 });
 
@@ -66,5 +66,5 @@ test("headers are bounded all the same", async (context) => {
     answerIndex(response, { "x-policy": large.repeat(2) }),
   );
   const { upstream } = startUpstream(context, server.host);
-  await assert.rejects(upstream.manifest(repository, tag, never()), failure("invalid", /UND_ERR_HEADERS_OVERFLOW/));
+  await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("invalid", /UND_ERR_HEADERS_OVERFLOW/));
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
-import { answer, answerIndex, collect, never, repository, someDigest, type StartOptions, tag } from "./scripted.ts";
+import { answer, answerIndex, collect, anyAsk, repository, someDigest, type StartOptions, tag } from "./scripted.ts";
 import { type HostHandler, startWorld } from "./world.ts";
 
 /** One way of a real registry, told in the names of example.com and example.org. */
@@ -28,11 +28,11 @@ export const found: { readonly value: unknown } = { value: "found" };
 
 /** `found` where there is a manifest. */
 export const manifest = async (upstream: Upstream): Promise<unknown> =>
-  (await upstream.manifest(repository, tag, never())) && "found";
+  (await upstream.manifest(repository, tag, anyAsk())) && "found";
 
 /** The blob's text. */
 export const blob = async (upstream: Upstream): Promise<unknown> => {
-  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, never());
+  const opened = await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk());
   return opened && collect(opened.body);
 };
 

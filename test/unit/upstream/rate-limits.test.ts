@@ -7,7 +7,7 @@ import {
   answerIndex,
   createClock,
   failure,
-  never,
+  anyAsk,
   repository,
   someDigest,
   startServer,
@@ -73,13 +73,13 @@ test("every answer's limits are told, for the credentials that it was for; those
     }
   });
   const { upstream, limits } = startUpstream(context, server.host);
-  await upstream.resolve(repository, tag, never());
-  (await upstream.blob(repository, someDigest, { offset: 0 }, never()))?.cancel();
+  await upstream.resolve(repository, tag, anyAsk());
+  (await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk()))?.cancel();
   const told = { limit: 100, remaining: 99, windowSeconds: 21_600, source: undefined, fingerprint: "anonymous" };
   // A HEAD whose answer lacks the digest, then a GET.
   assert.deepEqual(limits, [told, told, told]);
   const other = startUpstream(context, server.host, { credentials: alice });
-  await other.upstream.manifest(repository, tag, never());
+  await other.upstream.manifest(repository, tag, anyAsk());
   assert.match(other.limits[0]?.fingerprint ?? "", /^[0-9a-f]{32}$/);
 });
 
@@ -93,15 +93,15 @@ for (const status of [429, 503]) {
       const clock = createClock();
       const { upstream } = startUpstream(context, server.host, { clock, retries: 2 });
       await assert.rejects(
-        upstream.manifest(repository, tag, never()),
+        upstream.manifest(repository, tag, anyAsk()),
         failure(status === 429 ? "rate-limited" : "status"),
       );
       refuses = false;
       clock.time += 10_000;
       for (const ask of [
-        () => upstream.manifest(repository, tag, never()),
-        () => upstream.blob(repository, someDigest, { offset: 0 }, never()),
-        () => upstream.tags(repository, "", never()),
+        () => upstream.manifest(repository, tag, anyAsk()),
+        () => upstream.blob(repository, someDigest, { offset: 0 }, anyAsk()),
+        () => upstream.tags(repository, "", anyAsk()),
       ]) {
         const error = await ask().catch((reason: unknown) => reason);
         assert.ok(error instanceof UpstreamError);
@@ -109,7 +109,7 @@ for (const status of [429, 503]) {
       }
       assert.equal(server.asked.length, 1);
       clock.time += 20_000;
-      assert.ok(await upstream.manifest(repository, tag, never()));
+      assert.ok(await upstream.manifest(repository, tag, anyAsk()));
     });
   }
 }
@@ -117,7 +117,7 @@ for (const status of [429, 503]) {
 test("what waits in the queue when the limit bites is not sent either", async (context) => {
   const server = await startServer(context, (_request, response) => answer(response, 429, "", { "retry-after": "60" }));
   const { upstream } = startUpstream(context, server.host, { maxConnections: 1 });
-  const asking = Array.from({ length: 5 }, () => upstream.manifest(repository, tag, never()));
+  const asking = Array.from({ length: 5 }, () => upstream.manifest(repository, tag, anyAsk()));
   const results = await Promise.allSettled(asking);
   assert.ok(results.every((result) => result.status === "rejected" && failure("rate-limited")(result.reason)));
   assert.equal(server.asked.length, 1);
@@ -135,7 +135,7 @@ test("a short pause is waited for, by others as well", async (context) => {
   });
   const clock = createClock();
   const { upstream } = startUpstream(context, server.host, { maxConnections: 1, retries: 1, clock });
-  const asking = [upstream.manifest(repository, tag, never()), upstream.manifest(repository, tag, never())];
+  const asking = [upstream.manifest(repository, tag, anyAsk()), upstream.manifest(repository, tag, anyAsk())];
   assert.ok((await Promise.all(asking)).every((manifest) => manifest !== undefined));
   assert.equal(server.asked.length, 3);
   assert.ok(clock.waits.every((ms) => ms >= 1000));
@@ -147,7 +147,7 @@ test("a 429 without a time to wait holds nothing off, but leaves nothing of the 
   const rateLimits = createRateLimits(clock);
   const { upstream } = startUpstream(context, server.host, { clock, rateLimits });
   for (let round = 1; round <= 2; round++) {
-    await assert.rejects(upstream.manifest(repository, tag, never()), failure("rate-limited"));
+    await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("rate-limited"));
     assert.equal(server.asked.length, round);
   }
   assert.equal(rateLimits.remaining("anonymous"), 0);
@@ -161,7 +161,7 @@ test("other credentials are not held off by what one was told", async (context) 
   const { upstream } = startUpstream(context, server.host, {
     credentials: { get: () => Promise.resolve(current), refused: () => {}, close: () => {} },
   });
-  const ask = (): Promise<unknown> => upstream.manifest(repository, tag, never());
+  const ask = (): Promise<unknown> => upstream.manifest(repository, tag, anyAsk());
   await assert.rejects(ask(), failure("rate-limited"));
   await assert.rejects(ask(), failure("rate-limited"));
   assert.equal(server.asked.length, 1);
@@ -175,7 +175,7 @@ test("a token server's Retry-After holds off the token server", async (context) 
     token: (_request, response) => answer(response, 429, "", { "retry-after": "60" }),
   });
   for (let round = 0; round < 2; round++) {
-    const error = await upstream.manifest(repository, tag, never()).catch((reason: unknown) => reason);
+    const error = await upstream.manifest(repository, tag, anyAsk()).catch((reason: unknown) => reason);
     assert.ok(error instanceof UpstreamError);
     assert.equal(error.retryAfterSeconds, 60);
   }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { retrying } from "../../../src/upstream/retry.ts";
 import type { Exchange } from "../../../src/upstream/transport.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
-import { createClock, failure, fakeRequest, fakeResponse, never } from "./scripted.ts";
+import { createClock, failure, fakeRequest, fakeResponse } from "./scripted.ts";
 
 type Answer = number | string | [status: number, retryAfter: string];
 
@@ -63,7 +63,7 @@ for (const [method, table] of [
     test(`${method}, ${name}: ${tries} tries`, async () => {
       const { exchange, count } = script(answers);
       const send = retrying(exchange, { retries: 3, clock: createClock() });
-      const result = send(fakeRequest("http://registry.example.com/", { method }), never());
+      const result = send(fakeRequest("http://registry.example.com/", { method }));
       if (typeof end === "string") {
         await assert.rejects(result, { message: `registry.example.com: ${end}` });
       } else {
@@ -83,7 +83,6 @@ test("the pauses double, with jitter, and a time that the upstream asks for is k
     const clock = createClock();
     await retrying(script(answers).exchange, { retries: 3, clock, random: () => random })(
       fakeRequest("http://registry.example.com/"),
-      never(),
     );
     assert.deepEqual(clock.waits, waits);
   }
@@ -103,7 +102,9 @@ test("an abort ends the pause with the signal's reason", async () => {
       },
     },
   });
-  await assert.rejects(send(fakeRequest("http://registry.example.com/"), controller.signal), { message: "gone" });
+  await assert.rejects(send(fakeRequest("http://registry.example.com/", { signal: controller.signal })), {
+    message: "gone",
+  });
   assert.equal(count(), 1);
 });
 
@@ -120,7 +121,7 @@ test("a hold from another's answer is waited for when it is short, and given bac
         ? Promise.reject(new UpstreamError("x", "rate-limited", "held", { retryAfterSeconds: seconds }))
         : Promise.resolve(fakeResponse(url, 200));
     };
-    const asking = retrying(exchange, { retries: 1, clock })(fakeRequest("https://registry.example.com/"), never());
+    const asking = retrying(exchange, { retries: 1, clock })(fakeRequest("https://registry.example.com/"));
     await (seconds === 2 ? assert.doesNotReject(asking) : assert.rejects(asking, failure("rate-limited")));
     assert.deepEqual(clock.waits, waits);
   }

@@ -16,7 +16,7 @@ import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import type { RateLimit } from "../../../src/upstream/rate-limit.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/upstream/transport.ts";
-import { UpstreamError, type Upstream, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
+import { type Ask, UpstreamError, type Upstream, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 
 export const repository: Repository = parseRepository("library/alpine");
 export const tag: Tag = parseTag("latest");
@@ -175,6 +175,11 @@ export function never(): AbortSignal {
   return new AbortController().signal;
 }
 
+/** What is asked on behalf of nobody in particular. */
+export function anyAsk(signal: AbortSignal = never()): Ask {
+  return { signal };
+}
+
 /** Checks an `UpstreamError`, for `assert.rejects`. */
 export function failure(expected: UpstreamFailure, message?: RegExp): (error: unknown) => boolean {
   return (error) => {
@@ -202,7 +207,7 @@ export function answerIndex(response: ServerResponse, headers: Record<string, st
 
 /** A request and a response without a network, for the layers above the transport. */
 export function fakeRequest(url: string, overrides: Partial<HttpRequest> = {}): HttpRequest {
-  return { kind: "manifest", method: "GET", repository, url: new URL(url), headers: {}, ...overrides };
+  return { kind: "manifest", method: "GET", repository, url: new URL(url), headers: {}, signal: never(), ...overrides };
 }
 
 export function fakeResponse(url: URL, status: number, headers: Record<string, string> = {}): HttpResponse {

@@ -8,7 +8,7 @@ import { createRateLimits } from "../../../src/upstream/rate-limits.ts";
 import { createTextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
 import { fakeSource } from "./credentials/fake-source.ts";
-import { createClock, never, repository, tag } from "./scripted.ts";
+import { anyAsk, createClock, never, repository, tag } from "./scripted.ts";
 
 const hour = 3_600_000;
 const anonymous = fingerprint(undefined);
@@ -47,7 +47,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
     };
     const last = { resolve: () => Promise.resolve(undefined) };
     const failover = createFailover([{ resolve } as unknown as Upstream], last as unknown as Upstream, clock);
-    const ask = (): Promise<unknown> => failover.resolve(repository, tag, never());
+    const ask = (): Promise<unknown> => failover.resolve(repository, tag, anyAsk());
     await ask();
     const waits = async (): Promise<boolean> => {
       const before = asked;

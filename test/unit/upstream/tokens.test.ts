@@ -7,13 +7,13 @@ import { fetchToken } from "../../../src/upstream/tokens.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { until } from "../../support/event-loop.ts";
 import { alice, manifestPath, scope, startRegistry, tokenPath } from "./scripted-registry.ts";
-import { answer, createClock, failure, type Handler, never, repository, tag } from "./scripted.ts";
+import { anyAsk, answer, createClock, failure, type Handler, never, repository, tag } from "./scripted.ts";
 
 for (const status of [400, 401, 403]) {
   test(`a ${status} of the token server is denied`, async (context) => {
     const token: Handler = (_request, response) => answer(response, status, '{"errors":[{"code":"DENIED"}]}');
     const { server, upstream } = await startRegistry(context, { token });
-    await assert.rejects(upstream.manifest(repository, tag, never()), failure("denied"));
+    await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("denied"));
     assert.equal(server.asked.length, 2);
   });
 }
@@ -40,7 +40,7 @@ const useless: [name: string, token: Handler][] = [
 for (const [name, token] of useless) {
   test(`a token server that answers with ${name} is a failure "token" that tells no secret`, async (context) => {
     const { upstream } = await startRegistry(context, { token });
-    const error = await upstream.manifest(repository, tag, never()).catch((reason: unknown) => reason);
+    const error = await upstream.manifest(repository, tag, anyAsk()).catch((reason: unknown) => reason);
     assert.ok(error instanceof UpstreamError);
     assert.equal(error.failure, "token");
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
@@ -56,19 +56,19 @@ test("without expires_in a token counts for 60 s, less a margin", async (context
   const clock = createClock();
   const token: Handler = (_request, response) => answer(response, 200, '{"token":"one"}');
   const { server, upstream } = await startRegistry(context, { token }, { clock });
-  await upstream.manifest(repository, tag, never());
+  await upstream.manifest(repository, tag, anyAsk());
   clock.time += 53_000;
-  await upstream.manifest(repository, tag, never());
+  await upstream.manifest(repository, tag, anyAsk());
   assert.equal(server.asked.length, 4);
   clock.time += 2000;
-  await upstream.manifest(repository, tag, never());
+  await upstream.manifest(repository, tag, anyAsk());
   assert.deepEqual(server.asked.slice(4), [manifestPath, tokenPath, manifestPath]);
 });
 
 test("requests at the same time share one token; another repository gets its own", async (context) => {
   const { server, upstream } = await startRegistry(context, { challenge: 'Bearer realm="http://HOST/token"' });
   const other = parseRepository("library/debian");
-  await Promise.all([repository, repository, repository, other].map((name) => upstream.manifest(name, tag, never())));
+  await Promise.all([repository, repository, repository, other].map((name) => upstream.manifest(name, tag, anyAsk())));
   const tokens = server.asked.filter((line) => line.includes("/token"));
   assert.deepEqual(tokens.toSorted(), [
     `GET /token?scope=${encodeURIComponent("repository:library/alpine:pull")}`,
@@ -91,7 +91,7 @@ test("where the token server has no GET, credentials go by POST", async (context
     });
   };
   const { upstream } = await startRegistry(context, { token }, { credentials: alice });
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   assert.deepEqual(Object.fromEntries(new URLSearchParams(bodies[0])), {
     grant_type: "password",
     username: "alice",
@@ -114,7 +114,7 @@ test("an identity token goes by POST as a refresh token, never by Basic", async 
   };
   const credentials = { username: "<token>", password: "identity" };
   const { server, upstream } = await startRegistry(context, { token }, { credentials });
-  assert.ok(await upstream.manifest(repository, tag, never()));
+  assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   assert.deepEqual(server.asked, [manifestPath, "POST /token", manifestPath]);
   assert.deepEqual(server.authorizations, [undefined, undefined, "Bearer one"]);
   const form = new URLSearchParams(bodies[0]);
@@ -126,8 +126,8 @@ test("one who leaves while the token is fetched does not hurt another", async (c
   const token: Handler = (_request, response) => asked.resolve(response);
   const { server, upstream } = await startRegistry(context, { token });
   const leaver = new AbortController();
-  const left = upstream.manifest(repository, tag, leaver.signal);
-  const stayed = upstream.manifest(repository, tag, never());
+  const left = upstream.manifest(repository, tag, anyAsk(leaver.signal));
+  const stayed = upstream.manifest(repository, tag, anyAsk());
   const response = await asked.promise;
   leaver.abort(new Error("gone"));
   await assert.rejects(left, { message: "gone" });
@@ -148,7 +148,7 @@ test("tokens are asked for within the slots of the registry, however many names 
   const challenge = `Bearer realm="http://HOST/token"`;
   const { upstream } = await startRegistry(context, { challenge, token }, { limiter });
   const names = Array.from({ length: 20 }, (_, number) => parseRepository(`library/${number}`));
-  const all = names.map(async (name) => upstream.manifest(name, tag, never()));
+  const all = names.map(async (name) => upstream.manifest(name, tag, anyAsk()));
   await until(() => waiting.length >= 2 && limiter.waiting === names.length - 2);
   assert.deepEqual([limiter.running, waiting.length], [2, 2]);
   isSlow = false;

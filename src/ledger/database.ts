@@ -14,7 +14,7 @@ import { refreshPinned } from "./pinned.ts";
 import { placesAfter, type PlaceCursor, type TagCursor, tagUsesAfter } from "./places.ts";
 import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
-import { openDatabase } from "./schema.ts";
+import { isUnwritable, openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
 import { type FolderCounts, sumFolders } from "./folders.ts";
 import { readSum } from "./sums.ts";
@@ -22,8 +22,6 @@ import { Transactions } from "./transactions.ts";
 
 /** Large enough for it to be rare that what it holds is brought into the database. */
 const defaultLogBytes = 4 * 1024 * 1024;
-/** How many changes are remembered that cannot be written: they are gone through with each question. */
-const maxUnwritten = 1_000;
 
 /** The ledger's tables: what is told, what is asked, and how the files correct them. All of it takes effect at once. */
 export class LedgerDatabase {
@@ -31,8 +29,10 @@ export class LedgerDatabase {
   readonly #sql: Statements;
   readonly #transactions: Transactions;
   readonly #now: () => number;
-  /** What was told and could not be written, in order. */
-  #unwritten: LedgerChange[] = [];
+  /** Whether all of the store is known. */
+  #isComplete: boolean;
+  /** Why what is told is held in memory. */
+  #unwritable: unknown;
   #isScanning = false;
   #reason: RebuildReason | undefined;
 
@@ -50,6 +50,7 @@ export class LedgerDatabase {
     this.#transactions = new Transactions(database);
     this.#now = now;
     this.#reason = reason;
+    this.#isComplete = reason === undefined || reason === "not closed";
     try {
       this.#transactions.run(() => {
         this.#sql.run("UPDATE meta SET state = 'open' WHERE state = 'closed'");
@@ -66,21 +67,22 @@ export class LedgerDatabase {
     return this.#reason;
   }
 
-  /** Notes that changes were lost: not all of the store is known. */
+  /** Notes that changes were lost: not all of the store is known until the files were read. */
   doubt(): void {
     this.#reason ??= "not complete";
-    this.#sql.run("UPDATE meta SET state = 'building'");
-  }
-
-  /** Notes that changes were lost, by which the sums may be wrong; they are near enough to be used. */
-  mistrust(): void {
-    this.#reason ??= "not complete";
+    this.#isComplete = false;
+    try {
+      this.#sql.run("UPDATE meta SET state = 'building'");
+    } catch (error) {
+      // When it is opened again it was not closed: then, too, the files are read.
+      if (!isUnwritable(error)) throw error;
+    }
   }
 
   /** Of all namespaces; `undefined` while not all of the store is known. */
   get totals(): TotalsPart | undefined {
-    const meta = this.#sql.get<{ state: string; bytes: unknown } & FolderCounts>("SELECT * FROM meta");
-    if (meta?.state === "building") return undefined;
+    if (!this.#isComplete) return undefined;
+    const meta = this.#sql.get<{ bytes: unknown } & FolderCounts>("SELECT * FROM meta");
     const namespaces = this.#sql.all<{ name: Namespace; bytes: unknown }>("SELECT name, bytes FROM namespaces");
     return {
       bytes: readSum(meta?.bytes),
@@ -90,55 +92,57 @@ export class LedgerDatabase {
   }
 
   /**
-   * Brings in what was told, all or nothing, after what could not be written before; what was there already, or was not,
-   * changes nothing. The new totals.
+   * Brings in what was told, all or nothing; what was there already, or was not, changes nothing. The new totals.
    */
   apply(changes: readonly LedgerChange[]): TotalsPart {
-    const totals = this.#transactions.run(() => this.#bringIn([...this.#unwritten, ...changes]));
-    this.#unwritten = [];
-    return totals;
+    return this.#transactions.run(() => {
+      const applied = new Changes(this.#sql);
+      for (const change of changes) {
+        if (this.#isScanning) this.#noteTold(change);
+        applied.apply(change);
+      }
+      return applied.finish();
+    });
   }
 
   /**
-   * Remembers what was told and cannot be written now. The totals as they will be when it is. Of very much, the first is
-   * lost: then the files must be read.
+   * Holds what is told from now on in memory, as it cannot be written: it is in all that is answered. The files are not
+   * read meanwhile.
+   *
+   * @param cause Why.
+   * @throws where somebody else has locked the database.
    */
-  defer(changes: readonly LedgerChange[]): TotalsPart {
-    const all = [...this.#unwritten, ...changes];
-    if (all.length > maxUnwritten) this.mistrust();
-    this.#unwritten = all.slice(-maxUnwritten);
-    return this.#transactions.preview(() => this.#bringIn(this.#unwritten));
+  hold(cause: unknown): void {
+    this.#transactions.hold();
+    this.#unwritable = cause;
   }
 
-  /** Whether something waits to be written. */
-  get hasUnwritten(): boolean {
-    return this.#unwritten.length > 0;
+  /** Whether what was told is held in memory. */
+  get isHolding(): boolean {
+    return this.#transactions.isHolding;
+  }
+
+  /** Writes what is held. @throws where it cannot be; then it is lost. */
+  commit(): void {
+    this.#transactions.commit();
   }
 
   /** @throws {LedgerNotReady} */
   ask(query: Query): unknown {
-    const answer = this.#transactions.run(() => this.#answer(query));
-    this.#unwritten = [];
-    return answer;
-  }
-
-  /**
-   * The same without writing anything.
-   *
-   * @throws {LedgerNotReady}
-   */
-  askUnwritten(query: Query): unknown {
-    return this.#transactions.preview(() => this.#answer(query));
+    return this.#transactions.run(() => this.#answer(query));
   }
 
   /** From now on it is noted what is told, so that a scan does not undo it. */
   beginScan(): void {
+    this.#expectWritable();
+    if (!this.#isComplete) this.doubt();
     this.#sql.run("DELETE FROM told");
     this.#isScanning = true;
   }
 
   /** Brings in what the files say, but for what was told since the scan began. The new totals. */
   applyScanned(changes: readonly LedgerChange[]): TotalsPart {
+    this.#expectWritable();
     return this.#transactions.run(() => {
       const applied = new Changes(this.#sql);
       const now = this.#now();
@@ -158,12 +162,13 @@ export class LedgerDatabase {
 
   /** Everything the ledger knows of is as it was told or found. */
   endScan(): void {
-    this.apply([]);
+    this.#expectWritable();
     this.#transactions.run(() => {
       this.#sql.run("DELETE FROM told");
       this.#sql.run("UPDATE meta SET state = 'open'");
     });
     this.#isScanning = false;
+    this.#isComplete = true;
     this.#reason = undefined;
   }
 
@@ -188,9 +193,9 @@ export class LedgerDatabase {
     );
   }
 
-  /** Writes what could not be written before, and that all is well, where it is: nothing more is to be told. */
+  /** Writes what is held, and that all is well, where it is: nothing more is to be told. */
   settle(): void {
-    if (this.hasUnwritten) this.apply([]);
+    if (this.isHolding) this.commit();
     if (this.#reason === undefined) this.#sql.run("UPDATE meta SET state = 'closed' WHERE state = 'open'");
   }
 
@@ -208,17 +213,7 @@ export class LedgerDatabase {
     this.#database.close();
   }
 
-  #bringIn(changes: readonly LedgerChange[]): TotalsPart {
-    const applied = new Changes(this.#sql);
-    for (const change of changes) {
-      if (this.#isScanning) this.#noteTold(change);
-      applied.apply(change);
-    }
-    return applied.finish();
-  }
-
   #answer(query: Query): unknown {
-    if (this.hasUnwritten) this.#bringIn(this.#unwritten);
     switch (query.name) {
       case "candidates": {
         const [wanted] = query.parameters;
@@ -250,7 +245,12 @@ export class LedgerDatabase {
   }
 
   #expectReady(): void {
-    if (this.#sql.get("SELECT 1 FROM meta WHERE state = 'building'") !== undefined) throw new LedgerNotReady();
+    if (!this.#isComplete) throw new LedgerNotReady();
+  }
+
+  /** What all files say would not fit into memory. */
+  #expectWritable(): void {
+    if (this.isHolding) throw this.#unwritable;
   }
 
   #noteTold(change: LedgerChange): void {

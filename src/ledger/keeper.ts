@@ -6,7 +6,6 @@ import type {
   LedgerReply,
   LedgerRequest,
   LedgerThreadData,
-  Query,
   RebuildReason,
   TotalsPart,
 } from "./messages.ts";
@@ -22,9 +21,10 @@ export interface KeeperOptions extends Omit<LedgerThreadData, "root"> {
 
 /**
  * Keeps the ledger for the one who asks: opens the database, and again later where that failed; does what is asked, in
- * order and at once; reads the store beside that where the ledger is not known to be right. A database that cannot be
- * written stays open: what is told is in what it answers, and written when that is possible again. One that is found to
- * be damaged, whatever it was asked for, is removed and made anew. Nothing here throws: what goes wrong is a reply.
+ * order and at once; reads the store beside that where the ledger is not known to be right. On a full disk the ballast
+ * goes; where that does not help, what is told is held in memory until there is room, and where it cannot be held, it is
+ * lost, and the store read again. A database that is found to be damaged, whatever it was asked for, is removed and made
+ * anew. Nothing here throws: what goes wrong is a reply.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
@@ -35,8 +35,6 @@ export class Keeper {
   #failure: Error | undefined;
   /** Whether what was told was lost since the process began, so that files may be unknown. */
   #hasLost = false;
-  /** Whether the totals were said to be unknown until what was told is written. */
-  #isUnsure = false;
   /** When what was damaged was made anew last. */
   #remadeAt = -Infinity;
   #retry: NodeJS.Timeout | undefined;
@@ -106,41 +104,22 @@ export class Keeper {
       return undefined;
     }
     try {
-      const totals = this.#withRoom(() => database.apply(changes));
-      if (this.#isUnsure) this.#tellTotals(database);
-      this.#isUnsure = false;
-      return totals;
+      return this.#write(database, () => database.apply(changes));
     } catch (error) {
-      return this.#takeOtherwise(database, changes, error);
-    }
-  }
-
-  #takeOtherwise(database: LedgerDatabase, changes: readonly LedgerChange[], error: unknown): TotalsPart | undefined {
-    let cause = error;
-    try {
       if (isUnwritable(error)) {
-        this.#noteUnwritable(error);
-        return database.defer(changes);
+        this.#lose(database, error);
+        return undefined;
       }
       // Nothing but an order depends on a use: it is not worth the ledger.
       const lasting = changes.filter((change) => change.kind !== "use");
       if (!isDamage(error) && lasting.length < changes.length) {
-        const totals = database.apply(lasting);
         this.#options.reply({ kind: "failed", error: errorOf(error) });
-        return totals;
+        return this.#take(lasting);
       }
-    } catch (second) {
-      if (isUnwritable(second)) {
-        // What was told is remembered; only its sums are not known.
-        this.#isUnsure = true;
-        this.#options.reply({ kind: "totals", totals: undefined });
-        return undefined;
-      }
-      cause = second;
+      this.#hasLost = true;
+      this.#fail(error);
+      return undefined;
     }
-    this.#hasLost = true;
-    this.#fail(cause);
-    return undefined;
   }
 
   #answer({ id, query }: Extract<LedgerRequest, { kind: "query" }>): void {
@@ -151,7 +130,7 @@ export class Keeper {
       return;
     }
     try {
-      reply({ kind: "answer", id, value: this.#ask(database, query) });
+      reply({ kind: "answer", id, value: this.#write(database, () => database.ask(query)) });
     } catch (error) {
       if (isDamage(error)) this.#fail(error);
       if (error instanceof LedgerNotReady) reply({ kind: "not ready", id });
@@ -159,16 +138,7 @@ export class Keeper {
     }
   }
 
-  #ask(database: LedgerDatabase, query: Query): unknown {
-    try {
-      return this.#withRoom(() => database.ask(query));
-    } catch (error) {
-      if (!isUnwritable(error)) throw error;
-      return database.askUnwritten(query);
-    }
-  }
-
-  /** Does something that writes; where the disk has no room for that, the ballast goes. */
+  /** Does something that writes. Where there is no room for that, the ballast goes. */
   #withRoom<T>(work: () => T): T {
     try {
       return work();
@@ -179,7 +149,28 @@ export class Keeper {
     }
   }
 
-  #noteUnwritable(error: unknown): void {
+  /** The same; and where that does not help, what is done is held in memory. */
+  #write<T>(database: LedgerDatabase, work: () => T): T {
+    try {
+      return this.#withRoom(work);
+    } catch (error) {
+      if (!isUnwritable(error) || database.isHolding) throw error;
+      database.hold(error);
+      this.#sayUnwritable(error);
+      return work();
+    }
+  }
+
+  /** What was told is lost: not all of the store is known until the files have been read. */
+  #lose(database: LedgerDatabase, error: unknown): void {
+    database.doubt();
+    this.#tellTotals(database);
+    this.#rebuild.stop();
+    this.#sayUnwritable(error);
+    this.#readLater(error);
+  }
+
+  #sayUnwritable(error: unknown): void {
     this.#plan();
     // Once for all that is told until it is tried again.
     if (this.#saidUnwritable) return;
@@ -195,18 +186,16 @@ export class Keeper {
     }, this.#options.retryMs);
   }
 
-  /** Sees to it that what could not be written is, and that there is ballast: now, and later where that cannot be. */
+  /** Sees to it that what is held is written, and that there is ballast: now, and later where that cannot be. */
   #lookAfter(): void {
     const database = this.#database;
     if (database === undefined) return;
-    if (database.hasUnwritten) {
-      const totals = this.#take([]);
-      // No request has this number.
-      if (totals !== undefined) this.#done(0, totals);
+    try {
+      if (database.isHolding && this.#files.hasRoom()) database.commit();
+    } catch (error) {
+      this.#lose(database, error);
     }
-    if (this.#database !== database) return;
-    if (!database.hasUnwritten && !this.#rebuild.isDue) this.#rebuild.plan(database.reason);
-    if (!this.#files.keepBallast() || database.hasUnwritten) this.#plan();
+    if (!this.#files.keepBallast() || database.isHolding) this.#plan();
   }
 
   #done(id: number, totals: TotalsPart | undefined): void {
@@ -235,9 +224,14 @@ export class Keeper {
       }
       // The ledger itself is as good as before.
       this.#options.reply({ kind: "failed", error: errorOf(error) });
-      this.#rebuild.refuse(errorOf(error));
-      this.#retry = setTimeout(() => this.#rebuild.planAgain(), this.#options.retryMs);
+      this.#readLater(error);
     }
+  }
+
+  #readLater(error: unknown): void {
+    this.#rebuild.refuse(errorOf(error));
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#rebuild.plan(this.#database?.reason), this.#options.retryMs);
   }
 
   /**

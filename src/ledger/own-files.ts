@@ -1,5 +1,5 @@
-import { statSync } from "node:fs";
-import { join, parse } from "node:path";
+import { statfsSync, statSync } from "node:fs";
+import { dirname, join, parse } from "node:path";
 import { Ballast } from "./ballast.ts";
 import { chargedBytes } from "./ledger.ts";
 import { databaseFiles, removeDatabase } from "./schema.ts";
@@ -39,6 +39,16 @@ export class OwnFiles {
   /** Gives the ballast up; false where nothing was gained by that. */
   dropBallast(): boolean {
     return this.#ballast.drop();
+  }
+
+  /** Whether there is as much room as the database's log of writes takes, and as much again. */
+  hasRoom(): boolean {
+    try {
+      const { bavail, bsize } = statfsSync(dirname(this.path));
+      return bavail * bsize >= 2 * this.logBytes;
+    } catch {
+      return false;
+    }
   }
 
   /** Removes the database. */

@@ -34,11 +34,6 @@ export class Rebuild {
     if (reason !== undefined) this.#options.reply({ kind: "rebuilding", reason });
   }
 
-  /** The same once more. */
-  planAgain(): void {
-    this.plan(this.#reason);
-  }
-
   /** Has a request answered when the store has been read. */
   answerWhenDone(id: number): void {
     this.#waiting.push(id);

@@ -5,7 +5,8 @@ import type { RebuildReason } from "./messages.ts";
 
 /** Goes up with every change of what the tables are, or mean. */
 const version = 3;
-const cacheKiB = 2_048;
+/** How many of its pages are kept in memory. */
+export const cacheKiB = 2_048;
 const pageBytes = 4096;
 /** For how long it is waited for another's lock, in milliseconds: nobody but people with a tool of their own take one. */
 const lockedMs = 500;

@@ -45,9 +45,9 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "lost-changes-are-not-read",
-        find: "    if (!database.hasUnwritten && !this.#rebuild.isDue) this.#rebuild.plan(database.reason);\n",
-        replace: "",
-        breaks: "where more was told than could be remembered, the files are read when it can be written again",
+        find: "    this.#sayUnwritable(error);\n    this.#readLater(error);\n",
+        replace: "    this.#sayUnwritable(error);\n",
+        breaks: "where what was held is lost, the files are read when it can be written again",
       },
     ],
   ),

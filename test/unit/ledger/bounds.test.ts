@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { LedgerDatabase } from "../../../src/ledger/database.ts";
 import type { LedgerChange } from "../../../src/ledger/ledger.ts";
+import { createTemporaryDirectory } from "../../support/temporary.ts";
 import { anyChange, ask, digest, openMemory, repository } from "./ledger-model.ts";
 
 const id = repository("docker.io/a");
@@ -134,10 +136,15 @@ test("how many namespaces there are does not matter to who asks for candidates",
   database.close();
 });
 
-test("content of no link is no candidate while its link may be in the files only", () => {
-  const database = openMemory(stored(digest(1)));
-  assert.equal(ask(database, "candidates", everything).length, 1);
-  database.mistrust();
+test("content of no link is no candidate while its link may be in the files only", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  const killed = new LedgerDatabase(path);
+  killed.endScan();
+  killed.apply([stored(digest(1))]);
+  assert.equal(ask(killed, "candidates", everything).length, 1);
+  killed.abandon();
+  const database = new LedgerDatabase(path);
   assert.deepEqual(ask(database, "candidates", everything), []);
   database.beginScan();
   database.endScan();

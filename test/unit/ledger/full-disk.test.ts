@@ -3,13 +3,14 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { open as openFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { LedgerDatabase } from "../../../src/ledger/database.ts";
 import type { Ledger, LedgerChange } from "../../../src/ledger/ledger.ts";
-import type { Query } from "../../../src/ledger/messages.ts";
 import { holdEventLoop, until } from "../../support/event-loop.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
-import { ask, digest, openMemory, repository } from "./ledger-model.ts";
+import { ask, digest, repository } from "./ledger-model.ts";
 import { openIn } from "./opened-ledger.ts";
 
 const run = promisify(execFile);
@@ -90,28 +91,60 @@ test(
   },
 );
 
-test("what cannot be written is in all answers, and is written with what follows", () => {
-  const database = openMemory(link(1), link(2), link(3));
-  assert.equal(database.defer([unlink(1)]).bytes, 2 * 4096);
-  assert.equal(database.defer([link(4), unlink(2)]).bytes, 2 * 4096);
-  const query: Query = { name: "candidates", parameters: [everything] };
-  const times = (answer: unknown): number[] => (answer as { usedAt: number }[]).map(({ usedAt }) => usedAt);
-  assert.deepEqual(times(database.askUnwritten(query)), [3, 4]);
-  assert.equal(database.totals?.bytes, 3 * 4096, "nothing is written");
-  assert.ok(database.hasUnwritten);
-  assert.equal(database.apply([link(5)]).bytes, 3 * 4096);
-  assert.ok(!database.hasUnwritten);
-  assert.equal(database.reason, undefined);
-  database.defer([unlink(3)]);
-  assert.deepEqual(times(ask(database, "candidates", everything)), [4, 5], "a question writes it, too");
+test("what cannot be written is held: it is in all answers, and is written when there is room", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  const database = new LedgerDatabase(path);
+  database.endScan();
+  database.apply([link(1), link(2), link(3)]);
+  using other = new DatabaseSync(path, { readOnly: true });
+  const written = (): unknown => other.prepare("SELECT bytes FROM meta").get()?.["bytes"];
+  const times = (): number[] => ask(database, "candidates", everything).map(({ usedAt }) => usedAt);
+  const full = new Error("the disk is full");
+  database.hold(full);
+  assert.ok(database.isHolding);
+  assert.equal(database.apply([unlink(1)]).bytes, 2 * 4096);
+  assert.equal(database.apply([link(4), unlink(2)]).bytes, 2 * 4096);
+  assert.deepEqual(times(), [3, 4]);
+  assert.throws(() => database.apply([link(5), { kind: "link", id, digest: undefined as never, at: 6 }]));
+  assert.ok(database.isHolding);
+  assert.deepEqual(times(), [3, 4], "what fails changes nothing else");
   assert.equal(database.totals?.bytes, 2 * 4096);
+  assert.equal(written(), 3 * 4096, "nothing is written");
+  for (const read of [() => database.beginScan(), () => database.applyScanned([link(7)]), () => database.endScan()]) {
+    assert.throws(read, full, "all that is in the files is not held");
+  }
+  database.commit();
+  assert.ok(!database.isHolding);
+  assert.equal(written(), 2 * 4096);
+  assert.equal(database.reason, undefined);
   database.close();
 });
 
-test("of too much that cannot be written some is lost: then the files are to be read", () => {
-  const database = openMemory();
-  database.defer(Array.from({ length: 1_001 }, (_, number) => link(number)));
-  assert.equal(database.reason, "not complete");
-  assert.equal(database.apply([]).bytes, 1_000 * 4096);
-  database.close();
-});
+test(
+  "very much is not held: then it is not known what is stored",
+  { skip: !isRoot && "needs root to mount" },
+  async () => {
+    await using folder = await createTemporaryDirectory();
+    const { path } = folder;
+    await run("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", path]);
+    try {
+      const database = new LedgerDatabase(join(path, "ledger.sqlite"));
+      database.endScan();
+      await fill(join(path, "foreign"));
+      database.hold(new Error("the disk is full"));
+      const many = (start: number): LedgerChange[] =>
+        Array.from({ length: 1_000 }, (_, number) => link(start + number));
+      let told = 0;
+      assert.throws(() => {
+        for (; told < 100_000; told += 1_000) assert.equal(database.apply(many(told)).bytes, (told + 1_000) * 4096);
+      }, /database or disk is full/);
+      assert.ok(told > 1_000);
+      database.doubt();
+      assert.equal(database.totals, undefined);
+      database.abandon();
+    } finally {
+      await run("umount", [path]);
+    }
+  },
+);

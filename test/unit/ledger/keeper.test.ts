@@ -71,56 +71,78 @@ test("a ledger that comes late is not believed, as it does not have what was tol
   ]);
 });
 
+/** Makes the disk one on which no more can be written, until it is given back; `freeBytes` is what it says is left. */
+function fillDisk(context: TestContext, freeBytes: number): () => void {
+  const room = context.mock.method(fs, "statfsSync", () => ({ bavail: freeBytes / 4_096, bsize: 4_096 }));
+  syncBuiltinESMExports();
+  const exec: (this: DatabaseSync, sql: string) => void = Reflect.get(DatabaseSync.prototype, "exec");
+  const writing = context.mock.method(DatabaseSync.prototype, "exec", function (this: DatabaseSync, sql: string) {
+    if (sql === "COMMIT") throw Object.assign(new Error("database or disk is full"), { errcode: 13 });
+    exec.call(this, sql);
+  });
+  return () => {
+    writing.mock.restore();
+    room.mock.restore();
+    syncBuiltinESMExports();
+  };
+}
+
+/** How many links are written, for whoever reads the database. */
+function writtenLinks(path: string): unknown {
+  using other = new DatabaseSync(path, { readOnly: true });
+  return other.prepare("SELECT count(*) AS count FROM links").get()?.["count"];
+}
+
 test("what could not be written is written when the while is over, without anything else's being told", async (context) => {
   await using folder = await createTemporaryDirectory();
   const { path, bringBack } = await closedLedger(folder.path);
   await bringBack();
   const { keeper, replies, retry } = keep(context, path);
-  const other = new DatabaseSync(path);
-  other.exec("BEGIN IMMEDIATE");
   replies();
-  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  const giveBack = fillDisk(context, 0);
+  context.after(giveBack);
+  keeper.handle({ kind: "query", id: 6, query: { name: "holders", parameters: [digest(1)] }, now: 1_000 });
   assert.deepEqual(
     replies().map(({ kind }) => kind),
-    ["failed", "totals", "done"],
+    ["failed", "answer"],
   );
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  const [done, ...more] = replies();
+  assert.ok(done?.kind === "done" && more.length === 0);
+  assert.deepEqual([done.id, done.changed?.bytes, done.changed?.namespaces], [7, 4_096, [["docker.io", 4_096]]]);
   keeper.handle({ kind: "changes", id: 8, changes: [link], now: 1_000 });
   assert.deepEqual(
     replies().map(({ kind }) => kind),
-    ["totals", "done"],
+    ["done"],
     "it was told once",
   );
+  keeper.handle({ kind: "query", id: 9, query: { name: "holders", parameters: [digest(1)] }, now: 1_000 });
+  assert.deepEqual(replies(), [{ kind: "answer", id: 9, value: [id] }]);
   retry();
-  assert.deepEqual(
-    replies().map(({ kind }) => kind),
-    ["failed", "totals"],
-    "it is tried in vain",
-  );
-  other.exec("ROLLBACK");
-  other.close();
+  assert.equal(writtenLinks(path), 0);
+  giveBack();
   retry();
-  const [totals, done, ...more] = replies();
-  assert.ok(totals?.kind === "totals" && done?.kind === "done");
-  assert.deepEqual([totals.totals?.bytes, totals.totals?.namespaces], [4_096, [["docker.io", 4_096]]]);
-  assert.deepEqual([done.id, done.changed?.bytes, more], [0, 4_096, []]);
-  retry();
-  assert.deepEqual(replies(), []);
+  assert.equal(writtenLinks(path), 1);
+  assert.deepEqual(replies(), [], "it was known all the time");
 });
 
-test("where more was told than is remembered, the files are read as soon as it can be written again", async (context) => {
+test("where what is held is lost, nothing is known, and the files are read when it can be written again", async (context) => {
   await using folder = await createTemporaryDirectory();
   const { path, bringBack } = await closedLedger(folder.path);
   await bringBack();
   const { keeper, replies, retry } = keep(context, path);
-  const other = new DatabaseSync(path);
-  other.exec("BEGIN IMMEDIATE");
-  const changes = Array.from({ length: 1_001 }, (_, count): LedgerChange => ({ ...link, digest: digest(count) }));
-  keeper.handle({ kind: "changes", id: 7, changes, now: 1_000 });
+  const giveBack = fillDisk(context, 64 * 1024 * 1024);
+  context.after(giveBack);
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
   replies();
-  other.exec("ROLLBACK");
-  other.close();
   retry();
-  assert.deepEqual(replies().at(-1), { kind: "rebuilding", reason: "not complete" });
+  const [totals, failed, ...more] = replies();
+  assert.deepEqual([totals, failed?.kind, more], [{ kind: "totals", totals: undefined }, "failed", []]);
+  keeper.handle({ kind: "query", id: 8, query: { name: "holders", parameters: [digest(1)] }, now: 1_000 });
+  assert.deepEqual(replies(), [{ kind: "not ready", id: 8 }]);
+  giveBack();
+  retry();
+  assert.deepEqual(replies(), [{ kind: "rebuilding", reason: "not complete" }]);
 });
 
 test("ballast for which there is no room is made when there is", async (context) => {

@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { Transactions } from "../../../src/ledger/transactions.ts";
 
-test("work takes effect as a whole or not at all, and a preview not at all", () => {
+test("work takes effect as a whole or not at all, also while it is held", () => {
   const database = new DatabaseSync(":memory:");
   database.exec("CREATE TABLE numbers (number INTEGER)");
   const transactions = new Transactions(database);
@@ -23,12 +23,22 @@ test("work takes effect as a whole or not at all, and a preview not at all", () 
   };
   assert.throws(() => transactions.run(failing), failure);
   assert.equal(count(), 1);
+  transactions.hold();
   assert.equal(
-    transactions.preview(() => add(3)),
+    transactions.run(() => add(3)),
     2,
   );
-  assert.throws(() => transactions.preview(failing), failure);
-  assert.equal(count(), 1);
+  assert.throws(() => transactions.run(failing), failure);
+  assert.ok(transactions.isHolding);
+  assert.equal(count(), 2);
+  transactions.commit();
+  assert.ok(!transactions.isHolding);
+  assert.equal(count(), 2);
+  transactions.hold();
+  transactions.run(() => add(4));
+  database.exec("ROLLBACK");
+  assert.throws(() => transactions.commit(), /no transaction/);
+  assert.deepEqual([transactions.isHolding, count()], [false, 2]);
   assert.equal(database.isTransaction, false);
   database.close();
 });

@@ -260,6 +260,12 @@ export const storeFolder: readonly Fault[] = [
         breaks: "a disk that fails is served from all the same",
       },
       {
+        name: "dry-run-removes-from-the-measure",
+        find: "if (!dryRun) this.#leftBytes = ",
+        replace: "this.#leftBytes = ",
+        breaks: "a dry run changes nothing: what it finds counts as being there",
+      },
+      {
         name: "young-leftovers-removed",
         find: " || info.mtimeMs >= time) continue;",
         replace: ") continue;",

@@ -75,6 +75,8 @@ test("what could not be swept counts as being there, until it is removed", async
   const store = await FilesystemStore.open(folder.path);
   broken[Symbol.dispose]();
   const before = await store.measureOthers(() => false);
+  assert.deepEqual(await store.removeLeftovers(hourMs, { dryRun: true }), { count: 1, bytes: "rubbish".length });
+  assert.equal(await store.measureOthers(() => false), before, "a dry run has removed nothing");
   assert.deepEqual(await store.removeLeftovers(hourMs), { count: 1, bytes: "rubbish".length });
   assert.equal(await store.measureOthers(() => false), before - "rubbish".length);
   await store.close();

@@ -27,11 +27,12 @@ function answerWith(bodyOf: () => Buffer): { readonly handler: Handler; readonly
 /** Clients that ask, one after the other, and read nothing. */
 async function ask(server: TestServer, askers: readonly Asker[], count: number): Promise<Disposable> {
   const clients = new DisposableStack();
-  for (let number = 0; number < count; number++) {
+  for (const all = askers.length + count; askers.length < all;) {
+    const before = askers.length;
     const socket = clients.adopt(connect(server.port, "127.0.0.1"), (each) => each.destroy());
     socket.on("error", () => undefined).pause();
     socket.write("GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n");
-    await until(() => askers.length === number + 1);
+    await until(() => askers.length > before);
   }
   return clients;
 }
@@ -56,6 +57,24 @@ describe("answers that are not read", () => {
     using _clients = await ask(server, askers, 5);
     assert.equal((await request(`${server.address}/v2/`)).body.length, largeBytes);
     assert.ok(askers.slice(0, 5).every(({ isWaiting }) => isWaiting));
+  });
+
+  test("take the room that they share until the last of them is gone", async () => {
+    const shared = Buffer.alloc(largeBytes);
+    const bodies = [shared, shared].values();
+    const { handler, askers } = answerWith(() => bodies.next().value ?? Buffer.alloc(largeBytes));
+    await using server = await start(handler);
+    const first = await ask(server, askers, 1);
+    using _second = await ask(server, askers, 1);
+    first[Symbol.dispose]();
+    await until(() => askers[0]?.isWaiting === false);
+    using _others = await ask(server, askers, 4);
+    // With the others it is too much: who is left of the two has waited longest, and goes before the first of them.
+    await until(() => askers[2]?.isWaiting === false);
+    assert.deepEqual(
+      askers.map(({ isWaiting }) => isWaiting),
+      [false, false, false, true, true, true],
+    );
   });
 
   test("are cut when nothing of them is taken for too long", async () => {

@@ -128,6 +128,18 @@ export const httpServer: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "http/unsent",
+    ["http/unsent"],
+    [
+      {
+        name: "shared-body-forgotten-with-the-first",
+        find: "if (responses.size === 0 && this.#waiting",
+        replace: "if (this.#waiting",
+        breaks: "a body that another client still waits for takes room",
+      },
+    ],
+  ),
+  ...faultsOf(
     "http/send",
     ["http/send"],
     [

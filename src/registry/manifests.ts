@@ -11,6 +11,13 @@ import type { Asker, Interest } from "../concurrency/interest.ts";
 /** What the upstream tells of a manifest without sending it: all, or the digest alone. */
 type Told = Descriptor | Pick<Descriptor, "digest">;
 
+/** A stored manifest, as one request found it. */
+export interface StoredManifest {
+  readonly content: ManifestContent;
+  /** Whether an image's blobs are stored too (`Manifests.stored`): they are looked up once, when that is first asked. */
+  readonly isComplete: () => Promise<boolean>;
+}
+
 /**
  * A mirror's manifests by digest. What has a digest never changes: once stored it is never asked for again. Equal
  * questions to the upstream are asked once at a time.
@@ -28,7 +35,7 @@ export class Manifests {
   async get(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<ManifestContent> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
-      if (stored !== undefined) return { value: stored, cache: { hit: true } };
+      if (stored !== undefined) return { value: stored.content, cache: { hit: true } };
       const { answer, joined } = this.#fetchOnce(lookup, id, digest, asker);
       const value = await answer;
       const cache = { hit: false, forward: "uri-miss", collapsed: joined } as const;
@@ -40,7 +47,7 @@ export class Manifests {
   async describe(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
-      if (stored !== undefined) return { value: stored.descriptor, cache: { hit: true } };
+      if (stored !== undefined) return { value: stored.content.descriptor, cache: { hit: true } };
       const { answer, joined } = this.head(lookup, id, digest, asker);
       const told = await answer;
       const value =
@@ -55,10 +62,13 @@ export class Manifests {
    * A stored manifest that can be served. While the upstream fails that is an image's only if its blobs are stored too:
    * a client that got the manifest would not go elsewhere for them (podman), and fail.
    */
-  async stored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
-    const manifest = await lookup.manifest(id, digest);
-    if (manifest === undefined || this.#tools.breaker.failing(id.repository) === undefined) return manifest;
-    return (await this.isComplete(lookup, id, digest)) ? manifest : undefined;
+  async stored(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<StoredManifest | undefined> {
+    const content = await lookup.manifest(id, digest);
+    if (content === undefined) return undefined;
+    let complete: Promise<boolean> | undefined;
+    const isComplete = (): Promise<boolean> => (complete ??= this.#isComplete(lookup, id, content));
+    const isWell = this.#tools.breaker.failing(id.repository) === undefined;
+    return isWell || (await isComplete()) ? { content, isComplete } : undefined;
   }
 
   /** Fetches a manifest by tag or digest; it is stored in the background. */
@@ -116,10 +126,9 @@ export class Manifests {
    * Whether a stored manifest's blobs are this repository's, and stored or about to be, with nothing left to come from the
    * upstream. An index has none of its own; of an ambiguous manifest it cannot be told.
    */
-  async isComplete(lookup: Lookup, id: RepositoryId, digest: Digest): Promise<boolean> {
-    const manifest = await lookup.manifest(id, digest);
-    if (manifest === undefined || manifest.parsed.isAmbiguous) return false;
-    for (const { digest } of manifest.parsed.required) {
+  async #isComplete(lookup: Lookup, id: RepositoryId, { parsed }: ManifestContent): Promise<boolean> {
+    if (parsed.isAmbiguous) return false;
+    for (const { digest } of parsed.required) {
       const link = await lookup.link(id, digest);
       // First: a fill that is over by the time of the look-up has stored it.
       if (this.#tools.fills.find(id, digest, link !== undefined)?.isVerified) continue;

@@ -8,7 +8,7 @@ import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
-import type { Manifests } from "./manifests.ts";
+import type { Manifests, StoredManifest } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
@@ -22,6 +22,8 @@ interface Known {
   readonly id: RepositoryId;
   readonly tag: Tag;
   readonly record: TagRecord | undefined;
+  /** What the record stands for, where it is stored and can be served. */
+  readonly stored: StoredManifest | undefined;
 }
 
 interface Seen {
@@ -56,10 +58,10 @@ export class Tags {
       const record = await lookup.tag(id, tag);
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       if (record !== undefined && stored !== undefined && this.#isFresh(record))
-        return { value: stored, cache: { hit: true } };
-      const known = { lookup, id, tag, record };
+        return { value: stored.content, cache: { hit: true } };
+      const known = { lookup, id, tag, record, stored };
       const isStoring = (value: ManifestContent): boolean => this.#manifests.isStoring(id, value);
-      return this.#answer(known, stored, asker, isStoring, (waiting) =>
+      return this.#answer(known, stored?.content, asker, isStoring, (waiting) =>
         this.#contents.run(tagKey(id, tag), (interest) => this.#refresh(known, interest), waiting),
       );
     });
@@ -69,14 +71,15 @@ export class Tags {
   async resolve(id: RepositoryId, tag: Tag, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
     return lookUp(this.#tools.content, async (lookup) => {
       const record = await lookup.tag(id, tag);
-      const stored = record && (await this.#manifests.stored(lookup, id, record.digest))?.descriptor;
-      if (record !== undefined && stored !== undefined && this.#isFresh(record))
-        return { value: stored, cache: { hit: true } };
+      const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
+      const descriptor = stored?.content.descriptor;
+      if (record !== undefined && descriptor !== undefined && this.#isFresh(record))
+        return { value: descriptor, cache: { hit: true } };
       const seen = this.#recentlySeen(id, tag);
       if (seen !== undefined) return { value: seen, cache: { hit: true } };
       const isStoring = (): boolean => false;
-      const known = { lookup, id, tag, record };
-      return this.#answer(known, stored, asker, isStoring, (waiting) => this.#head(known, waiting));
+      const known = { lookup, id, tag, record, stored };
+      return this.#answer(known, descriptor, asker, isStoring, (waiting) => this.#head(known, waiting));
     });
   }
 
@@ -101,18 +104,18 @@ export class Tags {
    * upstream fails or is spared after a failure, when it takes longer than a client should wait (the question then goes
    * on by itself), or when the upstream has deleted what is to be kept.
    *
-   * @param stored What the record stands for, where it is stored and can be served.
+   * @param value What is stored, as it is asked for.
    */
   async #answer<T extends object>(
-    { lookup, id, record }: Known,
-    stored: T | undefined,
+    { id, record, stored }: Known,
+    value: T | undefined,
     asker: Asker | undefined,
     isStoring: (value: T) => boolean,
     ask: (asker?: Asker) => Flight<T | undefined>,
   ): Promise<Answer<T> | undefined> {
     const { breaker, background, now } = this.#tools;
     const policy = this.#policy();
-    if (record !== undefined && stored !== undefined && mayServeWhileRevalidating(record.checkedAt, now(), policy)) {
+    if (record !== undefined && value !== undefined && mayServeWhileRevalidating(record.checkedAt, now(), policy)) {
       // Its failure was told where it happened, and the stored answer has been given already.
       background.run(() =>
         ask().answer.then(
@@ -120,48 +123,54 @@ export class Tags {
           () => undefined,
         ),
       );
-      return { value: stored, cache: { hit: true } };
+      return { value, cache: { hit: true } };
     }
-    const usable = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? stored : undefined;
+    const usable = record !== undefined && mayServeStale(record.checkedAt, now(), policy) ? value : undefined;
     // An image that is not complete cannot stand in for the upstream: its client would have to wait for that anyway.
-    const complete =
-      record !== undefined && usable !== undefined && (await this.#manifests.isComplete(lookup, id, record.digest));
-    const spare = complete ? usable : undefined;
-    const failing = breaker.failing(id.repository);
-    if (spare !== undefined && failing !== undefined && breaker.state === "closed") {
-      return { value: spare, cache: staleStatus(failing) };
+    const findSpare = async (): Promise<T | undefined> => ((await stored?.isComplete()) === true ? usable : undefined);
+    const failing = usable !== undefined && breaker.state === "closed" ? breaker.failing(id.repository) : undefined;
+    if (failing !== undefined) {
+      const spare = await findSpare();
+      if (spare !== undefined) return { value: spare, cache: staleStatus(failing) };
     }
     try {
-      // What can be answered without it is asked for all the same, whoever leaves.
-      const { answer, joined } = spare === undefined ? ask(asker) : ask();
-      const value = await (spare === undefined ? answer : this.#within(id.repository, answer));
-      if (value === undefined) {
+      // What may be answered without it is asked for all the same, whoever leaves.
+      const { answer, joined } = usable === undefined ? ask(asker) : ask();
+      const fetched = await (usable === undefined ? answer : this.#within(id.repository, answer, findSpare));
+      if (fetched === undefined) {
         return usable !== undefined && policy.keepDeleted ? { value: usable, cache: deletedStatus } : undefined;
       }
       const forward = record === undefined ? "uri-miss" : "stale";
       const cache = { hit: false, forward, forwardStatus: 200, collapsed: joined } as const;
-      return { value, cache: { ...cache, stored: isStoring(value) } };
+      return { value: fetched, cache: { ...cache, stored: isStoring(fetched) } };
     } catch (error) {
-      if (spare === undefined || !standsIn(error)) throw error;
+      if (!standsIn(error) || usable === undefined) throw error;
+      const spare = await findSpare();
+      if (spare === undefined) throw error;
       return { value: spare, cache: staleStatus(error) };
     }
   }
 
-  async #within<T>(repository: Repository, answer: Promise<T>): Promise<T> {
+  /** The answer; where it takes too long, and there is something to stand in for it, the error that says so. */
+  async #within<T>(
+    repository: Repository,
+    answer: Promise<T>,
+    findSpare: () => Promise<object | undefined>,
+  ): Promise<T> {
     const { staleWaitMs, namespace, breaker } = this.#tools;
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      const error = new UpstreamError(namespace, "timeout", `no answer in ${staleWaitMs} ms`);
-      breaker.late(repository, error);
-      late.reject(error);
-    }, staleWaitMs);
+    const late = Promise.withResolvers<"late">();
+    const timer = setTimeout(() => late.resolve("late"), staleWaitMs);
+    // Where it is not waited for, it is of no interest, and must not count as unhandled.
+    answer.catch(() => undefined);
     try {
-      return await Promise.race([answer, late.promise]);
+      if ((await Promise.race([answer.then(() => "here"), late.promise])) === "here") return await answer;
     } finally {
       clearTimeout(timer);
-      // The loser of the race is of no interest, and must not count as unhandled.
-      answer.catch(() => undefined);
     }
+    if ((await findSpare()) === undefined) return answer;
+    const error = new UpstreamError(namespace, "timeout", `no answer in ${staleWaitMs} ms`);
+    breaker.late(repository, error);
+    throw error;
   }
 
   /** Brings a tag up to date: a GET where nothing is known, else a HEAD, and a GET where that says so. */

@@ -81,8 +81,8 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "answered-in-time-is-late",
-        find: "      clearTimeout(timer);\n",
-        replace: "",
+        find: 'if ((await Promise.race([answer.then(() => "here"), late.promise])) === "here") return await answer;',
+        replace: 'await Promise.race([answer.then(() => "here"), late.promise]);',
         breaks: "an upstream that answered within 3 s is not spared for being late",
       },
     ],

@@ -39,8 +39,14 @@ export const registry: readonly Fault[] = [
   ),
   ...faultsOf(
     "registry/manifests",
-    ["unit/registry/complete-images", "unit/registry/manifests"],
+    ["unit/registry/complete-images", "unit/registry/manifests", "unit/registry/revalidation"],
     [
+      {
+        name: "completeness-asked-again",
+        find: "complete ??= ",
+        replace: "complete = ",
+        breaks: "a request looks up an image's blobs once",
+      },
       {
         name: "complete-without-links",
         find: "if (link === undefined || (await",
@@ -55,16 +61,28 @@ export const registry: readonly Fault[] = [
       },
       {
         name: "incomplete-served-during-an-outage",
-        find: "return (await this.isComplete(lookup, id, digest)) ? manifest : undefined;",
-        replace: "return manifest;",
+        find: "return isWell || (await isComplete()) ?",
+        replace: "return isWell || isComplete !== undefined ?",
         breaks: "during an outage only complete images are served",
       },
     ],
   ),
   ...faultsOf(
     "registry/tags",
-    ["unit/registry/manifests"],
+    ["unit/registry/manifests", "unit/registry/revalidation"],
     [
+      {
+        name: "blobs-looked-up-before-the-question",
+        find: "    try {\n      // What may be answered without it",
+        replace: "    await findSpare();\n    try {\n      // What may be answered without it",
+        breaks: "a revalidation waits for no look-up of blobs",
+      },
+      {
+        name: "incomplete-stands-in-when-late",
+        find: "if ((await findSpare()) === undefined) return answer;",
+        replace: "",
+        breaks: "an image that is not whole stands in for no upstream",
+      },
       {
         name: "slow-upstream-not-spared",
         find: "breaker.late(repository, error);",
@@ -73,14 +91,14 @@ export const registry: readonly Fault[] = [
       },
       {
         name: "slow-upstream-waited-for",
-        find: "(spare === undefined ? answer : this.#within(id.repository, answer))",
+        find: "(usable === undefined ? answer : this.#within(id.repository, answer, findSpare))",
         replace: "answer",
         breaks: "what can be served is served after a few seconds",
       },
       {
         name: "failing-upstream-asked",
-        find: 'if (spare !== undefined && failing !== undefined && breaker.state === "closed") {',
-        replace: "if (spare !== undefined && failing === null) {",
+        find: "if (failing !== undefined) {",
+        replace: "if (failing === null) {",
         breaks: "an upstream that has just failed is spared",
       },
     ],

@@ -87,7 +87,7 @@ describe("what cannot be read is asked of the upstream:", () => {
         assert.equal((await subject.restart().resolve(repository, tag))?.value.digest, manifest);
         assert.equal((await subject.restart().resolve(repository, manifest))?.cache.forward, "uri-miss");
         const stat = await subject.restart().statBlob(repository, blob);
-        assert.deepEqual([stat?.value, stat?.cache.forward], [bytes.length, "uri-miss"]);
+        assert.deepEqual([stat?.value, stat?.cache.forward], [{ sizeBytes: bytes.length }, "uri-miss"]);
         for (const mirror of [subject.mirror, subject.restart()]) {
           const pulled = await pull(mirror, blob);
           assert.deepEqual(pulled, [bytes, { hit: false, forward: "uri-miss", stored: true, collapsed: false }]);

@@ -7,7 +7,8 @@ import { mediaTypes } from "./image.ts";
 /** What a scripted upstream holds, and what a well-behaved registry answers with it. */
 export interface RegistryContent {
   addBlob(content: Content, repository: string | undefined): void;
-  addManifest(repository: string, tag: string | undefined, bytes: Buffer, mediaType: string): Digest;
+  /** Adds a manifest, under `digest`; without one under that of SHA-256. */
+  addManifest(repository: string, tag: string | undefined, bytes: Buffer, mediaType: string, digest?: Digest): Digest;
   setTag(repository: string, tag: string, digest: Digest): void;
   removeTag(repository: string, tag: string): void;
   /** Answers a path below `/v2/`. */
@@ -47,8 +48,7 @@ export function createRegistryContent(hasReferrers: boolean): RegistryContent {
     addBlob(content, repository) {
       (repository === undefined ? everywhere : contentAt(repository).blobs).set(content.digest, content);
     },
-    addManifest(repository, tag, bytes, mediaType) {
-      const digest = digestOf(bytes);
+    addManifest(repository, tag, bytes, mediaType, digest = digestOf(bytes)) {
       const { manifests, tags } = contentAt(repository);
       manifests.set(digest, { mediaType, bytes });
       if (tag !== undefined) {

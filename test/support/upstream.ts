@@ -41,8 +41,17 @@ export interface ScriptedUpstream extends AsyncDisposable {
   addBlob(bytes: Buffer, options?: { repository?: string; digest?: Digest }): Digest;
   /** Adds a blob that is made as it is sent, so that it may be larger than memory; to every repository. */
   addLargeBlob(sizeBytes: number, seed: number): Digest;
-  /** Adds a manifest; its type is `mediaType`, else the document's own, else that of an OCI image manifest. */
-  addManifest(repository: string, tag: string | undefined, document: object | Buffer, mediaType?: string): Digest;
+  /**
+   * Adds a manifest; its type is `mediaType`, else the document's own, else that of an OCI image manifest; its digest is
+   * of SHA-256 unless another one is given.
+   */
+  addManifest(
+    repository: string,
+    tag: string | undefined,
+    document: object | Buffer,
+    mediaType?: string,
+    digest?: Digest,
+  ): Digest;
   /** Adds an image with real layers; other bytes for each repository, tag and `seed`. */
   addImage(repository: string, tag: string, options?: ImageOptions): AddedImage;
   /** Adds a manifest whose `subject` is another one. */
@@ -161,10 +170,10 @@ export async function createUpstream(options: UpstreamOptions = {}): Promise<Scr
       content.addBlob(blob, undefined);
       return blob.digest;
     },
-    addManifest(repository, tag, document, mediaType) {
+    addManifest(repository, tag, document, mediaType, digest) {
       const bytes = Buffer.isBuffer(document) ? document : Buffer.from(JSON.stringify(document));
       const own = "mediaType" in document && typeof document.mediaType === "string" ? document.mediaType : undefined;
-      return content.addManifest(repository, tag, bytes, mediaType ?? own ?? mediaTypes.manifest);
+      return content.addManifest(repository, tag, bytes, mediaType ?? own ?? mediaTypes.manifest, digest);
     },
     addImage(repository, tag, imageOptions = {}) {
       const image = buildImage({ ...imageOptions, seed: `${repository}:${tag} ${imageOptions.seed ?? ""}` });

@@ -8,7 +8,6 @@ import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
 import type { StorageObservers } from "./storage-observers.ts";
-import type { ObjectStore } from "../store/object-store.ts";
 
 /** What the configuration does not say; all but the version and `scrubGraceMs` is for tests. */
 export interface EngineOptions
@@ -46,7 +45,7 @@ export async function startEngine(
     },
     observers,
   );
-  const pins = await openPins(config, storage.store, onError);
+  const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, storage, observers);
   const close = async (): Promise<void> => {
     // First what fills the storage; the storage last.
@@ -78,7 +77,11 @@ export async function startEngine(
   };
 }
 
-async function openPins(config: Config, store: ObjectStore, onError: (error: unknown) => void): Promise<PinList> {
+async function openPins(
+  config: Config,
+  { store, files }: Storage,
+  onError: (error: unknown) => void,
+): Promise<PinList> {
   const records = new Records(store, { isRecord: isPatterns, maxInMemory: 0 });
   const key = stateKey("pins");
   const damagedKey = stateKey("pins-damaged");
@@ -88,7 +91,7 @@ async function openPins(config: Config, store: ObjectStore, onError: (error: unk
     load: async () => {
       const record = await records.get(key);
       // What is there and cannot be read as a list somebody may still want to mend.
-      if (record === undefined && (await store.head(key)) !== undefined && (await store.move(key, damagedKey))) {
+      if (record === undefined && (await store.head(key)) !== undefined && (await files.move(key, damagedKey))) {
         onError(new Error(`the pins that were added are lost: ${key} is damaged, and is ${damagedKey} now`));
       }
       return record?.patterns ?? [];

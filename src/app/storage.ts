@@ -15,7 +15,7 @@ import { Space } from "../registry/space.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
-import { meterStore } from "../store/metered.ts";
+import { meterMoves, meterStore } from "../store/metered.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 
 /** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
@@ -104,7 +104,8 @@ export async function openStorage(
     makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
     onPressure: () => evictor.relieve(),
   });
-  const content = new Content(store, keepBooks(ledger, space, { now, monotonic }), undefined, observers.damaged);
+  const books = keepBooks(ledger, space, { now, monotonic });
+  const content = new Content(store, books, undefined, observers.damaged, meterMoves(files, observers.store));
   const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
   const fills = new Fills({
     content,

@@ -3,9 +3,9 @@ import type { Content } from "../registry/content.ts";
 import { blobKey, parseKey, type Place } from "../store/layout.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { readRecord, type RecordsOptions } from "../registry/records.ts";
-import type { FilesystemStore } from "../store/filesystem.ts";
 import type { HashPool } from "../store/hashing.ts";
-import { type Key, type ObjectInfo, type ObjectReader, StoreError } from "../store/object-store.ts";
+import type { FileReader, LocalUpkeep, StoredFile } from "../store/local-upkeep.ts";
+import { type Key, StoreError } from "../store/object-store.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { StepProgress } from "./job.ts";
 import type { Rate } from "./rate.ts";
@@ -13,12 +13,12 @@ import type { Rate } from "./rate.ts";
 /** What a scrub works with. */
 export interface VerifyTools {
   /** Reads what is stored; it should not note that as use, or a scrub would make all of it look young. */
-  readonly reader: ObjectReader;
+  readonly reader: FileReader;
   readonly content: Content;
   /** Its answers come before those of the files where somebody pulls meanwhile; without one, nobody may. */
   readonly ledger: Pick<Ledger, "totals" | "holders" | "rebuild"> | undefined;
   readonly hashes: HashPool;
-  readonly files: Pick<FilesystemStore, "swept" | "removeLeftovers" | "removeEmptyFolders">;
+  readonly files: Pick<LocalUpkeep, "swept" | "removeLeftovers" | "removeEmptyFolders">;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Content that was used less than so many milliseconds ago may be about to get its link; 10 minutes. */
@@ -50,7 +50,7 @@ export class Scrub {
   async *walk(
     prefix: Key,
     signal: AbortSignal,
-  ): AsyncGenerator<{ readonly object: ObjectInfo; readonly place: Place | undefined }> {
+  ): AsyncGenerator<{ readonly object: StoredFile; readonly place: Place | undefined }> {
     for await (const object of this.tools.reader.list(prefix)) {
       await this.#rate.take(objectBytes, signal);
       yield { object, place: parseKey(object.key) };

@@ -1,4 +1,5 @@
-import { errorOf, type ObjectReader, StoreError } from "../store/object-store.ts";
+import type { FileReader } from "../store/local-upkeep.ts";
+import { errorOf, StoreError } from "../store/object-store.ts";
 import { LedgerDatabase } from "./database.ts";
 import { type LedgerChange, LedgerNotReady } from "./ledger.ts";
 import type {
@@ -15,7 +16,7 @@ import { isDamage, isResult, isUnwritable } from "./schema.ts";
 
 /** What a keeper works with. The time is that of the one who asks; each message tells it again. */
 export interface KeeperOptions extends Omit<LedgerThreadData, "root"> {
-  readonly reader: ObjectReader;
+  readonly reader: FileReader;
   readonly reply: (reply: LedgerReply) => void;
 }
 

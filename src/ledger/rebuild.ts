@@ -1,4 +1,4 @@
-import type { ObjectReader } from "../store/object-store.ts";
+import type { FileReader } from "../store/local-upkeep.ts";
 import type { LedgerDatabase } from "./database.ts";
 import type { LedgerChange } from "./ledger.ts";
 import type { LedgerReply, RebuildReason, TotalsPart } from "./messages.ts";
@@ -6,7 +6,7 @@ import { reconcile } from "./reconcile.ts";
 
 /** What a rebuild works with. */
 export interface RebuildOptions {
-  readonly reader: ObjectReader;
+  readonly reader: FileReader;
   readonly reply: (reply: LedgerReply) => void;
 }
 

@@ -1,4 +1,5 @@
-import { type ObjectReader, StoreError } from "../store/object-store.ts";
+import type { FileReader } from "../store/local-upkeep.ts";
+import { StoreError } from "../store/object-store.ts";
 import { formatPlace, type Place } from "../store/layout.ts";
 import type { LedgerDatabase } from "./database.ts";
 import type { LedgerChange } from "./ledger.ts";
@@ -35,7 +36,7 @@ export interface ReconcileStep {
  */
 export async function* reconcile(
   database: LedgerDatabase,
-  reader: ObjectReader,
+  reader: FileReader,
   knewBefore: boolean,
   recent: readonly LedgerChange[],
 ): AsyncGenerator<ReconcileStep> {
@@ -68,7 +69,7 @@ export async function* reconcile(
 }
 
 async function findAbsent(
-  reader: ObjectReader,
+  reader: FileReader,
   places: readonly Place[],
   onUnreadable: () => void,
 ): Promise<LedgerChange[]> {

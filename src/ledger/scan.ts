@@ -1,7 +1,8 @@
 import type { Digest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { isManifestMediaType, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
-import { type Key, type ObjectInfo, type ObjectReader, StoreError } from "../store/object-store.ts";
+import type { FileReader, StoredFile } from "../store/local-upkeep.ts";
+import { type Key, StoreError } from "../store/object-store.ts";
 import { isLink, isTagRecord } from "../store/content-records.ts";
 import { blobKey, blobsPrefix, parseKey, repositoriesPrefix } from "../store/layout.ts";
 import { readWhole } from "../store/read-whole.ts";
@@ -18,14 +19,14 @@ const maxRecordBytes = 64 * 1024;
  * @throws {StoreError} the store could not be listed
  */
 export async function* scanStore(
-  reader: ObjectReader,
+  reader: FileReader,
   wantsChildren: (digest: Digest) => boolean,
   onUnreadable: () => void,
 ): AsyncGenerator<LedgerChange[]> {
   const files = { reader, onUnreadable };
   let changes: LedgerChange[] = [];
   for (const prefix of [blobsPrefix, repositoriesPrefix]) {
-    for await (const info of reader.list(prefix, onUnreadable)) {
+    for await (const info of reader.list(prefix, { onUnreadable })) {
       const manifest = await readObject(files, info, wantsChildren, changes);
       const children = manifest && (await readChildren(files, manifest));
       if (manifest !== undefined && children !== undefined) {
@@ -42,7 +43,7 @@ export async function* scanStore(
 }
 
 interface Files {
-  readonly reader: ObjectReader;
+  readonly reader: FileReader;
   readonly onUnreadable: () => void;
 }
 
@@ -54,7 +55,7 @@ interface Manifest {
 /** Adds what an object is to `changes`; returns the manifest that it speaks of, if that is to be read. */
 async function readObject(
   files: Files,
-  { key, sizeBytes, usedAt: at }: ObjectInfo,
+  { key, sizeBytes, usedAt: at }: StoredFile,
   wantsChildren: (digest: Digest) => boolean,
   changes: LedgerChange[],
 ): Promise<Manifest | undefined> {
@@ -107,7 +108,7 @@ async function readRecord(files: Files, key: Key): Promise<unknown> {
   }
 }
 
-async function lookUp({ reader, onUnreadable }: Files, key: Key): Promise<ObjectInfo | undefined> {
+async function lookUp({ reader, onUnreadable }: Files, key: Key): Promise<StoredFile | undefined> {
   try {
     return await reader.head(key);
   } catch (error) {

@@ -1,9 +1,9 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
-import type { ObjectInfo, ObjectStore, OpenObject, Source } from "../store/object-store.ts";
+import { type ObjectInfo, type ObjectStore, type OpenObject, sizeOf, type Source } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { blobKey } from "../store/layout.ts";
-import { Quarantine } from "./quarantine.ts";
+import { type Aside, Quarantine } from "./quarantine.ts";
 import type { Reservation } from "./space.ts";
 
 /**
@@ -25,10 +25,10 @@ export class BlobStore {
   /** Content of which it is being asked whether anybody holds it; true once somebody has begun to. */
   readonly #questioned = new Map<Digest, boolean>();
 
-  constructor(store: ObjectStore, books: Bookkeeping) {
+  constructor(store: ObjectStore, books: Bookkeeping, aside?: Aside) {
     this.#store = store;
     this.#books = books;
-    this.damaged = new Quarantine(store, () => books.quarantineBytes());
+    this.damaged = new Quarantine(store, aside, () => books.quarantineBytes());
   }
 
   /** The content of a digest. The caller closes it. */
@@ -133,7 +133,7 @@ export class BlobStore {
     reservation: Reservation | undefined,
   ): Promise<void> {
     await this.#removing.get(digest);
-    const sizeBytes = source instanceof Uint8Array ? source.length : source.size;
+    const sizeBytes = sizeOf(source);
     const room = reservation ?? (await this.#books.reserve(namespace, sizeBytes));
     try {
       // What takes the place of an earlier copy takes its room beside it, until that is gone.

@@ -2,7 +2,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Namespace, Tag } from "../oci/reference.ts";
-import { type ObjectInfo, type ObjectStore, type OpenObject, StoreError } from "../store/object-store.ts";
+import { type ObjectInfo, type ObjectStore, type OpenObject, type Staged, StoreError } from "../store/object-store.ts";
 import { BlobStore } from "./blob-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
@@ -11,7 +11,7 @@ import type { LedgerChange } from "../ledger/ledger.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import { ManifestStore } from "./manifest-store.ts";
 import { PageStore } from "./page-store.ts";
-import type { Quarantine } from "./quarantine.ts";
+import type { Aside, Quarantine } from "./quarantine.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
@@ -51,16 +51,20 @@ export class Content {
   readonly #links: Records<Link>;
   readonly #onDamage: (digest: Digest) => void;
 
-  /** @param onDamage Told of content that was put aside, as it does not have its digest. */
+  /**
+   * @param onDamage Told of content that was put aside, as it does not have its digest.
+   * @param aside Where it goes; without that it is removed.
+   */
   constructor(
     store: ObjectStore,
     books: Bookkeeping,
     limits: ContentLimits = defaultLimits,
     onDamage: (digest: Digest) => void = () => undefined,
+    aside?: Aside,
   ) {
     this.#onDamage = onDamage;
     this.#books = books;
-    this.#blobs = new BlobStore(store, books);
+    this.#blobs = new BlobStore(store, books, aside);
     const maxInMemory = limits.recordCacheEntries;
     // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
     this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
@@ -211,16 +215,16 @@ export class Content {
   async commitBlob(
     id: RepositoryId,
     digest: Digest,
-    file: { readonly path: string; readonly size: number },
+    file: Staged,
     reservation: Reservation | undefined,
   ): Promise<void> {
     const release = this.#blobs.hold(digest);
     try {
       // The link first: its namespace is charged for the content in the moment in which the reservation ends.
       const link = await this.#links.get(linkKey(id, digest));
-      if (link?.sizeBytes !== file.size) {
+      if (link?.sizeBytes !== file.sizeBytes) {
         const known = link ?? (await this.link(id, digest)) ?? newBlobLink;
-        await this.addLink(id, digest, { ...known, sizeBytes: file.size });
+        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });
       }
       await this.#blobs.put(id.namespace, digest, file, reservation);
     } finally {

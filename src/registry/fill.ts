@@ -166,7 +166,7 @@ export class Fill {
       this.#opening.reject(failure);
       this.#verifying.reject(failure);
     }
-    await this.#spool.discard({ keepFile: outcome === "committed" });
+    await this.#spool.discard();
     this.#room.release();
     this.#failure = failure;
     observer.ended(id, digest, outcome, failure);
@@ -300,7 +300,7 @@ export class Fill {
     if (this.#spool.detached !== undefined) return this.#spool.detached;
     try {
       if (size === 0) await this.#spool.write(0, new Uint8Array(0), this.#abort.signal);
-      await content.commitBlob(id, digest, { path: this.#spool.path, size }, this.#room.reservation);
+      await content.commitBlob(id, digest, this.#spool.staged(size), this.#room.reservation);
       this.#state = "committed";
       return undefined;
     } catch (error) {

@@ -1,25 +1,31 @@
 import type { Digest } from "../oci/digest.ts";
-import type { Key, ObjectInfo, ObjectStore } from "../store/object-store.ts";
+import type { LocalUpkeep, StoredFile } from "../store/local-upkeep.ts";
+import type { Key, ObjectStore } from "../store/object-store.ts";
 import { blobKey, quarantineKey, quarantinePrefix } from "../store/layout.ts";
 import { chargedBytes } from "../ledger/ledger.ts";
 
 /** How much is kept at most, whatever there is room for. */
 const maxFiles = 1_000;
 
+/** Where damaged content can be put aside. */
+export type Aside = Pick<LocalUpkeep, "move" | "caretaker">;
+
 /**
  * Damaged content that was put aside, so that somebody can look at what has become of it. It counts against the store's
- * limit; the oldest goes while it is too much in all, and all of it before anything that is sound has to.
+ * limit; the oldest goes while it is too much in all, and all of it before anything that is sound has to. Where nothing can be put aside, damaged content is removed.
  */
 export class Quarantine {
   readonly #store: ObjectStore;
+  readonly #aside: Aside | undefined;
   readonly #maxBytes: () => number;
   #bytes = 0;
   /** The last look at what there is, or removal: one comes after another. */
   #last: Promise<void> = Promise.resolve();
 
   /** @param maxBytes What it may take at the moment. */
-  constructor(store: ObjectStore, maxBytes: () => number) {
+  constructor(store: ObjectStore, aside: Aside | undefined, maxBytes: () => number) {
     this.#store = store;
+    this.#aside = aside;
     this.#maxBytes = maxBytes;
   }
 
@@ -30,7 +36,12 @@ export class Quarantine {
 
   /** Moves damaged content here; false where there is none. */
   async putAside(digest: Digest): Promise<boolean> {
-    const isMoved = await this.#store.move(blobKey(digest), quarantineKey(digest));
+    if (this.#aside === undefined) {
+      const isThere = (await this.#store.head(blobKey(digest))) !== undefined;
+      await this.#store.delete(blobKey(digest));
+      return isThere;
+    }
+    const isMoved = await this.#aside.move(blobKey(digest), quarantineKey(digest));
     if (isMoved) await this.#keep(this.#maxBytes(), quarantineKey(digest));
     return isMoved;
   }
@@ -66,13 +77,13 @@ export class Quarantine {
    * next time: the failing operation has told of it.
    */
   async #keepNow(maxBytes: number, newest: Key | undefined): Promise<void> {
-    const found: ObjectInfo[] = [];
+    const found: StoredFile[] = [];
     try {
-      for await (const object of this.#store.list(quarantinePrefix)) found.push(object);
+      for await (const object of this.#aside?.caretaker.list(quarantinePrefix) ?? []) found.push(object);
     } catch {
       return;
     }
-    const age = (object: ObjectInfo): number => (object.key === newest ? Infinity : object.usedAt);
+    const age = (object: StoredFile): number => (object.key === newest ? Infinity : object.usedAt);
     let kept = 0;
     let bytes = 0;
     for (const { key, sizeBytes } of found.toSorted((a, b) => (age(b) > age(a) ? 1 : -1))) {

@@ -1,31 +1,32 @@
-import { constants, type Dir, type Stats } from "node:fs";
+import { constants, type Dirent, type Stats } from "node:fs";
 import { type FileHandle, open, opendir, stat } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
-import { codeOf, type Key, type ObjectInfo, type ObjectReader, type OpenObject, StoreError } from "./object-store.ts";
+import type { FileReader, StoredFile } from "./local-upkeep.ts";
+import { codeOf, type Key, type ListOptions, type OpenObject, StoreError, type Version } from "./object-store.ts";
+import { listInOrder } from "./ordered-listing.ts";
 import { orAbsent, pathOf } from "./root.ts";
 
 /** How many names a listing takes from the system at once. */
 const namesAtOnce = 256;
-/** How many files a listing looks up at once: one of the few threads for files is kept busy, most are left to others. */
-const lookUpsAtOnce = 2;
-
-interface OpenFolder {
-  readonly key: Key;
-  readonly names: Dir;
-}
 
 /** How a file is opened so that reading it does not count as use. Systems other than Linux do not have that. */
 export const readQuietly: number = constants.O_RDONLY | (constants.O_NOATIME ?? 0);
 
 /** What is known of a file without reading it; `undefined` for what is no file. */
-export function describeFile(key: Key, info: Stats): ObjectInfo | undefined {
+export function describeFile(key: Key, info: Stats): StoredFile | undefined {
   if (!info.isFile()) return undefined;
-  return { key, sizeBytes: info.size, usedAt: Math.floor(Math.max(info.mtimeMs, info.atimeMs)) };
+  const usedAt = Math.floor(Math.max(info.mtimeMs, info.atimeMs));
+  return { key, sizeBytes: info.size, version: versionOf(info), usedAt };
+}
+
+/** Files take each other's place by `rename` and are never changed: each has a number of its own, or a time. */
+export function versionOf({ ino, mtimeMs, size }: Stats): Version {
+  return `${ino}-${mtimeMs}-${size}` as Version;
 }
 
 /** What the filesystem store does without changing anything; a key is a path below `root`. */
-export class FilesystemReader implements ObjectReader {
+export class FilesystemReader implements FileReader {
   readonly #root: string;
   readonly #pool: BufferPool;
   readonly #notesUse: boolean;
@@ -42,7 +43,7 @@ export class FilesystemReader implements ObjectReader {
     return pathOf(this.#root, key);
   }
 
-  async head(key: Key): Promise<ObjectInfo | undefined> {
+  async head(key: Key): Promise<StoredFile | undefined> {
     const info = await orAbsent(stat(this.path(key)), `${key} could not be looked up`);
     return info && describeFile(key, info);
   }
@@ -59,6 +60,7 @@ export class FilesystemReader implements ObjectReader {
       const pool = this.#pool;
       return {
         sizeBytes: info.size,
+        version: versionOf(info),
         read: (span) => readSpan(file, span, pool),
         // Closing a file that was only read loses nothing, so its failure concerns nobody.
         close: () => file.close().catch(() => undefined),
@@ -80,59 +82,23 @@ export class FilesystemReader implements ObjectReader {
     }
   }
 
-  /** Holds one open folder for each level and a few objects, however many there are. */
-  async *list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncGenerator<ObjectInfo> {
-    const path: OpenFolder[] = [];
-    const skip = (error: unknown): undefined => {
-      if (onUnreadable === undefined) throw error;
-      onUnreadable(error instanceof StoreError ? error : new StoreError("a folder could not be read", error));
-      return undefined;
-    };
-    const enter = async (key: Key): Promise<void> => {
-      const opened = opendir(this.path(key), { bufferSize: namesAtOnce });
-      const names = await orAbsent(opened, `${key} could not be listed`);
-      if (names !== undefined) path.push({ key, names });
-    };
+  list(prefix: Key, options?: ListOptions): AsyncGenerator<StoredFile> {
+    return listInOrder(prefix, { entries: (folder) => this.#entries(folder), head: (key) => this.head(key) }, options);
+  }
+
+  async *#entries(folder: Key): AsyncGenerator<Dirent> {
+    const names = await orAbsent(
+      opendir(this.path(folder), { bufferSize: namesAtOnce }),
+      `${folder} could not be listed`,
+    );
+    if (names === undefined) return;
     try {
-      await enter(prefix);
-      for (let folder = path.at(-1); folder !== undefined; folder = path.at(-1)) {
-        // Of the first folder everything would be left out.
-        const some = readSome(folder);
-        const { files, inner, ended } = (await (path.length > 1 ? some.catch(skip) : some)) ?? unreadRest;
-        for (const info of await Promise.all(files.map((key) => this.head(key).catch(skip)))) {
-          if (info !== undefined) yield info;
-        }
-        if (ended) await path.pop()?.names.close();
-        if (inner !== undefined) await enter(inner).catch(skip);
-      }
+      // A folder that was removed since it was opened has no more entries.
+      for (let entry = await names.read(); entry !== null; entry = await names.read()) yield entry;
     } catch (error) {
-      throw error instanceof StoreError ? error : new StoreError(`${prefix} could not be listed`, error);
+      throw new StoreError(`${folder} could not be listed`, error);
     } finally {
-      for (const { names } of path) await names.close().catch(() => undefined);
+      await names.close().catch(() => undefined);
     }
   }
-}
-
-/** Some of a folder: files, up to a folder in it or the end. */
-interface FolderPart {
-  readonly files: readonly Key[];
-  readonly inner?: Key;
-  readonly ended?: boolean;
-}
-
-/** What is left of a folder that cannot be read on. */
-const unreadRest: FolderPart = { files: [], ended: true };
-
-/** The next few files of a folder. */
-async function readSome(folder: OpenFolder): Promise<FolderPart> {
-  const files: Key[] = [];
-  while (files.length < lookUpsAtOnce) {
-    // A folder that was removed since it was opened has no more entries.
-    const entry = await folder.names.read();
-    if (entry === null) return { files, ended: true };
-    const key = `${folder.key}/${entry.name}` as Key;
-    if (entry.isDirectory()) return { files, inner: key };
-    files.push(key);
-  }
-  return { files };
 }

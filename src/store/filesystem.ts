@@ -1,14 +1,26 @@
-import { constants, type Stats } from "node:fs";
-import { copyFile, lstat, readdir, rm, statfs, writeFile } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { lstat, open, readdir, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { BufferPool } from "./buffers.ts";
-import { FilesystemReader } from "./filesystem-reader.ts";
+import { FilesystemReader, versionOf } from "./filesystem-reader.ts";
 import { putInPlace, removeEmptied, removeEmptyFolders } from "./folders.ts";
 import type { Lock } from "./lock.ts";
-import type { Key, ObjectInfo, ObjectReader, ObjectStore, OpenObject, Source } from "./object-store.ts";
-import { StoreError } from "./object-store.ts";
+import type { FileReader, LocalUpkeep, Removed, StoredFile } from "./local-upkeep.ts";
+import {
+  assertCondition,
+  type Key,
+  type ListOptions,
+  type ObjectStore,
+  type OpenObject,
+  PreconditionFailed,
+  type PutOptions,
+  type Source,
+  StoreError,
+  type Version,
+} from "./object-store.ts";
 import { flush, flushFolders, format, isAbsence, orAbsent, own, RootError, temporaryFolder } from "./root.ts";
-import { type Removed, TemporaryFolder } from "./temporary-folder.ts";
+import { TemporaryFolder } from "./temporary-folder.ts";
 
 const retryMs = 3_000;
 
@@ -20,15 +32,15 @@ const retryMs = 3_000;
  * can be served; then `unwritable` says why, and `put` and `probe` fail. They also try again, every few seconds, to own
  * the folder: nothing is stored without the lock and the format file.
  */
-export class FilesystemStore implements ObjectStore {
-  /** Where staging files belong: the same file system as the objects, so that `put` can move them. */
+export class FilesystemStore implements ObjectStore, LocalUpkeep {
   readonly temporaryPath: string;
-  /** The objects for who looks after them: what it reads does not count as used. */
-  readonly caretaker: ObjectReader;
+  readonly caretaker: FileReader;
   readonly #root: string;
   readonly #reader: FilesystemReader;
   readonly #temporary: TemporaryFolder;
   readonly #now: () => number;
+  /** What takes its place, or goes, one after the other for each key: a condition holds until the write is done. */
+  readonly #placing = new KeyedQueue<Key>();
   #lock: Lock | undefined;
   #unwritable: StoreError | undefined;
   /** The latest attempt to own the folder; `endedAt` is infinite while it runs. */
@@ -50,7 +62,6 @@ export class FilesystemStore implements ObjectStore {
     return this.#unwritable;
   }
 
-  /** What an earlier process had left unfinished, and `open` removed. */
   get swept(): Removed {
     return this.#swept;
   }
@@ -77,7 +88,7 @@ export class FilesystemStore implements ObjectStore {
     return store;
   }
 
-  head(key: Key): Promise<ObjectInfo | undefined> {
+  head(key: Key): Promise<StoredFile | undefined> {
     return this.#reader.head(key);
   }
 
@@ -85,8 +96,8 @@ export class FilesystemStore implements ObjectStore {
     return this.#reader.get(key);
   }
 
-  list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncGenerator<ObjectInfo> {
-    return this.#reader.list(prefix, onUnreadable);
+  list(prefix: Key, options?: ListOptions): AsyncGenerator<StoredFile> {
+    return this.#reader.list(prefix, options);
   }
 
   /**
@@ -95,29 +106,22 @@ export class FilesystemStore implements ObjectStore {
    *
    * @throws {StoreError} it is not stored; `unwritable` where the folder is not ours to write.
    */
-  async put(key: Key, source: Source, options: { durable?: boolean } = {}): Promise<void> {
-    const durable = options.durable ?? true;
+  async put(key: Key, source: Source, options: PutOptions = {}): Promise<Version> {
+    const { durable = true, if: condition } = options;
     const target = this.#reader.path(key);
     await this.#becomeWritable();
     const staged = this.#temporary.newPath();
-    let path = staged;
     try {
-      if (source instanceof Uint8Array) {
-        await writeFile(staged, source, { flag: "wx", flush: durable });
-      } else if (dirname(source.path) === this.temporaryPath) {
-        path = source.path;
-        if (durable) await flush(path);
-      } else {
-        await copyFile(source.path, staged, constants.COPYFILE_EXCL);
-        if (durable) await flush(staged);
-      }
-      await placeAndFlush(path, target, durable);
+      const path = await this.#stage(source, staged, durable);
+      return await this.#placing.run(key, async () => {
+        if (condition !== undefined) assertCondition(key, await this.head(key), condition);
+        const version = versionOf(await lstat(path));
+        await placeAndFlush(path, target, durable);
+        return version;
+      });
     } catch (error) {
       await rm(staged, { force: true }).catch(() => undefined);
-      throw new StoreError(`${key} could not be stored`, error);
-    }
-    if (!(source instanceof Uint8Array) && path === staged) {
-      await rm(source.path, { force: true }).catch(() => undefined);
+      throw error instanceof PreconditionFailed ? error : new StoreError(`${key} could not be stored`, error);
     }
   }
 
@@ -127,7 +131,7 @@ export class FilesystemStore implements ObjectStore {
     if ((await this.head(from)) === undefined) return false;
     await this.#becomeWritable();
     try {
-      await placeAndFlush(source, target, true);
+      await this.#placing.run(from, () => placeAndFlush(source, target, true));
       await flushFolders(dirname(source), dirname(source));
       await removeEmptied(dirname(source), this.#root);
     } catch (error) {
@@ -142,26 +146,23 @@ export class FilesystemStore implements ObjectStore {
    *
    * @throws {StoreError} it is there still; or it is gone, but its space is not free (`removeLeftovers` tries again).
    */
-  async delete(key: Key): Promise<void> {
-    // Folders are not objects, and must not be taken away.
-    if ((await this.head(key)) === undefined) return;
-    await this.#becomeWritable();
-    try {
-      const path = this.#reader.path(key);
-      await this.#temporary.remove(path);
-      await removeEmptied(dirname(path), this.#root);
-    } catch (error) {
-      throw new StoreError(`${key} could not be deleted`, error);
-    }
+  async delete(key: Key, options: { readonly if?: Version } = {}): Promise<void> {
+    await this.#placing.run(key, async () => {
+      // Folders are not objects, and must not be taken away.
+      const found = await this.head(key);
+      assertCondition(key, found, options.if);
+      if (found === undefined) return;
+      await this.#becomeWritable();
+      try {
+        const path = this.#reader.path(key);
+        await this.#temporary.remove(path);
+        await removeEmptied(dirname(path), this.#root);
+      } catch (error) {
+        throw new StoreError(`${key} could not be deleted`, error);
+      }
+    });
   }
 
-  /**
-   * Removes the folders below `prefix`, not itself, that hold nothing, the deepest first; a `put` meanwhile makes those
-   * that it needs again. A dry run only finds them.
-   *
-   * @returns how many were removed; in a dry run, how many there are.
-   * @throws {StoreError} a folder could not be listed or removed.
-   */
   async removeEmptyFolders(prefix: Key, { dryRun = false }: { dryRun?: boolean } = {}): Promise<number> {
     const path = this.#reader.path(prefix);
     if (!dryRun) await this.#becomeWritable();
@@ -172,12 +173,6 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
-  /**
-   * Removes the files in the temporary folder that were last written more than `olderThanMs` milliseconds ago: what
-   * failed removals left. It must be longer than a fill may wait for its upstream. A dry run only finds them.
-   *
-   * @throws {StoreError} the folder could not be read, or a file not removed.
-   */
   async removeLeftovers(olderThanMs: number, { dryRun = false }: { dryRun?: boolean } = {}): Promise<Removed> {
     if (!dryRun) await this.#becomeWritable();
     try {
@@ -187,12 +182,6 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
-  /**
-   * What lies in the folder besides what can be listed in it, in bytes: files of the folder itself (but those that
-   * `isCounted` names, which are counted elsewhere), what the program remembers, and what an earlier process has left.
-   *
-   * @throws {StoreError} it could not be looked up.
-   */
   async measureOthers(isCounted: (name: string) => boolean): Promise<number> {
     let bytes = this.#temporary.leftBytes;
     for (const folder of [this.#root, join(this.#root, "state")]) {
@@ -206,11 +195,6 @@ export class FilesystemStore implements ObjectStore {
     return bytes;
   }
 
-  /**
-   * The size of the volume that the folder is on, and what is free of it for users without privileges, in bytes.
-   *
-   * @throws {StoreError} the system does not tell.
-   */
   async volume(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
     try {
       const { bsize, blocks, bavail } = await statfs(this.#root);
@@ -220,7 +204,6 @@ export class FilesystemStore implements ObjectStore {
     }
   }
 
-  /** Whether a small file can be written now; throws `StoreError` where it cannot. */
   async probe(): Promise<void> {
     await this.#becomeWritable();
     const path = this.#temporary.newPath();
@@ -231,6 +214,27 @@ export class FilesystemStore implements ObjectStore {
     } finally {
       await rm(path, { force: true }).catch(() => undefined);
     }
+  }
+
+  /** A source as a file that is whole, and flushed where it is to be `durable`: one of its own at `path`, or `source`'s. */
+  async #stage(source: Source, path: string, durable: boolean): Promise<string> {
+    if (source instanceof Uint8Array) {
+      await writeFile(path, source, { flag: "wx", flush: durable });
+      return path;
+    }
+    if (dirname(source.path) === this.temporaryPath) {
+      if (durable) await flush(source.path);
+      return source.path;
+    }
+    const object = await source.open();
+    try {
+      await using file = await open(path, "wx");
+      await file.writeFile(object.read({ start: 0, end: object.sizeBytes }));
+      if (durable) await file.sync();
+    } finally {
+      await object.close();
+    }
+    return path;
   }
 
   /** Waits for what is being deleted, and gives the folder to others. Closing again does nothing. */

@@ -1,11 +1,30 @@
 /** A key that was made by `store/layout`: `/`-separated, each part safe as a file name. */
 export type Key = string & { readonly __brand: "Key" };
 
+/** Which of the objects that a key has had: opaque, and another one whenever the object is another one. */
+export type Version = string & { readonly __brand: "Version" };
+
+/** What has to be at a key for a write to be done: an object of this version, or nothing. */
+export type Condition = Version | "absent";
+
 /**
- * What `put` stores: bytes, or a finished file. A file is consumed: the store moves it where it can, else copies and
- * removes it; after a failed `put` the file may still be there and belongs to the caller.
+ * A finished staging file. Whoever stores it leaves it readable: `open` works until its owner gives it up, whatever is
+ * stored from it, and how often. Only a store in the same file system may take the file at `path` to itself.
  */
-export type Source = Uint8Array | { readonly path: string; readonly size: number };
+export interface Staged {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Its bytes; who opens it closes it. */
+  open(): Promise<OpenObject>;
+}
+
+/** What `put` stores. */
+export type Source = Uint8Array | Staged;
+
+/** How many bytes a source has. */
+export function sizeOf(source: Source): number {
+  return source instanceof Uint8Array ? source.length : source.sizeBytes;
+}
 
 /** The part of an object to read: `end` is exclusive, and neither may pass the object's size. */
 export interface Span {
@@ -21,6 +40,7 @@ export interface Span {
  */
 export interface OpenObject {
   readonly sizeBytes: number;
+  readonly version: Version;
   /**
    * The bytes of `span` in order, exactly, or an error. **A chunk is valid only until the next one is asked for**: the
    * memory is used again. Leaving the loop early releases what the iterator holds.
@@ -33,11 +53,15 @@ export interface OpenObject {
 export interface ObjectInfo {
   readonly key: Key;
   readonly sizeBytes: number;
-  /**
-   * The newest time that the storage itself keeps of the object, in milliseconds since 1970: when it was written, or
-   * read where that is noted. Coarse: by a day or more where reads are noted rarely or never. `move` keeps it.
-   */
-  readonly usedAt: number;
+  readonly version: Version;
+}
+
+/** How a listing is made. */
+export interface ListOptions {
+  /** Only keys behind this one are listed. */
+  readonly after?: Key;
+  /** Told of what cannot be looked up below the prefix, which is left out then. Without it the listing fails. */
+  readonly onUnreadable?: (error: StoreError) => void;
 }
 
 /** The part of an object store that changes nothing. What holds for `ObjectStore` holds here. */
@@ -45,11 +69,18 @@ export interface ObjectReader {
   head(key: Key): Promise<ObjectInfo | undefined>;
   get(key: Key): Promise<OpenObject | undefined>;
   /**
-   * All objects whose key starts with `prefix` (whole parts: `a/b` lists `a/b/c`, not `a/bc`), in no order. What comes
-   * or goes meanwhile may be listed or not; everything else is, once. What cannot be looked up below `prefix` is told to
-   * `onUnreadable` and left out; without that the listing fails.
+   * All objects whose key starts with `prefix` (whole parts: `a/b` lists `a/b/c`, not `a/bc`), in the order of their
+   * keys. What comes or goes meanwhile may be listed or not; everything else is, once.
    */
-  list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncIterable<ObjectInfo>;
+  list(prefix: Key, options?: ListOptions): AsyncIterable<ObjectInfo>;
+}
+
+/** How an object is written. */
+export interface PutOptions {
+  /** False where a power failure may lose it or leave it empty, as it is checked when it is read. */
+  readonly durable?: boolean;
+  /** What has to be there, in the moment in which the new object takes its place. */
+  readonly if?: Condition;
 }
 
 /**
@@ -57,20 +88,39 @@ export interface ObjectReader {
  *
  * - Absent is `undefined`. A throw (`StoreError`) means "could not tell", and is never to be taken for absence.
  * - `put` is atomic: a reader sees the old object, the new one or none, never a part. A failed `put` leaves nothing.
- *   When it resolves the object outlives a power failure, unless `durable` was false: then a power failure may lose
- *   it or leave it empty, so only content that is checked when it is read may be written so.
- * - Two `put`s to one key: one of them wins, whole.
+ *   When it resolves the object outlives a power failure, unless it need not be `durable`.
+ * - Of two `put`s to one key one wins, whole; of two that have the same condition only one is done.
  */
 export interface ObjectStore extends ObjectReader {
-  put(key: Key, source: Source, options?: { durable?: boolean }): Promise<void>;
   /**
-   * Gives an object another key, where it replaces what is there; false where there is nothing at `from`. Atomic as
-   * `put` is. When it resolves, the object outlives a power failure at its new key if it would have at the old one.
+   * Stores an object.
+   *
+   * @returns its version.
+   * @throws {PreconditionFailed} what has to be there is not.
    */
-  move(from: Key, to: Key): Promise<boolean>;
-  /** Removes an object; absent is fine. Resolves when its space is free, but for readers that have it open. */
-  delete(key: Key): Promise<void>;
+  put(key: Key, source: Source, options?: PutOptions): Promise<Version>;
+  /**
+   * Removes an object; absent is fine, unless there is a condition. Resolves when its space is free, but for readers
+   * that have it open.
+   *
+   * @throws {PreconditionFailed} what has to be there is not.
+   */
+  delete(key: Key, options?: { readonly if?: Version }): Promise<void>;
   close(): Promise<void>;
+}
+
+/** There is another object than a write expected, or one where it expected none: nothing was done. */
+export class PreconditionFailed extends Error {
+  override readonly name = "PreconditionFailed";
+
+  constructor(key: Key) {
+    super(`another object has the key ${key} by now`);
+  }
+}
+
+/** @throws {PreconditionFailed} `found` is not what has to be there. */
+export function assertCondition(key: Key, found: ObjectInfo | undefined, condition: Condition | undefined): void {
+  if (condition !== undefined && (found?.version ?? "absent") !== condition) throw new PreconditionFailed(key);
 }
 
 /** The store could not do what it was asked, for another reason than absence. `cause` says why. */

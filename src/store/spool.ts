@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BufferPool } from "./buffers.ts";
-import { type Span, StoreError } from "./object-store.ts";
+import { type OpenObject, type Span, type Staged, StoreError, type Version } from "./object-store.ts";
 import { Segments } from "./segments.ts";
 import { SpoolWindow } from "./spool-window.ts";
 
@@ -177,11 +177,19 @@ export class Spool {
     this.#tellWriter();
   }
 
-  /** Gives the file up and, unless `keepFile`, removes it. Readers that are there go on: the last one closes it. */
-  async discard(options: { keepFile: boolean }): Promise<void> {
+  /** The file with all its bytes, once it holds them; it can be opened until it is discarded. */
+  staged(sizeBytes: number): Staged {
+    return { path: this.path, sizeBytes, open: async () => this.#openStaged(sizeBytes) };
+  }
+
+  /**
+   * Gives the file up and removes it, unless a store has taken it to itself. Readers that are there go on: the last one
+   * closes it.
+   */
+  async discard(): Promise<void> {
     this.#discarded = true;
     if (this.#readers.size === 0) await this.#closeFile();
-    if (!options.keepFile) await rm(this.path, { force: true }).catch(() => undefined);
+    await rm(this.path, { force: true }).catch(() => undefined);
   }
 
   async #writeToFile(offset: number, bytes: Uint8Array): Promise<void> {
@@ -241,6 +249,16 @@ export class Spool {
 
   #windowStart(): number {
     return this.#window.oldest?.start ?? this.#arrivedBytes;
+  }
+
+  #openStaged(sizeBytes: number): OpenObject {
+    const reader = this.attach();
+    return {
+      sizeBytes,
+      version: this.path as Version,
+      read: (span) => this.read(reader, span, AbortSignal.any([])),
+      close: () => this.leave(reader),
+    };
   }
 
   async *#fromFile(reader: SpoolReader, end: number): AsyncGenerator<Uint8Array> {

@@ -1,14 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { lstat, opendir, rename, rm, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import type { Removed } from "./local-upkeep.ts";
 import { codeOf } from "./object-store.ts";
 import { isAbsence, orAbsent } from "./root.ts";
-
-/** Files that were removed, and their bytes. */
-export interface Removed {
-  readonly count: number;
-  readonly bytes: number;
-}
 
 /** The folder of what is not finished yet, and of what is being removed. */
 export class TemporaryFolder {

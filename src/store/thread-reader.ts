@@ -1,15 +1,9 @@
 import { closeSync, type Dirent, fstatSync, opendirSync, openSync, readSync, statSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
-import {
-  codeOf,
-  type Key,
-  type ObjectInfo,
-  type ObjectReader,
-  type OpenObject,
-  type Span,
-  StoreError,
-} from "./object-store.ts";
-import { describeFile, readQuietly } from "./filesystem-reader.ts";
+import { describeFile, readQuietly, versionOf } from "./filesystem-reader.ts";
+import type { FileReader, StoredFile } from "./local-upkeep.ts";
+import { codeOf, type Key, type ListOptions, type OpenObject, type Span, StoreError } from "./object-store.ts";
+import { listInOrder } from "./ordered-listing.ts";
 import { isAbsence, pathOf } from "./root.ts";
 
 /** How long it works before whatever else there is to do in its thread gets a turn, in milliseconds. */
@@ -23,7 +17,7 @@ const namesAtOnce = 256;
  *
  * All of it happens in its thread: the few threads that Node has for files are left to those who serve clients.
  */
-export class ThreadReader implements ObjectReader {
+export class ThreadReader implements FileReader {
   readonly #root: string;
   #sliceEndsAt = 0;
 
@@ -31,7 +25,7 @@ export class ThreadReader implements ObjectReader {
     this.#root = root;
   }
 
-  async head(key: Key): Promise<ObjectInfo | undefined> {
+  async head(key: Key): Promise<StoredFile | undefined> {
     await this.#giveWay();
     const info = orAbsent(() => statSync(pathOf(this.#root, key)), key);
     return info && describeFile(key, info);
@@ -46,34 +40,17 @@ export class ThreadReader implements ObjectReader {
       closeSync(file);
       return undefined;
     }
-    return { sizeBytes: info.size, read: (span) => read(file, span), close: async () => closeSync(file) };
+    return {
+      sizeBytes: info.size,
+      version: versionOf(info),
+      read: (span) => read(file, span),
+      close: async () => closeSync(file),
+    };
   }
 
-  /** Holds the names of folders that are yet to be read, a few names of one, and one object. */
-  async *list(prefix: Key, onUnreadable?: (error: StoreError) => void): AsyncGenerator<ObjectInfo> {
-    const skip = (error: unknown): undefined => {
-      if (onUnreadable === undefined || !(error instanceof StoreError)) throw error;
-      onUnreadable(error);
-      return undefined;
-    };
-    const folders: Key[] = [prefix];
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-      try {
-        for (const entry of readNames(pathOf(this.#root, folder), folder)) {
-          const key = `${folder}/${entry.name}` as Key;
-          if (entry.isDirectory()) {
-            folders.push(key);
-            continue;
-          }
-          const info = await this.head(key).catch(skip);
-          if (info !== undefined) yield info;
-        }
-      } catch (error) {
-        // Of the first folder everything would be left out.
-        if (folder === prefix) throw error;
-        skip(error);
-      }
-    }
+  list(prefix: Key, options?: ListOptions): AsyncGenerator<StoredFile> {
+    const entries = (folder: Key): Iterable<Dirent> => readNames(pathOf(this.#root, folder), folder);
+    return listInOrder(prefix, { entries, head: (key) => this.head(key) }, options);
   }
 
   async #giveWay(): Promise<void> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { access, readFile, writeFile } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -7,23 +7,36 @@ import { BufferPool } from "../../src/store/buffers.ts";
 import { FilesystemStore } from "../../src/store/filesystem.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { meterStore } from "../../src/store/metered.ts";
-import type { Key, ObjectStore, OpenObject, Span } from "../../src/store/object-store.ts";
-import { StoreError } from "../../src/store/object-store.ts";
+import type { FileReader, LocalUpkeep } from "../../src/store/local-upkeep.ts";
+import {
+  type Condition,
+  type Key,
+  type ObjectStore,
+  type OpenObject,
+  PreconditionFailed,
+  type Span,
+  StoreError,
+  type Version,
+} from "../../src/store/object-store.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { turn } from "../support/event-loop.ts";
+import { RemoteStore, stagedAt, stagedFile } from "../support/object-stores.ts";
 import { openFilesBelow } from "../support/open-files.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 
 /** A store for one test, and a folder beside it. */
-interface Subject extends AsyncDisposable {
-  readonly store: ObjectStore;
+interface Subject<Store> extends AsyncDisposable {
+  readonly store: Store;
   readonly folder: string;
 }
 
 /** How a driver is set up; `check` is run at the end, when nothing may be open any more. */
-type Setup = (folder: TemporaryDirectory) => Promise<{ readonly store: ObjectStore; readonly check?: () => void }>;
+type Setup<Store = ObjectStore> = (
+  folder: TemporaryDirectory,
+) => Promise<{ readonly store: Store; readonly check?: () => void }>;
 
-const drivers: Readonly<Record<string, Setup>> = {
+/** Those whose objects are files of this machine, or as good as that. */
+const localDrivers: Readonly<Record<string, Setup<ObjectStore & FileReader & Pick<LocalUpkeep, "move">>>> = {
   filesystem: async (folder) => {
     const pool = new BufferPool();
     const root = join(folder.path, "root");
@@ -40,13 +53,18 @@ const drivers: Readonly<Record<string, Setup>> = {
     };
   },
   memory: async () => ({ store: new MemoryStore() }),
+};
+
+const drivers: Readonly<Record<string, Setup>> = {
+  ...localDrivers,
+  remote: async () => ({ store: new RemoteStore() }),
   "memory, metered": async () => ({ store: meterStore(new MemoryStore(), () => undefined) }),
 };
 
 const one = "blobs/sha256/00/01" as Key;
 const two = "blobs/sha256/00/02" as Key;
 
-async function setUp(setup: Setup): Promise<Subject> {
+async function setUp<Store extends ObjectStore>(setup: Setup<Store>): Promise<Subject<Store>> {
   const folder = await createTemporaryDirectory();
   const { store, check } = await setup(folder);
   return {
@@ -92,7 +110,8 @@ async function list(store: ObjectStore, prefix: string): Promise<string[]> {
     assert.deepEqual(info, await store.head(info.key));
     found.push(info.key);
   }
-  return found.toSorted();
+  assert.deepEqual(found, found.toSorted(), "out of order");
+  return found;
 }
 
 for (const [name, setup] of Object.entries(drivers)) {
@@ -119,7 +138,8 @@ for (const [name, setup] of Object.entries(drivers)) {
       const bytes = Buffer.from("exact bytes");
       await store.put(one, bytes);
       bytes.fill(0);
-      assert.deepEqual({ ...(await store.head(one)), usedAt: 0 }, { key: one, sizeBytes: 11, usedAt: 0 });
+      const { key, sizeBytes } = (await store.head(one)) ?? {};
+      assert.deepEqual({ key, sizeBytes }, { key: one, sizeBytes: 11 });
       assert.equal(
         await open(store, one).then(async (object) => {
           await object.close();
@@ -139,19 +159,81 @@ for (const [name, setup] of Object.entries(drivers)) {
       assert.equal((await read(subject.store, one)).length, 0);
     });
 
-    test("a file is consumed", async () => {
+    test("a staged file is stored, and can be read until its owner gives it up", async () => {
       await using subject = await setUp(setup);
       const { store, folder } = subject;
-      for (const [key, durable] of [
-        [one, true],
-        [two, false],
-      ] as const) {
-        const path = join(folder, "finished");
-        await writeFile(path, `content of ${key}`);
-        await store.put(key, { path, size: 29 }, { durable });
-        assert.equal((await read(store, key)).toString(), `content of ${key}`);
-        await assert.rejects(access(path), { code: "ENOENT" });
+      const path = join(folder, "finished");
+      await writeFile(path, "the content");
+      const staged = await stagedFile(path);
+      const opened = await staged.open();
+      await store.put(one, staged);
+      await store.put(
+        two,
+        { ...staged, open: async () => ({ ...opened, close: async () => undefined }) },
+        { durable: false },
+      );
+      for (const key of [one, two]) assert.equal((await read(store, key)).toString(), "the content");
+      assert.equal((await collect(opened)).toString(), "the content");
+      await opened.close();
+    });
+
+    test("each write of an object has a version of its own, which all ways to it tell", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const versions = new Set<Version>();
+      for (const text of ["same", "same", "other"]) {
+        const version = await store.put(one, Buffer.from(text));
+        versions.add(version);
+        assert.equal((await store.head(one))?.version, version);
+        const object = await open(store, one);
+        assert.equal(object.version, version);
+        await object.close();
+        await list(store, "blobs");
       }
+      assert.equal(versions.size, 3);
+    });
+
+    test("a write with a condition is done where it holds, and changes nothing where it does not", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const refused = { name: "PreconditionFailed" };
+      const first = await store.put(one, Buffer.from("first"), { if: "absent" });
+      await assert.rejects(store.put(one, Buffer.from("again"), { if: "absent" }), refused);
+      const second = await store.put(one, Buffer.from("second"), { if: first });
+      await assert.rejects(store.put(one, Buffer.from("late"), { if: first }), refused);
+      await assert.rejects(store.delete(one, { if: first }), refused);
+      await assert.rejects(store.put(two, Buffer.from("nothing there"), { if: first }), refused);
+      await assert.rejects(store.delete(two, { if: first }), refused);
+      assert.equal((await read(store, one)).toString(), "second");
+      assert.deepEqual(await list(store, "blobs"), [one]);
+      await store.delete(one, { if: second });
+      assert.equal(await store.head(one), undefined);
+    });
+
+    test("of writes with one condition one is done, also among others", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      let version: Condition = "absent";
+      for (let round = 0; round < 20; round++) {
+        const done: string[] = [];
+        const races = Array.from({ length: 4 }, async (_, index) => {
+          const text = `round ${round}, ${index}`;
+          try {
+            version = await store.put(one, Buffer.from(text), { if: version });
+            done.push(text);
+          } catch (error) {
+            assert.ok(error instanceof PreconditionFailed);
+          }
+        });
+        await Promise.all(races);
+        assert.deepEqual(done, [(await read(store, one)).toString()]);
+      }
+      const [removed, written] = await Promise.allSettled([
+        store.delete(one, { if: version as Version }),
+        store.put(one, Buffer.from("last"), { if: version }),
+      ]);
+      assert.notEqual(removed.status, written.status);
+      assert.equal(await store.head(one).then((info) => info !== undefined), written.status === "fulfilled");
     });
 
     test("a span gives exactly its bytes, from any place to any other", async () => {
@@ -236,7 +318,7 @@ for (const [name, setup] of Object.entries(drivers)) {
     test("a put that fails throws StoreError, and leaves what was there", async () => {
       await using subject = await setUp(setup);
       const { store, folder } = subject;
-      const missing = { path: join(folder, "missing"), size: 3 };
+      const missing = stagedAt(join(folder, "missing"), 3);
       await assert.rejects(store.put(one, missing), StoreError);
       assert.equal(await store.head(one), undefined);
       await store.put(one, Buffer.from("kept"));
@@ -249,17 +331,80 @@ for (const [name, setup] of Object.entries(drivers)) {
       assert.deepEqual(await list(store, "blobs"), [one]);
     });
 
+    test("list goes by whole parts, at any depth", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const keys = ["a/b/c", "a/b/d/e", "a/bc", "a/b.c", "ab/c", "a/b/_x/y"];
+      for (const key of keys) await store.put(key as Key, Buffer.from(key));
+      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/c", "a/b/d/e"]);
+      assert.deepEqual(await list(store, "a"), ["a/b.c", "a/b/_x/y", "a/b/c", "a/b/d/e", "a/bc"]);
+      assert.deepEqual(await list(store, "a/b/d"), ["a/b/d/e"]);
+      assert.deepEqual(await list(store, "a/b/c"), [], "an object has nothing below it");
+      assert.deepEqual(await list(store, "none"), []);
+      await store.delete("a/b/c" as Key);
+      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/d/e"]);
+      for await (const found of store.list("a" as Key)) {
+        assert.ok(found.sizeBytes > 0);
+        break;
+      }
+    });
+
+    test("a listing is in the order of the keys, and goes on behind any", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const part = fc.constantFrom("a", "a-b", "a.b", "a0", "ab", "b", "A", "_a");
+      const shape = fc.uniqueArray(fc.array(part, { minLength: 2, maxLength: 3 }), { maxLength: 12, selector: String });
+      await fc.assert(
+        fc.asyncProperty(shape, part, async (paths, stranger) => {
+          // What lies below another object cannot be there in a folder.
+          const keys = paths
+            .map((path) => `p/${path.join("/")}`)
+            .filter((key, _, all) => !all.some((other) => key.startsWith(`${other}/`)));
+          for (const key of keys) await store.put(key as Key, Buffer.from(key), { durable: false });
+          const sorted = keys.toSorted();
+          assert.deepEqual(await list(store, "p"), sorted);
+          for (const after of [...keys, `p/${stranger}`, `p/${stranger}/a/z`, "o", "p", "q"]) {
+            const found: Key[] = [];
+            for await (const { key } of store.list("p" as Key, { after: after as Key })) found.push(key);
+            assert.deepEqual(
+              found,
+              sorted.filter((key) => key > after),
+              `after ${after}`,
+            );
+          }
+          for (const key of keys) await store.delete(key as Key);
+        }),
+        { numRuns: 30 },
+      );
+    });
+
+    test("a source that is a file elsewhere may be as large as it likes", async () => {
+      await using subject = await setUp(setup);
+      const { store, folder } = subject;
+      const bytes = pseudoRandomBytes(1_500_000, "file");
+      const path = join(folder, "large");
+      await writeFile(path, bytes);
+      await store.put(one, await stagedFile(path));
+      assert.ok((await read(store, one)).equals(bytes));
+      await access(path);
+    });
+  });
+}
+
+for (const [name, setup] of Object.entries(localDrivers)) {
+  describe(`upkeep of files: ${name}`, () => {
     test("an object's last use is a time in whole milliseconds, at least about when it was written", async () => {
       await using subject = await setUp(setup);
       const { store } = subject;
+      const files: FileReader = store;
       const before = Date.now();
       await store.put(one, Buffer.from("object"));
-      const { usedAt = 0 } = (await store.head(one)) ?? {};
+      const usedAt = (await files.head(one))?.usedAt ?? 0;
       // A file system's clock ticks some times a second only.
       assert.ok(usedAt >= before - 1_000 && usedAt <= Date.now() + 1_000, `${usedAt}, written at ${before}`);
       assert.ok(Number.isInteger(usedAt));
       await store.move(one, two);
-      assert.equal((await store.head(two))?.usedAt, usedAt);
+      assert.equal((await files.head(two))?.usedAt, usedAt);
     });
 
     test("a move gives an object another key, and replaces what is there", async () => {
@@ -313,35 +458,6 @@ for (const [name, setup] of Object.entries(drivers)) {
         assert.deepEqual(seen, ["the object", "the object"]);
         assert.equal((await Promise.all(moves)).filter(Boolean).length, 1);
       }
-    });
-
-    test("list goes by whole parts, at any depth", async () => {
-      await using subject = await setUp(setup);
-      const { store } = subject;
-      const keys = ["a/b/c", "a/b/d/e", "a/bc", "a/b.c", "ab/c", "a/b/_x/y"];
-      for (const key of keys) await store.put(key as Key, Buffer.from(key));
-      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/c", "a/b/d/e"]);
-      assert.deepEqual(await list(store, "a"), ["a/b.c", "a/b/_x/y", "a/b/c", "a/b/d/e", "a/bc"]);
-      assert.deepEqual(await list(store, "a/b/d"), ["a/b/d/e"]);
-      assert.deepEqual(await list(store, "a/b/c"), [], "an object has nothing below it");
-      assert.deepEqual(await list(store, "none"), []);
-      await store.delete("a/b/c" as Key);
-      assert.deepEqual(await list(store, "a/b"), ["a/b/_x/y", "a/b/d/e"]);
-      for await (const found of store.list("a" as Key)) {
-        assert.ok(found.sizeBytes > 0);
-        break;
-      }
-    });
-
-    test("a source that is a file elsewhere may be as large as it likes", async () => {
-      await using subject = await setUp(setup);
-      const { store, folder } = subject;
-      const bytes = pseudoRandomBytes(1_500_000, "file");
-      const path = join(folder, "large");
-      await writeFile(path, bytes);
-      await store.put(one, { path, size: bytes.length });
-      assert.ok((await read(store, one)).equals(bytes));
-      await assert.rejects(readFile(path), { code: "ENOENT" });
     });
   });
 }

@@ -2,6 +2,7 @@ import type { Bookkeeping } from "../../src/registry/bookkeeping.ts";
 import { Content, type ContentLimits } from "../../src/registry/content.ts";
 import { formatPlace, tagKey } from "../../src/store/layout.ts";
 import type { Holding, LedgerChange } from "../../src/ledger/ledger.ts";
+import type { Aside } from "../../src/registry/quarantine.ts";
 import type { Reservation, Space } from "../../src/registry/space.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Tag } from "../../src/oci/reference.ts";
@@ -55,8 +56,8 @@ export function createBooks(): SimpleBooks {
 }
 
 /** A content store whose books admit everything. */
-export function openContent(store: ObjectStore, limits?: ContentLimits): Content {
-  return new Content(store, createBooks(), limits);
+export function openContent(store: ObjectStore, limits?: ContentLimits, aside?: Aside): Content {
+  return new Content(store, createBooks(), limits, undefined, aside);
 }
 
 /** Room without end. */

@@ -109,9 +109,9 @@ export const registry: readonly Fault[] = [
     [
       {
         name: "content-before-its-link",
-        find: "if (link?.sizeBytes !== file.size) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.size });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
+        find: "if (link?.sizeBytes !== file.sizeBytes) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
         replace:
-          "await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.size) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.size });\n      }",
+          "await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }",
         breaks: "a namespace is charged for content in the moment in which its room ends",
       },
       {

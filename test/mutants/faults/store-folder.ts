@@ -9,19 +9,19 @@ export const storeFolder: readonly Fault[] = [
     [
       {
         name: "bytes-not-flushed",
-        find: 'writeFile(staged, source, { flag: "wx", flush: durable })',
-        replace: 'writeFile(staged, source, { flag: "wx" })',
+        find: 'writeFile(path, source, { flag: "wx", flush: durable })',
+        replace: 'writeFile(path, source, { flag: "wx" })',
         breaks: "bytes are on the disk before they have their name",
       },
       {
         name: "staging-file-not-flushed",
-        find: "path = source.path;\n        if (durable) await flush(path);",
-        replace: "path = source.path;",
+        find: "if (durable) await flush(source.path);",
+        replace: "",
         breaks: "a staging file is on the disk before it has its name",
       },
       {
         name: "copy-not-flushed",
-        find: "if (durable) await flush(staged);",
+        find: "if (durable) await file.sync();",
         replace: "",
         breaks: "a copied file is on the disk before it has its name",
       },
@@ -33,21 +33,15 @@ export const storeFolder: readonly Fault[] = [
       },
       {
         name: "staging-file-copied",
-        find: "} else if (dirname(source.path) === this.temporaryPath) {",
-        replace: "} else if (source.size < 0) {",
+        find: "if (dirname(source.path) === this.temporaryPath) {",
+        replace: "if (source.sizeBytes < 0) {",
         breaks: "a staging file is moved, not copied",
       },
       {
         name: "failed-put-leaves-a-file",
-        find: "await rm(staged, { force: true }).catch(() => undefined);\n      throw new StoreError(`${key} could not be stored`",
-        replace: "throw new StoreError(`${key} could not be stored`",
-        breaks: "a put that fails leaves nothing",
-      },
-      {
-        name: "copied-source-left",
-        find: "await rm(source.path, { force: true }).catch(() => undefined);",
+        find: "await rm(staged, { force: true }).catch(() => undefined);\n",
         replace: "",
-        breaks: "a file that is stored is consumed",
+        breaks: "a put that fails leaves nothing",
       },
       {
         name: "foreign-folder-written",
@@ -68,9 +62,33 @@ export const storeFolder: readonly Fault[] = [
         breaks: "what goes while it is being moved is absent",
       },
       {
+        name: "condition-not-asked",
+        find: "if (condition !== undefined) assertCondition(key, await this.head(key), condition);",
+        replace: "",
+        breaks: "a write with a condition changes nothing where that does not hold",
+      },
+      {
+        name: "condition-asked-too-early",
+        find: "return await this.#placing.run(key, async () => {",
+        replace: "return await (async (_: Key, work: () => Promise<Version>) => work())(key, async () => {",
+        breaks: "of writes with one condition one is done",
+      },
+      {
+        name: "delete-without-condition",
+        find: "assertCondition(key, found, options.if);",
+        replace: "",
+        breaks: "what has become something else is not deleted",
+      },
+      {
+        name: "unmet-condition-is-a-failure",
+        find: "error instanceof PreconditionFailed ? error : new StoreError",
+        replace: "new StoreError",
+        breaks: "a condition that does not hold is told from a store that fails",
+      },
+      {
         name: "move-not-flushed",
-        find: "await placeAndFlush(source, target, true);",
-        replace: "await placeAndFlush(source, target, false);",
+        find: "placeAndFlush(source, target, true)",
+        replace: "placeAndFlush(source, target, false)",
         breaks: "a moved object outlives a power failure",
       },
       {
@@ -81,8 +99,8 @@ export const storeFolder: readonly Fault[] = [
       },
       {
         name: "folder-deleted",
-        find: "if ((await this.head(key)) === undefined) return;\n    await this.#becomeWritable();",
-        replace: "await this.#becomeWritable();",
+        find: "if (found === undefined) return;\n",
+        replace: "",
         breaks: "folders are no objects, and are not taken away",
       },
       {

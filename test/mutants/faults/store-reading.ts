@@ -36,20 +36,8 @@ export const storeReading: readonly Fault[] = [
         breaks: "files of another user are read",
       },
       {
-        name: "first-folder-unreadable-is-empty",
-        find: "(path.length > 1 ? some.catch(skip) : some)",
-        replace: "some.catch(skip)",
-        breaks: "a listing of which nothing can be read fails",
-      },
-      {
-        name: "unreadable-not-told",
-        find: "if (onUnreadable === undefined) throw error;\n",
-        replace: "if (onUnreadable === undefined) return undefined;\n",
-        breaks: "what cannot be told is an error",
-      },
-      {
         name: "folders-left-open",
-        find: "for (const { names } of path) await names.close().catch(() => undefined);",
+        find: "await names.close().catch(() => undefined);",
         replace: "",
         breaks: "who leaves a listing early leaves no folder open",
       },
@@ -61,9 +49,57 @@ export const storeReading: readonly Fault[] = [
       },
       {
         name: "folders-listed",
-        find: "if (!info.isFile()) return undefined;\n  return {",
-        replace: "return {",
+        find: "if (!info.isFile()) return undefined;\n  const",
+        replace: "const",
         breaks: "folders are no objects",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/ordered-listing",
+    ["contract/object-store", "unit/store/ordered-listing", "unit/store/filesystem", "unit/store/thread-reader"],
+    [
+      {
+        name: "first-folder-unreadable-is-empty",
+        find: "after.startsWith(`${prefix}/`)) await enter(prefix);",
+        replace: "after.startsWith(`${prefix}/`)) await enter(prefix).catch(skip);",
+        breaks: "a listing of which nothing can be read fails",
+      },
+      {
+        name: "unreadable-not-told",
+        find: "if (onUnreadable === undefined || !(error instanceof StoreError)) throw error;\n",
+        replace: "if (onUnreadable === undefined) return undefined;\n",
+        breaks: "what cannot be told is an error",
+      },
+      {
+        name: "folders-in-the-order-of-files",
+        find: "const name = entry.isDirectory() ? `${entry.name}/` : entry.name;\n    if",
+        replace: "const name = entry.name;\n    if",
+        breaks: "a listing is in the order of the keys",
+      },
+      {
+        name: "goes-on-behind-a-folder",
+        find: '&& !(after.startsWith(name) && name.endsWith("/") && after !== name)',
+        replace: "",
+        breaks: "a listing goes on within a folder",
+      },
+      {
+        name: "folder-entered-again",
+        find: " && after !== name)) continue",
+        replace: ")) continue",
+        breaks: "what is listed is listed once",
+      },
+      {
+        name: "rest-of-a-large-folder-left-out",
+        find: "names.length = mostNames;\n    isWhole = false;",
+        replace: "names.length = mostNames;",
+        breaks: "a folder of any size is listed to its end",
+      },
+      {
+        name: "other-prefix-listed",
+        find: "after === undefined || after < `${prefix}/` ||",
+        replace: "",
+        breaks: "a listing without a start lists everything",
       },
     ],
   ),
@@ -169,7 +205,7 @@ export const storeReading: readonly Fault[] = [
       },
       {
         name: "unreadable-not-passed-on",
-        find: "store.list(prefix, onUnreadable)",
+        find: "store.list(prefix, options)",
         replace: "store.list(prefix)",
         breaks: "a metered store does what it is asked",
       },
@@ -202,12 +238,6 @@ export const storeReading: readonly Fault[] = [
         find: "return openSync(path, readQuietly);",
         replace: 'return openSync(path, "r");',
         breaks: "a scan does not make everything look used",
-      },
-      {
-        name: "first-folder-unreadable-is-empty",
-        find: "if (folder === prefix) throw error;",
-        replace: "",
-        breaks: "a listing of which nothing can be read fails",
       },
       {
         name: "short-file-is-complete",

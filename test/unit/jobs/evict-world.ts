@@ -2,6 +2,7 @@ import { Evictor, type EvictTools, type Retention, type Shortage } from "../../.
 import type { StepProgress } from "../../../src/jobs/job.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../../../src/oci/reference.ts";
+import type { Bookkeeping } from "../../../src/registry/bookkeeping.ts";
 import { Content } from "../../../src/registry/content.ts";
 import { blobKey, formatPlace, linkKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
 import { LedgerDatabase } from "../../../src/ledger/database.ts";
@@ -14,6 +15,7 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import { endlessSpace } from "../../support/books.ts";
 import { never } from "../../support/event-loop.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
+import { storeWith } from "../../support/object-stores.ts";
 
 const mostQuestions = 1_000;
 
@@ -117,19 +119,13 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     return known && { bytes: known.bytes, namespaces: new Map(known.namespaces) };
   };
   const deleted: Key[] = [];
-  const store: ObjectStore = {
-    head: (key) => memory.head(key),
-    get: (key) => memory.get(key),
-    put: (key, source) => memory.put(key, source),
-    move: (from, to) => memory.move(from, to),
-    list: (prefix) => memory.list(prefix),
-    close: () => memory.close(),
+  const store: ObjectStore = storeWith(memory, {
     delete: async (key) => {
       await world.onDelete(key);
       await memory.delete(key);
       deleted.push(key);
     },
-  };
+  });
   const space = new Space({
     limits: {
       get maxSize() {
@@ -156,7 +152,7 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
   const holding: LedgerQueries["holding"] = async (id, digest) =>
     ask("holding", [id, digest]) as Awaited<ReturnType<LedgerQueries["holding"]>>;
   const tell = (...changes: LedgerChange[]): void => void database.apply(changes);
-  const content = new Content(store, {
+  const books: Bookkeeping = {
     admit: async (_namespace, change) => tell(change),
     reserve: async (namespace, sizeBytes) =>
       endlessSpace.acquire(namespace, sizeBytes, never()) as Promise<Reservation>,
@@ -167,7 +163,8 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
     isHeld: async (digest) => (ask("holders", [digest]) as readonly RepositoryId[]).length > 0,
     now: () => world.now,
     monotonic: () => world.now - world.setMs,
-  });
+  };
+  const content = new Content(store, books, undefined, undefined, memory);
   let freedBytes = 0;
   const pendingKey = (id: RepositoryId, digest: Digest): string => linkKey(id, digest);
   const tools: EvictTools = {

@@ -48,7 +48,7 @@ export async function openWorld(): Promise<ScrubWorld> {
   const hold = holdEventLoop();
   const store = await FilesystemStore.open(root);
   const books = createBooks();
-  const content = new Content(store, books);
+  const content = new Content(store, books, undefined, undefined, store);
   const hashes = new HashPool(1);
   const jobs = new Jobs({ started: () => undefined, stepEnded: () => undefined, ended: () => undefined });
   const tools: VerifyTools = {

@@ -10,8 +10,10 @@ import { parseTag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
 import { blobKey, blobsPrefix, linkKey, repositoriesPrefix, tagKey } from "../../../src/store/layout.ts";
 import { chargedBytes } from "../../../src/ledger/ledger.ts";
-import type { Key, ObjectStore, OpenObject } from "../../../src/store/object-store.ts";
+import type { FileReader } from "../../../src/store/local-upkeep.ts";
+import type { Key, OpenObject } from "../../../src/store/object-store.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
+import { stagedFile, storeWith } from "../../support/object-stores.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { until } from "../../support/event-loop.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
@@ -21,24 +23,20 @@ const bytes = Buffer.from("a blob of its own");
 const digest = digestOf(bytes);
 const link = { mediaType: mediaTypes.layer, sizeBytes: bytes.length };
 
-/** The store, but for some of its methods. */
-function storeWith(store: ObjectStore, changed: Partial<ObjectStore>): ObjectStore {
+/** The objects of a store, but for some of its methods. */
+function readerWith(store: FileReader, changed: Partial<FileReader>): FileReader {
   return {
     head: (key) => store.head(key),
     get: (key) => store.get(key),
-    put: (key, source, options) => store.put(key, source, options),
-    move: (from, to) => store.move(from, to),
-    delete: (key) => store.delete(key),
-    list: (prefix) => store.list(prefix),
-    close: () => store.close(),
+    list: (prefix, options) => store.list(prefix, options),
     ...changed,
   };
 }
 
 /** A store in which something happens once, before anything below `prefix` is listed. */
-function beforeListing(store: ObjectStore, prefix: Key, happen: () => Promise<void>): ObjectStore {
+function beforeListing(store: FileReader, prefix: Key, happen: () => Promise<void>): FileReader {
   let happened = false;
-  return storeWith(store, {
+  return readerWith(store, {
     async *list(listed) {
       if (listed === prefix && !happened) {
         happened = true;
@@ -68,7 +66,7 @@ function ledgerOf(world: ScrubWorld, totals?: Ledger["totals"]): Ledger & { read
 async function commit(world: ScrubWorld, as: Digest = digest, content: Uint8Array = bytes): Promise<void> {
   const path = join(world.store.temporaryPath, "spool");
   await writeFile(path, content);
-  await world.content.commitBlob(id, as, { path, size: content.length }, undefined);
+  await world.content.commitBlob(id, as, await stagedFile(path), undefined);
 }
 
 test("a fill that commits while the scrub runs, and has its link, is no orphan", async () => {
@@ -118,7 +116,7 @@ test("a tag that is recorded while the scrub runs stays, with its manifest", asy
   // The manifest is lost, and comes back while the tags are looked at.
   await world.store.delete(blobKey(manifest));
   let listings = 0;
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     async *list(prefix) {
       for await (const object of world.store.list(prefix)) {
         if (prefix === repositoriesPrefix && object.key === tagKey(id, latest) && ++listings === 2) {
@@ -138,7 +136,7 @@ test("a tag that goes with its manifest while it is looked at was not dangling",
   await using world = await openWorld();
   const { digest: manifest } = world.image.root;
   let reads = 0;
-  const reader = storeWith(world.store, {
+  const reader = readerWith(world.store, {
     async get(key) {
       // First it is read among the links, then for its tag.
       if (key === linkKey(id, manifest) && ++reads === 2) {
@@ -157,7 +155,7 @@ test("a tag that stands for something else since it was read stays", async () =>
   const record = await world.content.tag(id, latest);
   const old = "state/old" as Key;
   await world.plant(old, JSON.stringify({ ...record, digest }));
-  const store = storeWith(world.store, { get: (key) => world.store.get(key === tagKey(id, latest) ? old : key) });
+  const store = readerWith(world.store, { get: (key) => world.store.get(key === tagKey(id, latest) ? old : key) });
   assert.deepEqual(countsOf(await world.scrub(true, { reader: store }), "tags"), { examined: 1, dangling: 1 });
   assert.deepEqual(await world.content.tag(id, latest), record);
 });
@@ -165,7 +163,7 @@ test("a tag that stands for something else since it was read stays", async () =>
 test("a record that comes while it is looked for is not torn", async () => {
   await using world = await openWorld();
   let reads = 0;
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     get: async (key) => (key === tagKey(id, latest) && ++reads === 1 ? undefined : world.store.get(key)),
   });
   assert.deepEqual(countsOf(await world.scrub(true, { reader: store }), "tags"), { examined: 1 });
@@ -180,7 +178,7 @@ test("a tag whose manifest is being stored stays", async () => {
   const store = storeWith(world.store, {
     async put(key, source, options) {
       if (key === blobKey(manifest)) await barrier.wait();
-      await world.store.put(key, source, options);
+      return world.store.put(key, source, options);
     },
   });
   const content = new Content(store, world.books);
@@ -201,7 +199,7 @@ test("a tag whose manifest is stored, and its link not yet, stays", async () => 
   const store = storeWith(world.store, {
     async put(key, source, options) {
       if (key === linkKey(id, manifest)) await barrier.wait();
-      await world.store.put(key, source, options);
+      return world.store.put(key, source, options);
     },
   });
   const content = new Content(store, world.books);
@@ -241,7 +239,7 @@ test("content that is replaced while it is read, or that was read wrongly once, 
       for await (const chunk of object.read(span)) yield chunk.map((byte) => byte ^ 1);
     },
   });
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     async get(key) {
       const object = await world.store.get(key);
       return object !== undefined && key === blobKey(world.layer) && ++reads === 1 ? wrong(object) : object;
@@ -262,7 +260,7 @@ test("the sound copy that has taken the place of a damaged one is not put aside"
     sound.map((byte) => byte ^ 1),
   );
   let reads = 0;
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     async get(wanted) {
       const object = await world.store.get(wanted);
       if (object === undefined || wanted !== key) return object;
@@ -302,7 +300,7 @@ test("nothing looks used for having been scrubbed", async () => {
 test("what cannot be read is counted, holds its content, and keeps nothing else from being looked at", async () => {
   await using world = await openWorld();
   const failing: readonly Key[] = [blobKey(world.image.root.digest), linkKey(id, world.layer), tagKey(id, latest)];
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     async get(key) {
       if (failing.includes(key)) throw new StoreError(`${key} could not be opened`, undefined);
       return world.store.get(key);
@@ -325,7 +323,7 @@ test("a scrub that is cancelled while it reads ends soon, and leaves all in orde
   await world.plant(tagKey(id, parseTag("gone")), "");
   const barrier = createBarrier();
   let open = 0;
-  const store = storeWith(world.store, {
+  const store = readerWith(world.store, {
     async get(key) {
       const object = await world.store.get(key);
       if (object === undefined || !key.startsWith("blobs/")) return object;

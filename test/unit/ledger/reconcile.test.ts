@@ -8,7 +8,8 @@ import type { LedgerChange } from "../../../src/ledger/ledger.ts";
 import { LedgerDatabase as Database } from "../../../src/ledger/database.ts";
 import { reconcile } from "../../../src/ledger/reconcile.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import { type Key, type ObjectReader, StoreError } from "../../../src/store/object-store.ts";
+import { type Key, StoreError } from "../../../src/store/object-store.ts";
+import type { FileReader } from "../../../src/store/local-upkeep.ts";
 import { mediaTypes } from "../../support/image.ts";
 import { ask, digest, openMemory, plainTotals, repository, tag } from "./ledger-model.ts";
 
@@ -141,7 +142,7 @@ class Owner {
 }
 
 /** A view of a store that lets something happen whenever it is asked for anything. */
-function disturbed(store: MemoryStore, disturbance: () => Promise<void>): ObjectReader {
+function disturbed(store: MemoryStore, disturbance: () => Promise<void>): FileReader {
   return {
     head: async (key) => {
       await disturbance();
@@ -183,7 +184,7 @@ function describe(database: LedgerDatabase): object {
 
 async function run(
   database: LedgerDatabase,
-  reader: ObjectReader,
+  reader: FileReader,
   knewBefore: boolean,
   recent: LedgerChange[],
 ): Promise<void> {
@@ -252,7 +253,7 @@ test("damaged records, strangers and what cannot be read are left out, all else 
   const [id] = ids;
   assert.ok(id);
   const store = new MemoryStore(() => 7);
-  const put = (place: Place, bytes: Buffer): Promise<void> => store.put(formatPlace(place), bytes);
+  const put = (place: Place, bytes: Buffer): Promise<unknown> => store.put(formatPlace(place), bytes);
   await put({ kind: "content", digest: digest(0) }, Buffer.from("{"));
   await put({ kind: "content", digest: digest(1) }, bytesOf(digest(1)));
   await put({ kind: "content", digest: digest(4) }, Buffer.alloc(5_000));
@@ -267,7 +268,7 @@ test("damaged records, strangers and what cannot be read are left out, all else 
   await store.put("repositories/docker.io/A/_tags/x" as Key, Buffer.from("{}"));
   const database = new Database(":memory:");
   const unreadable = formatPlace({ kind: "link", id, digest: digest(0) });
-  const failing: ObjectReader = {
+  const failing: FileReader = {
     head: (key) => store.head(key),
     list: (prefix) => store.list(prefix),
     get: (key) => (key === unreadable ? Promise.reject(new StoreError("EIO", undefined)) : store.get(key)),
@@ -305,7 +306,7 @@ test("what cannot be looked up stays as it was known, and is counted", async () 
   });
   const database = openMemory(...known);
   const store = new MemoryStore(() => 1);
-  const failing: ObjectReader = {
+  const failing: FileReader = {
     head: (key) =>
       key === formatPlace({ kind: "content", digest: digest(1) })
         ? Promise.reject(new StoreError("EIO", undefined))
@@ -325,7 +326,7 @@ test("what a tag stands for is as young as the tag, and a link as its content", 
   const store = new MemoryStore(() => now);
   const [id] = ids;
   assert.ok(id !== undefined);
-  const put = async (thing: Place, bytes: Buffer): Promise<void> => store.put(formatPlace(thing), bytes);
+  const put = (thing: Place, bytes: Buffer): Promise<unknown> => store.put(formatPlace(thing), bytes);
   for (const [number, each] of contents.entries()) {
     await put(
       { kind: "link", id, digest: each },

@@ -4,7 +4,8 @@ import { blobKey, formatPlace, type Place } from "../../../src/store/layout.ts";
 import type { LedgerChange } from "../../../src/ledger/ledger.ts";
 import { scanStore } from "../../../src/ledger/scan.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import { type ObjectReader, StoreError } from "../../../src/store/object-store.ts";
+import { StoreError } from "../../../src/store/object-store.ts";
+import type { FileReader } from "../../../src/store/local-upkeep.ts";
 import { mediaTypes } from "../../support/image.ts";
 import { digest, repository, tag } from "./ledger-model.ts";
 
@@ -12,7 +13,7 @@ const id = repository("docker.io/library/alpine");
 const index = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] });
 
 async function fill(store: MemoryStore): Promise<void> {
-  const put = (place: Place, text: string): Promise<void> => store.put(formatPlace(place), Buffer.from(text));
+  const put = (place: Place, text: string): Promise<unknown> => store.put(formatPlace(place), Buffer.from(text));
   await put({ kind: "content", digest: digest(1) }, index);
   const link = JSON.stringify({ mediaType: mediaTypes.index, sizeBytes: index.length });
   await put({ kind: "link", id, digest: digest(1) }, link);
@@ -21,7 +22,7 @@ async function fill(store: MemoryStore): Promise<void> {
 }
 
 /** What is found, in order, and how much could not be read. */
-async function scan(reader: ObjectReader): Promise<{ readonly found: string[]; readonly unreadable: number }> {
+async function scan(reader: FileReader): Promise<{ readonly found: string[]; readonly unreadable: number }> {
   const changes: LedgerChange[] = [];
   let unreadable = 0;
   const isManifest = (): boolean => !changes.some(({ kind }) => kind === "children");
@@ -40,7 +41,7 @@ test("what cannot be looked up or read is told, and all else is found", async ()
   const store = new MemoryStore();
   await fill(store);
   const content = blobKey(digest(1));
-  const reader = (fails: readonly ("head" | "get")[]): ObjectReader => ({
+  const reader = (fails: readonly ("head" | "get")[]): FileReader => ({
     head: async (key) => {
       if (key === content && fails.includes("head")) throw failure;
       return store.head(key);

@@ -23,7 +23,7 @@ function slow(subject: FakeMirror, concerns: (key: Key) => boolean): Barrier & D
   const put = subject.store.put.bind(subject.store);
   subject.store.put = async (key, source, options) => {
     if (concerns(key)) await barrier.wait();
-    await put(key, source, options);
+    return put(key, source, options);
   };
   return { ...barrier, [Symbol.dispose]: () => barrier.release() };
 }

@@ -5,6 +5,7 @@ import { parseNamespace } from "../../../src/oci/reference.ts";
 import { BlobStore } from "../../../src/registry/blob-store.ts";
 import type { Bookkeeping } from "../../../src/registry/bookkeeping.ts";
 import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
+import type { Version } from "../../../src/store/object-store.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { createBooks, type SimpleBooks } from "../../support/books.ts";
@@ -23,7 +24,7 @@ interface Subject {
 function setUp(books: Partial<Bookkeeping> = {}): Subject {
   const store = new MemoryStore();
   const simple = { ...createBooks(), ...books };
-  return { store, books: simple, blobs: new BlobStore(store, simple) };
+  return { store, books: simple, blobs: new BlobStore(store, simple, store) };
 }
 
 async function isStored(store: MemoryStore, of: Digest = digest): Promise<boolean> {
@@ -111,7 +112,7 @@ test("what could not be stored takes no room in the books, what was there before
     books.changes.map(({ kind }) => kind),
     ["content", "content-removed"],
   );
-  full.head = async (key) => ({ key, sizeBytes: 7, usedAt: 0 });
+  full.head = async (key) => ({ key, sizeBytes: 7, usedAt: 0, version: "1" as Version });
   await assert.rejects(blobs.put(namespace, digest, bytes, undefined), /full/);
   assert.deepEqual(books.changes.at(-1)?.kind, "content");
 });

@@ -14,6 +14,7 @@ import { createBarrier } from "../../support/barrier.ts";
 import { createBooks, openContent } from "../../support/books.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { stagedFile, storeWith } from "../../support/object-stores.ts";
 
 const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
 const latest = parseTag("latest");
@@ -21,18 +22,12 @@ const index = manifestContent(Buffer.from('{"schemaVersion":2,"manifests":[]}'),
 
 /** A store whose writes are noted, each after `before`. */
 function watchPuts(memory: ObjectStore, before: (key: string) => Promise<void>): ObjectStore {
-  return {
-    head: (key) => memory.head(key),
-    get: (key) => memory.get(key),
-    async put(key, source) {
+  return storeWith(memory, {
+    async put(key, source, options) {
       await before(key);
-      await memory.put(key, source);
+      return memory.put(key, source, options);
     },
-    move: (from, to) => memory.move(from, to),
-    delete: (key) => memory.delete(key),
-    list: (prefix) => memory.list(prefix),
-    close: () => memory.close(),
-  };
+  });
 }
 
 test("a blob's link is there before its content is told, which is when its room ends", async () => {
@@ -62,7 +57,7 @@ test("a blob's link is there before its content is told, which is when its room 
     noteWritten: () => undefined,
     release: () => void order.push("release"),
   };
-  await content.commitBlob(id, digest, { path, size: 4 }, reservation);
+  await content.commitBlob(id, digest, await stagedFile(path), reservation);
   assert.deepEqual(order.slice(0, 5), [
     "tell link",
     `put ${linkKey(id, digest)}`,

@@ -7,11 +7,12 @@ import { blobKey, linkKey, pageKey, type RepositoryId, tagKey } from "../../../s
 import type { ManifestContent } from "../../../src/registry/registry.ts";
 import type { Page } from "../../../src/store/content-records.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { type Key, type ObjectStore, StoreError, type Version } from "../../../src/store/object-store.ts";
 import { openContent } from "../../support/books.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn } from "../../support/event-loop.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
+import { storeWith } from "../../support/object-stores.ts";
 
 const id: RepositoryId = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
 const other: RepositoryId = { ...id, repository: parseRepository("library/b") };
@@ -33,18 +34,12 @@ function countReads(store: ObjectStore): { readonly store: ObjectStore; readonly
   const reads: Key[] = [];
   return {
     reads,
-    store: {
-      head: (key) => store.head(key),
+    store: storeWith(store, {
       get: (key) => {
         reads.push(key);
         return store.get(key);
       },
-      put: (key, source, options) => store.put(key, source, options),
-      move: (from, to) => store.move(from, to),
-      delete: (key) => store.delete(key),
-      list: (prefix) => store.list(prefix),
-      close: () => store.close(),
-    },
+    }),
   };
 }
 
@@ -181,7 +176,12 @@ test("what is larger than a manifest may be is not read as one", async () => {
     ...countReads(store).store,
     get: async (key) =>
       key === blobKey(digest)
-        ? { sizeBytes: bytes.length, read: () => assert.fail("it was read"), close: async () => undefined }
+        ? {
+            sizeBytes: bytes.length,
+            version: "1" as Version,
+            read: () => assert.fail("it was read"),
+            close: async () => undefined,
+          }
         : store.get(key),
   });
   assert.equal(await unread.manifest(id, digest), undefined);
@@ -216,9 +216,10 @@ test("what is being stored is seen at once, and the tag reaches the store after 
     ...countReads(memory).store,
     put: async (key, source, options) => {
       if (key.startsWith("blobs/")) await barrier.wait();
-      await memory.put(key, source);
+      const version = await memory.put(key, source);
       order.push(key);
       assert.equal(options?.durable ?? true, !key.includes("/_links/"), key);
+      return version;
     },
   };
   const content = openContent(store);
@@ -245,7 +246,7 @@ test("a manifest is there while it is being stored, also where there is no memor
       ...countReads(memory).store,
       put: async (key, source) => {
         if (key.startsWith("blobs/")) await barrier.wait();
-        await memory.put(key, source);
+        return memory.put(key, source);
       },
     },
     { manifestCacheBytes: 1, recordCacheEntries: 1 },
@@ -305,7 +306,7 @@ test("of several records of one thing the newest is the one that is stored, whic
     ...countReads(memory).store,
     put: async (key, source) => {
       if (count++ === 0) await first.wait();
-      await memory.put(key, source);
+      return memory.put(key, source);
     },
   });
   const pages = ["1", "2", "3"].map((tag) => ({ ...page, document: { tags: [tag] } }));
@@ -325,7 +326,7 @@ test("a tag that is set again while its first manifest is still being stored sta
     ...countReads(memory).store,
     put: async (key, source) => {
       if (key === blobKey(slow.descriptor.digest)) await barrier.wait();
-      await memory.put(key, source);
+      return memory.put(key, source);
     },
   });
   const storing = [content.storeManifest(id, slow, []), content.storeManifest(id, quick, [])];
@@ -345,7 +346,7 @@ test("a tag is seen all the while, also where its manifest is stored again when 
     ...countReads(memory).store,
     put: async (key, source) => {
       if (key.startsWith("blobs/")) await waits.next().value?.wait();
-      await memory.put(key, source);
+      return memory.put(key, source);
     },
   });
   const storing = content.storeManifest(id, manifest, []);

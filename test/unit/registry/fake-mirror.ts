@@ -107,7 +107,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
     return fills;
   };
   const all: Fills[] = [];
-  const content = openContent(store);
+  const content = openContent(store, undefined, store);
   const fills = fillsOf(content);
   const upstream = createFakeUpstream();
   const dockerHub = parseNamespace("docker.io");
@@ -127,7 +127,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       };
     },
     restart: () => {
-      const next = openContent(store);
+      const next = openContent(store, undefined, store);
       return createMirror(make(next, fillsOf(next), upstream, dockerHub));
     },
     async idle() {

@@ -23,6 +23,7 @@ import { holdEventLoop, never, turn, until } from "../../support/event-loop.ts";
 import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { storeWith } from "../../support/object-stores.ts";
 
 const hub = parseNamespace("docker.io");
 const a: RepositoryId = { namespace: hub, repository: parseRepository("library/a") };
@@ -449,15 +450,9 @@ test("content that was stored meanwhile is used, where the right to it is known"
 test("a fill that cannot be stored is complete for its readers, and told; none is caught in between", async () => {
   const memory = new MemoryStore();
   const error = new StoreError("full", undefined);
-  const store: ObjectStore = {
-    head: (key) => memory.head(key),
-    get: (key) => memory.get(key),
+  const store: ObjectStore = storeWith(memory, {
     put: () => Promise.reject(error),
-    move: (from, to) => memory.move(from, to),
-    delete: (key) => memory.delete(key),
-    list: (prefix) => memory.list(prefix),
-    close: () => memory.close(),
-  };
+  });
   await using subject = await setUp({ store });
   const { upstream, fills, told } = subject;
   // More than what stays in memory, so that readers need the staging file.

@@ -4,7 +4,9 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { blobKey, quarantineKey, quarantinePrefix } from "../../../src/store/layout.ts";
 import { Quarantine } from "../../../src/registry/quarantine.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import { type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { storeWith } from "../../support/object-stores.ts";
+import type { FileReader } from "../../../src/store/local-upkeep.ts";
 
 const block = 4096;
 const [first, second, third] = ["1", "2", "3"].map((name) => digestOf(Buffer.from(name))) as [Digest, Digest, Digest];
@@ -22,21 +24,18 @@ interface Subject {
 function setUp(changes: Partial<ObjectStore> = {}): Subject {
   const memory = new MemoryStore();
   const ages = new Map<string, number>();
-  const store: ObjectStore = {
+  const store = storeWith(memory, changes);
+  const caretaker: FileReader = {
     head: (key) => memory.head(key),
     get: (key) => memory.get(key),
-    put: (key, source) => memory.put(key, source),
-    delete: (key) => memory.delete(key),
-    move: (from, to) => memory.move(from, to),
     async *list(prefix) {
       for await (const object of memory.list(prefix)) yield { ...object, usedAt: ages.get(object.key) ?? 0 };
     },
-    close: () => memory.close(),
-    ...changes,
   };
+  const aside = { caretaker, move: (from: Key, to: Key) => memory.move(from, to) };
   const subject: Subject = {
     maxBytes: Infinity,
-    quarantine: new Quarantine(store, () => subject.maxBytes),
+    quarantine: new Quarantine(store, aside, () => subject.maxBytes),
     async damage(digest, size) {
       await memory.put(blobKey(digest), Buffer.alloc(size));
       ages.set(quarantineKey(digest), ages.size);
@@ -96,4 +95,15 @@ test("what cannot be removed counts still", async () => {
   await subject.damage(first, 1);
   await subject.quarantine.giveUp(block);
   assert.equal(subject.quarantine.bytes, block);
+});
+
+test("where nothing can be put aside, damaged content is removed", async () => {
+  const store = new MemoryStore();
+  const quarantine = new Quarantine(store, undefined, () => Infinity);
+  await store.put(blobKey(first), Buffer.from("damaged"));
+  assert.equal(await quarantine.putAside(first), true);
+  assert.equal(await store.head(blobKey(first)), undefined);
+  assert.equal(await quarantine.putAside(first), false);
+  await quarantine.refresh();
+  assert.equal(quarantine.bytes, 0);
 });

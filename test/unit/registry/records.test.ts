@@ -8,6 +8,7 @@ import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { turn } from "../../support/event-loop.ts";
+import { storeWith } from "../../support/object-stores.ts";
 
 interface Numbered {
   readonly number: number;
@@ -28,8 +29,7 @@ interface Subject {
 
 function setUp(options: Partial<RecordsOptions<Numbered>> = {}): Subject {
   const memory = new MemoryStore();
-  const store: ObjectStore = {
-    head: (at) => memory.head(at),
+  const store: ObjectStore = storeWith(memory, {
     get: async (at) => {
       const object = await memory.get(at);
       await subject.before("get");
@@ -37,16 +37,13 @@ function setUp(options: Partial<RecordsOptions<Numbered>> = {}): Subject {
     },
     put: async (at, source) => {
       await subject.before("put");
-      await memory.put(at, source);
+      return memory.put(at, source);
     },
     delete: async (at) => {
       await subject.before("delete");
       await memory.delete(at);
     },
-    move: (from, to) => memory.move(from, to),
-    list: (prefix) => memory.list(prefix),
-    close: () => memory.close(),
-  };
+  });
   const subject: Subject = {
     memory,
     before: () => undefined,

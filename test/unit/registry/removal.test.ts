@@ -58,7 +58,6 @@ function delay(store: ObjectStore, scheduler: fc.Scheduler): ObjectStore {
     get: (key) => late(() => store.get(key)),
     put: (key, source, options) => late(() => store.put(key, source, options)),
     delete: (key) => late(() => store.delete(key)),
-    move: (from, to) => late(() => store.move(from, to)),
     list: (prefix) => store.list(prefix),
     close: () => store.close(),
   };

@@ -11,6 +11,7 @@ import { type Key, type ObjectStore, StoreError } from "../../../src/store/objec
 import { createBooks, type SimpleBooks } from "../../support/books.ts";
 import { turn } from "../../support/event-loop.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
+import { storeWith } from "../../support/object-stores.ts";
 
 const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/alpine") };
 const tag = parseTag("3");
@@ -31,16 +32,10 @@ interface Subject {
 
 function setUp(): Subject {
   const memory = new MemoryStore();
-  const store: ObjectStore = {
-    head: (key) => memory.head(key),
-    get: (key) => memory.get(key),
+  const store: ObjectStore = storeWith(memory, {
     put: (key, source) =>
       subject.refuses(key) ? Promise.reject(new StoreError("full", undefined)) : memory.put(key, source),
-    delete: (key) => memory.delete(key),
-    move: (from, to) => memory.move(from, to),
-    list: (prefix) => memory.list(prefix),
-    close: () => memory.close(),
-  };
+  });
   const books = { ...createBooks(), now: () => subject.now, monotonic: () => subject.now };
   const subject: Subject = { memory, books, now: 0, refuses: () => false, content: new Content(store, books) };
   return subject;

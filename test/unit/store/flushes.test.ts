@@ -7,6 +7,7 @@ import { test, type TestContext } from "node:test";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import type { Key, Source } from "../../../src/store/object-store.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { stagedFile } from "../../support/object-stores.ts";
 
 const key = "blobs/sha256/ab/cd" as Key;
 const bytes = Buffer.from("object");
@@ -39,8 +40,8 @@ async function sources(store: FilesystemStore, elsewhere: string): Promise<Recor
   for (const path of [staged, other]) await writeFile(path, bytes);
   return {
     bytes,
-    "a staging file": { path: staged, size: bytes.length },
-    "another folder's file": { path: other, size: bytes.length },
+    "a staging file": await stagedFile(staged),
+    "another folder's file": await stagedFile(other),
   };
 }
 

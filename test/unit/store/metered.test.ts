@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import { meterStore } from "../../../src/store/metered.ts";
-import { type Key, type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { meterMoves, meterStore } from "../../../src/store/metered.ts";
+import { type Key, type ObjectStore, StoreError, type Version } from "../../../src/store/object-store.ts";
 
 const key = "blobs/a" as Key;
 
@@ -14,6 +14,7 @@ function failing(error: Error, opens = false): ObjectStore {
     get: opens
       ? async () => ({
           sizeBytes: 10,
+          version: "1" as Version,
           async *read() {
             yield Buffer.from("first");
             throw error;
@@ -22,7 +23,6 @@ function failing(error: Error, opens = false): ObjectStore {
         })
       : fail,
     put: fail,
-    move: fail,
     delete: fail,
     list: () => assert.fail("nothing is listed here"),
     close: async () => undefined,
@@ -32,11 +32,13 @@ function failing(error: Error, opens = false): ObjectStore {
 test("each failed operation is told once, with its name, and thrown", async () => {
   const error = new StoreError("the disk failed", Object.assign(new Error("io"), { code: "EIO" }));
   const told: unknown[] = [];
-  const store = meterStore(failing(error), (operation, failure) => told.push([operation, failure.code]));
+  const tell = (operation: string, failure: StoreError): unknown => told.push([operation, failure.code]);
+  const store = meterStore(failing(error), tell);
   await assert.rejects(store.head(key), error);
   await assert.rejects(store.get(key), error);
   await assert.rejects(store.put(key, Buffer.from("")), error);
-  await assert.rejects(store.move(key, key), error);
+  const moves = meterMoves({ caretaker: new MemoryStore(), move: () => Promise.reject(error) }, tell);
+  await assert.rejects(moves.move(key, key), error);
   await assert.rejects(store.delete(key), error);
   assert.deepEqual(told, [
     ["head", "EIO"],
@@ -62,12 +64,14 @@ test("a read that fails midway is told, after its bytes", async () => {
 
 test("what succeeds, what is absent and what is not the store's failure are not told", async () => {
   const told: unknown[] = [];
-  const memory = meterStore(new MemoryStore(), (operation) => told.push(operation));
+  const objects = new MemoryStore();
+  const memory = meterStore(objects, (operation) => told.push(operation));
+  const { move } = meterMoves(objects, (operation) => told.push(operation));
   await memory.put(key, Buffer.from("x"));
   assert.equal((await memory.head(key))?.sizeBytes, 1);
   assert.equal(await memory.get("blobs/b" as Key), undefined);
-  assert.equal(await memory.move(key, "blobs/c" as Key), true);
-  assert.equal(await memory.move(key, "blobs/c" as Key), false);
+  assert.equal(await move(key, "blobs/c" as Key), true);
+  assert.equal(await move(key, "blobs/c" as Key), false);
   await memory.delete("blobs/c" as Key);
   const broken = meterStore(failing(new TypeError("a bug")), (operation) => told.push(operation));
   await assert.rejects(broken.head(key), TypeError);
@@ -87,7 +91,6 @@ test("everything is passed on as it was asked", async () => {
       head: note("head"),
       get: note("get"),
       put: note("put"),
-      move: note("move"),
       delete: note("delete"),
       list: (...parameters) => {
         asked.push(["list", ...parameters]);
@@ -99,21 +102,20 @@ test("everything is passed on as it was asked", async () => {
   );
   const bytes = Buffer.from("bytes");
   const options = { durable: false };
-  const onUnreadable = (): void => undefined;
+  const condition = { if: "1" as Version };
+  const listing = { onUnreadable: (): void => undefined };
   await store.head(key);
   await store.get(key);
   await store.put(key, bytes, options);
-  await store.move(key, key);
-  await store.delete(key);
-  for await (const info of store.list(key, onUnreadable)) assert.fail(info.key);
+  await store.delete(key, condition);
+  for await (const info of store.list(key, listing)) assert.fail(info.key);
   await store.close();
   assert.deepEqual(asked, [
     ["head", key],
     ["get", key],
     ["put", key, bytes, options],
-    ["move", key, key],
-    ["delete", key],
-    ["list", key, onUnreadable],
+    ["delete", key, condition],
+    ["list", key, listing],
     ["close"],
   ]);
 });

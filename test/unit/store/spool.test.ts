@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { access, open, readdir, readFile, truncate } from "node:fs/promises";
+import { access, open, readdir, readFile, rename, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { mock, test, type TestContext } from "node:test";
 import fc from "fast-check";
@@ -149,7 +149,7 @@ test("readers of every speed, place and span get exactly their bytes", async () 
       await Promise.all(results);
       assert.equal(spool.filedBytes, size);
       assert.ok((await readFile(spool.path)).equals(content));
-      await spool.discard({ keepFile: false });
+      await spool.discard();
       await assert.rejects(access(spool.path), { code: "ENOENT" });
     }),
     { numRuns: 60 },
@@ -177,7 +177,7 @@ test("pieces may come in any order", async () => {
       await Promise.all(results);
       assert.equal(spool.filedBytes, content.length);
       assert.ok((await readFile(spool.path)).equals(content));
-      await spool.discard({ keepFile: false });
+      await spool.discard();
     }),
     { numRuns: 40 },
   );
@@ -198,7 +198,7 @@ test("a reader gets bytes as soon as they are there, and waits for the others", 
   assert.equal(Buffer.from((await second).value ?? []).toString(), "def");
   assert.equal((await bytes.next()).done, true, "a span ends without the end of the spool");
   await spool.leave(reader);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a span beyond what is known to come waits for the end, and is empty then", async () => {
@@ -209,7 +209,7 @@ test("a span beyond what is known to come waits for the end, and is empty then",
   assert.equal(await isSettled(beyond), false);
   spool.end();
   assert.equal((await beyond).length, 0);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("when it fails, readers get what is there, then the error", async () => {
@@ -231,7 +231,7 @@ test("when it fails, readers get what is there, then the error", async () => {
   assert.equal(seen, 5_000);
   await spool.leave(waiting);
   await spool.leave(slow);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a reader's abort ends that reader, while it waits and while it reads, and no other", async () => {
@@ -256,7 +256,7 @@ test("a reader's abort ends that reader, while it waits and while it reads, and 
   await assert.rejects(follow(spool, everything, 0, reads.signal), reason);
   spool.end();
   assert.ok((await stays).equals(content));
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a reader that leaves a file's chunk gives its buffer back", async () => {
@@ -273,7 +273,7 @@ test("a reader that leaves a file's chunk gives its buffer back", async () => {
   }
   assert.equal(pool.lentBytes, 0);
   await spool.leave(reader);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a staging file that somebody cuts is an error for who reads it", async () => {
@@ -289,7 +289,7 @@ test("a staging file that somebody cuts is an error for who reads it", async () 
   };
   await assert.rejects(reading(), { name: "StoreError", message: /shorter than what was written/ });
   await spool.leave(reader);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("however often a reader waits, one listener at a time is on its signal", async () => {
@@ -305,7 +305,7 @@ test("however often a reader waits, one listener at a time is on its signal", as
   spool.end();
   await reading;
   assert.equal(getEventListeners(signal, "abort").length, 0);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("readers that keep pace need no buffers and no file", async () => {
@@ -321,11 +321,11 @@ test("readers that keep pace need no buffers and no file", async () => {
   spool.end();
   for (const got of await Promise.all(readers)) assert.ok(got.equals(content));
   assert.equal(acquire.mock.callCount(), 0);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a discarded spool is read to the end by who was there, and closes its file with the last", async () => {
-  for (const keepFile of [true, false]) {
+  for (const isTaken of [true, false]) {
     await using subject = await setUp();
     const { spool, folder } = subject;
     const content = pseudoRandomBytes(5_000, "discard");
@@ -333,15 +333,40 @@ test("a discarded spool is read to the end by who was there, and closes its file
     spool.end();
     const quick = spool.attach();
     const slow = spool.attach();
-    await spool.discard({ keepFile });
+    // A store has taken it to itself.
+    if (isTaken) await rename(spool.path, join(folder, "taken"));
+    await spool.discard();
     assert.equal(openFilesBelow(folder).length, 1);
-    if (keepFile) assert.ok((await readFile(spool.path)).equals(content));
-    else await assert.rejects(access(spool.path), { code: "ENOENT" });
+    if (isTaken) assert.ok((await readFile(join(folder, "taken"))).equals(content));
+    await assert.rejects(access(spool.path), { code: "ENOENT" });
     assert.ok((await readAt(spool, quick, everything)).equals(content));
     assert.equal(openFilesBelow(folder).length, 1);
     assert.ok((await readAt(spool, slow, everything, 2)).equals(content));
     assert.deepEqual(openFilesBelow(folder), []);
   }
+});
+
+test("a staged file is read through the spool, however often, also when a store has taken the file to itself", async () => {
+  await using subject = await setUp();
+  const { spool, folder } = subject;
+  const content = pseudoRandomBytes(5_000, "staged");
+  for (const { offset, bytes } of cut(content, [500])) await spool.write(offset, bytes, never());
+  spool.end();
+  const staged = spool.staged(content.length);
+  assert.deepEqual([staged.path, staged.sizeBytes], [spool.path, 5_000]);
+  const first = await staged.open();
+  await rename(spool.path, join(folder, "taken"));
+  const second = await staged.open();
+  for (const object of [first, second]) {
+    const chunks: Buffer[] = [];
+    for await (const chunk of object.read({ start: 10, end: 5_000 })) chunks.push(Buffer.from(chunk));
+    assert.ok(Buffer.concat(chunks).equals(content.subarray(10)));
+  }
+  await spool.discard();
+  assert.equal(openFilesBelow(folder).length, 1);
+  await first.close();
+  await second.close();
+  assert.deepEqual(openFilesBelow(folder), []);
 });
 
 test("who comes after the file was closed is told so, and does not wait for ever", async () => {
@@ -351,7 +376,7 @@ test("who comes after the file was closed is told so, and does not wait for ever
   for (const { offset, bytes } of cut(content, [500])) await spool.write(offset, bytes, never());
   spool.end();
   assert.equal(spool.servesFrom(0), true);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
   assert.equal(spool.servesFrom(0), false);
   assert.equal(spool.servesFrom(4_500), true, "what is in memory is still served");
   assert.ok((await follow(spool, { start: 4_500, end: 5_000 })).equals(content.subarray(4_500)));
@@ -359,15 +384,13 @@ test("who comes after the file was closed is told so, and does not wait for ever
 });
 
 test("a spool that was never written to makes no file, and is discarded without a trace", async () => {
-  for (const keepFile of [true, false]) {
-    await using subject = await setUp();
-    const { spool, folder } = subject;
-    spool.end();
-    assert.equal((await follow(spool)).length, 0);
-    await spool.discard({ keepFile });
-    assert.deepEqual(await readdir(folder), []);
-    assert.equal(spool.servesFrom(0), true, "there is nothing that could be missing");
-  }
+  await using subject = await setUp();
+  const { spool, folder } = subject;
+  spool.end();
+  assert.equal((await follow(spool)).length, 0);
+  await spool.discard();
+  assert.deepEqual(await readdir(folder), []);
+  assert.equal(spool.servesFrom(0), true, "there is nothing that could be missing");
 });
 
 test("without a file the bytes go through memory, and the writer waits for the slowest", async (context) => {
@@ -398,7 +421,7 @@ test("without a file the bytes go through memory, and the writer waits for the s
   assert.ok((await later).equals(content.subarray(7_777, 12_345)));
   assert.equal(spool.servesFrom(0), false);
   assert.equal(spool.filedBytes, 0);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a disk that fills up midway costs no reader a byte", async (context) => {
@@ -417,7 +440,7 @@ test("a disk that fills up midway costs no reader a byte", async (context) => {
   for (const got of await Promise.all(results)) assert.ok(got.equals(content));
   assert.ok((await tail).equals(content.subarray(19_990)));
   assert.equal(spool.servesFrom(0), false);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a reader that still reads the file is waited for when the disk is full", async (context) => {
@@ -438,7 +461,7 @@ test("a reader that still reads the file is waited for when the disk is full", a
   assert.ok((await readAt(spool, behind, everything, 1)).equals(content));
   assert.ok((await joiner).equals(content));
   await writing;
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("one that lags too long loses its place; it is waited for once, not with every write", async (context) => {
@@ -459,7 +482,7 @@ test("one that lags too long loses its place; it is waited for once, not with ev
   await writing;
   assert.ok((await quick).equals(content));
   await assert.rejects(readAt(spool, laggard, everything), /too slow/);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a reader that takes nothing loses its place, alone or among others like it: nobody reads any more", async (context) => {
@@ -487,7 +510,7 @@ test("a reader that takes nothing loses its place, alone or among others like it
     assert.equal(spool.hasReaders, false);
     await spool.write(1_200, third, never());
     for (const reader of readers) await assert.rejects(readAt(spool, reader, everything), /too slow/);
-    await spool.discard({ keepFile: false });
+    await spool.discard();
   }
 });
 
@@ -522,7 +545,7 @@ test("one that takes a bit now and then loses its place too, unless it takes eno
     assert.equal(spool.hasReaders, staysOn);
     await spool.leave(reader);
     await writing;
-    await spool.discard({ keepFile: false });
+    await spool.discard();
   }
 });
 
@@ -550,7 +573,7 @@ test("a deadline that passed while nobody was waited for does not count; the nex
   await third;
   spool.end();
   assert.ok((await rest).equals(content.subarray(600)), "no byte was dropped that it had not read");
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a reader that has read its span is waited for no longer", async () => {
@@ -568,7 +591,7 @@ test("a reader that has read its span is waited for no longer", async () => {
   assert.ok((await readAt(spool, slow, everything)).equals(content));
   await writing;
   await spool.leave(done);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("detached at any place, readers get every byte, and the file's stay readable", async (context) => {
@@ -608,7 +631,7 @@ test("detached at any place, readers get every byte, and the file's stay readabl
       assert.ok(spool.filedBytes <= place);
       const file = await readFile(spool.path).catch(() => Buffer.alloc(0));
       assert.ok(file.subarray(0, spool.filedBytes).equals(content.subarray(0, spool.filedBytes)));
-      await spool.discard({ keepFile: false });
+      await spool.discard();
     }),
     { numRuns: 80 },
   );
@@ -626,7 +649,7 @@ test("detached before the first byte, it makes no file", async (context) => {
   for (const got of await Promise.all(results)) assert.ok(got.equals(content));
   assert.equal(spool.filedBytes, 0);
   await assert.rejects(access(spool.path), { code: "ENOENT" });
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("detached, it does not wait for a reader that has the file", async () => {
@@ -640,7 +663,7 @@ test("detached, it does not wait for a reader that has the file", async () => {
   await spool.write(600, content.subarray(600), never());
   spool.end();
   assert.ok((await readAt(spool, behind, everything)).equals(content));
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("a writer that waits for readers ends with its signal", async () => {
@@ -655,7 +678,7 @@ test("a writer that waits for readers ends with its signal", async () => {
   controller.abort(reason);
   await assert.rejects(writing, reason);
   await spool.leave(reader);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("the last reader's leaving frees a writer that waits for it", async () => {
@@ -667,14 +690,14 @@ test("the last reader's leaving frees a writer that waits for it", async () => {
   assert.equal(await isSettled(writing), false);
   await spool.leave(reader);
   await writing;
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("bytes out of order need the file", async () => {
   await using subject = await setUp({ folder: "missing" });
   const { spool } = subject;
   await assert.rejects(spool.write(100, Buffer.from("abc"), never()), StoreError);
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("what is written without waiting for it comes out whole", async () => {
@@ -687,7 +710,7 @@ test("what is written without waiting for it comes out whole", async () => {
   assert.equal(spool.detached, undefined);
   assert.ok((await reading).equals(content));
   assert.ok((await readFile(spool.path)).equals(content));
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });
 
 test("chunks of one byte do not stay in memory by the thousand", async () => {
@@ -702,5 +725,5 @@ test("chunks of one byte do not stay in memory by the thousand", async () => {
   // All of it would fit in the window, if chunks cost nothing.
   assert.ok((await follow(spool)).equals(content));
   assert.ok(acquire.mock.callCount() > 0, "the file is read");
-  await spool.discard({ keepFile: false });
+  await spool.discard();
 });

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import type { Dirent } from "node:fs";
+import { test } from "node:test";
+import { type FolderReader, listInOrder } from "../../../src/store/ordered-listing.ts";
+import type { Key, ObjectInfo, Version } from "../../../src/store/object-store.ts";
+
+/** A folder of so many files and of one more folder, whose names the system gives in no order. */
+function manyFiles(count: number): FolderReader<ObjectInfo> & { reads: number } {
+  const reader = {
+    reads: 0,
+    *entries(folder: Key): Generator<Dirent> {
+      reader.reads++;
+      if (folder !== "many") {
+        yield { name: "inner", isDirectory: () => false } as Dirent;
+        return;
+      }
+      yield { name: "5-folder", isDirectory: () => true } as Dirent;
+      // Each number below a prime once, in steps.
+      for (let index = 0, number = 1; index < count; index++, number = (number * 7) % 100_003) {
+        yield { name: String(number).padStart(6, "0"), isDirectory: () => false } as Dirent;
+      }
+    },
+    head: async (key: Key): Promise<ObjectInfo> => ({ key, sizeBytes: 1, version: "1" as Version }),
+  };
+  return reader;
+}
+
+test("of a folder with more names than are kept in memory each is listed once, in order", async () => {
+  const reader = manyFiles(100_000);
+  const keys: string[] = [];
+  for await (const { key } of listInOrder("many" as Key, reader)) keys.push(key);
+  assert.equal(keys.length, 100_001);
+  assert.equal(new Set(keys).size, keys.length);
+  assert.deepEqual(keys, keys.toSorted());
+  assert.equal(reader.reads, 1 + 4, "100,000 names, 32,768 at a time, and the folder in it");
+});

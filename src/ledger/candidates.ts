@@ -1,7 +1,7 @@
 import type { Namespace } from "../oci/reference.ts";
 import type { PageKind, RepositoryId } from "../store/layout.ts";
 import { packTime, unpackTime } from "./age.ts";
-import { recordBytes } from "./changes.ts";
+import { recordBytes } from "./tables.ts";
 import { unpackDigest } from "./digest-bytes.ts";
 import type { Candidate, CandidateQuery } from "./ledger.ts";
 import { findNamespace } from "./names.ts";

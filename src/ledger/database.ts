@@ -1,11 +1,10 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
-import type { Namespace } from "../oci/reference.ts";
 import { formatPlace, type Place } from "../store/layout.ts";
 import { clampTimes } from "./age.ts";
 import { findCandidates } from "./candidates.ts";
-import { Changes } from "./changes.ts";
+import { applyChange } from "./changes.ts";
 import { chargedBytes, type LedgerChange, LedgerNotReady } from "./ledger.ts";
 import { findHolding, listHolders, listNamespaces, listRepositories, listTags, sumPinned } from "./listings.ts";
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
@@ -16,8 +15,7 @@ import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { isUnwritable, openDatabase } from "./schema.ts";
 import { Statements } from "./statements.ts";
-import { type FolderCounts, sumFolders } from "./folders.ts";
-import { readSum } from "./sums.ts";
+import { readTotals, takeChangedTotals } from "./totals.ts";
 import { Transactions } from "./transactions.ts";
 
 /** Large enough for it to be rare that what it holds is brought into the database. */
@@ -82,13 +80,7 @@ export class LedgerDatabase {
   /** Of all namespaces; `undefined` while not all of the store is known. */
   get totals(): TotalsPart | undefined {
     if (!this.#isComplete) return undefined;
-    const meta = this.#sql.get<{ bytes: unknown } & FolderCounts>("SELECT * FROM meta");
-    const namespaces = this.#sql.all<{ name: Namespace; bytes: unknown }>("SELECT name, bytes FROM namespaces");
-    return {
-      bytes: readSum(meta?.bytes),
-      foldersBytes: sumFolders(meta),
-      namespaces: namespaces.map(({ name, bytes }) => [name, readSum(bytes)]),
-    };
+    return readTotals(this.#sql);
   }
 
   /**
@@ -96,12 +88,11 @@ export class LedgerDatabase {
    */
   apply(changes: readonly LedgerChange[]): TotalsPart {
     return this.#transactions.run(() => {
-      const applied = new Changes(this.#sql);
       for (const change of changes) {
         if (this.#isScanning) this.#noteTold(change);
-        applied.apply(change);
+        applyChange(this.#sql, change);
       }
-      return applied.finish();
+      return takeChangedTotals(this.#sql);
     });
   }
 
@@ -144,19 +135,18 @@ export class LedgerDatabase {
   applyScanned(changes: readonly LedgerChange[]): TotalsPart {
     this.#expectWritable();
     return this.#transactions.run(() => {
-      const applied = new Changes(this.#sql);
       const now = this.#now();
       for (const found of changes) {
         // A file's time may lie ahead, where a clock was wrong.
         const change = "at" in found && found.at > now ? { ...found, at: now } : found;
         const place = placeOf(change);
         const told = place && this.#told(place);
-        if (told === undefined) applied.apply(change);
+        if (told === undefined) applyChange(this.#sql, change);
         else if (told.used !== null) {
-          applied.apply("at" in change ? { ...change, at: Math.max(change.at, told.used) } : change);
+          applyChange(this.#sql, "at" in change ? { ...change, at: Math.max(change.at, told.used) } : change);
         }
       }
-      return applied.finish();
+      return takeChangedTotals(this.#sql);
     });
   }
 

@@ -33,15 +33,22 @@ export function findRepository(sql: Statements, { namespace, repository }: Repos
   );
 }
 
-/** Makes the row of a repository that has none. */
-export function makeRepository(sql: Statements, id: RepositoryId): RepositoryRow {
+/** A repository, with a row from now on, that was used at this time (packed). */
+export function makeRepository(sql: Statements, id: RepositoryId, used: number): RepositoryRow {
+  const found = findRepository(sql, id);
+  if (found !== undefined) {
+    sql.run("UPDATE repositories SET used = ?1 WHERE id = ?2 AND used < ?1", used, found.id);
+    return found;
+  }
   const namespace =
-    findNamespace(sql, id.namespace) ?? insert(sql, "INSERT INTO namespaces (name, bytes) VALUES (?, 0)", id.namespace);
+    findNamespace(sql, id.namespace) ??
+    insert(sql, "INSERT INTO namespaces (name, bytes, changed) VALUES (?, 0, 0)", id.namespace);
   const repository = insert(
     sql,
-    "INSERT INTO repositories (namespace, name, bytes, used, stale, pinned) VALUES (?, ?, 0, 0, 1, 0)",
+    "INSERT INTO repositories (namespace, name, bytes, used, stale, pinned) VALUES (?, ?, 0, ?, 1, 0)",
     namespace,
     id.repository,
+    used,
   );
   return { id: repository, namespace };
 }

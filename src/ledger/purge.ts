@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../oci/reference.ts";
 import type { PageKind, RepositoryId } from "../store/layout.ts";
-import { recordBytes } from "./changes.ts";
+import { recordBytes } from "./tables.ts";
 import { unpackDigest } from "./digest-bytes.ts";
 import type { PurgePlan, PurgeTarget } from "./ledger.ts";
 import { type ContentRow, findContent, findNamespace, findRepository } from "./names.ts";

@@ -2,66 +2,13 @@ import { rmSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { codeOf } from "../store/object-store.ts";
 import type { RebuildReason } from "./messages.ts";
+import { schema, version } from "./tables.ts";
 
-/** Goes up with every change of what the tables are, or mean. */
-const version = 3;
 /** How many of its pages are kept in memory. */
 export const cacheKiB = 2_048;
 const pageBytes = 4096;
 /** For how long it is waited for another's lock, in milliseconds: nobody but people with a tool of their own take one. */
 const lockedMs = 500;
-
-/*
- * Times of use are `ms * 4 + depth`: what a manifest refers to is a little younger than the manifest, so that among
- * equally old links parents come first. Bytes are charged bytes; content of 0 bytes is not stored.
- */
-const tables = `
-  -- state: "building" while not all of the store is known, "open" while in use, "closed"; pins: JSON, of links.pinned;
-  -- what folders take: files: how many objects there are; blobs: of these, content; folders: those of repositories
-  CREATE TABLE meta (
-    state TEXT NOT NULL, bytes INTEGER NOT NULL, pins TEXT NOT NULL, files INTEGER NOT NULL, blobs INTEGER NOT NULL,
-    folders INTEGER NOT NULL);
-  INSERT INTO meta VALUES ('building', 0, '[]', 0, 0, 0);
-
-  CREATE TABLE namespaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL);
-
-  -- pinned: 0 nothing of it, 1 some, 2 all; stale: that, and links.pinned, may be wrong
-  CREATE TABLE repositories (
-    id INTEGER PRIMARY KEY, namespace INTEGER NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL,
-    used INTEGER NOT NULL, stale INTEGER NOT NULL, pinned INTEGER NOT NULL, UNIQUE (namespace, name));
-  CREATE INDEX stale_repositories ON repositories (stale) WHERE stale = 1;
-
-  -- holders: links to it; manifest: its children are known
-  CREATE TABLE contents (
-    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, bytes INTEGER NOT NULL, holders INTEGER NOT NULL,
-    manifest INTEGER NOT NULL, used INTEGER NOT NULL);
-  CREATE INDEX loose_contents ON contents (used) WHERE holders = 0 AND bytes > 0;
-  CREATE TABLE children (parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
-  CREATE INDEX children_by_child ON children (child);
-
-  CREATE TABLE links (
-    repository INTEGER NOT NULL, content INTEGER NOT NULL, namespace INTEGER NOT NULL, pinned INTEGER NOT NULL,
-    used INTEGER NOT NULL, PRIMARY KEY (repository, content)) WITHOUT ROWID;
-  CREATE INDEX links_by_use ON links (namespace, pinned, used);
-  CREATE INDEX links_by_age ON links (used) WHERE pinned = 0;
-  CREATE INDEX links_by_content ON links (content, namespace);
-
-  CREATE TABLE tags (
-    repository INTEGER NOT NULL, tag TEXT NOT NULL, content INTEGER NOT NULL, used INTEGER NOT NULL,
-    PRIMARY KEY (repository, tag)) WITHOUT ROWID;
-  CREATE INDEX tags_by_content ON tags (content, repository);
-
-  CREATE TABLE pages (
-    repository INTEGER NOT NULL, page TEXT NOT NULL, name TEXT NOT NULL, namespace INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (repository, page, name)) WITHOUT ROWID;
-  CREATE INDEX pages_by_use ON pages (namespace, used);
-  CREATE INDEX pages_by_age ON pages (used);
-
-  -- What was told while the store is read, by its key: of that the files say nothing new. used: only a use was told.
-  CREATE TABLE told (key TEXT PRIMARY KEY, used INTEGER) WITHOUT ROWID;
-
-  PRAGMA user_version = ${version};
-`;
 
 /** What the database says cannot be: it is not as it was left. */
 export class LedgerDamaged extends Error {
@@ -152,7 +99,7 @@ export function databaseFiles(path: string): string[] {
   return ["", "-wal", "-shm", "-journal"].map((suffix) => `${path}${suffix}`);
 }
 
-/** What a database has of tables and indexes, as a text. */
+/** What a database has of tables, indexes and triggers, as a text. */
 function readSchema(database: DatabaseSync): string {
   const rows = database.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").all();
   return JSON.stringify(rows);
@@ -164,7 +111,7 @@ let expected: string | undefined;
 function expectedSchema(): string {
   if (expected === undefined) {
     const database = new DatabaseSync(":memory:");
-    database.exec(tables);
+    database.exec(schema);
     expected = readSchema(database);
     database.close();
   }
@@ -175,7 +122,7 @@ function create(path: string, maxLogBytes: number): DatabaseSync {
   removeDatabase(path);
   const database = connect(path, maxLogBytes);
   try {
-    database.exec(`BEGIN; ${tables} COMMIT`);
+    database.exec(`BEGIN; ${schema} COMMIT`);
   } catch (error) {
     database.close();
     throw error;

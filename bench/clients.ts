@@ -55,13 +55,17 @@ export async function hammer(url: string, connections: number, seconds: number):
   return { perSecond: Number(perSecond), p99Ms: Number(p99) * (unit === "us" ? 0.001 : unit === "ms" ? 1 : 1000) };
 }
 
-/** The time to a body's first byte, in milliseconds, on a new connection. The body is read to its end. */
+/**
+ * The time to the first byte of a blob's or a manifest's body, in milliseconds, on a new connection. The body is read to
+ * its end.
+ */
 export function firstByteMs(url: string, sizeBytes: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const began = performance.now();
     let first: number | undefined;
     let received = 0;
-    const sent = request(url, { agent: false, timeout: limitSeconds * 1000 }, (response) => {
+    const headers = { Accept: manifestMediaType };
+    const sent = request(url, { agent: false, headers, timeout: limitSeconds * 1000 }, (response) => {
       response.on("data", (chunk: Buffer) => {
         first ??= performance.now() - began;
         received += chunk.length;

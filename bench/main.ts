@@ -1,13 +1,13 @@
 /*
- * `npm run bench`: Entrepot side by side with nginx and docker-registry, on loopback. docs/benchmarks.md says what is
- * measured and how to read it.
+ * `npm run bench`: Entrepot side by side with nginx, docker-registry and distribution 3, on loopback. docs/benchmarks.md
+ * says what is measured and how to read it.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ContentTree } from "./content.ts";
-import { checkPrograms } from "./programs.ts";
+import { checkPrograms, findDistribution } from "./programs.ts";
 import { formatAim, formatSection, type Section } from "./report.ts";
 import type { Bench, Scenario } from "./scenario.ts";
 import { coldPull } from "./scenarios/cold-pull.ts";
@@ -15,17 +15,32 @@ import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
 import { manifests } from "./scenarios/manifests.ts";
 import { memory } from "./scenarios/memory.ts";
-import { million } from "./scenarios/million.ts";
+import { eviction, million } from "./scenarios/million.ts";
+import { resident } from "./scenarios/resident.ts";
+import { revalidation } from "./scenarios/revalidation.ts";
 import { startUp } from "./scenarios/start-up.ts";
 import { warmBlobs } from "./scenarios/warm-blobs.ts";
+import { registriesOf } from "./servers.ts";
 import { fullSettings, quickSettings, type Settings } from "./settings.ts";
 import { UpstreamRegistry } from "./upstream.ts";
 
-const scenarios: readonly Scenario[] = [startUp, warmBlobs, manifests, firstByte, coldPull, herd, memory, million];
+const scenarios: readonly Scenario[] = [
+  startUp,
+  warmBlobs,
+  manifests,
+  revalidation,
+  firstByte,
+  coldPull,
+  herd,
+  resident,
+  memory,
+  eviction,
+  million,
+];
 
 const usage = `Usage: npm run bench -- [options]
 
-Measures Entrepot, nginx (sendfile) and docker-registry (proxy mode) in turn, on this machine.
+Measures Entrepot, nginx (sendfile), docker-registry and distribution 3 (both in proxy mode) in turn, on this machine.
 
   --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")};
                 without it all but million
@@ -34,6 +49,8 @@ Measures Entrepot, nginx (sendfile) and docker-registry (proxy mode) in turn, on
   --json FILE   writes every sample to FILE
   --folder DIR  where the temporary files go (about 4 GB; with --quick 1 GB); default: ${tmpdir()}
   --install     installs missing programs with apt-get
+  --distribution PATH
+                the program of distribution 3; default: \`registry\` on the PATH; without it, it is not measured
   --help        prints this
 `;
 
@@ -42,7 +59,17 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-async function measure({ name, title, run }: Scenario, settings: Settings, parent: string): Promise<Section> {
+/** What holds for all scenarios. */
+interface Circumstances {
+  readonly settings: Settings;
+  readonly parent: string;
+  readonly distribution: string | undefined;
+}
+
+async function measure(
+  { name, title, run }: Scenario,
+  { settings, parent, distribution }: Circumstances,
+): Promise<Section> {
   await using stack = new AsyncDisposableStack();
   const folder = mkdtempSync(join(parent, "entrepot-bench-"));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
@@ -55,10 +82,11 @@ async function measure({ name, title, run }: Scenario, settings: Settings, paren
   const warmUp = content.addImage("latest", [1024 * 1024]);
   const bench: Bench = {
     settings,
+    registries: registriesOf({ distribution }),
     upstream,
     content,
     warmUp,
-    place: (images = []) => ({ folder, content, upstream, images: [warmUp, ...images] }),
+    place: (images = []) => ({ folder, content, upstream, distribution, images: [warmUp, ...images] }),
     progress: (text) => void process.stderr.write(`  ${name}: ${text}\n`),
   };
   return { scenario: name, title, ...(await run(bench)) };
@@ -92,6 +120,7 @@ async function main(): Promise<number> {
       json: { type: "string" },
       folder: { type: "string", default: tmpdir() },
       install: { type: "boolean", default: false },
+      distribution: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -103,11 +132,15 @@ async function main(): Promise<number> {
   const stranger = only?.find((name) => scenarios.every((scenario) => scenario.name !== name));
   if (stranger !== undefined) throw new Error(`no scenario ${stranger}; see --help`);
   checkPrograms(values.install);
+  const distribution = findDistribution(values.distribution);
   const machine = describeMachine();
   print(`${String(machine["cpu"])}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}`);
   const load = loadavg()[0] ?? 0;
   if (load > 0.5) print(`The machine is busy (load ${load.toFixed(2)}): the results will be noisy.`);
   if (values.quick) print("--quick: these numbers say little.");
+  if (distribution === undefined) {
+    print("distribution-3 is left out: no `registry` of distribution 3 is on the PATH or named by --distribution.");
+  }
   const settings = readSettings(values.quick, values.blobs);
   const selected = scenarios.filter(({ name, onRequest }) => only?.includes(name) ?? onRequest !== true);
   const began = performance.now();
@@ -115,7 +148,7 @@ async function main(): Promise<number> {
   const failed: string[] = [];
   for (const scenario of selected) {
     try {
-      const section = await measure(scenario, settings, values.folder);
+      const section = await measure(scenario, { settings, parent: values.folder, distribution });
       print(`\n${formatSection(section)}`);
       sections.push(section);
     } catch (error) {

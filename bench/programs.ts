@@ -40,6 +40,20 @@ export function programPath(name: string): string {
 }
 
 /**
+ * The path of distribution 3's `registry`: the one that was named, else one on the PATH; `undefined` where there is none.
+ *
+ * @throws where the one that was named is something else.
+ */
+export function findDistribution(named: string | undefined): string | undefined {
+  const path = named ?? findProgram("registry");
+  if (path === undefined) return undefined;
+  const { stdout, error } = spawnSync(path, ["--version"], { encoding: "utf8", timeout: 10_000 });
+  if (error === undefined && / v3\./.test(stdout)) return path;
+  if (named === undefined) return undefined;
+  throw new Error(`${named} is not the registry of distribution 3`);
+}
+
+/**
  * Looks whether every program is there, and installs what is missing when `install` says so.
  *
  * @throws an error that names the command to install them with.

@@ -1,12 +1,14 @@
 import type { ContentTree, Image } from "./content.ts";
 import type { Section } from "./report.ts";
-import type { Place } from "./servers.ts";
+import type { Place, RegistryName } from "./servers.ts";
 import type { Settings } from "./settings.ts";
 import type { UpstreamRegistry } from "./upstream.ts";
 
 /** What a scenario measures with. */
 export interface Bench {
   readonly settings: Settings;
+  /** The other pull-through caches that are there to be compared with. */
+  readonly registries: readonly RegistryName[];
   readonly upstream: UpstreamRegistry;
   readonly content: ContentTree;
   /** A small image; pulling it once makes a fresh server ready for what is measured. */

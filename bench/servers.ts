@@ -9,9 +9,13 @@ import type { UpstreamRegistry } from "./upstream.ts";
 
 /**
  * The servers that are compared. `entrepot` is what `npm start` runs; `entrepot-uncached` is the same as at its very
- * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package.
+ * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package. `docker-registry` is
+ * distribution 2.8, `distribution-3` its successor.
  */
-export type ServerName = "entrepot" | "entrepot-uncached" | "entrepot-dist" | "nginx" | "docker-registry";
+export type ServerName = "entrepot" | "entrepot-uncached" | "entrepot-dist" | "nginx" | RegistryName;
+
+/** Other pull-through caches. */
+export type RegistryName = "docker-registry" | "distribution-3";
 
 /** What servers are started with. */
 export interface Place {
@@ -20,6 +24,8 @@ export interface Place {
   readonly content: ContentTree;
   readonly images: readonly Image[];
   readonly upstream: UpstreamRegistry;
+  /** The program of distribution 3, where there is one. */
+  readonly distribution: string | undefined;
 }
 
 /** A running server, ready to be asked. */
@@ -57,13 +63,13 @@ export function entrepotCommand(args: readonly string[]): Pick<Recipe, "command"
   return nodeCommand(join(projectFolder, "src", "main.ts"), args);
 }
 
-/** Starts a server with empty storage. */
-export async function startServer(name: ServerName, place: Place): Promise<Server> {
+/** Starts a server with empty storage. `upstreamSettings` are more of those that Entrepot has for its upstream. */
+export async function startServer(name: ServerName, place: Place, upstreamSettings: object = {}): Promise<Server> {
   started += 1;
   const folder = join(place.folder, `${name}-${started}`);
   mkdirSync(join(folder, "data"), { recursive: true });
   const port = await freePort();
-  const recipe = recipes[name](folder, port, place);
+  const recipe = recipes[name](folder, port, place, upstreamSettings);
   const origin = `http://127.0.0.1:${port}`;
   const began = performance.now();
   const child = new Child(recipe.command, recipe.args, join(folder, "output.log"), recipe.env);
@@ -87,13 +93,15 @@ export async function startServer(name: ServerName, place: Place): Promise<Serve
   };
 }
 
-const recipes: Record<ServerName, (folder: string, port: number, place: Place) => Recipe> = {
-  entrepot: (folder, port, place) => entrepot(join(projectFolder, "src", "main.ts"), folder, port, place),
-  "entrepot-uncached": (folder, port, place) => ({
-    ...recipes.entrepot(folder, port, place),
+type MakeRecipe = (folder: string, port: number, place: Place, upstreamSettings: object) => Recipe;
+
+const recipes: Record<ServerName, MakeRecipe> = {
+  entrepot: (...settings) => entrepot(join(projectFolder, "src", "main.ts"), ...settings),
+  "entrepot-uncached": (...settings) => ({
+    ...recipes.entrepot(...settings),
     env: { NODE_DISABLE_COMPILE_CACHE: "1" },
   }),
-  "entrepot-dist": (folder, port, place) => entrepot(join(projectFolder, "dist", "main.js"), folder, port, place),
+  "entrepot-dist": (...settings) => entrepot(join(projectFolder, "dist", "main.js"), ...settings),
   nginx(folder, port, { content, images }) {
     const digests = images.map(({ manifestPath, manifestDigest }) => `    "${manifestPath}" ${manifestDigest};`);
     writeFileSync(join(folder, "nginx.conf"), nginxConfig(folder, port, content.root, digests));
@@ -104,33 +112,52 @@ const recipes: Record<ServerName, (folder: string, port: number, place: Place) =
       blobPath: () => join(content.root, "v2"),
     };
   },
-  "docker-registry"(folder, port, { upstream }) {
-    const root = join(folder, "data");
-    // JSON is YAML.
-    const config = {
-      version: "0.1",
-      log: { level: "info" },
-      storage: {
-        filesystem: { rootdirectory: root },
-        cache: { blobdescriptor: "inmemory" },
-        delete: { enabled: true },
-      },
-      http: { addr: `127.0.0.1:${port}` },
-      proxy: { remoteurl: upstream.origin },
-    };
-    writeFileSync(join(folder, "config.yml"), JSON.stringify(config));
-    return {
-      command: programPath("docker-registry"),
-      args: ["serve", join(folder, "config.yml")],
-      readyPath: "/v2/",
-      blobPath: (hex) => join(root, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data"),
-    };
+  "docker-registry": (folder, port, place) => registry(programPath("docker-registry"), folder, port, place),
+  "distribution-3"(folder, port, place) {
+    if (place.distribution === undefined) throw new Error("distribution 3 is not there");
+    // It would look for a collector of traces.
+    return { ...registry(place.distribution, folder, port, place), env: { OTEL_TRACES_EXPORTER: "none" } };
   },
 };
 
-function entrepot(program: string, folder: string, port: number, { upstream }: Place): Recipe {
+/** The other pull-through caches that are there. */
+export function registriesOf({ distribution }: Pick<Place, "distribution">): readonly RegistryName[] {
+  return distribution === undefined ? ["docker-registry"] : ["docker-registry", "distribution-3"];
+}
+
+/** Distribution of either version. */
+function registry(program: string, folder: string, port: number, { upstream }: Place): Recipe {
   const root = join(folder, "data");
-  const config = { upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false }] };
+  // JSON is YAML.
+  const config = {
+    version: "0.1",
+    log: { level: "info" },
+    storage: {
+      filesystem: { rootdirectory: root },
+      cache: { blobdescriptor: "inmemory" },
+      delete: { enabled: true },
+    },
+    http: { addr: `127.0.0.1:${port}` },
+    proxy: { remoteurl: upstream.origin },
+  };
+  writeFileSync(join(folder, "config.yml"), JSON.stringify(config));
+  return {
+    command: program,
+    args: ["serve", join(folder, "config.yml")],
+    readyPath: "/v2/",
+    blobPath: (hex) => join(root, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data"),
+  };
+}
+
+function entrepot(
+  program: string,
+  folder: string,
+  port: number,
+  { upstream }: Place,
+  upstreamSettings: object,
+): Recipe {
+  const root = join(folder, "data");
+  const config = { upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }] };
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
   const flags = ["--listen", `127.0.0.1:${port}`, "--config", join(folder, "config.yaml")];
   return {

@@ -25,6 +25,14 @@ export interface Settings {
   readonly slowBytesPerSecond: number;
   readonly slowSeconds: number;
   readonly startRounds: number;
+  /** How often resident memory is looked at anew, and how often two blobs are pulled again before the last look. */
+  readonly residentRounds: number;
+  readonly warmPulls: number;
+  /** How often a tag is asked for that has to be checked, and the layers of its image. */
+  readonly revalidations: number;
+  readonly revalidatedLayers: number;
+  /** The store in which eviction runs, of whose blobs `evictedObjects` go at most. */
+  readonly evictionBlobs: number;
   /** The blobs of the large store, what is evicted from it, and what it is asked for each second meanwhile. */
   readonly storeBlobs: number;
   readonly evictedObjects: number;
@@ -56,6 +64,11 @@ export const fullSettings: Settings = {
   slowBytesPerSecond: 100_000,
   slowSeconds: 8,
   startRounds: 11,
+  residentRounds: 3,
+  warmPulls: 20,
+  revalidations: 41,
+  revalidatedLayers: 100,
+  evictionBlobs: 20_000,
   storeBlobs: 1_000_000,
   evictedObjects: 10_000,
   storeRequestsPerSecond: 500,
@@ -81,6 +94,10 @@ export const quickSettings: Settings = {
   slowClients: 100,
   slowSeconds: 2,
   startRounds: 3,
+  residentRounds: 1,
+  warmPulls: 4,
+  revalidations: 5,
+  evictionBlobs: 5_000,
   storeBlobs: 50_000,
   evictedObjects: 2_000,
   storeSeconds: 4,

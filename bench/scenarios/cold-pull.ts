@@ -4,17 +4,15 @@ import type { Scenario } from "../scenario.ts";
 import { startServer } from "../servers.ts";
 import { interleave, ratio, Samples } from "../statistics.ts";
 
-const names = ["direct", "entrepot", "docker-registry"] as const;
-
 /** How long the first pull of an image takes, against a pull from the upstream itself. */
 export const coldPull: Scenario = {
   name: "cold-pull",
   title: "the first pull of an image, three blobs at a time",
-  async run({ settings, upstream, content, warmUp, place, progress }) {
+  async run({ settings, registries, upstream, content, warmUp, place, progress }) {
     const image = content.addImage("cold", settings.layerBytes);
     await upstream.limit(settings.upstreamBytesPerSecond);
     const samples = new Samples();
-    await interleave(names, settings.pullRounds, async (name, round) => {
+    await interleave(["direct", "entrepot", ...registries], settings.pullRounds, async (name, round) => {
       progress(`round ${round + 1}, ${name}`);
       if (name === "direct") {
         samples.add("time", name, await pullImage(upstream.origin, image));
@@ -34,7 +32,7 @@ export const coldPull: Scenario = {
         { name: `upstream GETs of ${image.blobs.length} blobs`, unit: "", samples: samples.all("gets") },
       ],
       aims: [aim("time, of a direct pull", ratio(samples.of("time", "entrepot"), direct), "at most", 1.05)],
-      notes: [`docker-registry: ${ratio(samples.of("time", "docker-registry"), direct).toFixed(2)}× a direct pull`],
+      notes: registries.map((name) => `${name}: ${ratio(samples.of("time", name), direct).toFixed(2)}× a direct pull`),
     };
   },
 };

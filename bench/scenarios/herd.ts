@@ -2,7 +2,7 @@ import { download, pullImage } from "../clients.ts";
 import type { Blob } from "../content.ts";
 import { aim } from "../report.ts";
 import type { Bench, Scenario } from "../scenario.ts";
-import { startServer } from "../servers.ts";
+import { type ServerName, startServer } from "../servers.ts";
 import { median, ratio, Samples } from "../statistics.ts";
 
 /** Many clients that ask for the same cold blob at once. */
@@ -10,7 +10,7 @@ export const herd: Scenario = {
   name: "herd",
   title: "many clients on one cold blob",
   async run(bench) {
-    const { settings, upstream, content, progress } = bench;
+    const { settings, registries, upstream, content, progress } = bench;
     const { herdBytes, herdRounds, registryHerdRounds, herdClients } = settings;
     const blob = content.addBlob(herdBytes);
     await upstream.limit(settings.upstreamBytesPerSecond);
@@ -22,11 +22,12 @@ export const herd: Scenario = {
       await stampede("entrepot", blob, bench, samples);
     }
     for (let round = 0; round < registryHerdRounds; round++) {
-      progress(`round ${round + 1}, docker-registry`);
-      await stampede("docker-registry", blob, bench, samples);
+      for (const name of registries) {
+        progress(`round ${round + 1}, ${name}`);
+        await stampede(name, blob, bench, samples);
+      }
     }
     const direct = samples.of("slowest", "direct");
-    const registry = median(samples.of("slowest", "docker-registry")) / median(direct);
     return {
       rows: [
         { name: `slowest of ${herdClients}`, unit: "s", samples: samples.all("slowest") },
@@ -41,13 +42,16 @@ export const herd: Scenario = {
         aim("upstream GETs", Math.max(...samples.of("gets", "entrepot")), "at most", 1, ""),
         aim("upstream bytes", Math.max(...samples.of("bytes", "entrepot")), "at most", 1),
       ],
-      notes: [`docker-registry: ${registry.toFixed(1)}× one direct download`],
+      notes: registries.map((name) => {
+        const times = median(samples.of("slowest", name)) / median(direct);
+        return `${name}: ${times.toFixed(1)}× one direct download`;
+      }),
     };
   },
 };
 
 async function stampede(
-  name: "entrepot" | "docker-registry",
+  name: ServerName,
   blob: Blob,
   { settings, upstream, warmUp, place }: Bench,
   samples: Samples,

@@ -4,17 +4,16 @@ import type { Scenario } from "../scenario.ts";
 import { type Server, startServer } from "../servers.ts";
 import { interleave, ratio, Samples } from "../statistics.ts";
 
-const names = ["entrepot", "nginx", "docker-registry"] as const;
-
 /** How many requests for a tag's manifest are answered. */
 export const manifests: Scenario = {
   name: "manifests",
   title: "a stored manifest by its tag",
-  async run({ settings, upstream, warmUp, place, progress }) {
+  async run({ settings, registries, upstream, warmUp, place, progress }) {
     await upstream.limit(Infinity);
     const { manifestRounds, manifestSeconds, manifestConnections } = settings;
     await using stack = new AsyncDisposableStack();
     const servers = new Map<string, Server>();
+    const names = ["entrepot", "nginx", ...registries] as const;
     for (const name of names) {
       const server = stack.use(await startServer(name, place()));
       servers.set(name, server);
@@ -47,7 +46,9 @@ export const manifests: Scenario = {
       ],
       aims: [
         aim("requests/s, of nginx", ratio(ours, samples.of("rate", "nginx")), "at least", 0.3),
-        aim("requests/s, of docker-registry", ratio(ours, samples.of("rate", "docker-registry")), "at least", 50),
+        ...registries.map((name) =>
+          aim(`requests/s, of ${name}`, ratio(ours, samples.of("rate", name)), "at least", 50),
+        ),
       ],
       notes: [],
     };

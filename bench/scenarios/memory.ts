@@ -7,19 +7,18 @@ import { startServer, type ServerName } from "../servers.ts";
 import { Samples } from "../statistics.ts";
 
 const settleMs = 1_500;
-const names = ["entrepot", "nginx", "docker-registry"] as const;
 
 /** Resident memory: after the start, and with many slow clients on one blob while it is being fetched and when it is stored. */
 export const memory: Scenario = {
   name: "memory",
   title: "resident memory, and many slow clients on one blob",
   async run(bench) {
-    const { settings, content } = bench;
+    const { settings, registries, content } = bench;
     const sizes = [settings.smallBytes, settings.largeBytes];
     const blobs = sizes.map((size) => content.addBlob(size));
     const samples = new Samples();
     for (const blob of blobs) {
-      for (const name of names) await observe(name, blob, bench, samples);
+      for (const name of ["entrepot", "nginx", ...registries] as const) await observe(name, blob, bench, samples);
     }
     const clients = `${settings.slowClients} clients`;
     const states = (blob: Blob): string[] =>
@@ -57,7 +56,7 @@ async function observe(name: ServerName, blob: Blob, bench: Bench, samples: Samp
   await delay(settleMs);
   samples.add("idle", name, child.memory().rss / 2 ** 20);
   await pullImage(server.origin, warmUp);
-  // docker-registry fetches the blob anew for each client.
+  // The other caches fetch the blob anew for each client.
   if (name === "entrepot") {
     // About as long as the clients stay.
     await upstream.limit(blob.sizeBytes / settings.slowSeconds);

@@ -24,19 +24,38 @@ interface Running {
   readonly admin: string;
 }
 
+/** Resident memory while eviction runs, with clients meanwhile. */
+export const eviction: Scenario = {
+  name: "eviction",
+  title: "resident memory while eviction runs, on a smaller store",
+  async run(bench) {
+    const { evictionBlobs, evictedObjects } = bench.settings;
+    const settings = {
+      ...bench.settings,
+      storeBlobs: evictionBlobs,
+      evictedObjects: Math.min(evictedObjects, Math.ceil(evictionBlobs / 10)),
+      startRounds: 1,
+    };
+    const store = new LargeStore({ ...bench, settings }, join(bench.place().folder, "data"));
+    await store.write();
+    try {
+      await store.withoutLedger();
+      await store.evicting(await store.withLedger());
+    } finally {
+      await store.stop();
+    }
+    return store.report();
+  },
+};
+
 /** A store of a million blobs: the start, the rebuild of the ledger, and eviction, with clients at all times. */
 export const million: Scenario = {
   name: "million",
   title: "a large store: start, memory, rebuild of the ledger, eviction",
   onRequest: true,
   async run(bench) {
-    const { settings, progress, place } = bench;
-    const root = join(place().folder, "data");
-    progress(`writing ${settings.storeBlobs} blobs`);
-    const began = performance.now();
-    await writeSyntheticStore(root, settings.storeBlobs);
-    const store = new LargeStore(bench, root);
-    store.add("store written", "s", (performance.now() - began) / 1000);
+    const store = new LargeStore(bench, join(bench.place().folder, "data"));
+    await store.write();
     try {
       await store.withoutLedger();
       await store.evicting(await store.withLedger());
@@ -66,6 +85,14 @@ class LargeStore {
   add(name: string, unit: string, value: number): void {
     if (this.#rows.every((row) => row.name !== name)) this.#rows.push({ name, unit });
     this.#samples.add(name, "entrepot", value);
+  }
+
+  async write(): Promise<void> {
+    const { settings, progress } = this.#bench;
+    progress(`writing ${settings.storeBlobs} blobs`);
+    const began = performance.now();
+    await writeSyntheticStore(this.#root, settings.storeBlobs);
+    this.add("store written", "s", (performance.now() - began) / 1000);
   }
 
   async withoutLedger(): Promise<void> {

@@ -7,8 +7,8 @@ import { interleave, median, Samples } from "../statistics.ts";
 export const startUp: Scenario = {
   name: "start-up",
   title: "from the start of the process until it answers",
-  async run({ settings, place }) {
-    const names: ServerName[] = ["entrepot", "entrepot-uncached", "nginx", "docker-registry"];
+  async run({ settings, registries, place }) {
+    const names: ServerName[] = ["entrepot", "entrepot-uncached", "nginx", ...registries];
     if (hasDist()) names.push("entrepot-dist");
     const samples = new Samples();
     await interleave(names, settings.startRounds, async (name) => {

@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { parseAdminToken } from "../config/admin-token.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import { decodeText, TextError } from "../config/text.ts";
 import { OciError } from "../oci/errors.ts";
 

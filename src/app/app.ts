@@ -1,7 +1,8 @@
 import type { DestinationStream } from "pino";
 import { type AdminToken, readAdminToken } from "./admin-token.ts";
 import { ConfigError } from "../config/config-error.ts";
-import type { Config, ListenAddress } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
+import type { ListenAddress } from "../config/address.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { createAdminHandler } from "../http/admin.ts";
 import { createHandler } from "../http/handler.ts";

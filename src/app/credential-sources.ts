@@ -1,4 +1,5 @@
-import type { CredentialConfig, EndpointConfig } from "../config/schema.ts";
+import type { CredentialConfig } from "../config/credential-schema.ts";
+import type { EndpointConfig } from "../config/endpoint-schema.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { createAcr } from "../upstream/credentials/acr.ts";
 import { createByPattern } from "../upstream/credentials/by-pattern.ts";

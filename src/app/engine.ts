@@ -1,5 +1,5 @@
 import { parsePinPattern } from "../config/pin-pattern.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { ConfigError } from "../config/config-error.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
 import { Administration, type JobSteps } from "../jobs/administration.ts";
 import { Jobs } from "../jobs/jobs.ts";

@@ -1,4 +1,5 @@
-import type { Config, UpstreamConfig, UpstreamDefaults } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
+import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
 import { type Namespace, parseNamespace, type Repository } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { Config, UpstreamConfig } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
+import type { UpstreamConfig } from "../config/upstream-schema.ts";
 import { Evictor, type Retention } from "../jobs/evict.ts";
 import type { Observers } from "./observers.ts";
 import type { StorageObservers } from "./storage-observers.ts";

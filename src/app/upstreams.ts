@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
 import { ConfigError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
-import type { Config, EndpointConfig, ProxyEnvironment, UpstreamConfig, UpstreamDefaults } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
+import type { EndpointConfig } from "../config/endpoint-schema.ts";
+import type { ProxyEnvironment } from "../config/proxy.ts";
+import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema.ts";
 import { createCredentials } from "./credential-sources.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Observers } from "./observers.ts";

@@ -1,6 +1,6 @@
 import { type Command, Option as Flag } from "commander";
 import { isSwitch, type Option, options } from "../config/options.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** The flag of a setting, as help shows it. */

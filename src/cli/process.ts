@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { App } from "../app/app.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import { ask } from "./ask.ts";
 import type { OpenStore } from "./job-host.ts";
 import { runCommandLine } from "./program.ts";

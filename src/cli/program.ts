@@ -1,7 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/config-error.ts";
 import { options } from "../config/options.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config } from "../config/file-schema.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";

@@ -2,7 +2,8 @@ import { parseNamespace } from "./address.ts";
 import { ConfigError, ValueError } from "./config-error.ts";
 import { credentialsSchema, type PasswordPair } from "./credential-schema.ts";
 import { check, formatPath } from "./messages.ts";
-import type { Config, UpstreamConfig } from "./schema.ts";
+import type { Config } from "./file-schema.ts";
+import type { UpstreamConfig } from "./upstream-schema.ts";
 import { impliedUpstream } from "./upstream-schema.ts";
 
 /** What to log in with, by namespace. */

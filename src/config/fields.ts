@@ -1,36 +1,84 @@
 import * as z from "zod";
 import { ValueError } from "./config-error.ts";
 import { durationPattern, formatDuration, parseDuration } from "./duration.ts";
-import type { SizeLimit } from "./schema.ts";
+import { escapeReferences } from "./interpolation.ts";
+import type { Kind } from "./setting.ts";
 import { formatSize, parseRate, parseSize, ratePattern, sizePattern } from "./size.ts";
+
+/** How much of a volume: a number of bytes, or a share (0 to 1) of the volume's total size. */
+export type SizeLimit =
+  | { readonly kind: "bytes"; readonly bytes: number }
+  | { readonly kind: "share"; readonly share: number };
 
 /** What timers can count, in milliseconds. */
 const maxTimerMs = 24 * 86_400_000;
 
 const percentage = /^(?:100|\d{1,2}(?:\.\d{1,4})?)%$/;
 
-const foreverPattern = `^forever$|${durationPattern}`;
-const neverPattern = `^never$|${durationPattern}`;
-const sizeOrNonePattern = `^none$|${sizePattern}`;
 const limitPattern = `${percentage.source}|${sizePattern}`;
-const limitOrNonePattern = `^none$|${limitPattern}`;
 
-/** The schemas of keys, by what these hold. */
-export type Shape<Keys> = { readonly [Key in keyof Keys]: z.ZodType<Keys[Key]> };
+/** How texts of one kind are read and written. */
+interface TextOptions<T> {
+  /** Writes what the parser reads; without it the value is the text. */
+  readonly show?: (value: T) => unknown;
+  /** The shape as a JSON Schema `pattern`. */
+  readonly pattern?: string;
+  /** What is wrong with a number in the text's place. */
+  readonly explainNumber?: (value: number) => string;
+  /** Whether messages keep silent about what stands there. */
+  readonly isSecret?: boolean;
+  readonly hasVariables?: boolean;
+}
 
 /** Text that `parse` reads; the message of its `ValueError` becomes the problem's. */
-export function text<T>(parse: (value: string) => T): z.ZodType<T, string> {
-  return z.string().transform((value, context) => {
-    try {
-      return parse(value);
-    } catch (error) {
-      if (!(error instanceof ValueError)) {
-        throw error;
+export function text<T>(parse: (value: string) => T, options: TextOptions<T> = {}): Kind<T> {
+  const { show = (value: T) => value, pattern, explainNumber, isSecret = false, hasVariables = false } = options;
+  const schema = z
+    .string({
+      error: ({ input }) => {
+        if (input === undefined) return undefined;
+        if (isSecret) return "expected text; put it in quotes";
+        return typeof input === "number" ? explainNumber?.(input) : undefined;
+      },
+    })
+    .transform((value, context) => {
+      try {
+        return parse(value);
+      } catch (error) {
+        if (!(error instanceof ValueError)) {
+          throw error;
+        }
+        context.issues.push({ code: "custom", message: error.message, input: value });
+        return z.NEVER;
       }
-      context.issues.push({ code: "custom", message: error.message, input: value });
-      return z.NEVER;
-    }
-  });
+    });
+  return { schema: pattern === undefined ? schema : schema.meta({ pattern }), show, hasVariables };
+}
+
+/** What stands in for a secret. */
+export const hiddenText = "[hidden]";
+
+/** A secret that `parse` reads. */
+export function secret(parse: (value: string) => string): Kind<string> {
+  return text(parse, { show: () => hiddenText, isSecret: true, hasVariables: true });
+}
+
+/** A list of what is of one kind. */
+export function list<T>(kind: Kind<T>): Kind<readonly T[]> {
+  return { ...kind, schema: z.array(kind.schema), show: (values) => values.map((value) => kind.show(value)) };
+}
+
+/** True or false. */
+export const yesOrNo: Kind<boolean> = { schema: z.boolean(), show: (value) => value };
+
+/** One of some words. */
+export function choice<const Words extends readonly string[]>(words: Words): Kind<Words[number]> {
+  return { schema: z.enum(words), show: (value) => value };
+}
+
+/** A whole number within limits. */
+export function count(least: number, most: number): Kind<number> {
+  return { schema: z.int().min(least).max(most), show: (value) => value };
 }
 
 /**
@@ -46,14 +94,24 @@ export function parseFilePath(value: string): string {
   return value;
 }
 
-/** A duration of any length; the value is in milliseconds. */
-export function duration(description: string): z.ZodType<number, string> {
-  return text(parseDuration).meta({ description, pattern: durationPattern });
+/** A file's path, which may hold variables. */
+export const filePath: Kind<string> = text(parseFilePath, { show: escapeReferences, hasVariables: true });
+
+const explainBareTime = (value: number): string =>
+  `a duration needs a unit: write "${value}s" for seconds (10s, 15m, 14d)`;
+
+/** A duration that `parse` reads, in milliseconds; `Infinity` for `word`, where there is one. */
+function time(parse: (value: string) => number, word?: string): Kind<number> {
+  return text((value) => (value === word ? Number.POSITIVE_INFINITY : parse(value)), {
+    show: (ms) => (ms === Number.POSITIVE_INFINITY ? word : formatDuration(ms)),
+    pattern: word === undefined ? durationPattern : `^${word}$|${durationPattern}`,
+    explainNumber: explainBareTime,
+  });
 }
 
 /** A duration that a timer can count; the value is in milliseconds, at least `leastMs`. */
-export function timeout(description: string, leastMs: 0 | 1): z.ZodType<number, string> {
-  const parse = (value: string): number => {
+export function timeout(leastMs: 0 | 1): Kind<number> {
+  return time((value) => {
     const ms = parseDuration(value);
     if (ms < leastMs || ms > maxTimerMs) {
       throw new ValueError(
@@ -61,19 +119,7 @@ export function timeout(description: string, leastMs: 0 | 1): z.ZodType<number, 
       );
     }
     return ms;
-  };
-  return text(parse).meta({ description, pattern: durationPattern });
-}
-
-/** A duration or `forever`; the value is in milliseconds, or `Infinity`. */
-export function durationOrForever(description: string): z.ZodType<number, string> {
-  const parse = (value: string): number => (value === "forever" ? Number.POSITIVE_INFINITY : parseDuration(value));
-  return text(parse).meta({ description, pattern: foreverPattern });
-}
-
-/** Writes what `durationOrForever` reads. */
-export function formatDurationOrForever(ms: number): string {
-  return ms === Number.POSITIVE_INFINITY ? "forever" : formatDuration(ms);
+  });
 }
 
 function parseInterval(value: string): number {
@@ -84,21 +130,14 @@ function parseInterval(value: string): number {
   return ms;
 }
 
+/** A duration of any length; the value is in milliseconds. */
+export const duration: Kind<number> = time(parseDuration);
+/** A duration or `forever`; the value is in milliseconds, or `Infinity`. */
+export const durationOrForever: Kind<number> = time(parseDuration, "forever");
 /** A duration longer than nothing, longer perhaps than a timer can count; the value is in milliseconds. */
-export function interval(description: string): z.ZodType<number, string> {
-  return text(parseInterval).meta({ description, pattern: durationPattern });
-}
-
+export const interval: Kind<number> = time(parseInterval);
 /** An `interval` or `never`; the value is in milliseconds, or `Infinity`. */
-export function intervalOrNever(description: string): z.ZodType<number, string> {
-  const parse = (value: string): number => (value === "never" ? Number.POSITIVE_INFINITY : parseInterval(value));
-  return text(parse).meta({ description, pattern: neverPattern });
-}
-
-/** Writes what `intervalOrNever` reads. */
-export function formatIntervalOrNever(ms: number): string {
-  return ms === Number.POSITIVE_INFINITY ? "never" : formatDuration(ms);
-}
+export const intervalOrNever: Kind<number> = time(parseInterval, "never");
 
 function parseShare(value: string): number {
   if (!percentage.test(value)) {
@@ -107,95 +146,88 @@ function parseShare(value: string): number {
   return Number(value.slice(0, -1)) / 100;
 }
 
-/** A share in percent; the value is from 0 to 1. */
-export function share(description: string): z.ZodType<number, string> {
-  return text(parseShare).meta({ description, pattern: percentage.source });
-}
-
 /** Writes a share as `share` reads it. */
 export function formatShare(value: number): string {
   return `${Number((value * 100).toFixed(4))}%`;
 }
 
+/** A share in percent; the value is from 0 to 1. */
+export const share: Kind<number> = text(parseShare, {
+  show: formatShare,
+  pattern: percentage.source,
+  explainNumber: () => 'a share needs a percent sign: write "10%"',
+});
+
+const bareLimit = 'needs a unit or a percent sign, as in "50GiB" or "90%"';
+
 function parseSizeLimit(value: string): SizeLimit {
   if (/^\s*[\d.]+\s*$/.test(value)) {
-    throw new ValueError('needs a unit or a percent sign, as in "50GiB" or "90%"');
+    throw new ValueError(bareLimit);
   }
   return value.includes("%") ? { kind: "share", share: parseShare(value) } : { kind: "bytes", bytes: parseSize(value) };
 }
 
-function requirePositive(amount: number, value: string): void {
-  if (amount === 0) {
-    throw new ValueError(`must be more than nothing, or "none" for no limit; got "${value}"`);
-  }
+function showSizeLimit(limit: SizeLimit): string {
+  return limit.kind === "share" ? formatShare(limit.share) : formatSize(limit.bytes);
 }
 
+const limitOptions = { pattern: limitPattern, explainNumber: () => bareLimit, show: showSizeLimit };
 /** A size, or a share of the volume. */
-export function sizeLimit(description: string): z.ZodType<SizeLimit, string> {
-  return text(parseSizeLimit).meta({ description, pattern: limitPattern });
-}
+export const sizeLimit: Kind<SizeLimit> = text(parseSizeLimit, limitOptions);
 
-/** A `sizeLimit` above 0; `none` and null for no limit. */
-export function sizeLimitOrNone(description: string): z.ZodType<SizeLimit | undefined, string | null> {
-  const parse = (value: string): SizeLimit | undefined => {
-    const limit = value === "none" ? undefined : parseSizeLimit(value);
-    requirePositive(limit?.kind === "share" ? limit.share : (limit?.bytes ?? Number.POSITIVE_INFINITY), value);
-    return limit;
+const bareSize = (): string => 'a size needs a unit, as in "500MB" or "50GiB"';
+
+/** What `parse` reads, above 0; `none` and null for no limit. */
+function orNone<T>(
+  parse: (value: string) => T,
+  amountOf: (limit: T) => number,
+  options: { readonly pattern: string; readonly explainNumber: () => string; readonly show: (limit: T) => string },
+): Kind<T | undefined> {
+  const { schema } = text(
+    (value) => {
+      const limit = value === "none" ? undefined : parse(value);
+      if (limit !== undefined && amountOf(limit) === 0) {
+        throw new ValueError(`must be more than nothing, or "none" for no limit; got "${value}"`);
+      }
+      return limit;
+    },
+    { pattern: `^none$|${options.pattern}`, explainNumber: options.explainNumber },
+  );
+  return {
+    schema: schema.nullable().transform((limit) => limit ?? undefined),
+    show: (limit) => (limit === undefined ? "none" : options.show(limit)),
   };
-  return text(parse)
-    .meta({ pattern: limitOrNonePattern })
-    .nullable()
-    .transform((limit) => limit ?? undefined)
-    .meta({ description });
 }
 
-/** Writes what `sizeLimit` and `sizeLimitOrNone` read. */
-export function formatSizeLimit(limit: SizeLimit | undefined): string {
-  return limit?.kind === "share" ? formatShare(limit.share) : formatSizeOrNone(limit?.bytes);
-}
+/** A `sizeLimit` above 0; `undefined` for no limit. */
+export const sizeLimitOrNone: Kind<SizeLimit | undefined> = orNone(
+  parseSizeLimit,
+  (limit) => (limit.kind === "share" ? limit.share : limit.bytes),
+  limitOptions,
+);
 
-/** A size above 0; the value is in bytes, or `Infinity` for `none` and null. */
-export function sizeOrNone(description: string): z.ZodType<number, string | null> {
-  const parse = (value: string): number => {
-    const bytes = value === "none" ? Number.POSITIVE_INFINITY : parseSize(value);
-    requirePositive(bytes, value);
-    return bytes;
-  };
-  return text(parse)
-    .meta({ pattern: sizeOrNonePattern })
-    .nullable()
-    .transform((bytes) => bytes ?? Number.POSITIVE_INFINITY)
-    .meta({ description });
-}
-
-/** What `sizeOrNone` gives, with `undefined` for no limit. */
-export function finiteSize(bytes: number): number | undefined {
-  return bytes === Number.POSITIVE_INFINITY ? undefined : bytes;
-}
-
-/** Writes what `sizeOrNone` reads. */
-export function formatSizeOrNone(bytes: number | undefined): string {
-  return bytes === undefined ? "none" : formatSize(bytes);
-}
+/** A size above 0, in bytes; `undefined` for no limit. */
+export const sizeOrNone: Kind<number | undefined> = orNone(parseSize, (bytes) => bytes, {
+  pattern: sizePattern,
+  explainNumber: bareSize,
+  show: formatSize,
+});
 
 /** A size per second; the value is in bytes per second, at least 1. */
-export function rate(description: string): z.ZodType<number, string> {
-  return text(parseRate).meta({ description, pattern: ratePattern });
-}
+export const rate: Kind<number> = text(parseRate, {
+  show: (bytesPerSecond) => `${formatSize(bytesPerSecond)}/s`,
+  pattern: ratePattern,
+  explainNumber: bareSize,
+});
 
 /** What texts are, by the patterns of their schemas, in words for people. */
 export const namesOfPatterns: ReadonlyMap<string, string> = new Map([
   [durationPattern, "duration"],
-  [foreverPattern, "duration"],
-  [neverPattern, "duration"],
+  [`^forever$|${durationPattern}`, "duration"],
+  [`^never$|${durationPattern}`, "duration"],
   [percentage.source, "percentage"],
-  [sizeOrNonePattern, "size"],
+  [`^none$|${sizePattern}`, "size"],
   [limitPattern, "size or percentage"],
-  [limitOrNonePattern, "size or percentage"],
+  [`^none$|${limitPattern}`, "size or percentage"],
   [ratePattern, "size per second"],
 ]);
-
-/** A whole number within limits. */
-export function count(description: string, least: number, most: number): z.ZodType<number, number> {
-  return z.int().min(least).max(most).meta({ description });
-}

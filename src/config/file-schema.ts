@@ -1,116 +1,150 @@
 import * as z from "zod";
-import { formatListen, parseListen, parseNamespace, parseUnlistedPattern } from "./address.ts";
+import { formatListen, type ListenAddress, parseListen, parseNamespace, parseUnlistedPattern } from "./address.ts";
 import { parseAdminToken } from "./admin-token.ts";
-import { parseFilePath, text, timeout } from "./fields.ts";
-import { noProxies } from "./proxy.ts";
-import type { Config } from "./schema.ts";
-import { storageSchema, verifySchema } from "./storage-schema.ts";
-import { completeUpstream, impliedUpstream, upstreamDefaultsSchema, upstreamSchema } from "./upstream-schema.ts";
-import { warmSchema } from "./warm-schema.ts";
+import { choice, filePath, list, secret, text, timeout, yesOrNo } from "./fields.ts";
+import { addProblem, type Problem } from "./messages.ts";
+import { noProxies, type ProxyEnvironment } from "./proxy.ts";
+import {
+  keysWithVariables,
+  type Kind,
+  mapping,
+  omissible,
+  optional,
+  section,
+  setting,
+  showAll,
+  type Values,
+  valuesOf,
+} from "./setting.ts";
+import { storage, verify } from "./storage-schema.ts";
+import {
+  completeUpstream,
+  impliedUpstream,
+  upstream,
+  type UpstreamConfig,
+  upstreamDefaults,
+} from "./upstream-schema.ts";
+import { warm } from "./warm-schema.ts";
 
+const listen: Kind<ListenAddress> = text(parseListen, { show: formatListen });
 const listenForm = "`host:port`, `[v6]:port` or `unix:/path`; port 0 is any free one";
 
-const logSchema = z.strictObject({
-  level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).prefault("info").meta({
-    description: "The least important lines that are written.",
+const unlisted: Kind<boolean | readonly string[]> = {
+  schema: z.union([z.boolean(), list(text(parseUnlistedPattern)).schema], {
+    error: "expected true, false or a list of names such as quay.io or *.example.com",
   }),
-  format: z.enum(["json", "pretty"]).prefault("json").meta({
-    description: "`json`: one JSON object a line. `pretty`: for reading at a terminal.",
-  }),
+  show: (value) => value,
+};
+
+const logSettings = {
+  level: setting("level", choice(["trace", "debug", "info", "warn", "error", "silent"]), "info")
+    .about("The least important lines that are written.")
+    .flag("--log-level <level>", "trace, debug, info, warn, error or silent"),
+  format: setting("format", choice(["json", "pretty"]), "json")
+    .about("`json`: one JSON object a line. `pretty`: for reading at a terminal.")
+    .flag("--log-format <format>", "json or pretty"),
+};
+
+/** The one description of the configuration file. */
+export const fileSettings = {
+  listen: setting("listen", listen, "127.0.0.1:8080")
+    .about(`Where clients connect: ${listenForm}.`)
+    .flag("--listen <address>", "where clients connect: host:port, [v6]:port or unix:/path"),
+  /** Where metrics, the probes' details and administration live, when they are not to be on `listen`. */
+  adminListen: omissible("admin_listen", listen)
+    .about(
+      "A second address, of the same form: when it is set, metrics and the probes' details are served there and not at `listen`, and so is the administration API.",
+    )
+    .flag(
+      "--admin-listen <address>",
+      "second address, which then has the metrics, the probes' details and the administration",
+    ),
+  adminToken: optional("admin_token", secret(parseAdminToken)).about(
+    "A secret of at least 16 printable characters. With it, the administration API is served at `listen` too, to whoever presents it (`Authorization: Bearer …`), and it is required at `admin_listen`. Null for none.",
+  ),
+  adminTokenFile: optional("admin_token_file", filePath)
+    .about("A file that holds the token, in place of `admin_token`. Null for none.")
+    .flag(
+      "--admin-token-file <file>",
+      "file with the token of the administration API, which is then served at --listen, too",
+    ),
+  defaultNamespace: setting("default_namespace", text(parseNamespace), "docker.io")
+    .about("The namespace of a request that names none by `?ns=`, its `Host` header or its path.")
+    .flag("--default-namespace <namespace>", "registry that a request without namespace is for"),
+  defaultUpstreamNamespace: setting("default_upstream_namespace", text(parseNamespace), "docker.io")
+    .about("The namespace of a request whose `?ns=` is there but empty.")
+    .flag("--default-upstream-namespace <namespace>", "registry that a request with an empty ?ns= is for"),
+  checkCacheDigest: setting("check_cache_digest", yesOrNo, false)
+    .about(
+      "Whether a cached blob is hashed each time it is served. The last bytes of one that has changed on disk are never sent; it is removed, and fetched anew by the next request.",
+    )
+    .flag("--check-cache-digest", "hash each cached blob while it is served"),
+  storage: setting("storage", storage, {}).about("Where the content is kept, and how much of it."),
+  verify: setting("verify", verify, {}).about("How what is stored is checked against its digests in the background."),
+  warm: setting("warm", warm, {}).about("Images that are pulled into the cache on a schedule."),
+  upstreams: setting("upstreams", list(upstream), [])
+    .about(
+      "The registries that are mirrored, each namespace once. `docker.io` at `registry-1.docker.io` is added where the list lacks it.",
+    )
+    .flag(
+      "--upstream-config-file <file>",
+      "YAML or JSON file with the list of upstreams, in place of the list in --config",
+      { isSource: true },
+    )
+    .flag(
+      "--upstream-credentials <json>",
+      'credentials by namespace, {"docker.io": {"username": "…", "password": "…"}}, over those of the files; others can see a flag, so prefer the variable',
+      { isSource: true },
+    ),
+  upstreamDefaults: setting("upstream_defaults", upstreamDefaults, {}).about(
+    "What upstreams have where their entry does not say otherwise, and what unlisted namespaces have.",
+  ),
+  allowUnlisted: setting("allow_unlisted", unlisted, true).about(
+    "Whether a namespace that is not among `upstreams` is mirrored, as `https://<namespace>`: `true`, `false`, or a list of names; `*.example.com` stands for every name below example.com. Only public addresses are ever reached so.",
+  ),
+  log: setting("log", section(logSettings), {}).about("The log, on standard output."),
+  shutdownTimeoutMs: setting("shutdown_timeout", timeout(0), "30s").about(
+    "How long running responses may take to finish after SIGTERM or SIGINT.",
+  ),
+};
+
+/** The keys whose texts may hold variables; besides these, all of `headers`. */
+export const interpolatedKeys: ReadonlySet<string> = new Set(keysWithVariables(fileSettings));
+
+type FileValues = Values<typeof fileSettings>;
+
+/** The configuration as the program uses it: checked, with every default filled in. */
+export interface Config extends Omit<FileValues, "upstreams"> {
+  /** Each namespace once; docker.io is always among them. */
+  readonly upstreams: readonly UpstreamConfig[];
+  readonly proxyEnvironment: ProxyEnvironment;
+}
+
+/** The schema of the configuration file. The environment's proxies are not in it. */
+export const fileSchema: z.ZodType<Config> = mapping(fileSettings).transform((keys, context): Config => {
+  const values = valuesOf(fileSettings, keys);
+  for (const problem of findConflicts(values)) {
+    addProblem(context, problem);
+  }
+  const { upstreamDefaults: defaults } = values;
+  const upstreams = values.upstreams.map((entry) => completeUpstream(entry, defaults));
+  const hub = upstreams.some(({ namespace }) => namespace === "docker.io")
+    ? []
+    : [impliedUpstream("docker.io", undefined, defaults)];
+  return { ...values, upstreams: [...hub, ...upstreams], proxyEnvironment: noProxies };
 });
 
-/**
- * The one description of the configuration file: its keys, their defaults, their meaning, and what is refused. The
- * environment's proxies are not in it.
- */
-export const fileSchema: z.ZodType<Config> = z
-  .strictObject({
-    listen: text(parseListen)
-      .prefault("127.0.0.1:8080")
-      .meta({ description: `Where clients connect: ${listenForm}.` }),
-    admin_listen: text(parseListen).optional().meta({
-      description:
-        "A second address, of the same form: when it is set, metrics and the probes' details are served there and not at `listen`, and so is the administration API.",
-    }),
-    admin_token: text(parseAdminToken).nullable().optional().meta({
-      description:
-        "A secret of at least 16 printable characters. With it, the administration API is served at `listen` too, to whoever presents it (`Authorization: Bearer …`), and it is required at `admin_listen`. Null for none.",
-    }),
-    admin_token_file: text(parseFilePath).nullable().optional().meta({
-      description: "A file that holds the token, in place of `admin_token`. Null for none.",
-    }),
-    default_namespace: text(parseNamespace).prefault("docker.io").meta({
-      description: "The namespace of a request that names none by `?ns=`, its `Host` header or its path.",
-    }),
-    default_upstream_namespace: text(parseNamespace).prefault("docker.io").meta({
-      description: "The namespace of a request whose `?ns=` is there but empty.",
-    }),
-    check_cache_digest: z.boolean().prefault(false).meta({
-      description:
-        "Whether a cached blob is hashed each time it is served. The last bytes of one that has changed on disk are never sent; it is removed, and fetched anew by the next request.",
-    }),
-    storage: storageSchema.prefault({}).meta({ description: "Where the content is kept, and how much of it." }),
-    verify: verifySchema.prefault({}).meta({
-      description: "How what is stored is checked against its digests in the background.",
-    }),
-    warm: warmSchema.prefault({}).meta({ description: "Images that are pulled into the cache on a schedule." }),
-    upstreams: z.array(upstreamSchema).prefault([]).meta({
-      description:
-        "The registries that are mirrored, each namespace once. `docker.io` at `registry-1.docker.io` is added where the list lacks it.",
-    }),
-    upstream_defaults: upstreamDefaultsSchema.prefault({}).meta({
-      description: "What upstreams have where their entry does not say otherwise, and what unlisted namespaces have.",
-    }),
-    allow_unlisted: z
-      .union([z.boolean(), z.array(text(parseUnlistedPattern))], {
-        error: "expected true, false or a list of names such as quay.io or *.example.com",
-      })
-      .prefault(true)
-      .meta({
-        description:
-          "Whether a namespace that is not among `upstreams` is mirrored, as `https://<namespace>`: `true`, `false`, or a list of names; `*.example.com` stands for every name below example.com. Only public addresses are ever reached so.",
-      }),
-    log: logSchema.prefault({}).meta({ description: "The log, on standard output." }),
-    shutdown_timeout: timeout("How long running responses may take to finish after SIGTERM or SIGINT.", 0).prefault(
-      "30s",
-    ),
-  })
-  .transform((keys, context): Config => {
-    const config: Config = {
-      listen: keys.listen,
-      adminListen: keys.admin_listen,
-      defaultNamespace: keys.default_namespace,
-      defaultUpstreamNamespace: keys.default_upstream_namespace,
-      checkCacheDigest: keys.check_cache_digest,
-      storage: keys.storage,
-      verify: keys.verify,
-      warm: keys.warm,
-      adminToken: keys.admin_token ?? undefined,
-      adminTokenFile: keys.admin_token_file ?? undefined,
-      upstreams: keys.upstreams.map((entry) => completeUpstream(entry, keys.upstream_defaults)),
-      upstreamDefaults: keys.upstream_defaults,
-      allowUnlisted: keys.allow_unlisted,
-      proxyEnvironment: noProxies,
-      log: keys.log,
-      shutdownTimeoutMs: keys.shutdown_timeout,
-    };
-    for (const { path, message } of findConflicts(config)) {
-      context.addIssue({ code: "custom", path, message });
-    }
-    return addDockerHub(config);
-  });
-
-interface Conflict {
-  readonly path: (string | number)[];
-  readonly message: string;
+/** Writes a configuration by the keys of the file, with secrets hidden. */
+export function showConfig(config: Config): object {
+  return showAll(fileSettings, config);
 }
 
 /** What is right by itself but not together. */
-function findConflicts(config: Config): Conflict[] {
-  const conflicts: Conflict[] = [];
+function findConflicts({ listen: address, adminListen, adminToken, adminTokenFile, upstreams }: FileValues): Problem[] {
+  const conflicts: Problem[] = [];
   const namespaces = new Map<string, number>();
   const serverNames = new Map<string, string>();
-  for (const [index, { namespace, serverNames: names }] of config.upstreams.entries()) {
+  for (const [index, { namespace, serverNames: names }] of upstreams.entries()) {
     const first = namespaces.get(namespace);
     if (first !== undefined) {
       const message = `${namespace} is listed already, as upstreams[${first}]`;
@@ -126,23 +160,12 @@ function findConflicts(config: Config): Conflict[] {
       serverNames.set(name, owner ?? namespace);
     }
   }
-  const { listen, adminListen, adminToken, adminTokenFile } = config;
   if (adminToken !== undefined && adminTokenFile !== undefined) {
     conflicts.push({ path: ["admin_token_file"], message: "not together with `admin_token`" });
   }
-  const anyPort = listen.kind === "tcp" && listen.port === 0;
-  if (adminListen !== undefined && !anyPort && formatListen(adminListen) === formatListen(listen)) {
+  const anyPort = address.kind === "tcp" && address.port === 0;
+  if (adminListen !== undefined && !anyPort && formatListen(adminListen) === formatListen(address)) {
     conflicts.push({ path: ["admin_listen"], message: "must be another address than listen" });
   }
   return conflicts;
-}
-
-function addDockerHub(config: Config): Config {
-  if (config.upstreams.some((upstream) => upstream.namespace === "docker.io")) {
-    return config;
-  }
-  return {
-    ...config,
-    upstreams: [impliedUpstream("docker.io", undefined, config.upstreamDefaults), ...config.upstreams],
-  };
 }

@@ -38,33 +38,23 @@ export function escapeReferences(text: string): string {
   return text.replaceAll(/\$+(?=\{)/g, (dollars) => `${dollars}${dollars}`);
 }
 
-/** The keys whose texts may hold variables; besides these, all of `headers`. */
-export const interpolatedKeys: ReadonlySet<string> = new Set([
-  "username",
-  "password",
-  "password_file",
-  "docker_config",
-  "key_file",
-  "ca_file",
-  "client_cert",
-  "client_key",
-  "proxy",
-  "admin_token",
-  "admin_token_file",
-]);
-
 /**
  * Puts variables into the texts of a file that may hold them.
  *
  * @param raw The file's value. It is not changed.
+ * @param keys Those whose texts may hold variables; besides these, all of `headers`.
  * @returns The new value, and what is wrong with texts, which are as they were then.
  */
-export function interpolateKeys(raw: unknown, env: Environment): { value: unknown; problems: readonly Problem[] } {
+export function interpolateKeys(
+  raw: unknown,
+  keys: ReadonlySet<string>,
+  env: Environment,
+): { value: unknown; problems: readonly Problem[] } {
   const problems: Problem[] = [];
   const open = new Set<object>();
   const walk = (value: unknown, path: KeyPath): unknown => {
     if (typeof value === "string") {
-      if (!interpolatedKeys.has(String(path.at(-1))) && path.at(-2) !== "headers") {
+      if (!keys.has(String(path.at(-1))) && path.at(-2) !== "headers") {
         return value;
       }
       try {

@@ -1,12 +1,12 @@
 import { ConfigError } from "./config-error.ts";
 import { addCredentials, type CredentialMap, readCredentials } from "./credentials.ts";
-import { fileSchema } from "./file-schema.ts";
+import { fileSchema, interpolatedKeys } from "./file-schema.ts";
 import { interpolateKeys } from "./interpolation.ts";
 import { check, formatPath, type Problem } from "./messages.ts";
 import { checkNamedFiles, explainReading } from "./named-files.ts";
 import { flagOf, isSwitch, type Option, options } from "./options.ts";
 import { readProxyEnvironment } from "./proxy.ts";
-import type { Config } from "./schema.ts";
+import type { Config } from "./file-schema.ts";
 import { decodeText } from "./text.ts";
 import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
 
@@ -63,7 +63,7 @@ export function loadConfig(sources: ConfigSources): Config {
     });
     problems.push(...placed.sort((a, b) => a.line - b.line).map(({ text }) => text));
   };
-  const filled = interpolateKeys(raw, sources.env);
+  const filled = interpolateKeys(raw, interpolatedKeys, sources.env);
   const checked = check(fileSchema, filled.value);
   addProblems([...filled.problems, ...("problems" in checked ? besides(filled.problems, checked.problems) : [])]);
   if (problems.length > 0 || "problems" in checked) {

@@ -11,6 +11,11 @@ export interface Problem {
   readonly message: string;
 }
 
+/** Hands a problem on to zod. */
+export function addProblem(context: z.core.$RefinementCtx, { path, message }: Problem): void {
+  context.addIssue({ code: "custom", path: [...path], message });
+}
+
 /** Reads `value` by `schema`: what it stands for, or everything that is wrong with it. */
 export function check<T>(schema: z.ZodType<T>, value: unknown): { value: T } | { problems: Problem[] } {
   const result = schema.safeParse(value, { error: describe });
@@ -73,16 +78,10 @@ const expectations: Readonly<Record<string, string>> = {
   string: "text",
 };
 
-const secretKeys: readonly string[] = ["username", "password", "proxy", "admin_token"];
-const shareKeys = /^rate_limit_reserve$|_watermark$/;
-const sizeKeys = /^max_size$|^max_object_size$|^rate$/;
-const limitKeys = /^storage\.(?:max_size|min_free)$/;
-const durationKeys = /_time(?:out)?$|_ttl$|^stale_|^interval$/;
-
 /** The message of one issue; it repeats no secret. */
 function describe(issue: z.core.$ZodRawIssue): string {
   if (issue.code === "invalid_type") {
-    return describeType(issue.expected, issue.input, issue.path ?? []);
+    return describeType(issue.expected, issue.input);
   }
   if (issue.code === "invalid_value") {
     const values = issue.values.map(String);
@@ -99,27 +98,11 @@ function describe(issue: z.core.$ZodRawIssue): string {
   return issue.message ?? "is not valid";
 }
 
-function describeType(type: string, input: unknown, path: readonly PropertyKey[]): string {
+function describeType(type: string, input: unknown): string {
   if (input === undefined) {
     return "is required";
   }
   const expected = expectations[type] ?? type;
-  const key = String(path.at(-1));
-  if (expected === "text" && (secretKeys.includes(key) || path.at(-2) === "headers")) {
-    return "expected text; put it in quotes";
-  }
-  if (expected === "text" && typeof input === "number" && durationKeys.test(key)) {
-    return `a duration needs a unit: write "${input}s" for seconds (10s, 15m, 14d)`;
-  }
-  if (expected === "text" && typeof input === "number" && shareKeys.test(key)) {
-    return 'a share needs a percent sign: write "10%"';
-  }
-  if (expected === "text" && typeof input === "number" && limitKeys.test(path.join("."))) {
-    return 'needs a unit or a percent sign, as in "50GiB" or "90%"';
-  }
-  if (expected === "text" && typeof input === "number" && sizeKeys.test(key)) {
-    return 'a size needs a unit, as in "500MB" or "50GiB"';
-  }
   // A text where a list or mapping belongs may be anything, credentials too.
   return `expected ${expected}, got ${show(input, expected !== "a list" && expected !== "a mapping")}`;
 }

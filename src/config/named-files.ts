@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Problem } from "./messages.ts";
-import type { EndpointConfig, UpstreamConfig } from "./schema.ts";
+import type { EndpointConfig } from "./endpoint-schema.ts";
+import type { UpstreamConfig } from "./upstream-schema.ts";
 import { TextError } from "./text.ts";
 
 const certificateBlock = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;

@@ -1,4 +1,4 @@
-import type { CredentialConfig } from "./schema.ts";
+import type { CredentialConfig } from "./credential-schema.ts";
 
 /** The hosts that a cloud provider's credentials are for. They are good for more than one registry. */
 const hosts: Readonly<Partial<Record<CredentialConfig["kind"], { readonly names: RegExp; readonly example: string }>>> =

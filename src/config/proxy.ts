@@ -1,7 +1,16 @@
 import { ValueError } from "./config-error.ts";
 import type { Environment } from "./interpolation.ts";
 import type { Problem } from "./messages.ts";
-import type { ProxyEnvironment } from "./schema.ts";
+
+/** The proxies that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`). */
+export interface ProxyEnvironment {
+  /** The URL of the proxy for http, and for https where `https` is `undefined`. */
+  readonly http: string | undefined;
+  /** The URL of the proxy for https. */
+  readonly https: string | undefined;
+  /** Hosts that are reached directly, as they stand in the variable. */
+  readonly noProxy: string | undefined;
+}
 
 const expected = "expected the URL of an HTTP proxy, such as http://proxy.example.com:3128";
 

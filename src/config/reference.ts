@@ -1,10 +1,9 @@
 import * as z from "zod";
 import { namesOfPatterns } from "./fields.ts";
-import { fileSchema } from "./file-schema.ts";
+import { fileSchema, interpolatedKeys } from "./file-schema.ts";
 import { type JsonSchema, structureOf } from "./messages.ts";
-import { interpolatedKeys } from "./interpolation.ts";
 import { options } from "./options.ts";
-import { upstreamDefaultsKeys } from "./upstream-schema.ts";
+import { upstreamDefaults } from "./upstream-schema.ts";
 
 /** The JSON Schema (2020-12) of the configuration file: what an editor completes and checks with. */
 export function formatJsonSchema(): string {
@@ -83,7 +82,8 @@ interface Sections {
   readonly paths: Map<string, string>;
 }
 
-const sharedKeys: ReadonlySet<string> = new Set(upstreamDefaultsKeys);
+const { settings: shared = {} } = upstreamDefaults;
+const sharedKeys: ReadonlySet<string> = new Set(Object.values(shared).map(({ key }) => key));
 
 function table(rows: readonly string[]): string[] {
   return ["| Key | Type | Default | Meaning |", "| --- | --- | --- | --- |", ...rows, ""];

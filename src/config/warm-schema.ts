@@ -1,7 +1,6 @@
-import * as z from "zod";
 import { ValueError } from "./config-error.ts";
-import { count, interval, parseFilePath, text } from "./fields.ts";
-import type { WarmConfig } from "./schema.ts";
+import { count, interval, list, parseFilePath, text } from "./fields.ts";
+import { type Kind, optional, section, setting, type Values } from "./setting.ts";
 
 const platformGrammar = /^[a-z0-9_.-]+\/[a-z0-9_.-]+(?:\/[a-z0-9_.-]+)?$/;
 const imageGrammar =
@@ -27,27 +26,24 @@ function checkImage(value: string): string {
   return value;
 }
 
-/** The schema of `warm`. */
-export const warmSchema: z.ZodType<WarmConfig> = z
-  .strictObject({
-    images: z.array(text(checkImage)).prefault([]).meta({
-      description:
-        "The images, as Docker names them: `alpine:3`, `quay.io/team/app:1.2`, `ghcr.io/team/app@sha256:…`. Without tag or digest, `latest`.",
-    }),
-    file: text(parseFilePath).nullable().optional().meta({
-      description: "A file with more of them, one a line; `#` begins a comment. Null for none.",
-    }),
-    platforms: z.array(text(parsePlatform)).prefault([]).meta({
-      description:
-        "The platforms that are pulled of an image that has several: `linux/amd64`, `linux/arm/v7`. An empty list is all that it has.",
-    }),
-    interval: interval("The time from one pass to the next.").prefault("6h"),
-    parallel: count(
-      "How many images are pulled at a time, and how many manifests and blobs of all of them together.",
-      1,
-      64,
-    ).prefault(4),
-  })
-  .transform(({ images, file, platforms, interval: intervalMs, parallel }) => {
-    return { images, file: file ?? undefined, platforms, intervalMs, parallel };
-  });
+const settings = {
+  images: setting("images", list(text(checkImage)), []).about(
+    "The images, as Docker names them: `alpine:3`, `quay.io/team/app:1.2`, `ghcr.io/team/app@sha256:…`. Without tag or digest, `latest`.",
+  ),
+  file: optional("file", text(parseFilePath)).about(
+    "A file with more of them, one a line; `#` begins a comment. Null for none.",
+  ),
+  platforms: setting("platforms", list(text(parsePlatform)), []).about(
+    "The platforms that are pulled of an image that has several: `linux/amd64`, `linux/arm/v7`. An empty list is all that it has.",
+  ),
+  intervalMs: setting("interval", interval, "6h").about("The time from one pass to the next."),
+  parallel: setting("parallel", count(1, 64), 4).about(
+    "How many images are pulled at a time, and how many manifests and blobs of all of them together.",
+  ),
+};
+
+/** The images that are pulled into the cache on a schedule. */
+export interface WarmConfig extends Values<typeof settings> {}
+
+/** The mapping `warm`. */
+export const warm: Kind<WarmConfig> = section(settings);

@@ -5,7 +5,7 @@ import { createObservers } from "../../src/app/observers.ts";
 import { createStorageObservers } from "../../src/app/storage-observers.ts";
 import { startEngine } from "../../src/app/engine.ts";
 import { Upstreams } from "../../src/app/upstreams.ts";
-import type { Config } from "../../src/config/schema.ts";
+import type { Config } from "../../src/config/file-schema.ts";
 import type { Repository } from "../../src/oci/reference.ts";
 import type { PullRegistry } from "../../src/registry/registry.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";

@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { test, type TestContext } from "node:test";
 import "../support/network.ts";
-import type { UpstreamConfig } from "../../src/config/schema.ts";
+import type { UpstreamConfig } from "../../src/config/upstream-schema.ts";
 import { createListener } from "../support/listener.ts";
 import { type MirrorOptions, plainMirror, startMirror } from "../support/mirror.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import "../support/network.ts";
-import type { WarmConfig } from "../../src/config/schema.ts";
+import type { WarmConfig } from "../../src/config/warm-schema.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { adminListen } from "../support/cache-admin.ts";

@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
 import { type App, type AppOptions, startApp } from "../../src/app/app.ts";
-import type { Config, UpstreamConfig, UpstreamDefaults } from "../../src/config/schema.ts";
+import type { Config } from "../../src/config/file-schema.ts";
+import type { UpstreamConfig, UpstreamDefaults } from "../../src/config/upstream-schema.ts";
 import { request, type RequestOptions, type WholeResponse } from "./http.ts";
 import { createTemporaryDirectory } from "./temporary.ts";
 

@@ -2,7 +2,7 @@ import { type Command, Help } from "commander";
 import { parseAdminToken } from "../../config/admin-token.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { formatListen, type ListenAddress } from "../../config/address.ts";
-import type { Config } from "../../config/schema.ts";
+import type { Config } from "../../config/file-schema.ts";
 import { decodeText } from "../../config/text.ts";
 import type { AdminAddress, AdminClient } from "../admin-client.ts";
 import { loadConfiguration } from "../configuration.ts";

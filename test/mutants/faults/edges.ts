@@ -49,28 +49,58 @@ export const edges: readonly Fault[] = [
     [
       {
         name: "deny-with-namespace",
-        find: '...keys.deny.map((pattern, index) => ({ path: ["deny", index], pattern })),',
+        find: '...values.deny.map((pattern, index) => ({ path: ["deny", index], pattern })),',
         replace: "",
         breaks: "a rule that denies nothing is refused",
       },
       {
         name: "allow-with-namespace",
-        find: '...(keys.allow ?? []).map((pattern, index) => ({ path: ["allow", index], pattern })),',
+        find: '...(values.allow ?? []).map((pattern, index) => ({ path: ["allow", index], pattern })),',
         replace: "",
         breaks: "a rule that allows nothing is refused",
       },
     ],
   ),
   ...faultsOf(
-    "config/interpolation",
+    "config/fields",
     ["unit/config/interpolation"],
-    ["username", "password", "password_file", "docker_config", "key_file", "ca_file", "client_cert", "client_key"]
-      .concat(["proxy", "admin_token", "admin_token_file"])
-      .map((key) => ({
-        name: key.replaceAll("_", "-"),
-        find: `"${key}",\n`,
+    [
+      {
+        name: "paths-without-variables",
+        find: "show: escapeReferences, hasVariables: true",
+        replace: "show: escapeReferences",
+        breaks: "paths may hold variables",
+      },
+      {
+        name: "secrets-without-variables",
+        find: "isSecret: true, hasVariables: true",
+        replace: "isSecret: true",
+        breaks: "user names, passwords and the token may hold variables",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "config/setting",
+    ["unit/config/interpolation"],
+    [
+      {
+        name: "variables-at-the-top-alone",
+        find: ", ...keysWithVariables(inner)]",
+        replace: "]",
+        breaks: "the keys of upstreams may hold variables",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "config/endpoint-schema",
+    ["unit/config/interpolation"],
+    [
+      {
+        name: "proxy-without-variables",
+        find: "  hasVariables: true,\n",
         replace: "",
-        breaks: `${key} may hold variables`,
-      })),
+        breaks: "proxy may hold variables",
+      },
+    ],
   ),
 ];

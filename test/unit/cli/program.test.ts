@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { runCommandLine } from "../../../src/cli/program.ts";
 import { options } from "../../../src/config/options.ts";
-import type { Config } from "../../../src/config/schema.ts";
+import type { Config } from "../../../src/config/file-schema.ts";
 
 interface Outcome {
   readonly exitCode: number;

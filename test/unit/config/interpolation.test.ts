@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { ValueError } from "../../../src/config/config-error.ts";
-import { escapeReferences, interpolate, interpolatedKeys } from "../../../src/config/interpolation.ts";
+import { interpolatedKeys } from "../../../src/config/file-schema.ts";
+import { escapeReferences, interpolate } from "../../../src/config/interpolation.ts";
 import { loadFile, problemsOf } from "./loading.ts";
 
 const env = { TOKEN: "s3cret", NESTED: "${TOKEN}", DOLLARS: "$$", EMPTY: "", _x9: "y" };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Config, CredentialConfig } from "../../../src/config/schema.ts";
+import type { Config } from "../../../src/config/file-schema.ts";
+import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
 import { type Given, load, loadFile, pems } from "./loading.ts";
 
 const day = 86_400_000;

@@ -1,6 +1,6 @@
 import { ConfigError } from "../../../src/config/config-error.ts";
 import { loadConfig } from "../../../src/config/load.ts";
-import type { Config } from "../../../src/config/schema.ts";
+import type { Config } from "../../../src/config/file-schema.ts";
 import { certificate } from "../upstream/certificate.ts";
 
 /** What a test gives to `loadConfig`: `files` by path. */

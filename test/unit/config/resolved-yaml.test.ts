@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatConfig } from "../../../src/config/resolved-yaml.ts";
-import type { Config, CredentialConfig, EndpointConfig } from "../../../src/config/schema.ts";
+import type { Config } from "../../../src/config/file-schema.ts";
+import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
+import type { EndpointConfig } from "../../../src/config/endpoint-schema.ts";
 import { load, loadFile, pems } from "./loading.ts";
 
 const rich = `

@@ -1,0 +1,153 @@
+import * as z from "zod";
+
+/** How values of one kind are read from a file, and written for people. */
+export interface Kind<T> {
+  readonly schema: z.ZodType<T>;
+  /** Writes a value as `schema` reads it, with secrets hidden; what is `undefined` is left out. */
+  show(value: T): unknown;
+  /** Whether texts of the kind may hold variables of the environment (`interpolate`). */
+  readonly hasVariables?: boolean;
+  /** The settings of a mapping, or of the mappings in a list. */
+  readonly settings?: Settings;
+}
+
+/** A setting's flag; its variable is named like it. */
+export interface Flag {
+  /** As help shows it. Without an argument it is a switch. */
+  readonly usage: string;
+  readonly help: string;
+  /** The subcommand that the flag belongs to; without one it is for all. */
+  readonly command?: "filesystem";
+  /** Whether it does not hold the setting's value, but says where that comes from. */
+  readonly isSource?: boolean;
+}
+
+/** A default as it would stand in the file; `undefined`: there is none. */
+export type Fallback = string | number | boolean | object | null | undefined;
+
+interface Parts {
+  readonly key: string;
+  readonly kind: Kind<unknown>;
+  /** Whether the key may be left out, and whether it may be null, which is the same then. */
+  readonly absence: "none" | "omitted" | "null";
+  readonly fallback?: Fallback;
+  readonly description?: string;
+  readonly flags?: readonly Flag[];
+}
+
+/**
+ * What a key of the file means: the one place where it is named, explained, and given its default and its flags. `T` is
+ * what it comes to.
+ */
+export class Setting<T> {
+  readonly key: string;
+  readonly fallback: Fallback;
+  readonly flags: readonly Flag[];
+  readonly kind: Kind<unknown>;
+  /** Of the key's value, where there is one. */
+  readonly ownSchema: z.ZodType;
+  readonly #parts: Parts;
+
+  constructor(parts: Parts) {
+    const { key, kind, absence, fallback, description, flags = [] } = parts;
+    this.#parts = parts;
+    this.key = key;
+    this.kind = kind;
+    this.fallback = fallback;
+    this.flags = flags;
+    this.ownSchema = (absence === "null" ? kind.schema.nullable() : kind.schema).meta({ description });
+  }
+
+  /** With what it is there for, in sentences. */
+  about(description: string): Setting<T> {
+    return new Setting({ ...this.#parts, description });
+  }
+
+  /** With a flag, and the variable of the environment that is named like it. */
+  flag(usage: string, help: string, more: Pick<Flag, "command" | "isSource"> = {}): Setting<T> {
+    return new Setting({ ...this.#parts, flags: [...this.flags, { usage, help, ...more }] });
+  }
+
+  /** Of the key, with what holds without it. */
+  get schema(): z.ZodType {
+    if (this.fallback !== undefined) return this.ownSchema.prefault(this.fallback);
+    return this.#parts.absence === "none" ? this.ownSchema : this.ownSchema.optional();
+  }
+
+  /** Writes a value as it may stand in the file; what is `undefined` is left out. */
+  show(value: T): unknown {
+    const { absence, kind } = this.#parts;
+    if (value === undefined && absence !== "none") return absence === "null" ? null : undefined;
+    return kind.show(value);
+  }
+}
+
+/** A setting that has to be there. */
+export function required<T>(key: string, kind: Kind<T>): Setting<T> {
+  return new Setting({ key, kind, absence: "none" });
+}
+
+/** A setting with a default, as it would stand in the file. */
+export function setting<T>(key: string, kind: Kind<T>, fallback: NonNullable<Fallback>): Setting<T> {
+  return new Setting({ key, kind, absence: "none", fallback });
+}
+
+/** A setting that may be left out, or null, which is the same; `fallback` shows null as its default. */
+export function optional<T>(key: string, kind: Kind<T>, fallback?: null): Setting<T | undefined> {
+  return new Setting({ key, kind, absence: "null", fallback });
+}
+
+/** A setting that may be left out, but not be null. */
+export function omissible<T>(key: string, kind: Kind<T>): Setting<T | undefined> {
+  return new Setting({ key, kind, absence: "omitted" });
+}
+
+/** The settings of a mapping, by the names that the program has for them. */
+export type Settings = Readonly<Record<string, Setting<unknown>>>;
+
+/** What settings come to, by the program's names. */
+export type Values<S> = { readonly [Name in keyof S]: S[Name] extends Setting<infer T> ? T : never };
+
+/** A mapping as it was read, by the file's keys. */
+type Keys = Readonly<Record<string, unknown>>;
+
+/** The schema of a mapping that has these settings, and may have others. */
+export function mapping(settings: Settings, others: Settings = {}): z.ZodType<Keys> {
+  const own = Object.values(settings).map(({ key, schema }) => [key, schema] as const);
+  const more = Object.values(others).map(({ key, ownSchema }) => [key, ownSchema.optional()] as const);
+  return z.strictObject(Object.fromEntries([...own, ...more]));
+}
+
+/** What a mapping comes to. */
+export function valuesOf<S extends Settings>(settings: S, keys: Keys): Values<S> {
+  const values = Object.entries(settings).map(([name, { key }]) => [name, keys[key] ?? undefined] as const);
+  return Object.fromEntries(values) as Values<S>;
+}
+
+/** The values that a mapping has of settings that it may leave out; null leaves them out, too. */
+export function givenOf<S extends Settings>(settings: S, keys: Keys): Partial<Values<S>> {
+  const given = Object.entries(settings).filter(([, { key }]) => key in keys && keys[key] !== null);
+  return Object.fromEntries(given.map(([name, { key }]) => [name, keys[key]])) as Partial<Values<S>>;
+}
+
+/** Writes the values that are there, by the file's keys. */
+export function showAll<S extends Settings>(settings: S, values: Partial<Values<S>>): object {
+  const given = Object.entries(settings).filter(([name]) => name in values);
+  return Object.fromEntries(given.map(([name, own]) => [own.key, own.show(values[name])]));
+}
+
+/** A mapping with nothing to it but its settings. */
+export function section<S extends Settings>(settings: S): Kind<Values<S>> {
+  return {
+    schema: mapping(settings).transform((keys) => valuesOf(settings, keys)),
+    show: (values) => showAll(settings, values),
+    settings,
+  };
+}
+
+/** The keys whose texts may hold variables, in these settings and those within. */
+export function keysWithVariables(settings: Settings): string[] {
+  return Object.values(settings).flatMap(({ key, kind: { hasVariables, settings: inner = {} } }) => {
+    return [...(hasVariables === true ? [key] : []), ...keysWithVariables(inner)];
+  });
+}

@@ -1,5 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type * as http from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { createRequire } from "node:module";
 import type { Socket } from "node:net";
+
+// An `import` reads all that a built-in module exports; of this one also the WebSocket, with which Node loads its own
+// client, its fetch and HTTP/2.
+const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
 
 // Longer than clients (30 s) and the usual load balancer (60 s) keep an idle connection, so that they close it first.
 const keepAliveMs = 75_000;

@@ -1,9 +1,10 @@
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
-import { buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool } from "undici";
+import type * as undici from "undici";
 import { guardLookup, type Lookup, plainLookup } from "./addresses.ts";
 import { acceptContinue } from "./continue.ts";
 import type { ConnectionGuard, OwnPlace } from "./guard.ts";
 import { type OpenOrigin, Origins } from "./origins.ts";
+import { buildConnector, EnvHttpProxyAgent, Pool } from "./undici.ts";
 
 /** By which proxies requests go out (the meaning of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`); empty is none. */
 export interface ProxySettings {
@@ -53,7 +54,7 @@ const maxHeaderBytes = 128 * 1024;
  *
  * @throws {Error} by OpenSSL: a certificate or key that cannot be read, or a key that is not the certificate's.
  */
-export function createDispatcher(options: DispatcherOptions): Dispatcher {
+export function createDispatcher(options: DispatcherOptions): undici.Dispatcher {
   const { guard, proxy } = options;
   const isProxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
   const open = isProxied ? throughProxy(options, proxy) : directly(options);
@@ -75,8 +76,8 @@ function throughProxy(options: DispatcherOptions, proxy: ProxySettings): OpenOri
   const connect = createConnector(options, tls);
   return (_origin, add) => {
     // The proxy's own pools have neither our time-outs nor our keep-alive where these do not say so.
-    const makePool = (origin: string | URL, own: object): Pool =>
-      createPool(origin, options, "connect" in own ? (own.connect as buildConnector.connector) : connect);
+    const makePool = (origin: string | URL, own: object): undici.Pool =>
+      createPool(origin, options, "connect" in own ? (own.connect as undici.buildConnector.connector) : connect);
     return new EnvHttpProxyAgent({
       connect,
       requestTls: tls,
@@ -95,7 +96,11 @@ function throughProxy(options: DispatcherOptions, proxy: ProxySettings): OpenOri
   };
 }
 
-function createPool(origin: string | URL, options: DispatcherOptions, connect: buildConnector.connector): Pool {
+function createPool(
+  origin: string | URL,
+  options: DispatcherOptions,
+  connect: undici.buildConnector.connector,
+): undici.Pool {
   return new Pool(origin, {
     allowH2: false,
     headersTimeout: options.headerTimeoutMs,
@@ -114,7 +119,10 @@ function createPool(origin: string | URL, options: DispatcherOptions, connect: b
   });
 }
 
-function createConnector(options: DispatcherOptions, tls: buildConnector.BuildOptions): buildConnector.connector {
+function createConnector(
+  options: DispatcherOptions,
+  tls: undici.buildConnector.BuildOptions,
+): undici.buildConnector.connector {
   const { guard, lookup, own } = options;
   const guarded =
     guard === undefined ? lookup && plainLookup(lookup) : guardLookup(lookup, (address) => guard.mayReach(address));
@@ -129,7 +137,7 @@ function createConnector(options: DispatcherOptions, tls: buildConnector.BuildOp
     });
 }
 
-function tlsOptions(options: DispatcherOptions): buildConnector.BuildOptions {
+function tlsOptions(options: DispatcherOptions): undici.buildConnector.BuildOptions {
   const secureContext = createContext(options);
   return {
     allowH2: false,

@@ -1,4 +1,5 @@
-import { Dispatcher, errors, type Pool } from "undici";
+import type * as undici from "undici";
+import { Dispatcher, errors } from "./undici.ts";
 
 /** More connections are not kept at once, but for those that are in use. */
 const maxConnections = 64;
@@ -7,13 +8,13 @@ const maxOrigins = 64;
 
 /** How one origin is reached. */
 interface Origin {
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: undici.Dispatcher;
   /** The pools that `dispatcher` is, or has made. */
-  readonly pools: Set<Pool>;
+  readonly pools: Set<undici.Pool>;
 }
 
 /** Makes what reaches an origin, and tells of each pool that belongs to it. */
-export type OpenOrigin = (origin: string, add: (pool: Pool) => void) => Dispatcher;
+export type OpenOrigin = (origin: string, add: (pool: undici.Pool) => void) => undici.Dispatcher;
 
 /**
  * Pools of connections by origin. Clients and upstreams make up origins as they like, so what is kept of those that
@@ -33,7 +34,7 @@ export class Origins extends Dispatcher {
     this.#refusalOf = refusalOf;
   }
 
-  override dispatch(request: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+  override dispatch(request: undici.Dispatcher.DispatchOptions, handler: undici.Dispatcher.DispatchHandler): boolean {
     if (this.#isClosed) {
       throw new errors.ClientDestroyedError();
     }
@@ -61,7 +62,7 @@ export class Origins extends Dispatcher {
   }
 
   #make(name: string): Origin {
-    const pools = new Set<Pool>();
+    const pools = new Set<undici.Pool>();
     const dispatcher = this.#open(name, (pool) => {
       pools.add(pool);
       const trim = (): void => this.#trim(maxOrigins);
@@ -93,7 +94,7 @@ export class Origins extends Dispatcher {
     }
   }
 
-  async #end(end: (dispatcher: Dispatcher) => Promise<void>): Promise<void> {
+  async #end(end: (dispatcher: undici.Dispatcher) => Promise<void>): Promise<void> {
     this.#isClosed = true;
     const all = [...this.#origins.values()];
     this.#origins.clear();
@@ -101,10 +102,10 @@ export class Origins extends Dispatcher {
   }
 }
 
-function connectionsOf(pools: ReadonlySet<Pool>): number {
+function connectionsOf(pools: ReadonlySet<undici.Pool>): number {
   return pools.values().reduce((sum, pool) => sum + pool.stats.connected, 0);
 }
 
-function isIdle(pools: ReadonlySet<Pool>): boolean {
+function isIdle(pools: ReadonlySet<undici.Pool>): boolean {
   return pools.values().every((pool) => pool.stats.size === 0);
 }

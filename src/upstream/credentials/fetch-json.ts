@@ -1,4 +1,4 @@
-import { type Dispatcher, request as send } from "undici";
+import type { Dispatcher } from "undici";
 
 /** A request to a cloud's API. */
 export interface JsonRequest {
@@ -35,7 +35,9 @@ export class AnswerTooLargeError extends Error {
  */
 export function createFetchJson(dispatcher?: Dispatcher): FetchJson {
   return async ({ method, url, headers, body }, signal) => {
-    const response = await send(url, { method, headers, body, signal, ...(dispatcher && { dispatcher }) });
+    // Loaded only where a cloud is asked, as it takes 11 MiB.
+    const { request } = await import("undici");
+    const response = await request(url, { method, headers, body, signal, ...(dispatcher && { dispatcher }) });
     const chunks: Buffer[] = [];
     let length = 0;
     for await (const chunk of response.body as AsyncIterable<Buffer>) {

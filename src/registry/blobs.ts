@@ -5,19 +5,25 @@ import type { Repository } from "../oci/reference.ts";
 import { StoreError } from "../store/object-store.ts";
 import type { Asker, Interest } from "../concurrency/interest.ts";
 import type { UpstreamBlobInfo } from "../upstream/upstream.ts";
-import { isBlobLink, type Link, newBlobLink } from "./content.ts";
+import { type BlobStandings, type Standing } from "./blob-standings.ts";
+import { type Link, newBlobLink } from "./content.ts";
 import type { Fill } from "./fill.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent, BlobInfo } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
-import { StoredBlobs } from "./stored-blobs.ts";
 
 /** How often a blob that goes away while it is being opened is looked for. */
 const attempts = 4;
 /** How often it is told how far a fill has come, in milliseconds. */
 const progressMs = 250;
+
+/** What the upstream told of a blob; `isLinked`: by its word the stored content of that size is this repository's. */
+type Told = UpstreamBlobInfo & { readonly isLinked: boolean };
+
+/** A blob that is not stored. */
+type Missing = Exclude<Standing<never>, { readonly state: "stored" | "manifest" }>;
 
 /** A reader's place in a fill. */
 interface Place {
@@ -35,12 +41,12 @@ interface Place {
  */
 export class Blobs {
   readonly #tools: MirrorTools;
-  readonly #stats = new SingleFlight<UpstreamBlobInfo | undefined>();
-  readonly #stored: StoredBlobs;
+  readonly #stats = new SingleFlight<Told | undefined>();
+  readonly #standings: BlobStandings;
 
-  constructor(tools: MirrorTools) {
+  constructor(tools: MirrorTools, standings: BlobStandings) {
     this.#tools = tools;
-    this.#stored = new StoredBlobs(tools);
+    this.#standings = standings;
   }
 
   /** See `PullRegistry.statBlob`. */
@@ -92,32 +98,27 @@ export class Blobs {
     digest: Digest,
     asker: Asker | undefined,
   ): Promise<Answer<BlobInfo> | undefined> {
-    const link = await lookup.link(id, digest);
-    if (link !== undefined && !isBlobLink(link)) return undefined;
-    const isLinked = link !== undefined;
-    const collapsed = { hit: false, forward: "uri-miss", collapsed: true } as const;
-    // First: a fill that is over by the time of the look-up has stored it.
-    const verified = this.#tools.fills.find(id, digest, isLinked);
-    if (verified?.isVerified && verified.sizeBytes !== undefined)
-      return { value: { sizeBytes: verified.sizeBytes }, cache: collapsed };
-    const stored = link && (await this.#stored.stat(lookup, digest, link));
-    if (stored !== undefined) return { value: { sizeBytes: stored }, cache: { hit: true } };
-    const fill = this.#tools.fills.find(id, digest, isLinked);
-    if (fill !== undefined) {
+    const standing = await this.#standings.stat(lookup, id, digest);
+    if (standing.state === "manifest") return undefined;
+    if (standing.state === "stored") return { value: { sizeBytes: standing.stored.sizeBytes }, cache: { hit: true } };
+    if (standing.state === "filling") {
+      const { fill } = standing;
       const leave = fill.want(asker);
-      const opened = await fill.opened.finally(leave);
-      if (opened === "streaming") return { value: { sizeBytes: fill.sizeBytes }, cache: collapsed };
+      if ((await fill.opened.finally(leave)) === "streaming") {
+        const cache = { hit: false, forward: "uri-miss", collapsed: true } as const;
+        return { value: { sizeBytes: fill.sizeBytes }, cache };
+      }
     }
-    const { answer, joined } = this.#ask(lookup, id, digest, link, asker);
-    const found = await answer;
-    if (found === undefined) return undefined;
-    const known = this.#knownSize(id, digest, link ?? (await lookup.link(id, digest)));
+    const { answer, joined } = this.#ask(lookup, id, digest, standing, asker);
+    const told = await answer;
+    if (told === undefined) return undefined;
+    const known = told.isLinked ? told.sizeBytes : this.#knownSize(id, digest, standing.link);
     // What nobody lists may be a manifest, and a web page that of a login: the bytes tell.
-    const mayBeManifest = known === undefined && (found.sizeBytes ?? 0) <= maxManifestBytes;
-    if (mayBeManifest || (found.label === "page" && found.sizeBytes !== known)) {
+    const mayBeManifest = known === undefined && (told.sizeBytes ?? 0) <= maxManifestBytes;
+    if (mayBeManifest || (told.label === "page" && told.sizeBytes !== known)) {
       return this.#statBytes(id, digest, asker);
     }
-    const sizeBytes = (found.label === "encoded" ? undefined : found.sizeBytes) ?? known;
+    const sizeBytes = (told.label === "encoded" ? undefined : told.sizeBytes) ?? known;
     return { value: { sizeBytes }, cache: { hit: false, forward: "uri-miss", collapsed: joined } };
   }
 
@@ -150,25 +151,29 @@ export class Blobs {
     digest: Digest,
     asker?: Asker,
   ): Promise<BlobContent | Place | undefined> {
-    const stored = await this.#stored.open(lookup, id, digest);
-    if (stored !== undefined) return stored;
-    const link = await lookup.link(id, digest);
-    if (link !== undefined && !isBlobLink(link)) return undefined;
-    const confirmed = await this.#confirm(lookup, id, digest, link, asker);
-    if (confirmed === "absent") return undefined;
-    if (confirmed !== undefined) return confirmed;
-    const linked = link !== undefined;
-    const { fill, joined } = this.#tools.fills.join(
+    const { upstream, trusted, retries, fills } = this.#tools;
+    const { ended } = fills;
+    let standing = await this.#standings.open(lookup, id, digest);
+    if (standing.state === "unknown" && standing.content !== undefined) {
+      if ((await this.#ask(lookup, id, digest, standing, asker).answer) === undefined) return undefined;
+      standing = await this.#standings.open(lookup, id, digest);
+    }
+    if (standing.state === "manifest") return undefined;
+    if (standing.state === "stored") return standing.stored;
+    const { link } = standing;
+    // What could not be read, or is damaged, is not to be found again.
+    const reuses = lookup.failure === undefined;
+    const { fill, joined } = fills.join(
       {
         id,
         digest,
-        upstream: this.#tools.upstream,
-        trusted: this.#tools.trusted,
+        upstream,
+        trusted,
         expectedBytes: this.#knownSize(id, digest, link),
-        reuse: lookup.failure === undefined,
-        retries: this.#tools.retries,
+        isStored: async () => reuses && fills.ended !== ended && (await this.#standings.isStored(id, digest)),
+        retries,
       },
-      linked,
+      link !== undefined,
     );
     // In the same tick: a reader that is there before the first byte can miss none.
     return { fill, joined, reader: fill.join(asker) };
@@ -183,7 +188,7 @@ export class Blobs {
     try {
       const opened = await fill.opened;
       if (opened === "streaming") {
-        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#stored.noteStored(digest));
+        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#standings.noteStored(digest));
         const { stores: stored } = fill;
         return { value: reader, cache: { hit: false, forward: "uri-miss", stored, collapsed: joined } };
       }
@@ -193,27 +198,11 @@ export class Blobs {
       await reader.close();
       throw error;
     }
-    const stored = await this.#stored.open(lookup, id, digest);
-    if (stored !== undefined) return { value: stored, cache: { hit: true } };
+    const standing = await this.#standings.open(lookup, id, digest);
+    if (standing.state === "stored") return { value: standing.stored, cache: { hit: true } };
     // Until it is gone, the fill would be joined again, and say the same again.
     await fill.ended;
     return "removed";
-  }
-
-  /** A stored blob that the upstream, asked now, says this repository contains; `undefined` where none is stored. */
-  async #confirm(
-    lookup: Lookup,
-    id: RepositoryId,
-    digest: Digest,
-    link: Link | undefined,
-    asker: Asker | undefined,
-  ): Promise<BlobContent | "absent" | undefined> {
-    const { trusted, fills } = this.#tools;
-    if (link !== undefined || !trusted || fills.find(id, digest, false) !== undefined) return undefined;
-    // There is a link perhaps, and the new one would take its place.
-    if (lookup.failure !== undefined || (await lookup.statBlob(digest)) === undefined) return undefined;
-    if ((await this.#ask(lookup, id, digest, link, asker).answer) === undefined) return "absent";
-    return this.#stored.open(lookup, id, digest);
   }
 
   /** A blob's size, by its link or a manifest that lists it; a claim. */
@@ -221,26 +210,26 @@ export class Blobs {
     return isOfNothing(digest) ? 0 : (link?.sizeBytes ?? this.#tools.content.listedSize(id, digest));
   }
 
-  /** Asks the upstream for a blob's size; that of what is stored makes the link, unless it is a manifest. */
+  /** Asks the upstream for a blob's size; what is stored of that size gets a link by its word, unless it is a manifest. */
   #ask(
     lookup: Lookup,
     id: RepositoryId,
     digest: Digest,
-    link: Link | undefined,
+    standing: Missing,
     asker: Asker | undefined,
-  ): Flight<UpstreamBlobInfo | undefined> {
-    const { upstream, content, background, signal, trusted } = this.#tools;
-    const ask = async (interest: Interest): Promise<UpstreamBlobInfo | undefined> => {
+  ): Flight<Told | undefined> {
+    const { upstream, content, background, signal } = this.#tools;
+    const sizeBytes = standing.state === "unknown" ? standing.content?.sizeBytes : undefined;
+    const ask = async (interest: Interest): Promise<Told | undefined> => {
       const found = await upstream.statBlob(id.repository, digest, { signal, interest });
-      if (found === undefined || !trusted || link !== undefined || lookup.failure !== undefined) return found;
-      const stored = await lookup.statBlob(digest);
-      if (stored === undefined || stored.sizeBytes !== found.sizeBytes) return found;
+      if (found === undefined) return undefined;
+      if (sizeBytes === undefined || sizeBytes !== found.sizeBytes) return { ...found, isLinked: false };
       // Registries give out manifests as blobs, too (distribution#4812).
       const isManifest = content.listedSize(id, digest) === undefined && (await lookup.isManifest(digest));
       if (isManifest === true) return undefined;
-      const { sizeBytes } = stored;
-      if (isManifest === false) background.run(() => content.addLink(id, digest, { ...newBlobLink, sizeBytes }));
-      return found;
+      const isLinked = isManifest === false;
+      if (isLinked) background.run(() => content.addLink(id, digest, { ...newBlobLink, sizeBytes }));
+      return { ...found, isLinked };
     };
     return this.#stats.run(`${id.repository}@${digest}`, ask, asker);
   }

@@ -221,9 +221,10 @@ export class Content {
     const release = this.#blobs.hold(digest);
     try {
       // The link first: its namespace is charged for the content in the moment in which the reservation ends.
-      const link = await this.#links.get(linkKey(id, digest));
+      const key = linkKey(id, digest);
+      const link = await this.#links.get(key);
       if (link?.sizeBytes !== file.sizeBytes) {
-        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;
+        const known = this.#manifests.complete(key, link) ?? newBlobLink;
         await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });
       }
       await this.#blobs.put(id.namespace, digest, file, reservation);

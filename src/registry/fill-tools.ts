@@ -45,10 +45,11 @@ export interface FillRequest {
    */
   readonly expectedBytes: number | undefined;
   /**
-   * Whether content that is stored meanwhile may be used, where a link to it is stored too: else the bytes are to prove
-   * the right to them. False: what is stored could not be read, or is damaged.
+   * Asks the content store once more whether it has the blob for this repository, link and all: else the bytes are to
+   * prove the right to them. An earlier fill may have ended between the caller's look-up and this fill's start:
+   *   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
    */
-  readonly reuse: boolean;
+  readonly isStored: () => Promise<boolean>;
   /** How often in a row the upstream's connection may break without progress. */
   readonly retries: number;
 }

@@ -11,7 +11,6 @@ import { FillRoom } from "./fill-room.ts";
 import type { FillOutcome, FillRequest, FillState, FillTools } from "./fill-tools.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import { Lookup } from "./lookup.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import type { BlobContent } from "./registry.ts";
 
@@ -144,9 +143,7 @@ export class Fill {
     let outcome: FillOutcome = "failed";
     let failure: Error | undefined;
     try {
-      // An earlier fill may have ended between the caller's look-up and this fill's start:
-      //   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
-      if (await this.#isStored()) {
+      if (await this.#request.isStored()) {
         outcome = "reused";
         this.#state = "committed";
         this.#opening.resolve("stored");
@@ -170,15 +167,6 @@ export class Fill {
     this.#room.release();
     this.#failure = failure;
     observer.ended(id, digest, outcome, failure);
-  }
-
-  /** Whether the content store has it, for this request. What cannot be read is fetched. */
-  async #isStored(): Promise<boolean> {
-    const { id, digest, reuse } = this.#request;
-    if (!reuse) return false;
-    const lookup = new Lookup(this.#tools.content);
-    const link = await lookup.link(id, digest);
-    return link !== undefined && (await lookup.statBlob(digest))?.sizeBytes === link.sizeBytes;
   }
 
   /** Brings the blob into the spool and checks it; false where the upstream does not have it. */

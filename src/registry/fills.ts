@@ -13,6 +13,7 @@ export class Fills {
   readonly #tools: FillTools;
   readonly #fills = new Map<Digest, Set<Fill>>();
   #closing: Error | undefined;
+  #ended = 0;
 
   constructor(tools: FillTools) {
     this.#tools = tools;
@@ -23,6 +24,11 @@ export class Fills {
     let count = 0;
     for (const fills of this.#fills.values()) count += fills.size;
     return count;
+  }
+
+  /** How many have ended so far: who finds it unchanged knows that none has stored anything meanwhile. */
+  get ended(): number {
+    return this.#ended;
   }
 
   /** Whether a digest is being fetched, for whomever. */
@@ -75,6 +81,7 @@ export class Fills {
     const fills = this.#fills.get(digest) ?? new Set();
     this.#fills.set(digest, fills.add(fill));
     void fill.ended.then(() => {
+      this.#ended++;
       fills.delete(fill);
       if (fills.size === 0) this.#fills.delete(digest);
     });

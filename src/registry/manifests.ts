@@ -1,6 +1,7 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { BlobStandings } from "./blob-standings.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, lookUp } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
@@ -24,11 +25,13 @@ export interface StoredManifest {
  */
 export class Manifests {
   readonly #tools: MirrorTools;
+  readonly #standings: BlobStandings;
   readonly #contents = new SingleFlight<ManifestContent | undefined>();
   readonly #heads = new SingleFlight<Told | undefined>();
 
-  constructor(tools: MirrorTools) {
+  constructor(tools: MirrorTools, standings: BlobStandings) {
     this.#tools = tools;
+    this.#standings = standings;
   }
 
   /** A manifest with its bytes. */
@@ -129,10 +132,9 @@ export class Manifests {
   async #isComplete(lookup: Lookup, id: RepositoryId, { parsed }: ManifestContent): Promise<boolean> {
     if (parsed.isAmbiguous) return false;
     for (const { digest } of parsed.required) {
-      const link = await lookup.link(id, digest);
-      // First: a fill that is over by the time of the look-up has stored it.
-      if (this.#tools.fills.find(id, digest, link !== undefined)?.isVerified) continue;
-      if (link === undefined || (await lookup.statBlob(digest))?.sizeBytes !== link.sizeBytes) return false;
+      const standing = await this.#standings.stat(lookup, id, digest);
+      const isHere = standing.state === "stored" || (standing.state === "filling" && standing.fill.isVerified);
+      if (!isHere) return false;
     }
     return true;
   }

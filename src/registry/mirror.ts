@@ -1,5 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
+import { BlobStandings } from "./blob-standings.ts";
 import { Blobs } from "./blobs.ts";
 import { Listings } from "./listings.ts";
 import { Manifests } from "./manifests.ts";
@@ -13,9 +14,10 @@ import { Tags } from "./tags.ts";
  * is answered counts as a use, by which it is decided what stays in the cache.
  */
 export function createMirror(tools: MirrorTools): PullRegistry {
-  const manifests = new Manifests(tools);
+  const standings = new BlobStandings(tools);
+  const manifests = new Manifests(tools, standings);
   const tags = new Tags(tools, manifests);
-  const blobs = new Blobs(tools);
+  const blobs = new Blobs(tools, standings);
   const listings = new Listings(tools, tags);
   const prefetch = tools.prefetch ? new Prefetch(tools, (...blob) => blobs.store(...blob)) : undefined;
   const { namespace, noteUse } = tools;

@@ -49,14 +49,14 @@ export const registry: readonly Fault[] = [
       },
       {
         name: "complete-without-links",
-        find: "if (link === undefined || (await",
-        replace: "if ((await",
+        find: 'standing.state === "stored" ||',
+        replace: 'standing.state === "stored" || (standing.state === "unknown" && standing.content !== undefined) ||',
         breaks: "an image is complete only with what its repository holds",
       },
       {
         name: "complete-without-content",
-        find: " || (await lookup.statBlob(digest))?.sizeBytes !== link.sizeBytes) return false;",
-        replace: ") return false;",
+        find: "if (!isHere) return false;",
+        replace: 'if (!isHere && standing.state !== "linked") return false;',
         breaks: "an image is complete only with its blobs",
       },
       {
@@ -64,6 +64,48 @@ export const registry: readonly Fault[] = [
         find: "return isWell || (await isComplete()) ?",
         replace: "return isWell || isComplete !== undefined ?",
         breaks: "during an outage only complete images are served",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/blob-standings",
+    ["unit/registry/stored-size", "unit/registry/blob-look-ups", "unit/registry/manifest-as-blob"],
+    [
+      {
+        name: "wrong-size-served",
+        find: "stored === undefined || stored.sizeBytes === link.sizeBytes",
+        replace: "stored === undefined || link.sizeBytes >= 0",
+        breaks: "what has not the size that its link tells is not served",
+      },
+      {
+        name: "manifest-stands-as-blob",
+        find: 'if (link !== undefined && !isBlobLink(link)) return { state: "manifest" };',
+        replace: "",
+        breaks: "what a repository has as a manifest is no blob",
+      },
+      {
+        name: "content-opened-without-link",
+        find: "const stored = link && (await",
+        replace: "const stored = (await look()) && link && (await",
+        breaks: "content is looked at once, and only for who has a link to it",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "registry/blobs",
+    ["unit/registry/blob-look-ups"],
+    [
+      {
+        name: "asked-again-for-nothing",
+        find: "reuses && fills.ended !== ended && ",
+        replace: "reuses && ",
+        breaks: "a fill asks the store again only where another one has ended since the look-up",
+      },
+      {
+        name: "earlier-fill-not-found",
+        find: "reuses && fills.ended !== ended && ",
+        replace: "reuses && fills.ended < ended && ",
+        breaks: "what another fill has stored since the look-up is not fetched again",
       },
     ],
   ),
@@ -109,9 +151,9 @@ export const registry: readonly Fault[] = [
     [
       {
         name: "content-before-its-link",
-        find: "if (link?.sizeBytes !== file.sizeBytes) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
+        find: "      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = this.#manifests.complete(key, link) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
         replace:
-          "await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = link ?? (await this.link(id, digest)) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }",
+          "      await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = this.#manifests.complete(key, link) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n",
         breaks: "a namespace is charged for content in the moment in which its room ends",
       },
       {

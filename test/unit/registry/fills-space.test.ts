@@ -115,7 +115,8 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
       upstream,
       expectedBytes: undefined,
       trusted: true,
-      reuse: true,
+      isStored: async () =>
+        (await content.link(id, digest)) !== undefined && (await content.statBlob(digest)) !== undefined,
       retries: 1,
       ...changes,
     }),

@@ -92,7 +92,8 @@ async function setUp(options: Options = {}): Promise<Subject> {
       upstream,
       expectedBytes: undefined,
       trusted: true,
-      reuse: true,
+      isStored: async () =>
+        (await content.link(id, digest)) !== undefined && (await content.statBlob(digest)) !== undefined,
       retries: 1,
       ...changes,
     }),

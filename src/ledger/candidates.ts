@@ -7,14 +7,10 @@ import type { Candidate, CandidateQuery } from "./ledger.ts";
 import { findNamespace } from "./names.ts";
 import type { Statements } from "./statements.ts";
 
-interface Row {
-  readonly used: number;
-}
-
-/** A row with what it takes to make it a candidate. */
+/** A candidate with the time that it is sorted by. */
 interface Found {
   readonly used: number;
-  candidate(): Candidate;
+  readonly candidate: Candidate;
 }
 
 /** Where links and pages are looked for, as conditions of SQL with a value: in one namespace, or in all but some. */
@@ -33,18 +29,20 @@ const maxScopes = 256;
  * @param withLoose Whether content that nobody holds is among them.
  */
 export function findCandidates(sql: Statements, query: CandidateQuery, withLoose: boolean): Candidate[] {
+  const { limit } = query;
   const before = packTime(Math.min(query.usedBefore, Number.MAX_SAFE_INTEGER / 8));
-  // Each source is in order and read only as far as it is needed: what is left out costs nothing.
-  const sources = [
-    ...scopesOf(sql, query, before).flatMap((scope) => [links(sql, scope, before), pages(sql, scope, before)]),
-    ...(withLoose && query.only === undefined ? [contents(sql, before)] : []),
-  ];
-  const candidates: Candidate[] = [];
-  for (const found of merge(sources)) {
-    if (candidates.length >= query.limit) break;
-    candidates.push(found.candidate());
+  const looks = scopesOf(sql, query, before).flatMap((scope) => [
+    (last: number) => links(sql, scope, last, limit),
+    (last: number) => pages(sql, scope, last, limit),
+  ]);
+  if (withLoose && query.only === undefined) looks.push((last) => contents(sql, last, limit));
+  let found: Found[] = [];
+  for (const look of looks) {
+    // When there are enough, only what is older than the last of them is read.
+    const last = found.length < limit ? before : (found.at(-1)?.used ?? before);
+    found = [...found, ...look(last)].toSorted((one, other) => one.used - other.used).slice(0, limit);
   }
-  return candidates;
+  return found.map(({ candidate }) => candidate);
 }
 
 /** Never many, however many namespaces there are. */
@@ -86,101 +84,60 @@ function inOthers(value: string): Scope {
   return { links: of("links"), pages: of("pages"), value };
 }
 
-function* links(sql: Statements, scope: Scope, before: number): Generator<Found> {
-  const rows = sql.iterate<Row & { repository: number; content: number }>(
-    `SELECT repository, content, used FROM ${scope.links} AND pinned = 0 AND used < ?2 ORDER BY used`,
+function links(sql: Statements, scope: Scope, before: number, limit: number): Found[] {
+  const rows = sql.all<RepositoryId & { digest: Uint8Array; bytes: number; holders: number; used: number }>(
+    `SELECT n.name AS namespace, r.name AS repository, c.digest, c.bytes, c.holders, l.used
+     FROM (SELECT * FROM ${scope.links} AND pinned = 0 AND used < ?2 ORDER BY used LIMIT ?3) l
+     CROSS JOIN repositories r ON r.id = l.repository CROSS JOIN namespaces n ON n.id = r.namespace
+     CROSS JOIN contents c ON c.id = l.content`,
     scope.value,
     before,
+    limit,
   );
-  for (const { repository, content, used } of rows) {
-    yield {
-      used,
-      candidate: () => {
-        const id = sql.get<RepositoryId>(
-          `SELECT n.name AS namespace, r.name AS repository FROM repositories r
-           JOIN namespaces n ON n.id = r.namespace WHERE r.id = ?`,
-          repository,
-        );
-        const row = sql.get<{ digest: Uint8Array; bytes: number; holders: number }>(
-          "SELECT digest, bytes, holders FROM contents WHERE id = ?",
-          content,
-        );
-        if (id === undefined || row === undefined) throw new Error("a link has no repository or content");
-        return {
-          kind: "link",
-          id: { ...id },
-          digest: unpackDigest(row.digest),
-          usedAt: unpackTime(used),
-          freesBytes: recordBytes + (row.holders === 1 ? row.bytes : 0),
-        };
-      },
-    };
-  }
+  return rows.map(({ namespace, repository, digest, bytes, holders, used }) => ({
+    used,
+    candidate: {
+      kind: "link",
+      id: { namespace, repository },
+      digest: unpackDigest(digest),
+      usedAt: unpackTime(used),
+      freesBytes: recordBytes + (holders === 1 ? bytes : 0),
+    },
+  }));
 }
 
-function* pages(sql: Statements, scope: Scope, before: number): Generator<Found> {
-  const rows = sql.iterate<Row & RepositoryId & { page: PageKind; name: string; bytes: number }>(
+function pages(sql: Statements, scope: Scope, before: number, limit: number): Found[] {
+  const rows = sql.all<RepositoryId & { page: PageKind; name: string; bytes: number; used: number }>(
     `SELECT n.name AS namespace, r.name AS repository, p.page, p.name, p.bytes, p.used
      FROM (SELECT * FROM ${scope.pages} AND used < ?2) p
      CROSS JOIN repositories r ON r.id = p.repository AND r.pinned < 2
-     CROSS JOIN namespaces n ON n.id = p.namespace ORDER BY p.used`,
+     CROSS JOIN namespaces n ON n.id = p.namespace ORDER BY p.used LIMIT ?3`,
     scope.value,
     before,
+    limit,
   );
-  for (const { namespace, repository, page, name, bytes, used } of rows) {
-    yield {
-      used,
-      candidate: () => ({
-        kind: "page",
-        id: { namespace, repository },
-        page,
-        name,
-        usedAt: unpackTime(used),
-        freesBytes: bytes,
-      }),
-    };
-  }
+  return rows.map(({ namespace, repository, page, name, bytes, used }) => ({
+    used,
+    candidate: {
+      kind: "page",
+      id: { namespace, repository },
+      page,
+      name,
+      usedAt: unpackTime(used),
+      freesBytes: bytes,
+    },
+  }));
 }
 
-function* contents(sql: Statements, before: number): Generator<Found> {
-  const rows = sql.iterate<Row & { digest: Uint8Array; bytes: number }>(
+function contents(sql: Statements, before: number, limit: number): Found[] {
+  const rows = sql.all<{ digest: Uint8Array; bytes: number; used: number }>(
     `SELECT digest, bytes, used FROM contents INDEXED BY loose_contents
-     WHERE holders = 0 AND bytes > 0 AND used < ? ORDER BY used`,
+     WHERE holders = 0 AND bytes > 0 AND used < ? ORDER BY used LIMIT ?`,
     before,
+    limit,
   );
-  for (const { digest, bytes, used } of rows) {
-    yield {
-      used,
-      candidate: () => ({
-        kind: "content",
-        digest: unpackDigest(digest),
-        usedAt: unpackTime(used),
-        freesBytes: bytes,
-      }),
-    };
-  }
-}
-
-/** One order from several; whoever leaves early closes them all. */
-function* merge(sources: readonly Generator<Found>[]): Generator<Found> {
-  try {
-    const heads: { readonly source: Generator<Found>; value: Found }[] = [];
-    for (const source of sources) {
-      const first = source.next();
-      if (first.done !== true) heads.push({ source, value: first.value });
-    }
-    while (heads.length > 0) {
-      const [first, ...others] = heads.keys();
-      let least = first ?? 0;
-      for (const index of others) if ((heads[index]?.value.used ?? 0) < (heads[least]?.value.used ?? 0)) least = index;
-      const head = heads[least];
-      if (head === undefined) return;
-      yield head.value;
-      const next = head.source.next();
-      if (next.done === true) heads.splice(least, 1);
-      else head.value = next.value;
-    }
-  } finally {
-    for (const source of sources) source.return(undefined);
-  }
+  return rows.map(({ digest, bytes, used }) => ({
+    used,
+    candidate: { kind: "content", digest: unpackDigest(digest), usedAt: unpackTime(used), freesBytes: bytes },
+  }));
 }

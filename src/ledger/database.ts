@@ -10,7 +10,7 @@ import { findHolding, listHolders, listNamespaces, listRepositories, listTags, s
 import type { Query, RebuildReason, TotalsPart } from "./messages.ts";
 import { findContent } from "./names.ts";
 import { refreshPinned } from "./pinned.ts";
-import { placesAfter, type PlaceCursor, type TagCursor, tagUsesAfter } from "./places.ts";
+import { walkPlaces, walkTagUses } from "./places.ts";
 import { planPurge } from "./purge.ts";
 import { placeOf } from "./recent-changes.ts";
 import { isUnwritable, openDatabase } from "./schema.ts";
@@ -162,14 +162,14 @@ export class LedgerDatabase {
     this.#reason = undefined;
   }
 
-  /** Some of the objects that the ledger knows of, in an order; and where the next ones begin. */
-  places(after: PlaceCursor | undefined, limit: number): ReturnType<typeof placesAfter> {
-    return placesAfter(this.#sql, after, limit);
+  /** See `walkPlaces`. */
+  places(limit: number): Generator<Place[]> {
+    return walkPlaces(this.#sql, limit);
   }
 
-  /** Some of the tags, each as a use of what it stands for; and where the next ones begin. */
-  tagUses(after: TagCursor | undefined, limit: number): ReturnType<typeof tagUsesAfter> {
-    return tagUsesAfter(this.#sql, after, limit);
+  /** See `walkTagUses`. */
+  tagUses(limit: number): Generator<LedgerChange[]> {
+    return walkTagUses(this.#sql, limit);
   }
 
   /** Whether it is worth finding out if this is a manifest and what it refers to. */

@@ -53,18 +53,10 @@ export async function* reconcile(
     yield step(changes.filter((change) => change.kind !== "children").length, changes);
   }
   if (knewBefore) {
-    let { places, next } = database.places(undefined, placesAtOnce);
-    while (next !== undefined || places.length > 0) {
-      yield step(0, await findAbsent(reader, places, skip));
-      if (next === undefined) break;
-      ({ places, next } = database.places(next, placesAtOnce));
-    }
+    for (const places of database.places(placesAtOnce)) yield step(0, await findAbsent(reader, places, skip));
   }
   // A tag is written anew whenever it is checked, a link never: what is in use by a tag is as young as that.
-  for (let { uses, next } = database.tagUses(undefined, placesAtOnce); next !== undefined;) {
-    yield step(0, uses);
-    ({ uses, next } = database.tagUses(next, placesAtOnce));
-  }
+  for (const uses of database.tagUses(placesAtOnce)) yield step(0, uses);
   database.endScan();
 }
 

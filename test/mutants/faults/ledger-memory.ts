@@ -113,10 +113,16 @@ export const ledgerMemory: readonly Fault[] = [
         replace: "yield step(0, []);",
         breaks: "what a tag stands for is as young as the tag",
       },
+    ],
+  ),
+  ...faultsOf(
+    "ledger/places",
+    ["unit/ledger/database", "unit/ledger/reconcile"],
+    [
       {
         name: "only-the-first-places",
-        find: "if (next === undefined) break;",
-        replace: 'if (next?.table !== "links") break;',
+        find: "    key = keyOf(last);\n    yield rows;",
+        replace: "    yield rows;\n    return;",
         breaks: "all that is not found in the store goes",
       },
     ],

@@ -43,14 +43,14 @@ export const ledgerQuestions: readonly Fault[] = [
     [
       {
         name: "shared-content-frees",
-        find: "recordBytes + (row.holders === 1 ? row.bytes : 0)",
-        replace: "recordBytes + row.bytes",
+        find: "recordBytes + (holders === 1 ? bytes : 0)",
+        replace: "recordBytes + bytes",
         breaks: "what others hold frees nothing",
       },
       {
         name: "pinned-links",
-        find: "FROM ${scope.links} AND pinned = 0 AND used < ?2",
-        replace: "FROM ${scope.links} AND pinned < 2 AND used < ?2",
+        find: "FROM ${scope.links} AND pinned = 0",
+        replace: "FROM ${scope.links} AND pinned < 2",
         breaks: "what is pinned is no candidate",
       },
       {
@@ -73,8 +73,8 @@ export const ledgerQuestions: readonly Fault[] = [
       },
       {
         name: "out-of-order",
-        find: "(heads[index]?.value.used ?? 0) < (heads[least]?.value.used ?? 0)",
-        replace: "(heads[index]?.value.used ?? 0) > (heads[least]?.value.used ?? 0)",
+        find: ".toSorted((one, other) => one.used - other.used)",
+        replace: "",
         breaks: "the least recently used comes first",
       },
       {

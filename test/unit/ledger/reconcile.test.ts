@@ -169,13 +169,7 @@ function disturbed(store: MemoryStore, disturbance: () => Promise<void>): FileRe
 }
 
 function describe(database: LedgerDatabase): object {
-  const keys: string[] = [];
-  let part = database.places(undefined, 3);
-  for (;;) {
-    keys.push(...part.places.map(formatPlace));
-    if (part.next === undefined) break;
-    part = database.places(part.next, 3);
-  }
+  const keys = [...database.places(3)].flat().map(formatPlace);
   const tags = ids.flatMap((id) =>
     ask(database, "tags", { ...id, limit: 100, pins: [] }).items.map((each) => ({ ...each, usedAt: 0 })),
   );

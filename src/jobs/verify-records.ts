@@ -1,5 +1,5 @@
 import type { Digest } from "../oci/digest.ts";
-import { isLink, isTagRecord, type Link } from "../store/content-records.ts";
+import { isLink, isTagRecord, type Link, type TagRecord } from "../store/content-records.ts";
 import { linkKey, type RepositoryId, repositoriesPrefix } from "../store/layout.ts";
 import { chargedBytes } from "../ledger/ledger.ts";
 import type { Step, StepProgress } from "./job.ts";
@@ -59,6 +59,11 @@ async function checkSize(
   progress.count("corrected");
 }
 
+/** Whether two records are of one check: what is recorded anew is of another one. */
+function isSameCheck(a: TagRecord, b: TagRecord): boolean {
+  return a.digest === b.digest && a.checkedAt === b.checkedAt;
+}
+
 /** Looks at tags, and removes those that stand for nothing. */
 export function tagsStep(scrub: Scrub): Step {
   const { content } = scrub.tools;
@@ -85,9 +90,10 @@ export function tagsStep(scrub: Scrub): Step {
           if (record === "absent") return;
           const digest = record === "torn" ? undefined : record.digest;
           if (digest !== undefined && (await isLinked(id, digest)) && (await isStored(digest))) return;
-          // Somebody may have removed the tag first, and then its manifest.
+          // Somebody may have removed the tag first, and then its manifest; and both may be back by now.
           const now = await read(object.key);
-          if (typeof now === "object" ? now.digest !== digest : now === "absent") return;
+          if (now === "absent" || (record === "torn") !== (now === "torn")) return;
+          if (record !== "torn" && now !== "torn" && !isSameCheck(record, now)) return;
           progress.count(digest === undefined ? "torn" : "dangling");
           if (scrub.repair && (await content.removeTag(id, tag, digest))) progress.count("removed");
         });

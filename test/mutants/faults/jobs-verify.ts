@@ -217,9 +217,15 @@ export const jobsVerify: readonly Fault[] = [
       },
       {
         name: "moved-tag-counted",
-        find: 'if (typeof now === "object" ? now.digest !== digest : now === "absent") return;',
+        find: 'if (now === "absent" || (record === "torn") !== (now === "torn")) return;',
         replace: "",
         breaks: "a tag that was moved or removed meanwhile is not wrong",
+      },
+      {
+        name: "returned-tag-counted",
+        find: "a.digest === b.digest && a.checkedAt === b.checkedAt",
+        replace: "a.digest === b.digest",
+        breaks: "a tag that is back with its manifest is not wrong",
       },
       {
         name: "moved-tag-removed",

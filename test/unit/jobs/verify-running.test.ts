@@ -150,6 +150,30 @@ test("a tag that goes with its manifest while it is looked at was not dangling",
   assert.equal(reads, 2);
 });
 
+test("a tag that goes with its manifest while it is looked at, and is back with it, is not dangling, and stays", async () => {
+  await using world = await openWorld();
+  const { digest: manifest, mediaType, bytes: document } = world.image.root;
+  let linkReads = 0;
+  let tagReads = 0;
+  const reader = readerWith(world.store, {
+    async get(key) {
+      if (key === linkKey(id, manifest) && ++linkReads === 2) {
+        await world.content.removeTag(id, latest);
+        await world.content.removeLink(id, manifest);
+      }
+      if (key === tagKey(id, latest) && ++tagReads === 2) {
+        const content = manifestContent(document, mediaType);
+        await world.content.storeManifest(id, content, []);
+        await world.content.setTag(id, latest, { ...content.descriptor, checkedAt: 2 });
+      }
+      return world.store.get(key);
+    },
+  });
+  assert.deepEqual(countsOf(await world.scrub(true, { reader }), "tags"), { examined: 1 });
+  assert.deepEqual([linkReads, tagReads], [2, 2]);
+  assert.equal((await world.content.tag(id, latest))?.checkedAt, 2);
+});
+
 test("a tag that stands for something else since it was read stays", async () => {
   await using world = await openWorld();
   const record = await world.content.tag(id, latest);

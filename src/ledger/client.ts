@@ -20,7 +20,6 @@ import type {
   RebuildStats,
 } from "./messages.ts";
 import { RecentChanges } from "./recent-changes.ts";
-import { Requests } from "./requests.ts";
 import { Uses } from "./uses.ts";
 
 /** Told of what happens to the ledger. */
@@ -57,9 +56,14 @@ export function openLedger(options: LedgerOptions): Ledger {
   return new LedgerClient(options);
 }
 
+/** Changes that are told together, and when they are in the ledger. */
 interface Batch {
-  readonly changes: readonly LedgerChange[];
-  readonly told: readonly (() => void)[];
+  readonly changes: LedgerChange[];
+  readonly told: PromiseWithResolvers<void>;
+}
+
+function createBatch(): Batch {
+  return { changes: [], told: Promise.withResolvers<void>() };
 }
 
 /** The ledger as the main thread has it: changes go to the thread in batches, each as soon as the last one is in. */
@@ -76,14 +80,14 @@ class LedgerClient implements Ledger {
   readonly #retryMs: number;
   #worker: Worker | undefined;
   readonly #known = new KnownTotals();
-  #collected: LedgerChange[] = [];
-  #told: (() => void)[] = [];
+  /** What is told while others are on their way. */
+  #next = createBatch();
   readonly #uses = new Uses();
   readonly #recent = new RecentChanges();
   /** Batches that were sent and are not in the ledger yet, in order. */
   readonly #batches = new Map<number, Batch>();
-  /** Questions and rebuilds. */
-  readonly #requests = new Requests();
+  /** Questions and rebuilds that are not answered yet. */
+  readonly #requests = new Map<number, PromiseWithResolvers<unknown>>();
   #nextId = 1;
   #useTimer: NodeJS.Timeout | undefined;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -107,11 +111,10 @@ class LedgerClient implements Ledger {
     this.#recent.note(change);
     // Without a thread the change is in the files, or will be; the next thread finds it there.
     if (this.#worker === undefined || this.#closing !== undefined) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#collected.push(change);
-    this.#told.push(resolve);
+    const { changes, told } = this.#next;
+    changes.push(change);
     if (this.#batches.size === 0) this.#flush();
-    await promise;
+    await told.promise;
   }
 
   use(id: RepositoryId, digest: Digest, tag?: Tag): void {
@@ -162,20 +165,21 @@ class LedgerClient implements Ledger {
   async #request(request: (id: number) => LedgerRequest): Promise<unknown> {
     if (this.#worker === undefined || this.#closing !== undefined) throw unavailable();
     const id = this.#nextId++;
-    const answer = this.#requests.add(id);
+    const answer = Promise.withResolvers<unknown>();
+    this.#requests.set(id, answer);
     this.#post(request(id));
-    return answer;
+    return answer.promise;
   }
 
   #flush(): void {
     clearTimeout(this.#useTimer);
     this.#useTimer = undefined;
     const uses = this.#uses.take();
-    if (this.#worker === undefined || (uses.length === 0 && this.#collected.length === 0)) return;
+    const batch = this.#next;
     // Uses last: one of what was told with it counts, and one of what was removed is of nothing.
-    const batch = { changes: [...this.#collected, ...uses], told: this.#told };
-    this.#collected = [];
-    this.#told = [];
+    batch.changes.push(...uses);
+    if (this.#worker === undefined || batch.changes.length === 0) return;
+    this.#next = createBatch();
     const id = this.#nextId++;
     this.#batches.set(id, batch);
     this.#post({ kind: "changes", id, changes: batch.changes });
@@ -219,18 +223,20 @@ class LedgerClient implements Ledger {
     switch (reply.kind) {
       case "done":
         if (reply.changed !== undefined) this.#known.change(reply.changed);
-        for (const told of this.#batches.get(reply.id)?.told ?? []) told();
-        if (this.#batches.delete(reply.id) && this.#batches.size === 0 && this.#collected.length > 0) this.#flush();
-        this.#requests.resolve(reply.id, undefined);
+        this.#batches.get(reply.id)?.told.resolve();
+        if (this.#batches.delete(reply.id) && this.#batches.size === 0 && this.#next.changes.length > 0) this.#flush();
+        this.#requests.get(reply.id)?.resolve(undefined);
         break;
       case "answer":
-        this.#requests.resolve(reply.id, reply.value);
+        this.#requests.get(reply.id)?.resolve(reply.value);
         break;
       case "refused":
-        this.#requests.reject(reply.id, reply.error);
+        this.#requests.get(reply.id)?.reject(reply.error);
         break;
       case "not ready":
-        this.#requests.reject(reply.id, reply.error === undefined ? new LedgerNotReady() : unavailable(reply.error));
+        this.#requests
+          .get(reply.id)
+          ?.reject(reply.error === undefined ? new LedgerNotReady() : unavailable(reply.error));
         break;
       case "totals":
         this.#known.set(reply.totals);
@@ -253,6 +259,7 @@ class LedgerClient implements Ledger {
         void this.#worker?.terminate();
         break;
     }
+    if ("id" in reply) this.#requests.delete(reply.id);
     this.#keepAlive();
   }
 
@@ -260,7 +267,8 @@ class LedgerClient implements Ledger {
     this.#worker = undefined;
     this.#known.set(undefined);
     const error = new LedgerNotReady("the ledger's thread ended", { cause: reason });
-    this.#requests.rejectAll(error);
+    for (const { reject } of this.#requests.values()) reject(error);
+    this.#requests.clear();
     if (this.#closing !== undefined) {
       this.#letGo();
       this.#closing.resolve();
@@ -278,11 +286,9 @@ class LedgerClient implements Ledger {
 
   /** Lets go of who waits for changes that no thread takes. */
   #letGo(): void {
-    for (const told of [...this.#batches.values()].flatMap((batch) => batch.told)) told();
-    for (const told of this.#told) told();
+    for (const { told } of [...this.#batches.values(), this.#next]) told.resolve();
     this.#batches.clear();
-    this.#collected = [];
-    this.#told = [];
+    this.#next = createBatch();
   }
 }
 

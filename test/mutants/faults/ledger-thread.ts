@@ -43,7 +43,7 @@ export const ledgerThread: readonly Fault[] = [
       },
       {
         name: "questions-hang",
-        find: "this.#requests.rejectAll(error);",
+        find: "for (const { reject } of this.#requests.values()) reject(error);",
         replace: "",
         breaks: "questions to a thread that died are refused",
       },
@@ -61,14 +61,14 @@ export const ledgerThread: readonly Fault[] = [
       },
       {
         name: "rest-never-sent",
-        find: " && this.#collected.length > 0) this.#flush();",
-        replace: " && this.#collected.length > 1e9) this.#flush();",
+        find: " && this.#next.changes.length > 0) this.#flush();",
+        replace: " && this.#next.changes.length > 1e9) this.#flush();",
         breaks: "what was collected is sent when the batch is in",
       },
       {
         name: "told-before-it-is-in",
-        find: "this.#told.push(resolve);",
-        replace: "resolve();",
+        find: "await told.promise;",
+        replace: "void told.promise;",
         breaks: "what was told is in the totals",
       },
       {
@@ -121,8 +121,8 @@ export const ledgerThread: readonly Fault[] = [
       },
       {
         name: "waits-without-a-thread",
-        find: "if (this.#worker === undefined || this.#closing !== undefined) return;\n    const { promise, resolve }",
-        replace: "const { promise, resolve }",
+        find: "if (this.#worker === undefined || this.#closing !== undefined) return;\n    const { changes, told }",
+        replace: "const { changes, told }",
         breaks: "without a thread nobody waits for it",
       },
       {

@@ -15,7 +15,7 @@ import { type ConnectionOptions, createConnections } from "../upstream/connectio
 import { createFetchJson, type FetchJson } from "../upstream/credentials/fetch-json.ts";
 import type { CredentialError, CredentialSource } from "../upstream/credentials/source.ts";
 import { createDispatcher, type ProxySettings } from "../upstream/dispatcher.ts";
-import { createFailover } from "../upstream/failover.ts";
+import { Failover } from "../upstream/failover.ts";
 import { publicGuard } from "../upstream/guard.ts";
 import { createLimiter, type Limiter } from "../concurrency/limiter.ts";
 import { createOfflineUpstream } from "../upstream/offline.ts";
@@ -96,7 +96,7 @@ export class Upstreams {
     // What a mirror says of rate limits does not count for the upstream, and the next host is its second try.
     const requestsOnly: UpstreamObserver = { request: (event) => observer.request(event) };
     const mirrors = settings.mirrors.map((mirror) => this.#client(mirror, settings, requestsOnly, 0));
-    const upstream = mirrors.length === 0 ? own : createFailover(mirrors, own, systemClock);
+    const upstream = mirrors.length === 0 ? own : new Failover(mirrors, own, systemClock);
     this.#open.push(upstream);
     return upstream;
   }

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/reference.ts";
+import { restMs } from "./rest.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
 
 /**
@@ -24,7 +25,6 @@ const failuresToOpen = 5;
 const firstRestMs = 1_000;
 const longestRestMs = 30_000;
 const spareMs = 5_000;
-const longestRetryAfterMs = 5 * 60_000;
 /** How long the others wait for the question that tries whether the upstream is back; then the next one tries. */
 const longestTryMs = 10_000;
 
@@ -171,8 +171,7 @@ export class Breaker {
   }
 
   #spare(error: UpstreamError): Sparing {
-    const asked = Math.min(longestRetryAfterMs, (error.retryAfterSeconds ?? 0) * 1000);
-    return { error, until: this.#monotonic() + Math.max(spareMs, asked) };
+    return { error, until: this.#monotonic() + restMs(error, spareMs) };
   }
 
   #change(state: BreakerState): void {

@@ -1,12 +1,18 @@
 import { LRUCache } from "lru-cache";
-import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/reference.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import { type Ask, type Upstream, type UpstreamBlob, UpstreamError, type UpstreamFailure } from "./upstream.ts";
+import { restMs, Rests } from "./rest.ts";
+import {
+  type Ask,
+  type DoubtfulLabel,
+  type Upstream,
+  type UpstreamBlob,
+  type UpstreamBlobInfo,
+  UpstreamError,
+  type UpstreamFailure,
+} from "./upstream.ts";
 
 /** How long a mirror that failed is passed over, where it does not ask for more. */
-const restSeconds = 30;
-const maxRestSeconds = 300;
+const leastRestMs = 30_000;
 /** For this long after a mirror's bytes were of no use, the blob is asked for at the next one first. */
 const doubtMs = 600_000;
 const maxDoubts = 1024;
@@ -15,10 +21,21 @@ const maxDoubts = 1024;
 const resting: ReadonlySet<UpstreamFailure> = new Set(["unreachable", "timeout", "status", "token", "rate-limited"]);
 
 interface Doubt {
-  /** The position of the source to begin with. */
+  /** The source to begin with, by its position. */
   readonly start: number;
   readonly until: number;
 }
+
+/** What an answer may be that is taken only where no other source has better, and how it is given up. */
+interface Makeshift<T> {
+  readonly is: (answer: T) => boolean;
+  readonly giveUp: (answer: T) => void;
+}
+
+const never: Makeshift<unknown> = { is: () => false, giveUp: () => undefined };
+const isPage = ({ label }: { readonly label?: DoubtfulLabel }): boolean => label === "page";
+const page: Makeshift<UpstreamBlobInfo> = { is: isPage, giveUp: () => undefined };
+const bodyOfPage: Makeshift<UpstreamBlob> = { is: isPage, giveUp: (blob) => blob.cancel() };
 
 /**
  * One upstream that is made of several: mirrors of it, in the order in which they are tried, and behind them the
@@ -32,106 +49,96 @@ interface Doubt {
  *
  * Each source has credentials, connections and retries of its own. `close` closes all of them.
  */
-export function createFailover(mirrors: readonly Upstream[], upstream: Upstream, clock: Clock): Upstream {
-  const sources = [...mirrors, upstream];
-  const last = mirrors.length;
-  const restUntil = sources.map(() => 0);
-  const doubts = new LRUCache<string, Doubt>({ max: maxDoubts });
+export class Failover implements Upstream {
+  readonly #sources: readonly Upstream[];
+  /** The upstream itself. */
+  readonly #last: Upstream;
+  readonly #clock: Clock;
+  readonly #rests: Rests<Upstream>;
+  readonly #doubts = new LRUCache<string, Doubt>({ max: maxDoubts });
 
-  /** The mirrors that do not rest and, at the end or where the order begins with it, the upstream. */
-  const orderFrom = (start: number): number[] => {
-    const now = clock.monotonic();
-    const order = sources.map((_, index) => (start + index) % sources.length);
-    return order.filter((index) => index === last || (restUntil[index] ?? 0) <= now);
-  };
+  constructor(mirrors: readonly Upstream[], upstream: Upstream, clock: Clock) {
+    this.#sources = [...mirrors, upstream];
+    this.#last = upstream;
+    this.#clock = clock;
+    this.#rests = new Rests(clock);
+  }
 
-  const rest = (index: number, error: UpstreamError): void => {
-    if (index !== last && resting.has(error.failure)) {
-      const seconds = Math.min(maxRestSeconds, Math.max(restSeconds, error.retryAfterSeconds ?? 0));
-      restUntil[index] = clock.monotonic() + seconds * 1000;
-    }
-  };
+  readonly resolve: Upstream["resolve"] = (repository, reference, by) =>
+    this.#ask(by, (source) => source.resolve(repository, reference, by));
 
-  /**
-   * The first content in order; where there is none, what the upstream itself said. A web page is content only where no
-   * other source has better.
-   */
-  const ask = async <T extends object>(
-    start: number,
-    question: (source: Upstream, index: number) => Promise<T | undefined>,
-    { signal }: Ask,
-  ): Promise<T | undefined> => {
-    let verdict: UpstreamError | undefined;
-    let page: T | undefined;
-    for (const index of orderFrom(start)) {
-      const source = sources[index] ?? upstream;
-      try {
-        const answer = await question(source, index);
-        if (answer !== undefined && !isPage(answer)) {
-          giveUp(page);
-          return answer;
-        }
-        giveUp(page && answer);
-        page ??= answer;
-      } catch (error) {
-        if (signal.aborted || !(error instanceof UpstreamError)) {
-          giveUp(page);
-          throw signal.aborted ? signal.reason : error;
-        }
-        rest(index, error);
-        verdict = index === last ? error : verdict;
-      }
-    }
-    if (verdict !== undefined && page === undefined) {
-      throw verdict;
-    }
-    return page;
-  };
+  readonly manifest: Upstream["manifest"] = (repository, reference, by) =>
+    this.#ask(by, (source) => source.manifest(repository, reference, by));
 
-  const blob = (
-    repository: Repository,
-    digest: Digest,
-    from: { readonly offset: number; readonly sizeBytes?: number },
-    by: Ask,
-  ): Promise<UpstreamBlob | undefined> => {
+  readonly blob: Upstream["blob"] = (repository, digest, from, by) => {
     const key = `${repository}@${digest}`;
-    const doubt = doubts.get(key);
-    const start = doubt !== undefined && doubt.until > clock.monotonic() ? doubt.start : 0;
-    const question = async (source: Upstream, index: number): Promise<UpstreamBlob | undefined> => {
+    const question = async (source: Upstream): Promise<UpstreamBlob | undefined> => {
       const opened = await source.blob(repository, digest, from, by);
       const distrust = (error?: unknown): void => {
-        doubts.set(key, { start: (index + 1) % sources.length, until: clock.monotonic() + doubtMs });
-        if (error instanceof UpstreamError) {
-          rest(index, error);
-        }
+        const start = (this.#sources.indexOf(source) + 1) % this.#sources.length;
+        this.#doubts.set(key, { start, until: this.#clock.monotonic() + doubtMs });
+        if (error instanceof UpstreamError) this.#rest(source, error);
       };
       return opened && { ...opened, body: { [Symbol.asyncIterator]: () => watch(opened.body, distrust) } };
     };
-    return ask(start, question, by);
+    const doubt = this.#doubts.get(key);
+    const start = doubt !== undefined && doubt.until > this.#clock.monotonic() ? doubt.start : 0;
+    return this.#ask(by, question, bodyOfPage, start);
   };
 
-  return {
-    blob,
-    resolve: (repository, reference, by) => ask(0, (source) => source.resolve(repository, reference, by), by),
-    manifest: (repository, reference, by) => ask(0, (source) => source.manifest(repository, reference, by), by),
-    statBlob: (repository, digest, by) => ask(0, (source) => source.statBlob(repository, digest, by), by),
-    tags: (repository, query, by) => ask(0, (source) => source.tags(repository, query, by), by),
-    referrers: (repository, subject, query, by) =>
-      ask(0, (source) => source.referrers(repository, subject, query, by), by),
-    close: async () => {
-      await Promise.all(sources.map((source) => source.close()));
-    },
-  };
-}
+  readonly statBlob: Upstream["statBlob"] = (repository, digest, by) =>
+    this.#ask(by, (source) => source.statBlob(repository, digest, by), page);
 
-/** Whether an answer may be the page of a login. */
-function isPage(answer: object): boolean {
-  return "label" in answer && answer.label === "page";
-}
+  readonly tags: Upstream["tags"] = (repository, query, by) =>
+    this.#ask(by, (source) => source.tags(repository, query, by));
 
-function giveUp(answer: object | undefined): void {
-  if (answer !== undefined && "cancel" in answer && typeof answer.cancel === "function") {
-    answer.cancel();
+  readonly referrers: Upstream["referrers"] = (repository, subject, query, by) =>
+    this.#ask(by, (source) => source.referrers(repository, subject, query, by));
+
+  async close(): Promise<void> {
+    await Promise.all(this.#sources.map((source) => source.close()));
+  }
+
+  /** The first content in order; where there is none, a makeshift, or what the upstream itself said. */
+  async #ask<T>(
+    { signal }: Ask,
+    question: (source: Upstream) => Promise<T | undefined>,
+    makeshift: Makeshift<T> = never,
+    start = 0,
+  ): Promise<T | undefined> {
+    let verdict: UpstreamError | undefined;
+    const kept: T[] = [];
+    for (const source of this.#orderFrom(start)) {
+      try {
+        const answer = await question(source);
+        if (answer === undefined) continue;
+        if (!makeshift.is(answer)) {
+          kept.forEach(makeshift.giveUp);
+          return answer;
+        }
+        if (kept.length === 0) kept.push(answer);
+        else makeshift.giveUp(answer);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof UpstreamError)) {
+          kept.forEach(makeshift.giveUp);
+          throw signal.aborted ? signal.reason : error;
+        }
+        this.#rest(source, error);
+        if (source === this.#last) verdict = error;
+      }
+    }
+    if (verdict !== undefined && kept.length === 0) throw verdict;
+    return kept[0];
+  }
+
+  /** The mirrors that do not rest and, at the end or where the order begins with it, the upstream. */
+  #orderFrom(start: number): Upstream[] {
+    const order = [...this.#sources.slice(start), ...this.#sources.slice(0, start)];
+    return order.filter((source) => this.#rests.leftMs(source) === 0);
+  }
+
+  #rest(source: Upstream, error: UpstreamError): void {
+    if (source !== this.#last && resting.has(error.failure)) this.#rests.begin(source, restMs(error, leastRestMs));
   }
 }
 

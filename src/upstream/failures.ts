@@ -1,4 +1,5 @@
 import { RefusedAddressError } from "./addresses.ts";
+import { askedRestSeconds } from "./rest.ts";
 import { UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
 /** The part of a response that a failure is made from. */
@@ -59,7 +60,7 @@ export function toUpstreamError(host: string, doing: string, error: unknown): Up
  * @param denies Whether the status says that there is no right to read.
  */
 export function toStatusError(host: string, response: FailedResponse, now: number, denies = false): UpstreamError {
-  const retryAfterSeconds = parseRetryAfter(response.header("retry-after"), now);
+  const retryAfterSeconds = askedRestSeconds(response, now);
   return new UpstreamError(
     host,
     denies ? "denied" : response.status === 429 ? "rate-limited" : "status",
@@ -89,16 +90,6 @@ export function isFailedAnswer(error: unknown): boolean {
 /** Whether a status speaks of trouble that may have passed at the next try. */
 export function isPassingStatus(status: number): boolean {
   return passingStatuses.has(status);
-}
-
-/** Reads `Retry-After` (RFC 9110 §10.2.3), seconds or a date, as seconds from now; `undefined`: none, or unreadable. */
-export function parseRetryAfter(header: string | undefined, now: number): number | undefined {
-  const text = header?.trim() ?? "";
-  if (/^[0-9]{1,9}$/.test(text)) {
-    return Number(text);
-  }
-  const date = /[a-z]/i.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
 }
 
 /** A URL as it may stand in a message: host and path. */

@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../concurrency/clock.ts";
 import { fingerprint } from "./credentials.ts";
-import { parseRetryAfter } from "./failures.ts";
 import { parseRateLimit, type RateLimit } from "./rate-limit.ts";
+import { askedRestSeconds, Rests } from "./rest.ts";
 import type { Exchange, HttpResponse, UpstreamObserver } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -24,8 +24,6 @@ export interface RateLimits {
 }
 
 const usuallyRemembered = 1024;
-/** The longest hold: a mistaken or hostile `Retry-After` must not end an upstream for good. */
-const maxHoldSeconds = 3600;
 /** How long a 429 without `Retry-After` counts as "nothing left". */
 const exhaustedMs = 60_000;
 /** A timer may fire this much before its time. */
@@ -39,23 +37,17 @@ const defaultWindowSeconds = 3600;
  * @param maxEntries How many hosts, each with certain credentials, are remembered.
  */
 export function createRateLimits(clock: Clock, maxEntries: number = usuallyRemembered): RateLimits {
-  const holds = new LRUCache<string, number>({ max: maxEntries });
-  const exhausted = new LRUCache<string, number>({ max: maxEntries });
+  const holds = new Rests<string>(clock, maxEntries);
+  const exhausted = new Rests<string>(clock, maxEntries);
   const remainders = new LRUCache<string, { readonly count: number; readonly until: number }>({ max: maxEntries });
-
-  const exhaustUntil = (identity: string, until: number): void => {
-    exhausted.set(identity, Math.max(until, exhausted.get(identity) ?? 0));
-  };
 
   return {
     hold(host, identity, seconds) {
-      const until = clock.monotonic() + Math.min(seconds, maxHoldSeconds) * 1000;
-      const key = `${host} ${identity}`;
-      holds.set(key, Math.max(until, holds.get(key) ?? 0));
-      exhaustUntil(identity, until);
+      holds.begin(`${host} ${identity}`, seconds * 1000);
+      exhausted.begin(identity, seconds * 1000);
     },
     heldSeconds(host, identity) {
-      const leftMs = (holds.get(`${host} ${identity}`) ?? 0) - clock.monotonic();
+      const leftMs = holds.leftMs(`${host} ${identity}`);
       return leftMs > timerSlackMs ? Math.ceil(leftMs / 1000) : 0;
     },
     note(identity, { remaining, windowSeconds = defaultWindowSeconds }) {
@@ -63,14 +55,11 @@ export function createRateLimits(clock: Clock, maxEntries: number = usuallyRemem
         remainders.set(identity, { count: remaining, until: clock.monotonic() + windowSeconds * 1000 });
       }
     },
-    exhaust: (identity) => exhaustUntil(identity, clock.monotonic() + exhaustedMs),
+    exhaust: (identity) => exhausted.begin(identity, exhaustedMs),
     remaining(identity) {
-      const now = clock.monotonic();
-      if ((exhausted.get(identity) ?? 0) > now) {
-        return 0;
-      }
+      if (exhausted.leftMs(identity) > 0) return 0;
       const remainder = remainders.get(identity);
-      return remainder !== undefined && remainder.until > now ? remainder.count : undefined;
+      return remainder !== undefined && remainder.until > clock.monotonic() ? remainder.count : undefined;
     },
   };
 }
@@ -128,5 +117,5 @@ export function obeyingLimits(
 
 function holdOf(response: HttpResponse, now: number): number {
   const limits = response.status === 429 || response.status === 503;
-  return limits ? (parseRetryAfter(response.header("retry-after"), now) ?? 0) : 0;
+  return limits ? (askedRestSeconds(response, now) ?? 0) : 0;
 }

@@ -1,6 +1,7 @@
 import { discard } from "./body.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import { isFailedAnswer, isPassingStatus, mayPass, parseRetryAfter } from "./failures.ts";
+import { isFailedAnswer, isPassingStatus, mayPass } from "./failures.ts";
+import { askedRestSeconds } from "./rest.ts";
 import type { Exchange, HttpResponse } from "./transport.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -55,13 +56,11 @@ export function retrying(
 }
 
 function pauseAfter(response: HttpResponse, pauseMs: number, now: number): number | undefined {
-  const askedSeconds = parseRetryAfter(response.header("retry-after"), now);
+  const askedSeconds = askedRestSeconds(response, now);
   if (!isPassingStatus(response.status) && !(response.status === 429 && askedSeconds !== undefined)) {
     return undefined;
   }
-  if (askedSeconds === undefined) {
-    return pauseMs;
-  }
+  if (askedSeconds === undefined) return pauseMs;
   return askedSeconds <= maxPauseSeconds ? Math.max(pauseMs, askedSeconds * 1000) : undefined;
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../../concurrency/clock.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
+import { Rests } from "../rest.ts";
 import { type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
 
 /** What is left of the requests that accounts may make. */
@@ -40,7 +41,7 @@ export function createRotation(
   budget: Budget,
   { clock, onProblem }: RotationOptions,
 ): CredentialSource {
-  const benched = new Map<string, number>();
+  const bench = new Rests<string>(clock);
   /** By source: what was last told of its problem. */
   const reported = new Map<CredentialSource, string>();
   let current: CredentialSource | undefined;
@@ -52,7 +53,7 @@ export function createRotation(
       onProblem?.(problem);
     }
   };
-  const isBenched = ({ fingerprint: own }: Candidate): boolean => (benched.get(own) ?? 0) > clock.monotonic();
+  const isBenched = ({ fingerprint: own }: Candidate): boolean => bench.leftMs(own) > 0;
 
   return {
     async get(repository, signal) {
@@ -81,13 +82,7 @@ export function createRotation(
       return chosen?.credentials;
     },
     refused(credentials) {
-      const now = clock.monotonic();
-      for (const [key, until] of benched) {
-        if (until <= now) {
-          benched.delete(key);
-        }
-      }
-      benched.set(fingerprint(credentials), now + benchMs);
+      bench.begin(fingerprint(credentials), benchMs);
       for (const source of sources) {
         source.refused(credentials);
       }

@@ -189,7 +189,7 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "page-left-open",
-        find: "          giveUp(page);\n          return answer;",
+        find: "          kept.forEach(makeshift.giveUp);\n          return answer;",
         replace: "          return answer;",
         breaks: "a web page in whose place another source has the content is given up, with its connection and slot",
       },

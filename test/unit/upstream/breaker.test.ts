@@ -83,7 +83,7 @@ test("an upstream that says when to come back is spared until then, within reaso
   for (const [retryAfterSeconds, sparedMs] of [
     [1, 5_000],
     [60, 60_000],
-    [86_400, 300_000],
+    [86_400, 3_600_000],
   ] as const) {
     const subject = setUp();
     subject.answers.push(() => Promise.reject(failed("rate-limited", { status: 429, retryAfterSeconds })));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createFailover } from "../../../src/upstream/failover.ts";
+import { Failover } from "../../../src/upstream/failover.ts";
 import {
   type Upstream,
   type UpstreamBlob,
@@ -105,7 +105,7 @@ function start(...says: Scripted["says"][]): {
   const sources = says.map((word, index) => source(`s${index}`, word));
   const last = sources.at(-1);
   assert.ok(last !== undefined);
-  return { sources, clock, upstream: createFailover(sources.slice(0, -1), last, clock) };
+  return { sources, clock, upstream: new Failover(sources.slice(0, -1), last, clock) };
 }
 
 const whoResolves = async (upstream: Upstream): Promise<string | undefined> => {
@@ -194,14 +194,14 @@ for (const says of failures) {
   });
 }
 
-test("a mirror rests as long as it asks, at most five minutes; the upstream is always asked", async () => {
+test("a mirror rests as long as it asks, at most an hour; the upstream is always asked", async () => {
   const { upstream, sources, clock } = start("rate-limited", "rate-limited");
   const [mirror, own] = sources;
   assert.ok(mirror !== undefined && own !== undefined);
-  mirror.retryAfterSeconds = 3600;
+  mirror.retryAfterSeconds = 7200;
   const ask = (): Promise<void> => assert.rejects(whoResolves(upstream), failure("rate-limited", /^s1/));
   await ask();
-  clock.time += 299_999;
+  clock.time += 3_599_999;
   await ask();
   assert.deepEqual([mirror.asked.length, own.asked.length], [1, 2]);
   clock.time += 1;
@@ -279,7 +279,7 @@ test("an abort ends the search; what is no failure of a source is thrown on", as
   controller.abort(reason);
   await assert.rejects(upstream.resolve(repository, tag, anyAsk(controller.signal)), (error) => error === reason);
   const bug = new TypeError("a bug");
-  const broken = createFailover(
+  const broken = new Failover(
     [{ ...source("broken"), resolve: () => Promise.reject(bug) }],
     sources[1] ?? source("x"),
     createClock(),

@@ -1,27 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RefusedAddressError } from "../../../src/upstream/addresses.ts";
-import { parseRetryAfter, toStatusError, toUpstreamError } from "../../../src/upstream/failures.ts";
+import { toStatusError, toUpstreamError } from "../../../src/upstream/failures.ts";
 import { UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import { fakeResponse } from "./scripted.ts";
 
 const now = Date.parse("2026-11-21T12:00:00Z");
-const retryAfterRows: [header: string | undefined, seconds: number | undefined][] = [
-  [undefined, undefined],
-  ["", undefined],
-  ["0", 0],
-  [" 120 ", 120],
-  ["-1", undefined],
-  ["1.5", undefined],
-  ["soon", undefined],
-  ["99999999999999999999", undefined],
-  ["Sat, 21 Nov 2026 12:00:30 GMT", 30],
-  ["Sat, 21 Nov 2026 11:00:00 GMT", 0],
-];
-
-for (const [header, seconds] of retryAfterRows) {
-  test(`Retry-After: ${header} is ${seconds} s`, () => assert.equal(parseRetryAfter(header, now), seconds));
-}
 
 function coded(code: string): Error {
   return Object.assign(new Error("it failed"), { code });

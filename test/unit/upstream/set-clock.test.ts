@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { fingerprint } from "../../../src/upstream/credentials.ts";
 import { createRenewing } from "../../../src/upstream/credentials/renewing.ts";
 import { createRotation } from "../../../src/upstream/credentials/rotation.ts";
-import { createFailover } from "../../../src/upstream/failover.ts";
+import { Failover } from "../../../src/upstream/failover.ts";
 import { createRateLimits } from "../../../src/upstream/rate-limits.ts";
 import { createTextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
@@ -46,7 +46,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
       return Promise.reject(new UpstreamError("mirror.example.com", "unreachable", "it is down"));
     };
     const last = { resolve: () => Promise.resolve(undefined) };
-    const failover = createFailover([{ resolve } as unknown as Upstream], last as unknown as Upstream, clock);
+    const failover = new Failover([{ resolve } as unknown as Upstream], last as unknown as Upstream, clock);
     const ask = (): Promise<unknown> => failover.resolve(repository, tag, anyAsk());
     await ask();
     const waits = async (): Promise<boolean> => {

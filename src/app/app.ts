@@ -13,7 +13,7 @@ import { watchStorage } from "../http/storage-state.ts";
 import { createLogger, type Logger, type LogOptions } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import type { Administration } from "../jobs/administration.ts";
-import { createObservers, type Observers } from "./observers.ts";
+import { createObservers } from "./observers.ts";
 import { createStorageObservers } from "./storage-observers.ts";
 import { hasFormat } from "../store/root.ts";
 import { systemClock } from "../concurrency/clock.ts";
@@ -48,7 +48,6 @@ export interface AppOptions extends Omit<EngineOptions, "now" | "monotonic"> {
 interface Program {
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly observers: Observers;
   readonly engine: Engine;
 }
 
@@ -121,8 +120,8 @@ async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log:
 async function openProgram(config: Config, options: AppOptions, log: Logger): Promise<Program> {
   const metrics = createMetrics(options.version);
   const { now = () => systemClock.now(), monotonic = () => systemClock.monotonic() } = options;
-  const reserves = new Map(config.upstreams.map(({ namespace, rateLimitReserve }) => [namespace, rateLimitReserve]));
-  const observers = createObservers({ metrics, log, monotonic, reserves });
+  const namespaces = new Set<string>(config.upstreams.map(({ namespace }) => namespace));
+  const observers = createObservers({ metrics, log, monotonic, namespaces });
   const engine = await startEngine(
     config,
     {
@@ -142,11 +141,11 @@ async function openProgram(config: Config, options: AppOptions, log: Logger): Pr
   if (unwritable !== undefined) {
     log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
   }
-  return { log, metrics, observers, engine };
+  return { log, metrics, engine };
 }
 
 async function serve(config: Config, options: AppOptions, log: Logger, token: AdminToken | undefined): Promise<App> {
-  const { metrics, observers, engine } = await openProgram(config, options, log);
+  const { metrics, engine } = await openProgram(config, options, log);
   const { storage, mirrors, maintenance } = engine;
   showStorage(metrics, engine);
   let draining = false;
@@ -160,7 +159,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
       upstreams: Object.fromEntries(
         [...mirrors.breakers].map(([namespace, { state }]) => [
           namespace,
-          { state, rateLimit: observers.quota(namespace).state },
+          { state, rateLimit: mirrors.budgets.get(namespace)?.state },
         ]),
       ),
     }),

@@ -9,14 +9,15 @@ import type { FetchJson } from "../upstream/credentials/fetch-json.ts";
 import { createFixed } from "../upstream/credentials/fixed.ts";
 import { createGcp } from "../upstream/credentials/gcp.ts";
 import { createPasswordFile } from "../upstream/credentials/password-file.ts";
-import { type Budget, createRotation } from "../upstream/credentials/rotation.ts";
+import type { Budget } from "../upstream/budget.ts";
+import { createRotation } from "../upstream/credentials/rotation.ts";
 import type { CredentialSource, ProblemListener } from "../upstream/credentials/source.ts";
 
 /** What sources of credentials need besides their settings. */
 export interface CredentialTools {
   readonly clock: Clock;
   /** What is left of each account's rate limit. */
-  readonly budget: Budget;
+  readonly budget: Pick<Budget, "remaining">;
   /** Asks the clouds' APIs that have no client library. */
   readonly fetchJson: FetchJson;
   readonly onProblem?: ProblemListener | undefined;

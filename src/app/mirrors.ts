@@ -9,6 +9,7 @@ import type { PullRegistry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
+import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
 import { parseRepositoryPattern } from "../upstream/credentials/repository-pattern.ts";
 import type { Upstream } from "../upstream/upstream.ts";
@@ -18,6 +19,8 @@ const staleWaitMs = 3_000;
 /** How much a mirror remembers of tags, and how much of absences; one of many that clients can name remembers less. */
 const listedRemembered = 4_096;
 const unlistedRemembered = 64;
+/** How many hosts and accounts with limits such a one remembers. */
+const unlistedAccounts = 16;
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface MirrorsOptions extends UpstreamsOptions {
@@ -31,6 +34,8 @@ export interface Mirrors {
   readonly namespaces: Namespaces;
   /** How each configured namespace's upstream does. */
   readonly breakers: ReadonlyMap<Namespace, Breaker>;
+  /** What is left of its rate limit. */
+  readonly budgets: ReadonlyMap<Namespace, Budget>;
   /** Resolves when nothing waits to be stored. */
   idle(): Promise<void>;
   /** Stops asking upstreams for anything, and closes their connections. Fills must have been closed before. */
@@ -51,21 +56,28 @@ export function createMirrors(
   });
   const upstreams = new Upstreams(config, options, observers);
   const breakers = new Map<Namespace, Breaker>();
+  const budgets = new Map<Namespace, Budget>();
   const mirror = (
-    upstream: Upstream,
+    open: (budget: Budget) => Upstream,
     settings: UpstreamDefaults,
     namespace: Namespace,
     trusted: boolean,
   ): PullRegistry => {
     const remembered = trusted ? listedRemembered : unlistedRemembered;
     const breaker = new Breaker(monotonic, observers.breaker(namespace));
-    if (trusted) breakers.set(namespace, breaker);
+    const budget = trusted
+      ? new Budget({ monotonic }, { reserve: settings.rateLimitReserve, onTold: observers.budget(namespace) })
+      : new Budget({ monotonic }, { remembered: unlistedAccounts });
+    if (trusted) {
+      breakers.set(namespace, breaker);
+      budgets.set(namespace, budget);
+    }
     return createMirror({
       ...storage,
       namespace,
-      upstream: rememberAbsences(breaker.guard(upstream), settings.negativeTtlMs, remembered, monotonic),
+      upstream: rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic),
       breaker,
-      quota: observers.quota(namespace),
+      budget,
       trusted,
       remembered,
       background,
@@ -89,16 +101,18 @@ export function createMirrors(
     listed: new Map(
       config.upstreams.map((settings) => {
         const namespace = canonicalNamespace(parseNamespace(settings.namespace));
-        const registry = mirror(upstreams.listed(settings), settings, namespace, true);
+        const registry = mirror((budget) => upstreams.listed(settings, budget), settings, namespace, true);
         return [namespace, restrict(registry, repositoryRule(settings))];
       }),
     ),
     allowsUnlisted: matchNamespaces(config.allowUnlisted),
-    openUnlisted: (namespace) => mirror(upstreams.unlisted(namespace), config.upstreamDefaults, namespace, false),
+    openUnlisted: (namespace) =>
+      mirror((budget) => upstreams.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),
   });
   return {
     namespaces,
     breakers,
+    budgets,
     idle: () => background.idle(),
     async close(reason) {
       stopping.abort(reason);

@@ -2,10 +2,9 @@ import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { limitReached } from "../registry/bookkeeping.ts";
 import type { FillObserver } from "../registry/fill-tools.ts";
-import type { QuotaState } from "../registry/quota.ts";
-import { Quota } from "../registry/quota.ts";
 import type { StoreFailureListener } from "../store/metered.ts";
 import { StoreError } from "../store/object-store.ts";
+import type { BudgetState } from "../upstream/budget.ts";
 import type { BreakerObserver, BreakerState } from "../upstream/breaker.ts";
 import type { UpstreamObserver } from "../upstream/transport.ts";
 import { UpstreamError, type UpstreamFailure } from "../upstream/upstream.ts";
@@ -20,8 +19,8 @@ export interface Observers {
   upstream(namespace: string): UpstreamObserver;
   /** The observer of one namespace's breaker. */
   breaker(namespace: string): BreakerObserver;
-  /** What is left of a namespace's rate limit; its client's observer feeds it. */
-  quota(namespace: string): Quota;
+  /** Told what is left of a configured namespace's rate limit, and whether the reserve was reached or left with it. */
+  budget(namespace: string): (state: BudgetState, turned: boolean) => void;
 }
 
 /** What the observers must know. */
@@ -29,8 +28,8 @@ export interface ObserversOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly monotonic: () => number;
-  /** The configured namespaces, each with the share of its rate limit that is kept in reserve. */
-  readonly reserves: ReadonlyMap<string, number>;
+  /** The configured ones. */
+  readonly namespaces: ReadonlySet<string>;
 }
 
 const stateNumbers: Record<BreakerState, number> = { closed: 0, "half-open": 1, open: 2 };
@@ -42,37 +41,32 @@ const reading: ReadonlySet<string> = new Set(["head", "get", "read"]);
 const everyday: ReadonlySet<UpstreamFailure> = new Set(["denied", "offline", "busy"]);
 
 /** Makes the observers. Namespaces that are not configured are counted together, as `other`. */
-export function createObservers({ metrics, log, monotonic, reserves }: ObserversOptions): Observers {
-  const label = (namespace: string): string => (reserves.has(namespace) ? namespace : "other");
+export function createObservers({ metrics, log, monotonic, namespaces }: ObserversOptions): Observers {
+  const label = (namespace: string): string => (namespaces.has(namespace) ? namespace : "other");
   // An error that was told where it happened is not told again by who was waiting for it.
   const told = new WeakSet<Error>();
   const storage = observeStorage(metrics, log, monotonic, told);
-  const unlimited = new Quota(0, monotonic, () => undefined);
-  const quotas = new Map(
-    [...reserves].map(([namespace, reserve]) => [namespace, new Quota(reserve, monotonic, tellQuota(log, namespace))]),
-  );
-  const quota = (namespace: string): Quota => quotas.get(namespace) ?? unlimited;
   return {
     store: (operation, error) => storage.failed(operation, error),
     fills: observeFills(metrics, log, label, told, storage),
     // What the store fails with was told, or is its limit.
     uncached: (error) =>
       log[error instanceof StoreError ? "debug" : "error"]({ err: error }, "an answer was not cached"),
-    quota,
     upstream: (namespace) => ({
       request: ({ kind, status, durationMs }) => {
         const labels = { namespace: label(namespace), kind };
         metrics.upstreamRequests.inc({ ...labels, status: status ?? "error" });
         metrics.upstreamSeconds.observe(labels, durationMs / 1000);
       },
-      rateLimit: (report) => {
-        quota(namespace).note(report);
-        const state = quotas.get(namespace)?.state;
-        if (state === undefined) return;
-        metrics.rateLimit.set({ namespace }, state.limit);
-        metrics.rateLimitRemaining.set({ namespace }, state.remaining);
-      },
     }),
+    budget: (namespace) => (state, turned) => {
+      metrics.rateLimit.set({ namespace }, state.limit);
+      metrics.rateLimitRemaining.set({ namespace }, state.remaining);
+      if (!turned) return;
+      const what = "the upstream's rate limit is nearly used up: tags are checked less often";
+      if (state.low) log.warn({ namespace, ...state }, what);
+      else log.info({ namespace, ...state }, "the upstream's rate limit has room again");
+    },
     breaker: (namespace) => {
       let isOpen = false;
       return {
@@ -83,7 +77,7 @@ export function createObservers({ metrics, log, monotonic, reserves }: Observers
         },
         changed: (state) => {
           isOpen = state === "open";
-          if (reserves.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
+          if (namespaces.has(namespace)) metrics.upstreamState.set({ namespace }, stateNumbers[state]);
           if (isOpen) log.warn({ namespace }, "the upstream is given a rest: what is not cached fails at once");
           if (state === "closed") log.info({ namespace }, "the upstream answers again");
         },
@@ -99,14 +93,6 @@ export function createObservers({ metrics, log, monotonic, reserves }: Observers
 function isHeld(error: UpstreamError): boolean {
   if (error.failure === "token" && error.cause instanceof UpstreamError) return isHeld(error.cause);
   return error.failure === "rate-limited" && error.status === undefined;
-}
-
-function tellQuota(log: Logger, namespace: string): (state: QuotaState) => void {
-  return (state) => {
-    const what = "the upstream's rate limit is nearly used up: tags are checked less often";
-    if (state.low) log.warn({ namespace, ...state }, what);
-    else log.info({ namespace, ...state }, "the upstream's rate limit has room again");
-  };
 }
 
 /** What is told of the storage. */

@@ -8,6 +8,7 @@ import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema
 import { createCredentials } from "./credential-sources.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Observers } from "./observers.ts";
+import { Budget } from "../upstream/budget.ts";
 import type { Lookup } from "../upstream/addresses.ts";
 import { createUpstream, maxWaiting, type UpstreamOptions } from "../upstream/client.ts";
 import { systemClock } from "../concurrency/clock.ts";
@@ -20,7 +21,6 @@ import { publicGuard } from "../upstream/guard.ts";
 import { createLimiter, type Limiter } from "../concurrency/limiter.ts";
 import { createOfflineUpstream } from "../upstream/offline.ts";
 import { createPublicLookup } from "../upstream/public-lookup.ts";
-import { createRateLimits } from "../upstream/rate-limits.ts";
 import type { UpstreamObserver } from "../upstream/transport.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 
@@ -83,26 +83,28 @@ export class Upstreams {
   }
 
   /**
-   * The client of a configured upstream; it may be anywhere.
+   * The client of a configured upstream; it may be anywhere. Of several hosts, only what the upstream itself says of its
+   * limits goes into the budget, as those of its mirrors are others.
    *
    * @throws {ConfigError} A certificate's or key's file cannot be read.
    */
-  listed(settings: UpstreamConfig): Upstream {
+  listed(settings: UpstreamConfig, budget: Budget): Upstream {
     if (settings.offline) {
       return createOfflineUpstream(settings.host);
     }
     const observer = this.#observers.upstream(settings.namespace);
-    const own = this.#client(settings, settings, observer, settings.retries);
-    // What a mirror says of rate limits does not count for the upstream, and the next host is its second try.
-    const requestsOnly: UpstreamObserver = { request: (event) => observer.request(event) };
-    const mirrors = settings.mirrors.map((mirror) => this.#client(mirror, settings, requestsOnly, 0));
+    const own = this.#client(settings, settings, { budget, observer, retries: settings.retries });
+    // The next host is a mirror's second try.
+    const mirrors = settings.mirrors.map((mirror) =>
+      this.#client(mirror, settings, { budget: new Budget(systemClock), observer, retries: 0 }),
+    );
     const upstream = mirrors.length === 0 ? own : new Failover(mirrors, own, systemClock);
     this.#open.push(upstream);
     return upstream;
   }
 
   /** The client of a namespace that is not configured, over public addresses only; there is nothing to close. */
-  unlisted(namespace: Namespace): Upstream {
+  unlisted(namespace: Namespace, budget: Budget): Upstream {
     return createUpstream({
       ...this.#defaults,
       ...this.#common(this.#defaults),
@@ -114,6 +116,7 @@ export class Upstreams {
       redirectDispatcher: this.#public,
       sharedDispatcher: true,
       remembered: unlistedRemembered,
+      budget,
       limiter: this.#publicLimiter,
     });
   }
@@ -130,16 +133,17 @@ export class Upstreams {
     await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
-  #client(endpoint: EndpointConfig, settings: UpstreamConfig, observer: UpstreamObserver, retries: number): Upstream {
+  #client(
+    endpoint: EndpointConfig,
+    settings: UpstreamConfig,
+    own: { readonly budget: Budget; readonly observer: UpstreamObserver; readonly retries: number },
+  ): Upstream {
     const { headers, host, pathPrefix, realmHosts, tls } = endpoint;
-    const rateLimits = createRateLimits(systemClock);
     return createUpstream({
+      ...own,
       ...this.#common(settings),
       ...createConnections(this.#connectionOptions(endpoint, settings)),
-      credentials: this.#source(endpoint, settings, rateLimits),
-      observer,
-      rateLimits,
-      retries,
+      credentials: this.#source(endpoint, settings, own.budget),
       host,
       tls,
       headers,
@@ -168,11 +172,7 @@ export class Upstreams {
     };
   }
 
-  #source(
-    endpoint: EndpointConfig,
-    settings: UpstreamConfig,
-    budget: ReturnType<typeof createRateLimits>,
-  ): CredentialSource | undefined {
+  #source(endpoint: EndpointConfig, settings: UpstreamConfig, budget: Budget): CredentialSource | undefined {
     const { namespace } = settings;
     const source = createCredentials(endpoint, {
       clock: systemClock,

@@ -1,13 +1,13 @@
 import type { Namespace } from "../oci/reference.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { Breaker } from "../upstream/breaker.ts";
+import type { Budget } from "../upstream/budget.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Background } from "../concurrency/background.ts";
 import type { Content } from "./content.ts";
 import type { Fills } from "./fills.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import type { Quota } from "./quota.ts";
 
 /** What a mirror is made of, and how it behaves. */
 export interface MirrorTools {
@@ -15,7 +15,7 @@ export interface MirrorTools {
   /** Guarded by `breaker`. */
   readonly upstream: Upstream;
   readonly breaker: Breaker;
-  readonly quota: Quota;
+  readonly budget: Budget;
   readonly content: Content;
   readonly fills: Fills;
   readonly hashes: HashPool;

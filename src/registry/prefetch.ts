@@ -6,7 +6,7 @@ import type { ManifestContent } from "./registry.ts";
 const blobsAtOnce = 4;
 
 /** What a prefetch works with. */
-export type PrefetchTools = Pick<MirrorTools, "breaker" | "quota" | "background" | "signal">;
+export type PrefetchTools = Pick<MirrorTools, "breaker" | "budget" | "background" | "signal">;
 
 /**
  * Fetches the blobs of an image as soon as a client has its manifest: the client, which asks for them a few at a time,
@@ -46,8 +46,8 @@ export class Prefetch {
 
   /** Whether questions that no client has asked may be sent to the upstream now. */
   #isWelcome(repository: Repository): boolean {
-    const { breaker, quota, signal } = this.#tools;
-    return !signal.aborted && breaker.failing(repository) === undefined && quota.state?.low !== true;
+    const { breaker, budget, signal } = this.#tools;
+    return !signal.aborted && breaker.failing(repository) === undefined && !budget.isLow;
   }
 
   async #isStored(repository: Repository, digest: Digest): Promise<boolean> {

@@ -249,8 +249,8 @@ export class Tags {
 
   /** The policy as it is now: while the upstream's rate limit is nearly used up, tags stay fresh for longer. */
   #policy(): FreshnessPolicy {
-    const { policy, quota } = this.#tools;
-    const ttlMs = quota.stretch(policy.ttlMs);
+    const { policy, budget } = this.#tools;
+    const ttlMs = budget.stretch(policy.ttlMs);
     return ttlMs === policy.ttlMs ? policy : { ...policy, ttlMs };
   }
 }

@@ -6,12 +6,13 @@ import { createLearned } from "./attempt.ts";
 import { answeringOthers, authenticating } from "./auth.ts";
 import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "../concurrency/clock.ts";
+import { Budget } from "./budget.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
 import { createLimiter, type Limiter, QueueFull } from "../concurrency/limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
-import { createRateLimits, obeyingLimits, type RateLimits } from "./rate-limits.ts";
+import { obeyingLimits } from "./rate-limit.ts";
 import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
 import { createRegistryChallenge } from "./registry-challenge.ts";
@@ -57,12 +58,11 @@ export interface UpstreamOptions {
   /** Hosts (`host` or `host:port`) of token servers of other sites that may be sent the credentials. */
   readonly realmHosts?: readonly string[] | undefined;
   /**
-   * How much is remembered of each kind: how one logs in to repositories, tokens (default: 256), and, without
-   * `rateLimits`, hosts' limits (default: 1,024).
+   * How much is remembered of each kind: how one logs in to repositories, and tokens. Default: 256.
    */
   readonly remembered?: number | undefined;
-  /** What is known of limits, where others want to know it as well. */
-  readonly rateLimits?: RateLimits | undefined;
+  /** The book of its limits, where others want to read it as well. */
+  readonly budget?: Budget | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -82,15 +82,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const prefix = parsePrefix(options);
   const { realmHosts = [], remembered = usuallyRemembered } = options;
   const own = { origin: base.origin, headers: parseStaticHeaders(options.headers ?? {}) };
-  const limits = options.rateLimits ?? createRateLimits(clock, options.remembered);
+  const budget = options.budget ?? new Budget(clock);
 
   const connectBy = (by: Dispatcher): Exchange =>
-    obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, clock, own }), {
-      upstream: base,
-      limits,
-      clock,
-      observer,
-    });
+    obeyingLimits(createExchange({ host, dispatcher: by, userAgent, observer, clock, own }), base, budget, clock);
   const direct = connectBy(dispatcher);
   const elsewhere = connectBy(redirectDispatcher);
   const exchange: Exchange = (request) => {

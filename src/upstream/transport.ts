@@ -1,7 +1,6 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
 import { formatPlace, toUpstreamError } from "./failures.ts";
-import type { RateLimit } from "./rate-limit.ts";
 import { type Ask, UpstreamError } from "./upstream.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
@@ -22,13 +21,6 @@ export interface UpstreamObserver {
     /** Until the headers were there. */
     readonly durationMs: number;
   }): void;
-  /** The registry said how many requests are left (see `parseRateLimit`). */
-  rateLimit?(
-    event: RateLimit & {
-      /** For whom it counts: the `fingerprint` of the credentials; `anonymous` without any. */
-      readonly fingerprint: string;
-    },
-  ): void;
 }
 
 /** The only headers that are ever sent, besides those that every request has and those that are configured. */

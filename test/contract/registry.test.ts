@@ -8,6 +8,7 @@ import { Upstreams } from "../../src/app/upstreams.ts";
 import type { Config } from "../../src/config/file-schema.ts";
 import type { Repository } from "../../src/oci/reference.ts";
 import type { PullRegistry } from "../../src/registry/registry.ts";
+import { Budget } from "../../src/upstream/budget.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
 import { until } from "../support/event-loop.ts";
 import { mirrorConfig } from "../support/mirror.ts";
@@ -84,9 +85,9 @@ class MirrorSubject implements Subject {
 async function quietObservers(monotonic: () => number): Promise<Parameters<typeof startEngine>[2]> {
   const metrics = createMetrics("0.0.0-test");
   const log = await createLogger({ level: "silent", format: "json" });
-  const reserves = new Map([["docker.io", 0]]);
+  const namespaces = new Set(["docker.io"]);
   return {
-    ...createObservers({ metrics, log, monotonic, reserves }),
+    ...createObservers({ metrics, log, monotonic, namespaces }),
     ...createStorageObservers(metrics, log, monotonic),
   };
 }
@@ -126,7 +127,8 @@ async function inMemory(host: string): Promise<Mirror> {
   const upstreams = new Upstreams(config, { version: "0.0.0-test" }, await quietObservers(() => started));
   const [settings] = config.upstreams;
   assert.ok(settings !== undefined);
-  const subject = await createFakeMirror({ upstream: upstreams.listed(settings) });
+  const budget = new Budget({ monotonic: () => started });
+  const subject = await createFakeMirror({ upstream: upstreams.listed(settings, budget) });
   return {
     registry: subject.mirror,
     idle: () => subject.idle(),

@@ -1,16 +1,8 @@
 import type { Clock } from "../../concurrency/clock.ts";
+import type { Budget } from "../budget.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
 import { Rests } from "../rest.ts";
 import { type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
-
-/** What is left of the requests that accounts may make. */
-export interface Budget {
-  /**
-   * How many requests credentials have left, by their `fingerprint`; `undefined`: the registry has not said. 0 also
-   * while it refuses them with 429.
-   */
-  remaining(fingerprint: string): number | undefined;
-}
 
 /** How accounts are used in turn. */
 export interface RotationOptions {
@@ -38,7 +30,7 @@ const benchMs = 60_000;
  */
 export function createRotation(
   sources: readonly CredentialSource[],
-  budget: Budget,
+  budget: Pick<Budget, "remaining">,
   { clock, onProblem }: RotationOptions,
 ): CredentialSource {
   const bench = new Rests<string>(clock);

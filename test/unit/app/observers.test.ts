@@ -37,10 +37,10 @@ async function setUp(): Promise<Subject> {
     },
   });
   const log = await createLogger({ level: "debug", format: "json", destination });
-  const reserves = new Map([["docker.io", 0]]);
+  const namespaces = new Set(["docker.io"]);
   const clock = { now: 1_000_000 };
   const metrics = createMetrics("0.0.0-test");
-  const observers = createObservers({ metrics, log, monotonic: () => clock.now, reserves });
+  const observers = createObservers({ metrics, log, monotonic: () => clock.now, namespaces });
   const lines = (): Line[] => {
     const found = text.split("\n").filter(Boolean);
     text = "";

@@ -7,12 +7,12 @@ import type { Content } from "../../../src/registry/content.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import { createMirror } from "../../../src/registry/mirror.ts";
 import type { MirrorTools } from "../../../src/registry/mirror-tools.ts";
-import { Quota } from "../../../src/registry/quota.ts";
 import type { BlobContent, PullRegistry } from "../../../src/registry/registry.ts";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { ObjectStore } from "../../../src/store/object-store.ts";
+import { Budget } from "../../../src/upstream/budget.ts";
 import { Breaker } from "../../../src/upstream/breaker.ts";
 import type { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { endlessSpace, openContent } from "../../support/books.ts";
@@ -70,11 +70,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
       namespace,
       upstream: breaker.guard(upstream),
       breaker,
-      quota: new Quota(
-        0,
-        () => subject.now,
-        () => undefined,
-      ),
+      budget: new Budget({ monotonic: () => subject.now }),
       content,
       fills,
       hashes,

@@ -4,8 +4,8 @@ import type { Digest } from "../../../src/oci/digest.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
 import { Background } from "../../../src/concurrency/background.ts";
 import { Prefetch } from "../../../src/registry/prefetch.ts";
-import { Quota } from "../../../src/registry/quota.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";
+import { Budget } from "../../../src/upstream/budget.ts";
 import { Breaker } from "../../../src/upstream/breaker.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { type Barrier, createBarrier } from "../../support/barrier.ts";
@@ -16,7 +16,7 @@ const repository = parseRepository("library/test");
 interface Subject {
   readonly prefetch: Prefetch;
   readonly breaker: Breaker;
-  readonly quota: Quota;
+  readonly budget: Budget;
   readonly stop: AbortController;
   /** The blobs that were asked for, in order. */
   readonly asked: Digest[];
@@ -32,16 +32,16 @@ function createSubject(): Subject {
     throw error;
   });
   const now = (): number => 0;
-  const quota = new Quota(0.5, now, () => undefined);
+  const budget = new Budget({ monotonic: now }, { reserve: 0.5 });
   const breaker = new Breaker(now, { failed: () => undefined, changed: () => undefined });
   const subject: Subject = {
-    prefetch: new Prefetch({ breaker, quota, background, signal: stop.signal }, async (_repository, digest) => {
+    prefetch: new Prefetch({ breaker, budget, background, signal: stop.signal }, async (_repository, digest) => {
       subject.asked.push(digest);
       await subject.hold?.wait();
       if (subject.failure !== undefined) throw subject.failure;
     }),
     breaker,
-    quota,
+    budget,
     stop,
     asked: [],
     hold: undefined,
@@ -109,8 +109,8 @@ describe("a prefetch", () => {
   const unwelcome: Readonly<Record<string, (subject: Subject) => void>> = {
     "the upstream fails": ({ breaker }) =>
       breaker.late(repository, new UpstreamError("registry.example.com", "timeout", "late")),
-    "the rate limit is nearly used up": ({ quota }) =>
-      quota.note({ limit: 100, remaining: 49, windowSeconds: 60, fingerprint: "us" }),
+    "the rate limit is nearly used up": ({ budget }) =>
+      budget.note("us", { limit: 100, remaining: 49, windowSeconds: 60 }),
     "the process is stopping": ({ stop }) => stop.abort(),
   };
   for (const [when, happen] of Object.entries(unwelcome)) {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createRateLimits } from "../../../src/upstream/rate-limits.ts";
+import { Budget } from "../../../src/upstream/budget.ts";
+import { fingerprint } from "../../../src/upstream/credentials.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import {
   answer,
@@ -16,49 +17,6 @@ import {
 } from "./scripted.ts";
 import { alice, startRegistry } from "./scripted-registry.ts";
 
-const limit = { limit: 100, remaining: 7, windowSeconds: 60, source: undefined };
-
-test("a hold is for one host and one identity, and ends by itself; the longer one counts", () => {
-  const clock = createClock();
-  const limits = createRateLimits(clock);
-  limits.hold("a.example.com", "alice", 10);
-  limits.hold("a.example.com", "alice", 5);
-  assert.equal(limits.heldSeconds("a.example.com", "alice"), 10);
-  assert.equal(limits.heldSeconds("a.example.com", "bob"), 0);
-  assert.equal(limits.heldSeconds("b.example.com", "alice"), 0);
-  clock.time += 9500;
-  assert.equal(limits.heldSeconds("a.example.com", "alice"), 1);
-  clock.time += 500;
-  assert.equal(limits.heldSeconds("a.example.com", "alice"), 0);
-});
-
-test("the number of holds is bounded", () => {
-  const clock = createClock();
-  const limits = createRateLimits(clock);
-  limits.hold("a.example.com", "alice", 10);
-  for (let number = 0; number < 1024; number++) {
-    limits.hold(`${number}.example.com`, "alice", 10);
-  }
-  assert.equal(limits.heldSeconds("a.example.com", "alice"), 0);
-});
-
-test("what is left: unknown, as told, nothing while refused, and unknown again after the window", () => {
-  const clock = createClock();
-  const limits = createRateLimits(clock);
-  assert.equal(limits.remaining("alice"), undefined);
-  limits.note("alice", limit);
-  assert.equal(limits.remaining("alice"), 7);
-  assert.equal(limits.remaining("bob"), undefined);
-  limits.hold("a.example.com", "alice", 10);
-  assert.equal(limits.remaining("alice"), 0);
-  clock.time += 10_000;
-  assert.equal(limits.remaining("alice"), 7);
-  limits.exhaust("alice");
-  assert.equal(limits.remaining("alice"), 0);
-  clock.time += 60_000;
-  assert.equal(limits.remaining("alice"), undefined);
-});
-
 test("every answer's limits are told, for the credentials that it was for; those of other origins are not", async (context) => {
   const store = await startServer(context, (_request, response) =>
     answer(response, 200, "blob", { "ratelimit-limit": "1;w=1" }),
@@ -71,15 +29,20 @@ test("every answer's limits are told, for the credentials that it was for; those
       answerIndex(response, headers);
     }
   });
-  const { upstream, limits } = startUpstream(context, server.host);
+  const budget = new Budget(createClock());
+  const { mock } = context.mock.method(budget, "note");
+  const { upstream } = startUpstream(context, server.host, { budget });
   await upstream.resolve(repository, tag, anyAsk());
   (await upstream.blob(repository, someDigest, { offset: 0 }, anyAsk()))?.cancel();
-  const told = { limit: 100, remaining: 99, windowSeconds: 21_600, source: undefined, fingerprint: "anonymous" };
+  const told = { limit: 100, remaining: 99, windowSeconds: 21_600 };
   // A HEAD whose answer lacks the digest, then a GET.
-  assert.deepEqual(limits, [told, told, told]);
-  const other = startUpstream(context, server.host, { credentials: alice });
+  assert.deepEqual(
+    mock.calls.map(({ arguments: noted }) => noted),
+    [told, told, told].map((limit) => ["anonymous", limit]),
+  );
+  const other = startUpstream(context, server.host, { credentials: alice, budget });
   await other.upstream.manifest(repository, tag, anyAsk());
-  assert.match(other.limits[0]?.fingerprint ?? "", /^[0-9a-f]{32}$/);
+  assert.equal(mock.calls.at(-1)?.arguments[0], fingerprint(alice));
 });
 
 for (const status of [429, 503]) {
@@ -143,15 +106,15 @@ test("a short pause is waited for, by others as well", async (context) => {
 test("a 429 without a time to wait holds nothing off, but leaves nothing of the budget for a while", async (context) => {
   const server = await startServer(context, (_request, response) => answer(response, 429));
   const clock = createClock();
-  const rateLimits = createRateLimits(clock);
-  const { upstream } = startUpstream(context, server.host, { clock, rateLimits });
+  const budget = new Budget(clock);
+  const { upstream } = startUpstream(context, server.host, { clock, budget });
   for (let round = 1; round <= 2; round++) {
     await assert.rejects(upstream.manifest(repository, tag, anyAsk()), failure("rate-limited"));
     assert.equal(server.asked.length, round);
   }
-  assert.equal(rateLimits.remaining("anonymous"), 0);
+  assert.equal(budget.remaining("anonymous"), 0);
   clock.time += 60_000;
-  assert.equal(rateLimits.remaining("anonymous"), undefined);
+  assert.equal(budget.remaining("anonymous"), undefined);
 });
 
 test("other credentials are not held off by what one was told", async (context) => {

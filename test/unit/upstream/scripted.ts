@@ -14,7 +14,6 @@ import type { Credentials } from "../../../src/upstream/credentials.ts";
 import type { CredentialSource } from "../../../src/upstream/credentials/source.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
-import type { RateLimit } from "../../../src/upstream/rate-limit.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/upstream/transport.ts";
 import { type Ask, UpstreamError, type Upstream, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 
@@ -105,8 +104,6 @@ export interface ObservedRequest {
   readonly durationMs: number;
 }
 
-export type ObservedLimit = RateLimit & { readonly fingerprint: string };
-
 /** How a client of a scripted server differs from the usual one. */
 export interface StartOptions
   extends Partial<Omit<UpstreamOptions, "credentials" | "host">>, Partial<Omit<ConnectionOptions, "host" | "tls">> {
@@ -118,9 +115,8 @@ export function startUpstream(
   context: TestContext,
   host: string,
   overrides: StartOptions = {},
-): { readonly upstream: Upstream; readonly observed: ObservedRequest[]; readonly limits: ObservedLimit[] } {
+): { readonly upstream: Upstream; readonly observed: ObservedRequest[] } {
   const observed: ObservedRequest[] = [];
-  const limits: ObservedLimit[] = [];
   const { credentials, ...rest } = overrides;
   const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
   const options = { host, tls: false, acceptInvalidCerts: false, ...timeouts, ...rest };
@@ -135,7 +131,7 @@ export function startUpstream(
     userAgent: "entrepot/test",
     maxConnections: 4,
     retries: 0,
-    observer: { request: (event) => observed.push(event), rateLimit: (event) => limits.push(event) },
+    observer: { request: (event) => observed.push(event) },
     clock: createClock(),
     ...options,
     credentials: credentials === undefined || "get" in credentials ? credentials : createFixed(credentials),
@@ -143,7 +139,7 @@ export function startUpstream(
     redirectDispatcher,
     publicDispatcher,
   });
-  return { upstream, observed, limits };
+  return { upstream, observed };
 }
 
 /**

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { Budget } from "../../../src/upstream/budget.ts";
 import { fingerprint } from "../../../src/upstream/credentials.ts";
 import { createRenewing } from "../../../src/upstream/credentials/renewing.ts";
 import { createRotation } from "../../../src/upstream/credentials/rotation.ts";
 import { Failover } from "../../../src/upstream/failover.ts";
-import { createRateLimits } from "../../../src/upstream/rate-limits.ts";
 import { createTextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
 import { fakeSource } from "./credentials/fake-source.ts";
@@ -20,19 +20,19 @@ type Waiting = (
 
 const waiting: Readonly<Record<string, Waiting>> = {
   "a Retry-After": async (clock) => {
-    const limits = createRateLimits(clock);
-    limits.hold("registry.example.com", anonymous, 10);
-    return { ms: 10_000, waits: () => limits.heldSeconds("registry.example.com", anonymous) > 0 };
+    const budget = new Budget(clock);
+    budget.hold("registry.example.com", anonymous, 10);
+    return { ms: 10_000, waits: () => budget.heldSeconds("registry.example.com", anonymous) > 0 };
   },
   "a limit that is used up": async (clock) => {
-    const limits = createRateLimits(clock);
-    limits.exhaust(anonymous);
-    return { ms: 60_000, waits: () => limits.remaining(anonymous) === 0 };
+    const budget = new Budget(clock);
+    budget.exhaust(anonymous);
+    return { ms: 60_000, waits: () => budget.remaining(anonymous) === 0 };
   },
   "what is left of a limit": async (clock) => {
-    const limits = createRateLimits(clock);
-    limits.note(anonymous, { limit: 100, remaining: 7, windowSeconds: 60, source: undefined });
-    return { ms: 60_000, waits: () => limits.remaining(anonymous) === 7 };
+    const budget = new Budget(clock);
+    budget.note(anonymous, { limit: 100, remaining: 7, windowSeconds: 60 });
+    return { ms: 60_000, waits: () => budget.remaining(anonymous) === 7 };
   },
   "a token's life": async (clock) => {
     const cache = createTextCache(clock, 10);

@@ -18,7 +18,7 @@ import type { CredentialError, CredentialSource } from "../upstream/credentials/
 import { createDispatcher, type ProxySettings } from "../upstream/dispatcher.ts";
 import { Failover } from "../upstream/failover.ts";
 import { publicGuard } from "../upstream/guard.ts";
-import { createLimiter, type Limiter } from "../concurrency/limiter.ts";
+import { Limiter } from "../concurrency/limiter.ts";
 import { createOfflineUpstream } from "../upstream/offline.ts";
 import { createPublicLookup } from "../upstream/public-lookup.ts";
 import type { UpstreamObserver } from "../upstream/transport.ts";
@@ -75,7 +75,7 @@ export class Upstreams {
     });
     this.#dispatchers.push(this.#public);
     const { maxConnections } = config.upstreamDefaults;
-    this.#publicLimiter = createLimiter(maxConnections, {
+    this.#publicLimiter = new Limiter(maxConnections, {
       partySlots: Math.max(1, Math.floor(maxConnections / publicParties)),
       maxWaiting,
       bulkMs: publicBulkMs,

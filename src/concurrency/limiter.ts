@@ -27,22 +27,6 @@ export interface AcquireOptions {
   readonly interest?: Interest | undefined;
 }
 
-/** Limits how much happens at once. */
-export interface Limiter {
-  /**
-   * Waits for a slot. The slot is held until the function that it resolves to is called; calling that again does
-   * nothing. When the signal aborts, the place in the queue is given up and the promise rejects with its reason.
-   *
-   * @throws {QueueFull} too many wait already.
-   * @throws {Abandoned} nobody wants it any more.
-   */
-  acquire(queue: Queue, signal: AbortSignal, options?: AcquireOptions): Promise<() => void>;
-  /** How many slots are held. */
-  readonly running: number;
-  /** How many wait for one. */
-  readonly waiting: number;
-}
-
 const full = "too many wait for a slot";
 
 /** Too many wait for a slot as it is. */
@@ -50,10 +34,11 @@ export class QueueFull extends Error {
   override readonly name = "QueueFull";
 }
 
+/** Somebody who waits for a slot. */
 interface Waiter {
   readonly queue: Queue;
-  start(): void;
-  refuse(reason: unknown): void;
+  readonly start: () => void;
+  readonly refuse: (reason: unknown) => void;
 }
 
 interface Hold {
@@ -90,166 +75,189 @@ class Share {
 
 /** What one party holds, and who waits on its behalf. */
 class Party extends Share {
+  readonly name: string;
   /** In the order in which they have their turn; a queue that was served goes to the end, an empty one is removed. */
   readonly queues = new Map<string, Waiter[]>();
+
+  constructor(name: string, slots: number) {
+    super(slots);
+    this.name = name;
+  }
+
+  get waiting(): number {
+    return this.queues.values().reduce((sum, waiters) => sum + waiters.length, 0);
+  }
 }
 
 /**
- * A limiter of `slots` slots. Some are kept from bulk transfers, of all and of what a party may have: turns alone would
- * not help a manifest while every slot is held by a large blob.
+ * Limits how much happens at once. Some slots are kept from bulk transfers, of all and of what a party may have: turns
+ * alone would not help a manifest while every slot is held by a large blob.
  */
-export function createLimiter(slots: number, options: LimiterOptions = {}): Limiter {
-  const { partySlots = slots, maxWaiting = Infinity, bulkMs = Infinity } = options;
-  const all = new Share(slots);
-  // In the order in which they have their turn, as their queues; one that holds nothing and waits for nothing is removed.
-  const parties = new Map<string, Party>();
-  // The oldest first.
-  const holds = new Set<Hold>();
-  let waiting = 0;
-  let askedBack = 0;
+export class Limiter {
+  readonly #all: Share;
+  readonly #partySlots: number;
+  readonly #maxWaiting: number;
+  readonly #bulkMs: number;
+  /** In the order in which they have their turn; one that holds nothing and waits for nothing is removed. */
+  readonly #parties = new Map<string, Party>();
+  /** The oldest first. */
+  readonly #holds = new Set<Hold>();
+  #waiting = 0;
+  #askedBack = 0;
 
-  const partyOf = ({ party: name = "" }: Queue): Party => {
-    const party = parties.get(name) ?? new Party(partySlots);
-    parties.set(name, party);
-    return party;
-  };
+  constructor(slots: number, options: LimiterOptions = {}) {
+    const { partySlots = slots, maxWaiting = Infinity, bulkMs = Infinity } = options;
+    this.#all = new Share(slots);
+    this.#partySlots = partySlots;
+    this.#maxWaiting = maxWaiting;
+    this.#bulkMs = bulkMs;
+  }
 
-  const forget = ({ party: name = "" }: Queue): void => {
-    const party = parties.get(name);
-    if (party?.running === 0 && party.queues.size === 0) parties.delete(name);
-  };
+  /** How many slots are held. */
+  get running(): number {
+    return this.#all.running;
+  }
 
-  const hold = (queue: Queue, giveUp: (() => void) | undefined): (() => void) => {
-    const { bulk } = queue;
-    const party = partyOf(queue);
+  /** How many wait for one. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /**
+   * Waits for a slot. The slot is held until the function that it resolves to is called; calling that again does
+   * nothing. When the signal aborts, the place in the queue is given up and the promise rejects with its reason.
+   *
+   * @throws {QueueFull} too many wait already.
+   * @throws {Abandoned} nobody wants it any more.
+   */
+  async acquire(queue: Queue, signal: AbortSignal, options: AcquireOptions = {}): Promise<() => void> {
+    signal.throwIfAborted();
+    const party = this.#partyOf(queue);
+    // A slot that is free while somebody waits is one that is kept from bulk transfers, or from a party.
+    if (!party.queues.has(queue.key) && this.#mayRun(party, queue)) return this.#hold(party, queue, options.giveUp);
+    if (this.#waiting >= this.#maxWaiting && !this.#makeRoom(party, queue)) {
+      this.#forget(party);
+      throw new QueueFull(full);
+    }
+    return this.#wait(party, queue, signal, options);
+  }
+
+  #wait(party: Party, queue: Queue, signal: AbortSignal, { giveUp, interest }: AcquireOptions): Promise<() => void> {
+    const slot = Promise.withResolvers<() => void>();
+    let unwatch = (): void => undefined;
+    const leave = (reason: unknown): void => {
+      this.#remove(party, waiter);
+      this.#forget(party);
+      waiter.refuse(reason);
+    };
+    const abort = (): void => leave(signal.reason);
+    const over = (): void => {
+      signal.removeEventListener("abort", abort);
+      unwatch();
+    };
+    const waiter: Waiter = {
+      queue,
+      start: () => {
+        over();
+        slot.resolve(this.#hold(party, queue, giveUp));
+      },
+      refuse: (reason) => {
+        over();
+        slot.reject(reason);
+      },
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    const waiters = party.queues.get(queue.key) ?? [];
+    waiters.push(waiter);
+    party.queues.set(queue.key, waiters);
+    this.#waiting += 1;
+    if (interest !== undefined) unwatch = interest.queue(leave);
+    this.#askBack();
+    return slot.promise;
+  }
+
+  #hold(party: Party, { bulk }: Queue, giveUp: (() => void) | undefined): () => void {
     const held: Hold = { giveUp, state: "held" };
-    holds.add(held);
-    for (const share of [all, party]) share.add(bulk, 1);
+    this.#holds.add(held);
+    for (const share of [this.#all, party]) share.add(bulk, 1);
     const overdue = (): void => {
       held.state = "overdue";
-      askBack();
+      this.#askBack();
     };
-    const timer = bulk && giveUp !== undefined && bulkMs < Infinity ? setTimeout(overdue, bulkMs).unref() : undefined;
+    const isTimed = bulk && giveUp !== undefined && this.#bulkMs < Infinity;
+    const timer = isTimed ? setTimeout(overdue, this.#bulkMs).unref() : undefined;
     return () => {
-      if (!holds.delete(held)) return;
+      if (!this.#holds.delete(held)) return;
       clearTimeout(timer);
-      if (held.state === "asked back") askedBack -= 1;
-      for (const share of [all, party]) share.add(bulk, -1);
-      serve();
-      forget(queue);
+      if (held.state === "asked back") this.#askedBack -= 1;
+      for (const share of [this.#all, party]) share.add(bulk, -1);
+      this.#serve();
+      this.#forget(party);
     };
-  };
+  }
 
   /** Asks for one slot for each who waits for want of any. */
-  const askBack = (): void => {
-    if (all.mayRun(true)) return;
-    for (const held of holds) {
-      if (askedBack >= waiting) return;
+  #askBack(): void {
+    if (this.#all.mayRun(true)) return;
+    for (const held of this.#holds) {
+      if (this.#askedBack >= this.#waiting) return;
       if (held.state === "overdue") {
         held.state = "asked back";
-        askedBack += 1;
+        this.#askedBack += 1;
         held.giveUp?.();
       }
     }
-  };
+  }
 
-  const serve = (): void => {
-    for (const [name, party] of parties) {
-      for (const waiters of party.queues.values()) {
+  /** Gives a slot to who has the next turn; the party and the queue go to the end of theirs. */
+  #serve(): void {
+    for (const party of this.#parties.values()) {
+      for (const [key, waiters] of party.queues) {
         const [next] = waiters;
-        if (next !== undefined && all.mayRun(next.queue.bulk) && party.mayRun(next.queue.bulk)) {
-          remove(next);
-          if (waiters.length > 0) {
-            party.queues.delete(next.queue.key);
-            party.queues.set(next.queue.key, waiters);
-          }
-          parties.delete(name);
-          parties.set(name, party);
-          next.start();
-          return;
-        }
+        if (next === undefined || !this.#mayRun(party, next.queue)) continue;
+        this.#remove(party, next);
+        if (party.queues.delete(key)) party.queues.set(key, waiters);
+        this.#parties.delete(party.name);
+        this.#parties.set(party.name, party);
+        next.start();
+        return;
       }
     }
-  };
-
-  const remove = (waiter: Waiter): void => {
-    const { queue } = waiter;
-    const party = partyOf(queue);
-    const waiters = party.queues.get(queue.key) ?? [];
-    waiters.splice(waiters.indexOf(waiter), 1);
-    waiting -= 1;
-    if (waiters.length === 0) party.queues.delete(queue.key);
-    forget(queue);
-  };
+  }
 
   /** Makes room for a newcomer: of the party that waits most, in its longest queue, who came last goes. */
-  const makeRoom = (queue: Queue): boolean => {
-    const own = partyOf(queue);
-    const most = [...parties.values()].reduce((a, b) => (countOf(b) > countOf(a) ? b : a));
-    const loser = countOf(most) > countOf(own) + 1 ? most : own;
-    const longest = [...loser.queues.values()].reduce<Waiter[]>((a, b) => (b.length > a.length ? b : a), []);
+  #makeRoom(own: Party, queue: Queue): boolean {
+    const most = this.#parties.values().reduce((a, b) => (b.waiting > a.waiting ? b : a));
+    const loser = most.waiting > own.waiting + 1 ? most : own;
+    const longest = loser.queues.values().reduce<Waiter[]>((a, b) => (b.length > a.length ? b : a), []);
     const last = longest.at(-1);
     if (last === undefined || (loser === own && longest.length <= (own.queues.get(queue.key)?.length ?? 0) + 1)) {
       return false;
     }
-    remove(last);
+    this.#remove(loser, last);
     last.refuse(new QueueFull(full));
     return true;
-  };
+  }
 
-  return {
-    get running() {
-      return all.running;
-    },
-    get waiting() {
-      return waiting;
-    },
-    async acquire(queue, signal, { giveUp, interest } = {}) {
-      signal.throwIfAborted();
-      const party = partyOf(queue);
-      // A slot that is free while somebody waits is one that is kept from bulk transfers, or from a party.
-      if (!party.queues.has(queue.key) && all.mayRun(queue.bulk) && party.mayRun(queue.bulk)) {
-        return hold(queue, giveUp);
-      }
-      if (waiting >= maxWaiting && !makeRoom(queue)) {
-        forget(queue);
-        throw new QueueFull(full);
-      }
-      return new Promise((resolve, reject) => {
-        const watched: { stop?: () => void } = {};
-        const leave = (reason: unknown): void => {
-          remove(waiter);
-          waiter.refuse(reason);
-        };
-        const abort = (): void => leave(signal.reason);
-        const over = (): void => {
-          signal.removeEventListener("abort", abort);
-          watched.stop?.();
-        };
-        const waiter: Waiter = {
-          queue,
-          start: () => {
-            over();
-            resolve(hold(queue, giveUp));
-          },
-          refuse: (reason) => {
-            over();
-            reject(reason);
-          },
-        };
-        signal.addEventListener("abort", abort, { once: true });
-        const { queues } = partyOf(queue);
-        const waiters = queues.get(queue.key) ?? [];
-        waiters.push(waiter);
-        queues.set(queue.key, waiters);
-        waiting += 1;
-        if (interest !== undefined) watched.stop = interest.queue(leave);
-        askBack();
-      });
-    },
-  };
-}
+  #remove({ queues }: Party, waiter: Waiter): void {
+    const { key } = waiter.queue;
+    const waiters = queues.get(key) ?? [];
+    waiters.splice(waiters.indexOf(waiter), 1);
+    this.#waiting -= 1;
+    if (waiters.length === 0) queues.delete(key);
+  }
 
-function countOf(party: Party): number {
-  return party.queues.values().reduce((sum, waiters) => sum + waiters.length, 0);
+  #mayRun(party: Party, { bulk }: Queue): boolean {
+    return this.#all.mayRun(bulk) && party.mayRun(bulk);
+  }
+
+  #partyOf({ party: name = "" }: Queue): Party {
+    const party = this.#parties.get(name) ?? new Party(name, this.#partySlots);
+    this.#parties.set(name, party);
+    return party;
+  }
+
+  #forget(party: Party): void {
+    if (party.running === 0 && party.queues.size === 0) this.#parties.delete(party.name);
+  }
 }

@@ -1,6 +1,6 @@
 import { formatImageReference, type ImageReference } from "../oci/image-reference.ts";
 import type { Platform } from "../oci/platform.ts";
-import { createLimiter } from "../concurrency/limiter.ts";
+import { Limiter } from "../concurrency/limiter.ts";
 import type { Step, StepProgress } from "./job.ts";
 import { pullImage, type WarmPlace } from "./warm-image.ts";
 
@@ -25,7 +25,7 @@ export interface WarmOptions {
  * twice is pulled once. What is stored is not asked for again, so that a run that was interrupted goes on where it was.
  */
 export function warmSteps(tools: WarmTools, { images, platforms, parallel }: WarmOptions): Step[] {
-  const limiter = createLimiter(parallel);
+  const limiter = new Limiter(parallel);
   const counts = new Map<string, number>([["images failed", 0]]);
   const steps = new Map<string, Step>();
   for (const image of images) {

@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../concurrency/clock.ts";
 import { Budget } from "./budget.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
-import { createLimiter, type Limiter, QueueFull } from "../concurrency/limiter.ts";
+import { Limiter, QueueFull } from "../concurrency/limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
 import { obeyingLimits } from "./rate-limit.ts";
@@ -94,7 +94,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     return (isOwn ? direct : elsewhere)(request);
   };
   const again = { retries, clock };
-  const limiter = options.limiter ?? createLimiter(options.maxConnections, { maxWaiting });
+  const limiter = options.limiter ?? new Limiter(options.maxConnections, { maxWaiting });
   const limited = (by: Exchange): Exchange => retrying(limiting(by, limiter, base), again);
   const publicly = connectBy(options.publicDispatcher);
   const others = answeringOthers({

@@ -37,8 +37,8 @@ export const edges: readonly Fault[] = [
       },
       {
         name: "released-twice",
-        find: "if (!holds.delete(held)) return;",
-        replace: "holds.delete(held);",
+        find: "if (!this.#holds.delete(held)) return;",
+        replace: "this.#holds.delete(held);",
         breaks: "a slot is given back once",
       },
     ],

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Abandoned, Interest } from "../../../src/concurrency/interest.ts";
-import { createLimiter, QueueFull } from "../../../src/concurrency/limiter.ts";
+import { Limiter, QueueFull } from "../../../src/concurrency/limiter.ts";
 import { never } from "../upstream/scripted.ts";
 
 const small = { key: "manifest a", bulk: false };
 
 test("a free slot is given at once, and given back once", async () => {
-  const limiter = createLimiter(2);
+  const limiter = new Limiter(2);
   const release = await limiter.acquire(small, never());
   await limiter.acquire(small, never());
   assert.equal(limiter.running, 2);
@@ -18,7 +18,7 @@ test("a free slot is given at once, and given back once", async () => {
 });
 
 test("one queue is served in order", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const order: number[] = [];
   const first = await limiter.acquire(small, never());
   const rest = [1, 2, 3].map(async (number) => {
@@ -34,7 +34,7 @@ test("one queue is served in order", async () => {
 });
 
 test("queues take turns: the second image waits for one of the first, not for all", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const order: string[] = [];
   const first = await limiter.acquire(small, never());
   const enter = async (key: string): Promise<void> => {
@@ -49,7 +49,7 @@ test("queues take turns: the second image waits for one of the first, not for al
 });
 
 test("bulk transfers leave a slot, so that a manifest passes them while all of them last", async () => {
-  const limiter = createLimiter(4);
+  const limiter = new Limiter(4);
   const blobs = Array.from({ length: 10 }, () => limiter.acquire({ key: "blob a", bulk: true }, never()));
   await Promise.all(blobs.slice(0, 3));
   assert.equal(limiter.running, 3);
@@ -64,13 +64,13 @@ test("bulk transfers leave a slot, so that a manifest passes them while all of t
 });
 
 test("a single slot is used for bulk transfers too", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   await limiter.acquire({ key: "blob a", bulk: true }, never());
   assert.equal(limiter.running, 1);
 });
 
 test("an abort leaves the queue with the signal's reason, and the others keep their places", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const first = await limiter.acquire(small, never());
   const controller = new AbortController();
   const leaving = limiter.acquire(small, controller.signal);
@@ -86,7 +86,7 @@ test("an abort leaves the queue with the signal's reason, and the others keep th
 });
 
 test("who waits for nobody leaves the queue; a free slot is given all the same", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const nobody = new Interest();
   const first = await limiter.acquire(small, never(), { interest: nobody });
   const interest = new Interest();
@@ -105,7 +105,7 @@ test("who waits for nobody leaves the queue; a free slot is given all the same",
 });
 
 test("who aborts after the start takes nobody's place", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const first = await limiter.acquire(small, never());
   const late = new AbortController();
   const second = limiter.acquire(small, late.signal);
@@ -125,7 +125,7 @@ test("whatever happens, no more than the slots are held and all who stay are ser
   });
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 5 }), steps, async (slots, queues) => {
-      const limiter = createLimiter(slots);
+      const limiter = new Limiter(slots);
       let most = 0;
       const ends = queues.map(async ({ key, bulk, aborts }) => {
         const controller = new AbortController();
@@ -153,7 +153,7 @@ test("whatever happens, no more than the slots are held and all who stay are ser
 });
 
 test("a party holds its share and no more, and a manifest of its own passes its blobs", async () => {
-  const limiter = createLimiter(8, { partySlots: 4 });
+  const limiter = new Limiter(8, { partySlots: 4 });
   const enter = (party: string, bulk: boolean): Promise<() => void> =>
     limiter.acquire({ key: `${party} ${bulk}`, bulk, party }, never());
   const blobs = Array.from({ length: 10 }, () => enter("greedy", true));
@@ -172,7 +172,7 @@ test("a party holds its share and no more, and a manifest of its own passes its 
 });
 
 test("parties take turns, however many queues one has", async () => {
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const order: string[] = [];
   const enter = async (party: string, key: string): Promise<void> => {
     const release = await limiter.acquire({ key, bulk: false, party }, never());
@@ -188,7 +188,7 @@ test("parties take turns, however many queues one has", async () => {
 });
 
 test("where too many wait, the longest queue of whoever waits most loses its last one", async () => {
-  const limiter = createLimiter(1, { maxWaiting: 4 });
+  const limiter = new Limiter(1, { maxWaiting: 4 });
   const first = await limiter.acquire(small, never());
   const outcomes: string[] = [];
   const enter = async (party: string, key: string): Promise<void> => {
@@ -215,7 +215,7 @@ test("where too many wait, the longest queue of whoever waits most loses its las
 
 test("a bulk slot that is held for too long is asked back when somebody waits, the oldest first", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
-  const limiter = createLimiter(4, { bulkMs: 1_000 });
+  const limiter = new Limiter(4, { bulkMs: 1_000 });
   const asked: number[] = [];
   const slots: (() => void)[] = [];
   for (const number of [0, 1, 2]) {

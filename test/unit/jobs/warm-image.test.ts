@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { pullImage, type WarmPlace } from "../../../src/jobs/warm-image.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
-import { createLimiter } from "../../../src/concurrency/limiter.ts";
+import { Limiter } from "../../../src/concurrency/limiter.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { mediaTypes } from "../../support/image.ts";
@@ -24,7 +24,7 @@ async function pull(
     total: () => undefined,
     advance: () => undefined,
   };
-  await pullImage(place, tag, { platforms: [], limiter: createLimiter(4), progress, signal });
+  await pullImage(place, tag, { platforms: [], limiter: new Limiter(4), progress, signal });
   return counts;
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readBody } from "../../../src/upstream/body.ts";
-import { createLimiter } from "../../../src/concurrency/limiter.ts";
+import { Limiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import { until } from "../../support/event-loop.ts";
 import {
@@ -90,7 +90,7 @@ test("upstreams that share a limiter share its slots", async (context) => {
     waiting.push(() => answer(response, 404));
     arrived.resolve();
   });
-  const limiter = createLimiter(1);
+  const limiter = new Limiter(1);
   const [first, second] = [0, 1].map(() => startUpstream(context, server.host, { limiter }).upstream);
   assert.ok(first !== undefined && second !== undefined);
   const one = first.manifest(repository, tag, anyAsk());

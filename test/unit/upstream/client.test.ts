@@ -5,7 +5,7 @@ import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { limiting } from "../../../src/upstream/client.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
-import { createLimiter } from "../../../src/concurrency/limiter.ts";
+import { Limiter } from "../../../src/concurrency/limiter.ts";
 import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import {
   anyAsk,
@@ -74,7 +74,7 @@ test("a closed client is unreachable", async (context) => {
 });
 
 test("a slot is held until the body has ended, or the request has failed", async () => {
-  const limiter = createLimiter(2);
+  const limiter = new Limiter(2);
   const body = new PassThrough();
   const url = new URL("http://registry.example.com/");
   const response = { ...fakeResponse(url, 200), body: body as unknown as HttpResponse["body"] };

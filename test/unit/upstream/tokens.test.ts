@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { test } from "node:test";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import { createLimiter } from "../../../src/concurrency/limiter.ts";
+import { Limiter } from "../../../src/concurrency/limiter.ts";
 import { fetchToken } from "../../../src/upstream/tokens.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { until } from "../../support/event-loop.ts";
@@ -137,7 +137,7 @@ test("one who leaves while the token is fetched does not hurt another", async (c
 });
 
 test("tokens are asked for within the slots of the registry, however many names want one of their own", async (context) => {
-  const limiter = createLimiter(2);
+  const limiter = new Limiter(2);
   const waiting: (() => void)[] = [];
   let isSlow = true;
   const token: Handler = (_request, response) => {

@@ -1,6 +1,5 @@
 import type { Clock } from "../concurrency/clock.ts";
 import type { Repository } from "../oci/reference.ts";
-import { discard } from "./body.ts";
 import { toStatusError } from "./failures.ts";
 import type { Exchange, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
 import type { Ask } from "./upstream.ts";
@@ -36,11 +35,6 @@ export class Registry {
     this.clock = clock;
   }
 
-  /** Host and port, for errors. */
-  get host(): string {
-    return this.#base.host;
-  }
-
   /**
    * Asks the registry. `undefined`: it says that there is no such thing, with 404 or 410.
    *
@@ -57,9 +51,9 @@ export class Registry {
     const response = await this.#exchange({ kind, method, repository, url, headers, signal, interest });
     const { status } = response;
     if (status === 200 || question.wants?.(response) === true) return response;
-    discard(response);
+    response.body.discard();
     if (status === 404 || status === 410) return undefined;
     const denies = (status === 400 || status === 401 || status === 403) && !(kind === "blob" && response.crossedOrigin);
-    throw toStatusError(this.host, response, this.clock.now(), denies);
+    throw toStatusError(response, this.clock.now(), denies);
   }
 }

@@ -1,6 +1,5 @@
 import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { discard } from "./body.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { type Credentials, fingerprint, formatBasic } from "./credentials.ts";
 import { type Demand, readDemand } from "./demand.ts";
@@ -93,7 +92,7 @@ export async function attempt(
     }
     ways.delete(wayKey);
     tokens.drop(way.key, token);
-    discard(response);
+    response.body.discard();
     response = await send(undefined);
   }
   const hides = credentials !== undefined && mayHide(response);
@@ -101,7 +100,7 @@ export async function attempt(
     return { response, refused: false };
   }
   // Before anything else is asked: the body holds a slot of the limiter. The status is still there to be given back.
-  discard(response);
+  response.body.discard();
   const demand = await readDemand(response, request, { ...options, credentials });
   if (demand === undefined || (hides && !usesCredentials(demand))) {
     return { response, refused: false };

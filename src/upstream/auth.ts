@@ -1,6 +1,5 @@
 import type { Repository } from "../oci/reference.ts";
 import { attempt, type AttemptOptions, type Learned } from "./attempt.ts";
-import { discard } from "./body.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { CredentialError, type CredentialSource } from "./credentials/source.ts";
 import { type Credentials, fingerprint } from "./credentials.ts";
@@ -41,7 +40,7 @@ export function authenticating(options: AuthOptions): Exchange {
     if (fingerprint(renewed) === fingerprint(credentials)) {
       return first.response;
     }
-    discard(first.response);
+    first.response.body.discard();
     return (await attempt(options, learned, request, renewed)).response;
   };
 }

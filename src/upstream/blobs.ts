@@ -2,10 +2,10 @@ import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { type ContentRange, parseContentRange } from "../oci/range.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
-import { abandon, announcedLength, discard, isLabelledEncoded, mediaTypeOf, readCounted } from "./body.ts";
-import { formatPlace } from "./failures.ts";
+import { announcedLength, isLabelledEncoded, mediaTypeOf } from "./body.ts";
+import { invalid } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
-import { type Ask, type DoubtfulLabel, type UpstreamBlob, type UpstreamBlobInfo, UpstreamError } from "./upstream.ts";
+import type { Ask, DoubtfulLabel, UpstreamBlob, UpstreamBlobInfo, UpstreamError } from "./upstream.ts";
 
 /** What HTML is sent as. */
 const pageMediaTypes: ReadonlySet<string> = new Set(["text/html", "application/xhtml+xml"]);
@@ -35,22 +35,22 @@ export async function openBlob(
     if (part === undefined) {
       return undefined;
     }
-    const opened = readAnswer(registry.host, part, wanted, by.signal);
+    const opened = readAnswer(part, wanted);
     if (typeof opened !== "string") {
       return opened;
     }
     if (part.status === 200) {
-      throw refuse(registry.host, part, opened);
+      throw refuse(part, opened);
     }
-    discard(part);
+    part.body.discard();
   }
   const whole = await ask(registry, wanted, undefined, by);
   if (whole === undefined) {
     return undefined;
   }
-  const opened = readAnswer(registry.host, whole, wanted, by.signal);
+  const opened = readAnswer(whole, wanted);
   if (typeof opened === "string") {
-    throw refuse(registry.host, whole, opened);
+    throw refuse(whole, opened);
   }
   return opened;
 }
@@ -67,7 +67,7 @@ export async function statBlob(
   const isEmpty = isOfNothing(digest);
   let response = await ask(registry, wanted, isEmpty ? undefined : "bytes=0-0", by);
   if (response !== undefined && response.status !== 200 && !isEmpty && partOf(response)?.start !== 0) {
-    discard(response);
+    response.body.discard();
     response = await ask(registry, wanted, undefined, by);
   }
   if (response === undefined) {
@@ -78,10 +78,10 @@ export async function statBlob(
   const announced = status === 206 ? part?.sizeBytes : status === 200 ? announcedLength(response) : 0;
   const sizeBytes = announced ?? (isEmpty ? 0 : undefined);
   if (sizeBytes !== undefined && (sizeBytes === 0) !== isEmpty) {
-    throw refuse(registry.host, response, `${sizeBytes} bytes in the place of ${digest}`);
+    throw refuse(response, `${sizeBytes} bytes in the place of ${digest}`);
   }
   // One byte is read off; the whole blob costs the connection.
-  discard(response);
+  response.body.discard();
   return { sizeBytes, ...labelOf(response) };
 }
 
@@ -113,7 +113,7 @@ function ask(
 }
 
 /** The bytes from an offset on that an answer brings; else why it is of no use, and its body is still there. */
-function readAnswer(host: string, response: HttpResponse, wanted: Wanted, signal: AbortSignal): UpstreamBlob | string {
+function readAnswer(response: HttpResponse, wanted: Wanted): UpstreamBlob | string {
   const { digest, offset } = wanted;
   const { status } = response;
   if (status !== 200 && status !== 206) {
@@ -121,7 +121,7 @@ function readAnswer(host: string, response: HttpResponse, wanted: Wanted, signal
     if (end !== offset || end !== (wanted.sizeBytes ?? end)) {
       return `status ${status}: there is no byte ${offset}`;
     }
-    discard(response);
+    response.body.discard();
     return { sizeBytes: end, body: emptyBody(), cancel: () => {} };
   }
   const part = partOf(response);
@@ -143,8 +143,8 @@ function readAnswer(host: string, response: HttpResponse, wanted: Wanted, signal
   return {
     sizeBytes,
     ...labelOf(response),
-    body: { [Symbol.asyncIterator]: () => readFrom(host, response, offset - start, expectedBytes, signal) },
-    cancel: () => abandon(response),
+    body: { [Symbol.asyncIterator]: () => readFrom(response, offset - start, expectedBytes) },
+    cancel: () => response.body.abandon(),
   };
 }
 
@@ -168,20 +168,18 @@ function labelOf(response: HttpResponse): { readonly label?: DoubtfulLabel } {
   return isLabelledEncoded(response) ? { label: "encoded" } : {};
 }
 
-function refuse(host: string, response: HttpResponse, reason: string): UpstreamError {
-  abandon(response);
-  return new UpstreamError(host, "invalid", `${formatPlace(response.url)}: ${reason}`);
+function refuse(response: HttpResponse, reason: string): UpstreamError {
+  response.body.abandon();
+  return invalid(response, reason);
 }
 
 async function* readFrom(
-  host: string,
   response: HttpResponse,
   skipBytes: number,
   expectedBytes: number | undefined,
-  signal: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   let toSkip = skipBytes;
-  for await (const chunk of readCounted(host, response, expectedBytes, signal)) {
+  for await (const chunk of response.body.chunks(expectedBytes)) {
     const skipped = Math.min(toSkip, chunk.length);
     toSkip -= skipped;
     if (skipped < chunk.length) {
@@ -189,7 +187,7 @@ async function* readFrom(
     }
   }
   if (toSkip > 0) {
-    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: there is no byte ${skipBytes}`);
+    throw invalid(response, `there is no byte ${skipBytes}`);
   }
 }
 

@@ -106,7 +106,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     tokenExchange: retrying(elsewhere, again),
     foreignExchange: retrying(publicly, again),
   });
-  const redirected = followRedirects(host, others);
+  const redirected = followRedirects(others);
   const authenticated = authenticating({
     upstream: base,
     prefix,
@@ -148,19 +148,14 @@ export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): E
     const { interest, kind, signal } = request;
     const queue = { key: `${kind} ${request.url.host}/${request.repository}`, bulk: kind === "blob", party };
     let response: HttpResponse | undefined;
-    const giveUp = (): void =>
-      void response?.body.destroy(new UpstreamError(host, "timeout", "others wait for its place"));
+    const giveUp = (): void => response?.body.abandon(new UpstreamError(host, "timeout", "others wait for its place"));
     const release = await limiter.acquire(queue, signal, { giveUp, interest }).catch((error: unknown) => {
       if (!(error instanceof QueueFull)) throw error;
       throw new UpstreamError(host, "busy", error.message, { retryAfterSeconds: busySeconds });
     });
     try {
       response = await exchange(request);
-      if (response.body.closed) {
-        release();
-      } else {
-        response.body.once("close", release);
-      }
+      response.body.onClose(release);
       return response;
     } catch (error) {
       release();

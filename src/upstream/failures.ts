@@ -2,10 +2,16 @@ import { RefusedAddressError } from "./addresses.ts";
 import { askedRestSeconds } from "./rest.ts";
 import { UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
-/** The part of a response that a failure is made from. */
-interface FailedResponse {
-  readonly status: number;
+/** Where an answer came from. */
+interface Origin {
+  /** Host and port of the upstream that was asked. */
+  readonly upstream: string;
   readonly url: URL;
+}
+
+/** The part of a response that a failure is made from. */
+interface FailedResponse extends Origin {
+  readonly status: number;
   header(name: string): string | undefined;
 }
 
@@ -59,14 +65,19 @@ export function toUpstreamError(host: string, doing: string, error: unknown): Up
  *
  * @param denies Whether the status says that there is no right to read.
  */
-export function toStatusError(host: string, response: FailedResponse, now: number, denies = false): UpstreamError {
+export function toStatusError(response: FailedResponse, now: number, denies = false): UpstreamError {
   const retryAfterSeconds = askedRestSeconds(response, now);
   return new UpstreamError(
-    host,
+    response.upstream,
     denies ? "denied" : response.status === 429 ? "rate-limited" : "status",
     `${formatPlace(response.url)}: status ${response.status}`,
     { status: response.status, ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }) },
   );
+}
+
+/** The failure of an answer that breaks the protocol, in the way that is told. */
+export function invalid({ upstream, url }: Origin, reason: string, cause?: unknown): UpstreamError {
+  return new UpstreamError(upstream, "invalid", `${formatPlace(url)}: ${reason}`, { cause });
 }
 
 /** Whether a connection failed in a way that may have passed at the next try. A time-out has cost enough as it is. */

@@ -3,11 +3,11 @@ import { OciError } from "../oci/errors.ts";
 import { acceptManifests, type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
-import { announcedLength, discard, isLabelledEncoded, mediaTypeOf, readBody } from "./body.ts";
-import { formatPlace, isFailedAnswer, isPassingStatus } from "./failures.ts";
+import { announcedLength, isLabelledEncoded, mediaTypeOf } from "./body.ts";
+import { invalid, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
 import { turnToRead } from "../concurrency/turn.ts";
-import { type Ask, type Resolved, UpstreamError, type UpstreamManifest } from "./upstream.ts";
+import { type Ask, type Resolved, type UpstreamManifest } from "./upstream.ts";
 
 /** For how long a registry that refuses a HEAD, and answers the GET, is asked by GET alone. */
 const spareHeadsMs = 5 * 60_000;
@@ -61,17 +61,15 @@ export async function fetchManifest(
   if (response === undefined) {
     return undefined;
   }
-  const { host } = registry;
-  const bytes = await readBody(host, response, maxManifestBytes, by.signal);
+  const bytes = await response.body.read(maxManifestBytes);
   await turnToRead(bytes);
   // What was asked for by its digest is right if it has that, whatever it is announced as.
   const expected = isDigestReference(reference) ? reference : announcedDigest(response);
   const digest = digestOf(bytes, expected && algorithmOf(expected));
   if (digest !== (expected ?? digest)) {
-    const message = `${formatPlace(response.url)}: the manifest does not have the digest ${expected}`;
-    throw new UpstreamError(host, "invalid", message);
+    throw invalid(response, `the manifest does not have the digest ${expected}`);
   }
-  const parsed = parse(host, response, bytes);
+  const parsed = parse(response, bytes);
   return { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
 }
 
@@ -82,7 +80,6 @@ async function askHead(
   reference: Reference,
   by: Ask,
 ): Promise<Told | "refused" | "failed"> {
-  const { host } = registry;
   let response: HttpResponse | undefined;
   try {
     response = await registry.ask(
@@ -105,14 +102,14 @@ async function askHead(
   if (response === undefined) {
     return "refused";
   }
-  discard(response);
+  response.body.discard();
   if (response.status === 200) {
-    return readHead(host, response, reference) ?? "failed";
+    return readHead(response, reference) ?? "failed";
   }
   return isPassingStatus(response.status) ? "failed" : "refused";
 }
 
-function readHead(host: string, response: HttpResponse, reference: Reference): Told | undefined {
+function readHead(response: HttpResponse, reference: Reference): Told | undefined {
   const digest = announcedDigest(response);
   const mediaType = mediaTypeOf(response);
   if (digest === undefined || !servedMediaTypes.has(mediaType)) {
@@ -123,14 +120,13 @@ function readHead(host: string, response: HttpResponse, reference: Reference): T
   }
   const size = announcedLength(response) ?? 0;
   if (size > maxManifestBytes) {
-    const message = `${formatPlace(response.url)}: the manifest is over ${maxManifestBytes} bytes`;
-    throw new UpstreamError(host, "invalid", message);
+    throw invalid(response, `the manifest is over ${maxManifestBytes} bytes`);
   }
   // Some servers announce 0, and what stands before them nothing, because a HEAD's response has no body.
   return size === 0 || isLabelledEncoded(response) ? { digest } : { mediaType, digest, size };
 }
 
-function parse(host: string, response: HttpResponse, bytes: Buffer): Manifest {
+function parse(response: HttpResponse, bytes: Buffer): Manifest {
   try {
     const mediaType = mediaTypeOf(response);
     // Stores send what they like; what cannot be a manifest's type says nothing about the bytes, which can be read.
@@ -139,7 +135,7 @@ function parse(host: string, response: HttpResponse, bytes: Buffer): Manifest {
     if (!(error instanceof OciError)) {
       throw error;
     }
-    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: ${error.message}`, { cause: error });
+    throw invalid(response, error.message, error);
   }
 }
 

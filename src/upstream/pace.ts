@@ -1,3 +1,5 @@
+import type { Clock } from "../concurrency/clock.ts";
+
 /**
  * The least that a body must bring, in bytes a second of the time in which somebody waits for it: less than any line
  * that is of use, and too little to hold a connection with for a byte now and then.
@@ -10,24 +12,24 @@ const leastPieces = 4;
 
 /** Judges how fast a body comes, by the time alone in which somebody waits for it: a slow reader is not its fault. */
 export class Pace {
-  readonly #monotonic: () => number;
+  readonly #clock: Pick<Clock, "monotonic">;
   #wantedAt = 0;
   #waitedMs = 0;
   #bytes = 0;
   #pieces = 0;
 
-  constructor(monotonic: () => number) {
-    this.#monotonic = monotonic;
+  constructor(clock: Pick<Clock, "monotonic">) {
+    this.#clock = clock;
   }
 
   /** From now on somebody waits. */
   want(): void {
-    this.#wantedAt = this.#monotonic();
+    this.#wantedAt = this.#clock.monotonic();
   }
 
   /** Notes what has come for who waits; false: it comes too slowly to go on with. */
   came(bytes: number): boolean {
-    this.#waitedMs += this.#monotonic() - this.#wantedAt;
+    this.#waitedMs += this.#clock.monotonic() - this.#wantedAt;
     this.#bytes += bytes;
     this.#pieces += 1;
     if (this.#waitedMs < windowMs || this.#pieces < leastPieces) return true;

@@ -4,11 +4,11 @@ import { parseNextLink } from "../oci/link.ts";
 import { indexMediaType } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Registry } from "./ask.ts";
-import { discard, mediaTypeOf, readBody } from "./body.ts";
-import { formatPlace } from "./failures.ts";
+import { mediaTypeOf } from "./body.ts";
+import { invalid } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
 import { turnToRead } from "../concurrency/turn.ts";
-import { type Ask, type UpstreamPage, UpstreamError } from "./upstream.ts";
+import { type Ask, type UpstreamPage } from "./upstream.ts";
 
 /** No page of a listing that is read may be longer. */
 const maxPageBytes = 4 * 1024 * 1024;
@@ -34,7 +34,7 @@ export async function listTags(
     },
     by,
   );
-  return response && toPage(registry.host, response, await readWhole(registry.host, response, by.signal));
+  return response && toPage(response, await readWhole(response));
 }
 
 /**
@@ -65,41 +65,41 @@ export async function listReferrers(
   }
   const mediaType = mediaTypeOf(response);
   if (response.status !== 200 || (mediaType !== indexMediaType && mediaType !== "application/json")) {
-    discard(response);
+    response.body.discard();
     return undefined;
   }
-  const bytes = await readWhole(registry.host, response, by.signal);
+  const bytes = await readWhole(response);
   if (digestOf(bytes, algorithmOf(subject)) === subject) {
     return undefined;
   }
-  const page = toPage(registry.host, response, bytes);
+  const page = toPage(response, bytes);
   return mediaType === indexMediaType || Object.hasOwn(page.document, "manifests") ? page : undefined;
 }
 
 /** Reads a page's bytes; resolves when it is their turn to be parsed. */
-async function readWhole(host: string, response: HttpResponse, signal: AbortSignal): Promise<Buffer> {
-  const bytes = await readBody(host, response, maxPageBytes, signal);
+async function readWhole(response: HttpResponse): Promise<Buffer> {
+  const bytes = await response.body.read(maxPageBytes);
   await turnToRead(bytes);
   return bytes;
 }
 
-function toPage(host: string, response: HttpResponse, bytes: Buffer): UpstreamPage {
+function toPage(response: HttpResponse, bytes: Buffer): UpstreamPage {
   const next = parseNextLink(response.header("link"));
   const nextQuery = next === undefined ? undefined : URL.parse(next, response.url)?.search.slice(1);
   return {
-    document: parse(host, response, bytes),
+    document: parse(response, bytes),
     nextQuery: nextQuery === "" ? undefined : nextQuery,
     filtersApplied: response.header("oci-filters-applied"),
   };
 }
 
-function parse(host: string, response: HttpResponse, bytes: Buffer): Json {
+function parse(response: HttpResponse, bytes: Buffer): Json {
   try {
     return parseDocument(bytes, maxListingNames).fields;
   } catch (error) {
     if (!(error instanceof DocumentError)) {
       throw error;
     }
-    throw new UpstreamError(host, "invalid", `${formatPlace(response.url)}: the page is of no use: ${error.message}`);
+    throw invalid(response, `the page is of no use: ${error.message}`);
   }
 }

@@ -1,7 +1,5 @@
-import { discard } from "./body.ts";
-import { formatPlace } from "./failures.ts";
+import { invalid } from "./failures.ts";
 import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
-import { UpstreamError } from "./upstream.ts";
 
 /** More hops than any registry makes. */
 export const maxRedirects = 5;
@@ -19,7 +17,7 @@ export function isRedirect(status: number): boolean {
  *
  * A 303 for referrers is given back as it is: ghcr.io sends its web site that way.
  */
-export function followRedirects(host: string, exchange: Exchange): Exchange {
+export function followRedirects(exchange: Exchange): Exchange {
   return async (first) => {
     let request: HttpRequest = first;
     let crossedOrigin = false;
@@ -30,14 +28,14 @@ export function followRedirects(host: string, exchange: Exchange): Exchange {
       if (!isRedirect(response.status) || (first.kind === "referrers" && response.status === 303)) {
         return { ...response, crossedOrigin };
       }
-      discard(response);
-      const target = redirectTarget(host, response);
+      response.body.discard();
+      const target = redirectTarget(response);
       // registry.k8s.io drops the query, and with it where a listing goes on.
       if ((first.kind === "tags" || first.kind === "referrers") && target.search === "") {
         target.search = first.url.search;
       }
       if (seen.has(target.href) || seen.size > maxRedirects) {
-        throw new UpstreamError(host, "invalid", `${formatPlace(first.url)}: the redirects do not end`);
+        throw invalid({ upstream: response.upstream, url: first.url }, "the redirects do not end");
       }
       crossedOrigin ||= target.origin !== request.url.origin;
       const headers = crossedOrigin ? { accept: first.headers.accept, range: first.headers.range } : first.headers;
@@ -51,15 +49,14 @@ export function followRedirects(host: string, exchange: Exchange): Exchange {
  *
  * @throws {UpstreamError} "invalid": there is no usable Location, or it leads from https to something else.
  */
-export function redirectTarget(host: string, response: HttpResponse): URL {
+export function redirectTarget(response: HttpResponse): URL {
   const location = response.header("location");
   const target = location === undefined ? null : URL.parse(location, response.url);
-  const place = formatPlace(response.url);
   if (target === null || !/^https?:$/.test(target.protocol)) {
-    throw new UpstreamError(host, "invalid", `${place}: a redirect (${response.status}) without a usable Location`);
+    throw invalid(response, `a redirect (${response.status}) without a usable Location`);
   }
   if (response.url.protocol === "https:" && target.protocol !== "https:") {
-    throw new UpstreamError(host, "invalid", `${place}: a redirect from https to http is not followed`);
+    throw invalid(response, "a redirect from https to http is not followed");
   }
   target.hash = "";
   target.username = "";

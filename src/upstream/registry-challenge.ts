@@ -1,5 +1,4 @@
 import { parseChallenges, type Challenge } from "../oci/challenge.ts";
-import { discard } from "./body.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { fingerprint } from "./credentials.ts";
 import { isPassingStatus, toStatusError } from "./failures.ts";
@@ -46,9 +45,9 @@ export function createRegistryChallenge(upstream: URL, exchange: Exchange, clock
         const url = new URL("/v2/", upstream);
         const question: HttpRequest = { kind: "token", method: "GET", repository, url, headers: {}, signal: own };
         const response = await exchange(identity === undefined ? question : { ...question, identity });
-        discard(response);
+        response.body.discard();
         if (isPassingStatus(response.status) || response.status === 429) {
-          throw toStatusError(upstream.host, response, clock.now());
+          throw toStatusError(response, clock.now());
         }
         return { value: isChallenge(response) ? headerOf(response) : "", lifetimeSeconds: rememberedSeconds };
       };

@@ -1,4 +1,3 @@
-import { discard } from "./body.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { isFailedAnswer, isPassingStatus, mayPass } from "./failures.ts";
 import { askedRestSeconds } from "./rest.ts";
@@ -36,7 +35,7 @@ export function retrying(
           return response;
         }
         pauseMs = ownPauseMs;
-        discard(response);
+        response.body.discard();
       } catch (error) {
         const heldSeconds = shortHold(error);
         const mayBeOver = (mayPass(error) && !(isHead && isFailedAnswer(error))) || heldSeconds !== undefined;

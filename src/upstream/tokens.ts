@@ -1,5 +1,4 @@
 import { DocumentError, type Json, parseDocument } from "../oci/document.ts";
-import { discard, readBody } from "./body.ts";
 import { type Credentials, formatBasic, isIdentityToken } from "./credentials.ts";
 import { formatPlace, toStatusError } from "./failures.ts";
 import type { Clock } from "../concurrency/clock.ts";
@@ -61,17 +60,17 @@ export async function fetchToken(
     const prefersPost = credentials !== undefined && isIdentityToken(credentials);
     let response = await (prefersPost ? post(request, credentials, options, signal) : get(request, options, signal));
     if (!prefersPost && credentials !== undefined && [404, 405].includes(response.status)) {
-      discard(response);
+      response.body.discard();
       response = await post(request, credentials, options, signal);
     }
     if (response.status === 200) {
-      return parseToken(host, response.url, await readBody(host, response, maxTokenBodyBytes, signal));
+      return parseToken(host, response.url, await response.body.read(maxTokenBodyBytes));
     }
-    discard(response);
+    response.body.discard();
     if ([400, 401, 403].includes(response.status)) {
       return undefined;
     }
-    throw toStatusError(host, response, options.clock.now());
+    throw toStatusError(response, options.clock.now());
   } catch (error) {
     signal.throwIfAborted();
     throw toTokenError(host, request.realm, error);
@@ -106,8 +105,8 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
     if (!isRedirect(response.status)) {
       return response;
     }
-    discard(response);
-    url = redirectTarget(host, response);
+    response.body.discard();
+    url = redirectTarget(response);
   }
   throw new UpstreamError(host, "token", `${formatPlace(request.realm)}: the redirects do not end`);
 }

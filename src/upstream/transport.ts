@@ -1,7 +1,8 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
-import { formatPlace, toUpstreamError } from "./failures.ts";
-import { type Ask, UpstreamError } from "./upstream.ts";
+import { announcedLength, Body } from "./body.ts";
+import { formatPlace, invalid, toUpstreamError } from "./failures.ts";
+import type { Ask } from "./upstream.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token";
@@ -46,16 +47,16 @@ export interface HttpRequest extends Ask {
   readonly crossedOrigin?: boolean;
 }
 
-/** A response whose headers are here. Its body must be read to the end, discarded or destroyed. */
+/** A response whose headers are here. */
 export interface HttpResponse {
+  /** Host and port of the upstream that was asked, for errors. */
+  readonly upstream: string;
   readonly status: number;
   /** Where it came from: the last hop's URL. */
   readonly url: URL;
   /** Whether a redirect led to another scheme, host or port on the way. */
   readonly crossedOrigin: boolean;
-  readonly body: Dispatcher.ResponseData["body"];
-  /** What the body's transfer is timed by; see `Clock`. */
-  readonly monotonic: () => number;
+  readonly body: Body;
   /** A header by its lower-case name; lines that were sent apart are joined with `, `. */
   header(name: string): string | undefined;
 }
@@ -79,7 +80,7 @@ export function createExchange(options: {
   /** Sent to their origin alone, and not when a redirect has led there from another one. */
   readonly own?: { readonly origin: string; readonly headers: Readonly<Record<string, string>> };
 }): Exchange {
-  const { clock, dispatcher, observer, own, userAgent } = options;
+  const { clock, dispatcher, host, observer, own, userAgent } = options;
   return async (request) => {
     const { kind, method, signal, url } = request;
     signal.throwIfAborted();
@@ -89,7 +90,7 @@ export function createExchange(options: {
     let informational = 0;
     const onInfo = (): void => {
       if (++informational <= maxInformational) return;
-      throw new UpstreamError(options.host, "invalid", `${formatPlace(url)}: there is no end to its 1xx`);
+      throw invalid({ upstream: host, url }, "there is no end to its 1xx");
     };
     try {
       const { statusCode, headers, body } = await dispatcher.request({
@@ -106,24 +107,23 @@ export function createExchange(options: {
         // Without it the connection is closed after every HEAD.
         reset: false,
       });
-      // An error that comes while nobody reads must not end the process; whoever reads gets it all the same.
-      body.on("error", () => {});
       observe(statusCode);
+      const header = (name: string): string | undefined => {
+        const value = headers[name];
+        return Array.isArray(value) ? value.join(", ") : value;
+      };
       return {
+        upstream: host,
         status: statusCode,
         url,
         crossedOrigin: false,
-        body,
-        monotonic: () => clock.monotonic(),
-        header: (name) => {
-          const value = headers[name];
-          return Array.isArray(value) ? value.join(", ") : value;
-        },
+        body: new Body(body, { upstream: host, url, announcedBytes: announcedLength({ header }), signal, clock }),
+        header,
       };
     } catch (error) {
       observe(undefined);
       signal.throwIfAborted();
-      throw toUpstreamError(options.host, `${method} ${formatPlace(url)}`, error);
+      throw toUpstreamError(host, `${method} ${formatPlace(url)}`, error);
     }
   };
 }

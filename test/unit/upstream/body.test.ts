@@ -1,23 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readBody } from "../../../src/upstream/body.ts";
+import type { Body } from "../../../src/upstream/body.ts";
 import { Limiter } from "../../../src/concurrency/limiter.ts";
-import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import { until } from "../../support/event-loop.ts";
-import {
-  anyAsk,
-  answer,
-  failure,
-  fakeResponse,
-  never,
-  repository,
-  startServer,
-  startUpstream,
-  tag,
-} from "./scripted.ts";
+import { anyAsk, answer, failure, fakeBody, never, repository, startServer, startUpstream, tag } from "./scripted.ts";
 
 /** A response whose body gives the same chunk object again and again, as a parser that keeps nothing might. */
-function respond(sizeBytes: number): HttpResponse {
+function respond(sizeBytes: number): Body {
   async function* chunks(): AsyncGenerator<Buffer> {
     const chunk = Buffer.alloc(1);
     for (let index = 0; index < sizeBytes; index++) {
@@ -25,23 +14,19 @@ function respond(sizeBytes: number): HttpResponse {
       yield chunk;
     }
   }
-  const body = chunks() as unknown as HttpResponse["body"];
-  return { ...fakeResponse(new URL("https://registry.example.com/v2/"), 200), body };
+  return fakeBody(chunks());
 }
 
 test("a body of many small chunks is gathered, and no chunk is kept", async () => {
   for (const sizeBytes of [0, 1, 16 * 1024, 16 * 1024 + 1, 100_000]) {
-    const bytes = await readBody("registry.example.com", respond(sizeBytes), 100_000, never());
+    const bytes = await respond(sizeBytes).read(100_000);
     assert.ok(bytes.equals(Buffer.from(Array.from({ length: sizeBytes }, (_, index) => index % 251))));
   }
 });
 
 test("a body is not longer than allowed, whatever its chunks", async () => {
   for (const maxBytes of [0, 10, 20_000]) {
-    await assert.rejects(
-      readBody("registry.example.com", respond(maxBytes + 1), maxBytes, never()),
-      failure("invalid", /is over/),
-    );
+    await assert.rejects(respond(maxBytes + 1).read(maxBytes), failure("invalid", /is over/));
   }
 });
 

@@ -6,7 +6,6 @@ import { test } from "node:test";
 import { limiting } from "../../../src/upstream/client.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { Limiter } from "../../../src/concurrency/limiter.ts";
-import type { HttpResponse } from "../../../src/upstream/transport.ts";
 import {
   anyAsk,
   answer,
@@ -14,6 +13,7 @@ import {
   collect,
   createClock,
   failure,
+  fakeBody,
   fakeRequest,
   fakeResponse,
   repository,
@@ -77,7 +77,7 @@ test("a slot is held until the body has ended, or the request has failed", async
   const limiter = new Limiter(2);
   const body = new PassThrough();
   const url = new URL("http://registry.example.com/");
-  const response = { ...fakeResponse(url, 200), body: body as unknown as HttpResponse["body"] };
+  const response = fakeResponse(url, 200, {}, fakeBody(body));
   const send = limiting(() => Promise.resolve(response), limiter, new URL("http://registry.example.com/"));
   await send(fakeRequest(url.href));
   assert.equal(limiter.running, 1);

@@ -47,12 +47,15 @@ test("what the parser had read is not kept: it may hold a token", () => {
 
 test("a status error has the path and what to wait, and never the query", () => {
   const url = new URL("https://cdn.example.com/blob?signature=secret");
-  const limited = toStatusError("registry.example.com", fakeResponse(url, 429, { "retry-after": "7" }), now);
+  const limited = toStatusError(
+    { ...fakeResponse(url, 429, { "retry-after": "7" }), upstream: "registry.example.com" },
+    now,
+  );
   assert.equal(limited.failure, "rate-limited");
   assert.equal(limited.status, 429);
   assert.equal(limited.retryAfterSeconds, 7);
   assert.equal(limited.message, "registry.example.com: cdn.example.com/blob: status 429");
-  const broken = toStatusError("registry.example.com", fakeResponse(url, 502), now);
+  const broken = toStatusError(fakeResponse(url, 502), now);
   assert.equal(broken.failure, "status");
   assert.equal(broken.retryAfterSeconds, undefined);
 });

@@ -12,7 +12,7 @@ function script(
   answers: Record<string, [status: number, location?: string | undefined]>,
   asked: HttpRequest[],
 ): ReturnType<typeof followRedirects> {
-  return followRedirects("registry.example.com", (request) => {
+  return followRedirects((request) => {
     asked.push(request);
     const [status, location] = answers[request.url.href] ?? [200];
     return Promise.resolve(fakeResponse(request.url, status, location === undefined ? {} : { location }));

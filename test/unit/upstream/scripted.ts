@@ -2,11 +2,13 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { Readable } from "node:stream";
 import type { TestContext } from "node:test";
 import type { TlsOptions } from "node:tls";
 import { parseDigest, type Digest } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "../../../src/oci/reference.ts";
 import type { Clock } from "../../../src/concurrency/clock.ts";
+import { Body } from "../../../src/upstream/body.ts";
 import { createUpstream, type UpstreamOptions } from "../../../src/upstream/client.ts";
 import { type ConnectionOptions, createConnections } from "../../../src/upstream/connections.ts";
 import { createFixed } from "../../../src/upstream/credentials/fixed.ts";
@@ -206,9 +208,29 @@ export function fakeRequest(url: string, overrides: Partial<HttpRequest> = {}): 
   return { kind: "manifest", method: "GET", repository, url: new URL(url), headers: {}, signal: never(), ...overrides };
 }
 
-export function fakeResponse(url: URL, status: number, headers: Record<string, string> = {}): HttpResponse {
-  const body = { dump: () => Promise.resolve() } as unknown as HttpResponse["body"];
-  return { status, url, crossedOrigin: false, body, monotonic: () => 0, header: (name) => headers[name] };
+export function fakeResponse(
+  url: URL,
+  status: number,
+  headers: Record<string, string> = {},
+  body: Body = fakeBody([]),
+): HttpResponse {
+  return { upstream: url.host, status, url, crossedOrigin: false, body, header: (name) => headers[name] };
+}
+
+/** The body of such a response, of these chunks, or of a stream. */
+export function fakeBody(chunks: Iterable<Buffer> | AsyncIterable<Buffer>, monotonic: () => number = () => 0): Body {
+  const pieces = {
+    on: () => undefined,
+    async *[Symbol.asyncIterator]() {
+      yield* chunks;
+    },
+  };
+  const bytes = chunks instanceof Readable ? chunks : pieces;
+  const raw = Object.assign(bytes, { dump: () => Promise.resolve() }) as unknown as ConstructorParameters<
+    typeof Body
+  >[0];
+  const url = new URL("https://registry.example.com/v2/");
+  return new Body(raw, { upstream: url.host, url, announcedBytes: undefined, signal: never(), clock: { monotonic } });
 }
 
 /** Reads a body to its end. */

@@ -2,38 +2,31 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { describe, test, type TestContext } from "node:test";
-import { readBody, readCounted } from "../../../src/upstream/body.ts";
-import type { HttpResponse } from "../../../src/upstream/transport.ts";
-import { anyAsk, failure, fakeResponse, never, repository, startUpstream, tag } from "./scripted.ts";
+import type { Body } from "../../../src/upstream/body.ts";
+import { anyAsk, failure, fakeBody, repository, startUpstream, tag } from "./scripted.ts";
 
-const host = "registry.example.com";
-
-/** A response whose chunks take their time to come, and what times it. */
+/** A body whose chunks take their time to come, and what times it. */
 function respond(chunks: readonly { readonly bytes: number; readonly ms: number }[]): {
-  readonly response: HttpResponse;
+  readonly body: Body;
   /** Lets time pass without any byte that is wanted. */
   readonly pass: (ms: number) => void;
 } {
   let time = 0;
-  async function* body(): AsyncGenerator<Buffer> {
+  async function* pieces(): AsyncGenerator<Buffer> {
     for (const { bytes, ms } of chunks) {
       time += ms;
       yield Buffer.alloc(bytes);
     }
   }
-  const response = fakeResponse(new URL(`https://${host}/v2/`), 200);
-  return {
-    response: { ...response, body: body() as unknown as HttpResponse["body"], monotonic: () => time },
-    pass: (ms) => void (time += ms),
-  };
+  return { body: fakeBody(pieces(), () => time), pass: (ms) => void (time += ms) };
 }
 
 const times = (count: number, bytes: number, ms: number): { bytes: number; ms: number }[] =>
   Array.from({ length: count }, () => ({ bytes, ms }));
 
-async function drain(response: HttpResponse, between: () => void = () => undefined): Promise<number> {
+async function drain(body: Body, between: () => void = () => undefined): Promise<number> {
   let bytes = 0;
-  for await (const chunk of readCounted(host, response, undefined, never())) {
+  for await (const chunk of body.chunks(undefined)) {
     bytes += chunk.length;
     between();
   }
@@ -53,16 +46,16 @@ describe("a body that is waited for", () => {
   };
   for (const [what, { chunks, cutAfter }] of Object.entries(rows)) {
     test(`${what}: ${cutAfter === undefined ? "it goes on" : "it is given up"}`, async () => {
-      const { response } = respond(chunks);
+      const { body } = respond(chunks);
       if (cutAfter === undefined) {
         assert.equal(
-          await drain(response),
+          await drain(body),
           chunks.reduce((sum, { bytes }) => sum + bytes, 0),
         );
       } else {
         let taken = 0;
         await assert.rejects(
-          drain(response, () => taken++),
+          drain(body, () => taken++),
           failure("timeout", /too slowly/),
         );
         assert.equal(taken, cutAfter - 1);
@@ -72,15 +65,15 @@ describe("a body that is waited for", () => {
 });
 
 test("a reader that takes a byte every two seconds is not the upstream's fault", async () => {
-  const { response, pass } = respond(times(100, 1, 1));
-  assert.equal(await drain(response, () => pass(2_000)), 100);
+  const { body, pass } = respond(times(100, 1, 1));
+  assert.equal(await drain(body, () => pass(2_000)), 100);
 });
 
 test("a document has a minute, however fast it comes for a slow one", async () => {
   const quick = respond(times(59, 2_000, 1_000));
-  assert.equal((await readBody(host, quick.response, 1e6, never())).length, 118_000);
+  assert.equal((await quick.body.read(1e6)).length, 118_000);
   const slow = respond(times(62, 2_000, 1_000));
-  await assert.rejects(readBody(host, slow.response, 1e6, never()), failure("timeout", /more than 60000 ms/));
+  await assert.rejects(slow.body.read(1e6), failure("timeout", /more than 60000 ms/));
 });
 
 test("an upstream that sends 1xx for ever gets no more time for its headers by that", async (context) => {

@@ -4,8 +4,8 @@ import type { Clock } from "../concurrency/clock.ts";
 import { type Credentials, fingerprint, formatBasic } from "./credentials.ts";
 import { type Demand, readDemand } from "./demand.ts";
 import { isChallenge, type RegistryChallenge } from "./registry-challenge.ts";
-import { createTextCache, type TextCache } from "./text-cache.ts";
-import { fetchToken, type TokenClientOptions } from "./tokens.ts";
+import { TextCache } from "./text-cache.ts";
+import { fetchToken, type TokenClientOptions, type TokenRequest } from "./tokens.ts";
 import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
 
 /** A registry that is asked with certain credentials. */
@@ -15,6 +15,7 @@ export interface AttemptOptions extends TokenClientOptions {
   readonly registry: Exchange;
   /** What the registry as a whole wants; `undefined`: only what it says of the request itself counts. */
   readonly challenge: RegistryChallenge | undefined;
+  readonly learned: Learned;
 }
 
 /** How a request went with certain credentials. */
@@ -39,82 +40,97 @@ export interface Learned {
  * @param maxRemembered Of how many repositories, and how many tokens; the longest unused go first.
  */
 export function createLearned(clock: Clock, maxRemembered: number): Learned {
-  return { ways: new LRUCache({ max: maxRemembered }), tokens: createTextCache(clock, maxRemembered) };
+  return { ways: new LRUCache({ max: maxRemembered }), tokens: new TextCache(clock, maxRemembered) };
+}
+
+/** A request on its way, with what there is to log in with. */
+interface Trial {
+  readonly options: AttemptOptions;
+  /** With the identity of the credentials. */
+  readonly request: HttpRequest;
+  readonly credentials: Credentials | undefined;
+  /** Under which the way that worked is remembered. */
+  readonly wayKey: string;
 }
 
 /** Sends a request with these credentials, or a token made of them, as far as they are asked for. */
 export async function attempt(
   options: AttemptOptions,
-  { ways, tokens }: Learned,
   asked: HttpRequest,
   credentials: Credentials | undefined,
 ): Promise<Attempt> {
   const identity = fingerprint(credentials);
-  const request: HttpRequest = { ...asked, identity };
-  const send = (authorization: string | undefined): Promise<HttpResponse> =>
-    options.registry({ ...request, headers: { ...request.headers, authorization } });
-  const sendBasic = async (basic: Credentials): Promise<Attempt> => {
-    const response = await send(formatBasic(basic));
-    return { response, refused: isRefusal(response) };
-  };
-  const meet = async (demand: Demand, bare: HttpResponse): Promise<Attempt> => {
-    if (demand.scheme === "basic") {
-      const answered = await sendBasic(demand.credentials);
-      if (!answered.refused) {
-        ways.set(wayKey, { scheme: "basic" });
-      }
-      return answered;
-    }
-    const { realm, scopes, service } = demand.request;
-    const key = keyOf(identity, realm.href, service, scopes);
-    const fetched = await tokens.get(key, (own) => fetchToken(demand.request, options, own), request.signal);
-    if (fetched === undefined) {
-      return { response: bare, refused: demand.request.credentials !== undefined };
-    }
-    ways.set(wayKey, { scheme: "bearer", key });
-    return { response: await send(`Bearer ${fetched}`), refused: false };
-  };
+  const wayKey = keyOf(identity, options.upstream.origin, asked.repository);
+  const trial: Trial = { options, request: { ...asked, identity }, credentials, wayKey };
+  return (await sendByKnownWay(trial)) ?? (await answerChallenge(trial, await send(trial, undefined)));
+}
 
-  const wayKey = keyOf(identity, options.upstream.origin, request.repository);
+/** Sends it as it worked the last time; `undefined`: no way is known, or not any more. */
+async function sendByKnownWay(trial: Trial): Promise<Attempt | undefined> {
+  const { options, credentials, wayKey } = trial;
+  const { ways, tokens } = options.learned;
   const way = ways.get(wayKey);
   if (way?.scheme === "basic" && credentials !== undefined) {
-    const known = await sendBasic(credentials);
-    if (isChallenge(known.response)) {
-      ways.delete(wayKey);
-    }
+    const known = await sendBasic(trial, credentials);
+    if (isChallenge(known.response)) ways.delete(wayKey);
     return known;
   }
-  const token = way?.scheme === "bearer" ? tokens.peek(way.key) : undefined;
-  let response = await send(token === undefined ? undefined : `Bearer ${token}`);
-  if (token !== undefined && way?.scheme === "bearer") {
-    if (!isChallenge(response)) {
-      return { response, refused: false };
-    }
-    ways.delete(wayKey);
-    tokens.drop(way.key, token);
-    response.body.discard();
-    response = await send(undefined);
-  }
-  const hides = credentials !== undefined && mayHide(response);
-  if (!isChallenge(response) && !hides) {
-    return { response, refused: false };
-  }
-  // Before anything else is asked: the body holds a slot of the limiter. The status is still there to be given back.
+  if (way?.scheme !== "bearer") return undefined;
+  const token = tokens.peek(way.key);
+  if (token === undefined) return undefined;
+  const response = await send(trial, `Bearer ${token}`);
+  if (!isChallenge(response)) return { response, refused: false };
+  ways.delete(wayKey);
+  tokens.drop(way.key, token);
   response.body.discard();
-  const demand = await readDemand(response, request, { ...options, credentials });
-  if (demand === undefined || (hides && !usesCredentials(demand))) {
-    return { response, refused: false };
-  }
+  return undefined;
+}
+
+/** Gives the answer to a bare request back, or meets its challenge, once. */
+async function answerChallenge(trial: Trial, bare: HttpResponse): Promise<Attempt> {
+  const { options, request, credentials } = trial;
+  const unmet: Attempt = { response: bare, refused: false };
+  const hides = credentials !== undefined && mayHide(bare);
+  if (!isChallenge(bare) && !hides) return unmet;
+  // Before anything else is asked: the body holds a slot of the limiter. The status is still there to be given back.
+  bare.body.discard();
+  const demand = await readDemand(bare, request, { ...options, credentials });
+  if (demand === undefined || (hides && !usesCredentials(demand))) return unmet;
   let isMet = false;
   try {
-    const answered = await meet(demand, response);
+    const answered = await (demand.scheme === "basic"
+      ? meetBasic(trial, demand.credentials)
+      : meetBearer(trial, demand.request, bare));
     isMet = !answered.refused && !isChallenge(answered.response);
     return answered;
   } finally {
-    if (!isMet) {
-      options.challenge?.forget(identity);
-    }
+    if (!isMet) options.challenge?.forget(request.identity);
   }
+}
+
+async function meetBasic(trial: Trial, credentials: Credentials): Promise<Attempt> {
+  const answered = await sendBasic(trial, credentials);
+  if (!answered.refused) trial.options.learned.ways.set(trial.wayKey, { scheme: "basic" });
+  return answered;
+}
+
+async function meetBearer(trial: Trial, wanted: TokenRequest, bare: HttpResponse): Promise<Attempt> {
+  const { options, request, wayKey } = trial;
+  const { ways, tokens } = options.learned;
+  const key = keyOf(request.identity, wanted.realm.href, wanted.service, wanted.scopes);
+  const token = await tokens.get(key, (signal) => fetchToken(wanted, options, signal), request.signal);
+  if (token === undefined) return { response: bare, refused: wanted.credentials !== undefined };
+  ways.set(wayKey, { scheme: "bearer", key });
+  return { response: await send(trial, `Bearer ${token}`), refused: false };
+}
+
+async function sendBasic(trial: Trial, credentials: Credentials): Promise<Attempt> {
+  const response = await send(trial, formatBasic(credentials));
+  return { response, refused: isRefusal(response) };
+}
+
+function send({ options, request }: Trial, authorization: string | undefined): Promise<HttpResponse> {
+  return options.registry({ ...request, headers: { ...request.headers, authorization } });
 }
 
 /**

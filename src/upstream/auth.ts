@@ -10,7 +10,6 @@ import { UpstreamError } from "./upstream.ts";
 export interface AuthOptions extends AttemptOptions {
   /** Asked for each request, by the repository's name as clients know it. `undefined`: anonymous. It is not closed. */
   readonly credentials: CredentialSource | undefined;
-  readonly learned: Learned;
 }
 
 /**
@@ -27,11 +26,11 @@ export interface AuthOptions extends AttemptOptions {
  *   `UpstreamError` "token" where the source has no credentials to give.
  */
 export function authenticating(options: AuthOptions): Exchange {
-  const { learned, credentials: source } = options;
+  const { credentials: source } = options;
   const { host } = options.upstream;
   return async (request) => {
     const credentials = await getCredentials(host, source, request);
-    const first = await attempt(options, learned, request, credentials);
+    const first = await attempt(options, request, credentials);
     if (!first.refused || credentials === undefined || source === undefined) {
       return first.response;
     }
@@ -41,7 +40,7 @@ export function authenticating(options: AuthOptions): Exchange {
       return first.response;
     }
     first.response.body.discard();
-    return (await attempt(options, learned, request, renewed)).response;
+    return (await attempt(options, request, renewed)).response;
   };
 }
 
@@ -94,6 +93,7 @@ export function answeringOthers(options: OtherRegistriesOptions): Exchange {
     prefix: "",
     realmHosts: [],
     challenge: undefined,
+    learned,
     clock,
     registry: exchange,
     exchange: led(options.tokenExchange),
@@ -106,7 +106,7 @@ export function answeringOthers(options: OtherRegistriesOptions): Exchange {
     }
     const other = { ...common, upstream: new URL(url.origin) };
     const asked = { ...request, repository: repositoryOf(url) ?? request.repository };
-    return (await attempt(other, learned, asked, undefined)).response;
+    return (await attempt(other, asked, undefined)).response;
   };
 }
 

@@ -2,7 +2,7 @@ import { parseChallenges, type Challenge } from "../oci/challenge.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { fingerprint } from "./credentials.ts";
 import { isPassingStatus, toStatusError } from "./failures.ts";
-import { createTextCache } from "./text-cache.ts";
+import { TextCache } from "./text-cache.ts";
 import type { Exchange, HttpRequest, HttpResponse } from "./transport.ts";
 
 /** How many credentials' challenges are remembered for a registry, and for how long. */
@@ -38,7 +38,7 @@ export function challengesOf(response: HttpResponse): Challenge[] {
  * @param exchange To the registry without the limiter: whoever asks may hold a slot.
  */
 export function createRegistryChallenge(upstream: URL, exchange: Exchange, clock: Clock): RegistryChallenge {
-  const headers = createTextCache(clock, maxRemembered);
+  const headers = new TextCache(clock, maxRemembered);
   return {
     async get({ repository, identity, signal }) {
       const ask = async (own: AbortSignal): Promise<{ value: string; lifetimeSeconds: number }> => {

@@ -12,20 +12,6 @@ export interface PassingText {
 /** Fetches a text; `undefined`: the server says that there is none to be had. */
 export type FetchText = (signal: AbortSignal) => Promise<PassingText | undefined>;
 
-/** Texts of one upstream, by what they were asked for. */
-export interface TextCache {
-  /** A text that is still good, without asking anybody. */
-  peek(key: string): string | undefined;
-  /**
-   * A text that is still good, fetched where there is none. Who asks for the same key at the same time shares one
-   * fetch. An abort by `signal` leaves the others alone; the fetch is aborted when the last of them has left.
-   * That there is none (`undefined`) is not remembered, nor is a failure.
-   */
-  get(key: string, fetch: FetchText, signal: AbortSignal): Promise<string | undefined>;
-  /** Forgets a text that was refused; one that has taken its place meanwhile stays. */
-  drop(key: string, value: string): void;
-}
-
 interface Flight {
   readonly promise: Promise<string | undefined>;
   readonly controller: AbortController;
@@ -39,69 +25,71 @@ const usedPart = 0.9;
 const meanLength = 4 * 1024;
 
 /**
- * Makes an empty cache of at most `maxTexts` texts, of 4 Ki characters on average; the longest unused goes first. A text
- * that is too long to be remembered is given all the same.
+ * Texts of one upstream, by what they were asked for: at most `maxTexts`, of 4 Ki characters on average; the longest
+ * unused goes first. A text that is too long to be remembered is given all the same.
  */
-export function createTextCache(clock: Clock, maxTexts: number): TextCache {
-  const texts = new LRUCache<string, { readonly value: string; readonly goodUntil: number }>({
-    max: maxTexts,
-    maxSize: maxTexts * meanLength,
-    sizeCalculation: ({ value }, key) => value.length + key.length,
-  });
-  const flights = new Map<string, Flight>();
+export class TextCache {
+  readonly #clock: Clock;
+  readonly #texts: LRUCache<string, { readonly value: string; readonly goodUntil: number }>;
+  readonly #flights = new Map<string, Flight>();
 
-  const peek = (key: string): string | undefined => {
-    const text = texts.get(key);
-    return text !== undefined && clock.monotonic() < text.goodUntil ? text.value : undefined;
-  };
+  constructor(clock: Clock, maxTexts: number) {
+    this.#clock = clock;
+    this.#texts = new LRUCache({
+      max: maxTexts,
+      maxSize: maxTexts * meanLength,
+      sizeCalculation: ({ value }, key) => value.length + key.length,
+    });
+  }
 
-  const launch = (key: string, fetch: FetchText): Flight => {
+  /** A text that is still good, without asking anybody. */
+  peek(key: string): string | undefined {
+    const text = this.#texts.get(key);
+    return text !== undefined && this.#clock.monotonic() < text.goodUntil ? text.value : undefined;
+  }
+
+  /**
+   * A text that is still good, fetched where there is none. Who asks for the same key at the same time shares one
+   * fetch. An abort by `signal` leaves the others alone; the fetch is aborted when the last of them has left.
+   * That there is none (`undefined`) is not remembered, nor is a failure.
+   */
+  async get(key: string, fetch: FetchText, signal: AbortSignal): Promise<string | undefined> {
+    signal.throwIfAborted();
+    const cached = this.peek(key);
+    if (cached !== undefined) return cached;
+    const flight = this.#flights.get(key) ?? this.#launch(key, fetch);
+    flight.waiters += 1;
+    try {
+      return await settleOrAbort(flight.promise, signal);
+    } finally {
+      flight.waiters -= 1;
+      if (flight.waiters === 0 && this.#flights.get(key) === flight) {
+        this.#flights.delete(key);
+        flight.controller.abort();
+      }
+    }
+  }
+
+  /** Forgets a text that was refused; one that has taken its place meanwhile stays. */
+  drop(key: string, value: string): void {
+    if (this.#texts.peek(key)?.value === value) this.#texts.delete(key);
+  }
+
+  #launch(key: string, fetch: FetchText): Flight {
     const controller = new AbortController();
     const fetchAndKeep = async (): Promise<string | undefined> => {
       try {
         const text = await fetch(controller.signal);
-        if (text === undefined) {
-          return undefined;
-        }
-        texts.set(key, { value: text.value, goodUntil: clock.monotonic() + text.lifetimeSeconds * 1000 * usedPart });
+        if (text === undefined) return undefined;
+        const goodUntil = this.#clock.monotonic() + text.lifetimeSeconds * 1000 * usedPart;
+        this.#texts.set(key, { value: text.value, goodUntil });
         return text.value;
       } finally {
-        if (flights.get(key) === flight) {
-          flights.delete(key);
-        }
+        if (this.#flights.get(key) === flight) this.#flights.delete(key);
       }
     };
     const flight: Flight = { promise: Promise.resolve().then(fetchAndKeep), controller, waiters: 0 };
-    // Its waiters hear of a failure; when all have left, nobody has to.
-    flight.promise.catch(() => {});
-    flights.set(key, flight);
+    this.#flights.set(key, flight);
     return flight;
-  };
-
-  return {
-    peek,
-    async get(key, fetch, signal) {
-      signal.throwIfAborted();
-      const cached = peek(key);
-      if (cached !== undefined) {
-        return cached;
-      }
-      const flight = flights.get(key) ?? launch(key, fetch);
-      flight.waiters += 1;
-      try {
-        return await settleOrAbort(flight.promise, signal);
-      } finally {
-        flight.waiters -= 1;
-        if (flight.waiters === 0 && flights.get(key) === flight) {
-          flights.delete(key);
-          flight.controller.abort();
-        }
-      }
-    },
-    drop(key, value) {
-      if (texts.peek(key)?.value === value) {
-        texts.delete(key);
-      }
-    },
-  };
+  }
 }

@@ -5,7 +5,7 @@ import { fingerprint } from "../../../src/upstream/credentials.ts";
 import { createRenewing } from "../../../src/upstream/credentials/renewing.ts";
 import { createRotation } from "../../../src/upstream/credentials/rotation.ts";
 import { Failover } from "../../../src/upstream/failover.ts";
-import { createTextCache } from "../../../src/upstream/text-cache.ts";
+import { TextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
 import { fakeSource } from "./credentials/fake-source.ts";
 import { anyAsk, createClock, never, repository, tag } from "./scripted.ts";
@@ -35,7 +35,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
     return { ms: 60_000, waits: () => budget.remaining(anonymous) === 7 };
   },
   "a token's life": async (clock) => {
-    const cache = createTextCache(clock, 10);
+    const cache = new TextCache(clock, 10);
     await cache.get("a", () => Promise.resolve({ value: "one", lifetimeSeconds: 100 }), never());
     return { ms: 90_000, waits: () => cache.peek("a") === "one" };
   },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTextCache, type FetchText, type PassingText } from "../../../src/upstream/text-cache.ts";
+import { TextCache, type FetchText, type PassingText } from "../../../src/upstream/text-cache.ts";
 import { createClock, never } from "./scripted.ts";
 
 function fetching(): {
@@ -27,7 +27,7 @@ const give =
 
 test("a text is good for nine tenths of its lifetime", async () => {
   const clock = createClock();
-  const cache = createTextCache(clock, 10);
+  const cache = new TextCache(clock, 10);
   assert.equal(cache.peek("a"), undefined);
   assert.equal(await cache.get("a", give("one"), never()), "one");
   clock.time += 89_999;
@@ -39,7 +39,7 @@ test("a text is good for nine tenths of its lifetime", async () => {
 });
 
 test("who asks at the same time shares a fetch; who asks for something else does not", async () => {
-  const cache = createTextCache(createClock(), 10);
+  const cache = new TextCache(createClock(), 10);
   const { fetch, calls, settle } = fetching();
   const both = Promise.all([cache.get("a", fetch, never()), cache.get("a", fetch, never())]);
   const other = cache.get("b", fetch, never());
@@ -51,7 +51,7 @@ test("who asks at the same time shares a fetch; who asks for something else does
 });
 
 test("one who leaves does not hurt the others; the last one to leave ends the fetch", async () => {
-  const cache = createTextCache(createClock(), 10);
+  const cache = new TextCache(createClock(), 10);
   const { fetch, calls, settle } = fetching();
   const leaver = new AbortController();
   const left = cache.get("a", fetch, leaver.signal);
@@ -73,7 +73,7 @@ test("one who leaves does not hurt the others; the last one to leave ends the fe
 });
 
 test("neither a failure nor a denial is remembered", async () => {
-  const cache = createTextCache(createClock(), 10);
+  const cache = new TextCache(createClock(), 10);
   const failed = new Error("down");
   await assert.rejects(
     cache.get("a", () => Promise.reject(failed), never()),
@@ -84,7 +84,7 @@ test("neither a failure nor a denial is remembered", async () => {
 });
 
 test("a refused text is dropped, but not the one that took its place", async () => {
-  const cache = createTextCache(createClock(), 10);
+  const cache = new TextCache(createClock(), 10);
   await cache.get("a", give("one"), never());
   cache.drop("a", "zero");
   assert.equal(cache.peek("a"), "one");
@@ -93,7 +93,7 @@ test("a refused text is dropped, but not the one that took its place", async () 
 });
 
 test("the number of texts is bounded", async () => {
-  const cache = createTextCache(createClock(), 2);
+  const cache = new TextCache(createClock(), 2);
   for (const key of ["a", "b", "c"]) {
     await cache.get(key, give(key), never());
   }
@@ -104,7 +104,7 @@ test("the number of texts is bounded", async () => {
 });
 
 test("their length is bounded together; one that is too long is given, and not remembered", async () => {
-  const cache = createTextCache(createClock(), 4);
+  const cache = new TextCache(createClock(), 4);
   assert.equal((await cache.get("huge", give("x".repeat(20_000)), never()))?.length, 20_000);
   assert.equal(cache.peek("huge"), undefined);
   for (const key of ["a", "b", "c"]) {

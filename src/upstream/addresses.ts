@@ -39,23 +39,15 @@ const metadataAddresses: ReadonlySet<string> = new Set([
  * RFC 6052) counts as that address; what cannot be read as an address is `special`.
  */
 export function scopeOf(address: string): AddressScope {
-  if (isIP(address) === 0) {
-    return "special";
-  }
+  if (isIP(address) === 0) return "special";
   let parsed = ipaddr.process(address);
   if (parsed instanceof ipaddr.IPv6 && parsed.range() === "rfc6052") {
     parsed = new ipaddr.IPv4(parsed.toByteArray().slice(12));
   }
   const range = parsed.range();
-  if (metadataAddresses.has(parsed.toString())) {
-    return "special";
-  }
-  if (range === "loopback") {
-    return "loopback";
-  }
-  if (privateRanges.has(range)) {
-    return "private";
-  }
+  if (metadataAddresses.has(parsed.toString())) return "special";
+  if (range === "loopback") return "loopback";
+  if (privateRanges.has(range)) return "private";
   // The special ranges leave holes in IPv6 (::127.0.0.1, for one); all that is handed out lies in 2000::/3.
   const isGlobal = parsed instanceof ipaddr.IPv4 || parsed.match(globalUnicast);
   return range === "unicast" && isGlobal ? "public" : "special";
@@ -78,15 +70,11 @@ export function refusalOf(target: {
   readonly port: string;
 }): RefusedAddressError | undefined {
   const hostname = bareHostname(target.hostname);
-  if (target.protocol !== "https:") {
-    return new RefusedAddressError(`${hostname} may be reached by https only`);
-  }
+  if (target.protocol !== "https:") return new RefusedAddressError(`${hostname} may be reached by https only`);
   if (target.port !== "" && target.port !== "443") {
     return new RefusedAddressError(`${hostname} may be reached at port 443 only`);
   }
-  if (isIP(hostname) !== 0) {
-    return new RefusedAddressError("an address in the place of a host name may not be reached");
-  }
+  if (isIP(hostname) !== 0) return new RefusedAddressError("an address in the place of a host name may not be reached");
   return undefined;
 }
 

@@ -31,14 +31,10 @@ export function authenticating(options: AuthOptions): Exchange {
   return async (request) => {
     const credentials = await getCredentials(host, source, request);
     const first = await attempt(options, request, credentials);
-    if (!first.refused || credentials === undefined || source === undefined) {
-      return first.response;
-    }
+    if (!first.refused || credentials === undefined || source === undefined) return first.response;
     source.refused(credentials);
     const renewed = await getCredentials(host, source, request);
-    if (fingerprint(renewed) === fingerprint(credentials)) {
-      return first.response;
-    }
+    if (fingerprint(renewed) === fingerprint(credentials)) return first.response;
     first.response.body.discard();
     return (await attempt(options, request, renewed)).response;
   };
@@ -101,9 +97,7 @@ export function answeringOthers(options: OtherRegistriesOptions): Exchange {
   };
   return async (request) => {
     const { crossedOrigin, kind, url } = request;
-    if (crossedOrigin !== true || kind === "token" || url.origin === upstream.origin) {
-      return exchange(request);
-    }
+    if (crossedOrigin !== true || kind === "token" || url.origin === upstream.origin) return exchange(request);
     const other = { ...common, upstream: new URL(url.origin) };
     const asked = { ...request, repository: repositoryOf(url) ?? request.repository };
     return (await attempt(other, asked, undefined)).response;

@@ -32,26 +32,16 @@ export async function openBlob(
   const wanted: Wanted = { repository, digest, ...from };
   if (from.offset > 0) {
     const part = await ask(registry, wanted, `bytes=${from.offset}-`, by);
-    if (part === undefined) {
-      return undefined;
-    }
+    if (part === undefined) return undefined;
     const opened = readAnswer(part, wanted);
-    if (typeof opened !== "string") {
-      return opened;
-    }
-    if (part.status === 200) {
-      throw refuse(part, opened);
-    }
+    if (typeof opened !== "string") return opened;
+    if (part.status === 200) throw refuse(part, opened);
     part.body.discard();
   }
   const whole = await ask(registry, wanted, undefined, by);
-  if (whole === undefined) {
-    return undefined;
-  }
+  if (whole === undefined) return undefined;
   const opened = readAnswer(whole, wanted);
-  if (typeof opened === "string") {
-    throw refuse(whole, opened);
-  }
+  if (typeof opened === "string") throw refuse(whole, opened);
   return opened;
 }
 
@@ -70,9 +60,7 @@ export async function statBlob(
     response.body.discard();
     response = await ask(registry, wanted, undefined, by);
   }
-  if (response === undefined) {
-    return undefined;
-  }
+  if (response === undefined) return undefined;
   const { status } = response;
   const part = partOf(response);
   const announced = status === 206 ? part?.sizeBytes : status === 200 ? announcedLength(response) : 0;
@@ -118,16 +106,12 @@ function readAnswer(response: HttpResponse, wanted: Wanted): UpstreamBlob | stri
   const { status } = response;
   if (status !== 200 && status !== 206) {
     const end = isOfNothing(digest) ? 0 : status === 416 ? (endOf(response) ?? wanted.sizeBytes) : undefined;
-    if (end !== offset || end !== (wanted.sizeBytes ?? end)) {
-      return `status ${status}: there is no byte ${offset}`;
-    }
+    if (end !== offset || end !== (wanted.sizeBytes ?? end)) return `status ${status}: there is no byte ${offset}`;
     response.body.discard();
     return { sizeBytes: end, body: emptyBody(), cancel: () => {} };
   }
   const part = partOf(response);
-  if (status === 206 && part?.start !== offset) {
-    return `the part does not start at byte ${offset}`;
-  }
+  if (status === 206 && part?.start !== offset) return `the part does not start at byte ${offset}`;
   const announced = status === 206 ? part?.sizeBytes : announcedLength(response);
   const sizeBytes = announced ?? wanted.sizeBytes;
   if (sizeBytes !== (wanted.sizeBytes ?? sizeBytes)) {
@@ -162,9 +146,7 @@ function endOf(response: HttpResponse): number | undefined {
 }
 
 function labelOf(response: HttpResponse): { readonly label?: DoubtfulLabel } {
-  if (pageMediaTypes.has(mediaTypeOf(response))) {
-    return { label: "page" };
-  }
+  if (pageMediaTypes.has(mediaTypeOf(response))) return { label: "page" };
   return isLabelledEncoded(response) ? { label: "encoded" } : {};
 }
 
@@ -186,9 +168,7 @@ async function* readFrom(
       yield skipped === 0 ? chunk : chunk.subarray(skipped);
     }
   }
-  if (toSkip > 0) {
-    throw invalid(response, `there is no byte ${skipBytes}`);
-  }
+  if (toSkip > 0) throw invalid(response, `there is no byte ${skipBytes}`);
 }
 
 // oxlint-disable-next-line require-yield

@@ -165,15 +165,11 @@ export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): E
 }
 
 function parsePrefix({ host, pathPrefix = "" }: UpstreamOptions): string {
-  if (pathPrefix === "") {
-    return "";
-  }
+  if (pathPrefix === "") return "";
   try {
     return `${parseRepository(pathPrefix)}/`;
   } catch (error) {
-    if (!(error instanceof OciError)) {
-      throw error;
-    }
+    if (!(error instanceof OciError)) throw error;
     throw new UpstreamError(host, "refused", `the path's prefix: ${error.message}`, { cause: error });
   }
 }

@@ -21,9 +21,7 @@ const fingerprintKey = randomBytes(32);
 
 /** Tells credentials apart in cache keys, without being one. It is another one in every process. */
 export function fingerprint(credentials: Credentials | undefined): string {
-  if (credentials === undefined) {
-    return "anonymous";
-  }
+  if (credentials === undefined) return "anonymous";
   return createHmac("sha256", fingerprintKey)
     .update(JSON.stringify([credentials.username, credentials.password]))
     .digest("hex")

@@ -37,9 +37,7 @@ export async function readDemand(
 ): Promise<Demand | undefined> {
   const challenges = challengesOf(response);
   const demand = chooseDemand(challenges, request, true, options);
-  if (demand !== undefined || (challenges.length > 0 && options.credentials === undefined)) {
-    return demand;
-  }
+  if (demand !== undefined || (challenges.length > 0 && options.credentials === undefined)) return demand;
   return chooseDemand((await options.challenge?.get(request)) ?? [], request, false, options);
 }
 
@@ -85,9 +83,7 @@ function chooseDemand(
 /** The challenge's own scopes, without any right but pulling; our own idea of them where it has none. */
 function scopesOf(scope: string | undefined, repository: string): string[] {
   const scopes = (scope ?? "").split(" ").filter((part) => part !== "");
-  if (scopes.length === 0) {
-    return [`repository:${repository}:pull`];
-  }
+  if (scopes.length === 0) return [`repository:${repository}:pull`];
   return scopes.map((part) => {
     const colon = part.lastIndexOf(":");
     const actions = part.slice(colon + 1).split(",");

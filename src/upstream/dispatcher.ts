@@ -149,9 +149,7 @@ function tlsOptions(options: DispatcherOptions): undici.buildConnector.BuildOpti
 
 /** Made once: to read the built-in certificates anew costs milliseconds, and would be done for each connection. */
 function createContext({ ca, clientCert, clientKey }: DispatcherOptions): SecureContext | undefined {
-  if (ca === undefined && clientCert === undefined && clientKey === undefined) {
-    return undefined;
-  }
+  if (ca === undefined && clientCert === undefined && clientKey === undefined) return undefined;
   return createSecureContext({
     ...(ca !== undefined && ca.length > 0 && { ca: [...getCACertificates("default"), ca] }),
     ...(clientCert !== undefined && { cert: clientCert }),

@@ -48,9 +48,7 @@ const passingStatuses: ReadonlySet<number> = new Set([408, 500, 502, 503, 504]);
  * @param doing What was tried, with host and path but never a query: queries of redirect targets hold signatures.
  */
 export function toUpstreamError(host: string, doing: string, error: unknown): UpstreamError {
-  if (error instanceof UpstreamError) {
-    return error;
-  }
+  if (error instanceof UpstreamError) return error;
   const refusal = causesOf(error).find((cause) => cause instanceof RefusedAddressError);
   if (refusal !== undefined) {
     return new UpstreamError(host, "refused", `${doing}: ${refusal.message}`, { cause: refusal });
@@ -92,9 +90,7 @@ export function mayPass(error: unknown): boolean {
  * is answered well. A time-out, or no connection, would be the same for both.
  */
 export function isFailedAnswer(error: unknown): boolean {
-  if (!(error instanceof UpstreamError)) {
-    return false;
-  }
+  if (!(error instanceof UpstreamError)) return false;
   return error.failure === "invalid" || (error.failure === "unreachable" && brokenCodes.has(codeOf(error.cause) ?? ""));
 }
 
@@ -109,25 +105,17 @@ export function formatPlace(url: URL): string {
 }
 
 function failureOf(code: string | undefined): UpstreamFailure {
-  if (code === undefined) {
-    return "unreachable";
-  }
-  if (timeouts.has(code)) {
-    return "timeout";
-  }
+  if (code === undefined) return "unreachable";
+  if (timeouts.has(code)) return "timeout";
   const broken = code.startsWith("HPE_") || code === "UND_ERR_HEADERS_OVERFLOW" || code === "UND_ERR_INVALID_ARG";
   return broken && !cutOff.has(code) ? "invalid" : "unreachable";
 }
 
 function codeOf(error: unknown): string | undefined {
   for (const cause of causesOf(error)) {
-    if ("code" in cause && typeof cause.code === "string") {
-      return cause.code;
-    }
+    if ("code" in cause && typeof cause.code === "string") return cause.code;
     // For what is no HTTP at all the parser has no code.
-    if (cause.name === "HTTPParserError") {
-      return "HPE_UNKNOWN";
-    }
+    if (cause.name === "HTTPParserError") return "HPE_UNKNOWN";
   }
   return undefined;
 }
@@ -148,8 +136,6 @@ function causesOf(error: unknown): Error[] {
 
 /** The HTTP parser attaches the bytes that it choked on, and these may hold a token. */
 function withoutData(error: unknown): unknown {
-  if (!(error instanceof Error) || !("data" in error)) {
-    return error;
-  }
+  if (!(error instanceof Error) || !("data" in error)) return error;
   return Object.assign(new Error(error.message), { code: codeOf(error) });
 }

@@ -31,9 +31,7 @@ export async function resolveManifest(
 ): Promise<Resolved | undefined> {
   const isSpared = registry.clock.monotonic() < registry.headsSparedUntil;
   const told = isSpared ? "unasked" : await askHead(registry, repository, reference, by);
-  if (typeof told !== "string") {
-    return told;
-  }
+  if (typeof told !== "string") return told;
   const manifest = await fetchManifest(registry, repository, reference, by);
   if (told === "refused" && manifest !== undefined) {
     registry.headsSparedUntil = registry.clock.monotonic() + spareHeadsMs;
@@ -58,17 +56,13 @@ export async function fetchManifest(
     },
     by,
   );
-  if (response === undefined) {
-    return undefined;
-  }
+  if (response === undefined) return undefined;
   const bytes = await response.body.read(maxManifestBytes);
   await turnToRead(bytes);
   // What was asked for by its digest is right if it has that, whatever it is announced as.
   const expected = isDigestReference(reference) ? reference : announcedDigest(response);
   const digest = digestOf(bytes, expected && algorithmOf(expected));
-  if (digest !== (expected ?? digest)) {
-    throw invalid(response, `the manifest does not have the digest ${expected}`);
-  }
+  if (digest !== (expected ?? digest)) throw invalid(response, `the manifest does not have the digest ${expected}`);
   const parsed = parse(response, bytes);
   return { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
 }
@@ -94,34 +88,22 @@ async function askHead(
       by,
     );
   } catch (error) {
-    if (by.signal.aborted || !isFailedAnswer(error)) {
-      throw error;
-    }
+    if (by.signal.aborted || !isFailedAnswer(error)) throw error;
     return "failed";
   }
-  if (response === undefined) {
-    return "refused";
-  }
+  if (response === undefined) return "refused";
   response.body.discard();
-  if (response.status === 200) {
-    return readHead(response, reference) ?? "failed";
-  }
+  if (response.status === 200) return readHead(response, reference) ?? "failed";
   return isPassingStatus(response.status) ? "failed" : "refused";
 }
 
 function readHead(response: HttpResponse, reference: Reference): Told | undefined {
   const digest = announcedDigest(response);
   const mediaType = mediaTypeOf(response);
-  if (digest === undefined || !servedMediaTypes.has(mediaType)) {
-    return undefined;
-  }
-  if (isDigestReference(reference) && digest !== reference) {
-    return undefined;
-  }
+  if (digest === undefined || !servedMediaTypes.has(mediaType)) return undefined;
+  if (isDigestReference(reference) && digest !== reference) return undefined;
   const size = announcedLength(response) ?? 0;
-  if (size > maxManifestBytes) {
-    throw invalid(response, `the manifest is over ${maxManifestBytes} bytes`);
-  }
+  if (size > maxManifestBytes) throw invalid(response, `the manifest is over ${maxManifestBytes} bytes`);
   // Some servers announce 0, and what stands before them nothing, because a HEAD's response has no body.
   return size === 0 || isLabelledEncoded(response) ? { digest } : { mediaType, digest, size };
 }
@@ -132,9 +114,7 @@ function parse(response: HttpResponse, bytes: Buffer): Manifest {
     // Stores send what they like; what cannot be a manifest's type says nothing about the bytes, which can be read.
     return parseManifest(bytes, documentMediaType.test(mediaType) ? mediaType : undefined);
   } catch (error) {
-    if (!(error instanceof OciError)) {
-      throw error;
-    }
+    if (!(error instanceof OciError)) throw error;
     throw invalid(response, error.message, error);
   }
 }

@@ -35,14 +35,10 @@ export class Origins extends Dispatcher {
   }
 
   override dispatch(request: undici.Dispatcher.DispatchOptions, handler: undici.Dispatcher.DispatchHandler): boolean {
-    if (this.#isClosed) {
-      throw new errors.ClientDestroyedError();
-    }
+    if (this.#isClosed) throw new errors.ClientDestroyedError();
     const name = String(request.origin);
     const refusal = this.#refusalOf(name);
-    if (refusal !== undefined) {
-      throw refusal;
-    }
+    if (refusal !== undefined) throw refusal;
     let origin = this.#origins.get(name);
     if (origin === undefined) {
       this.#trim(maxOrigins - 1);

@@ -60,18 +60,14 @@ export async function listReferrers(
     },
     by,
   );
-  if (response === undefined) {
-    return undefined;
-  }
+  if (response === undefined) return undefined;
   const mediaType = mediaTypeOf(response);
   if (response.status !== 200 || (mediaType !== indexMediaType && mediaType !== "application/json")) {
     response.body.discard();
     return undefined;
   }
   const bytes = await readWhole(response);
-  if (digestOf(bytes, algorithmOf(subject)) === subject) {
-    return undefined;
-  }
+  if (digestOf(bytes, algorithmOf(subject)) === subject) return undefined;
   const page = toPage(response, bytes);
   return mediaType === indexMediaType || Object.hasOwn(page.document, "manifests") ? page : undefined;
 }
@@ -97,9 +93,7 @@ function parse(response: HttpResponse, bytes: Buffer): Json {
   try {
     return parseDocument(bytes, maxListingNames).fields;
   } catch (error) {
-    if (!(error instanceof DocumentError)) {
-      throw error;
-    }
+    if (!(error instanceof DocumentError)) throw error;
     throw invalid(response, `the page is of no use: ${error.message}`);
   }
 }

@@ -43,9 +43,7 @@ async function look(
   { servers, hostsFile = "/etc/hosts" }: PublicLookupOptions,
 ): Promise<LookupAddress[]> {
   const fixed = addressesIn(await readFile(hostsFile, "utf8").catch(() => ""), hostname);
-  if (fixed.length > 0) {
-    return fixed.map(toLookupAddress);
-  }
+  if (fixed.length > 0) return fixed.map(toLookupAddress);
   // One for each look-up: it reads resolv.conf, which may have changed, and is called off alone.
   const resolver = new Resolver({ timeout: tryMs, tries: 2 });
   if (servers !== undefined) {
@@ -55,9 +53,7 @@ async function look(
   try {
     const [four, six] = await Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)]);
     const found = [four, six].flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
-    if (found.length === 0 && four.status === "rejected") {
-      throw four.reason;
-    }
+    if (found.length === 0 && four.status === "rejected") throw four.reason;
     return found.map(toLookupAddress);
   } finally {
     clearTimeout(late);
@@ -67,9 +63,7 @@ async function look(
 /** What a hosts file says of a name. */
 function addressesIn(hosts: string, name: string): string[] {
   // It may be long, and seldom says anything.
-  if (!hosts.toLowerCase().includes(name)) {
-    return [];
-  }
+  if (!hosts.toLowerCase().includes(name)) return [];
   return hosts.split("\n").flatMap((line) => {
     const [address = "", ...names] = line.replace(/#.*/, "").trim().toLowerCase().split(/\s+/);
     return isIP(address) !== 0 && names.includes(name) ? [address] : [];

@@ -19,12 +19,8 @@ export type RealmTrust = "trusted" | "anonymous" | "foreign" | "refused";
  */
 export function mayReceiveCredentials(realm: URL, upstream: URL, realmHosts: readonly string[] = []): boolean {
   const schemes = realm.protocol === "https:" || (realm.protocol === "http:" && upstream.protocol === "http:");
-  if (!schemes || realm.username !== "" || realm.password !== "") {
-    return false;
-  }
-  if (isListedRealm(realm, realmHosts)) {
-    return true;
-  }
+  if (!schemes || realm.username !== "" || realm.password !== "") return false;
+  if (isListedRealm(realm, realmHosts)) return true;
   const site = siteOf(hostnameOf(realm));
   const upstreamSite = siteOf(hostnameOf(upstream));
   if (site === undefined || upstreamSite === undefined) {
@@ -39,9 +35,7 @@ export function mayReceiveCredentials(realm: URL, upstream: URL, realmHosts: rea
  * @param realmHosts As of `isListedRealm`.
  */
 export function judgeRealm(realm: URL, upstream: URL, realmHosts: readonly string[] = []): RealmTrust {
-  if (mayReceiveCredentials(realm, upstream, realmHosts)) {
-    return "trusted";
-  }
+  if (mayReceiveCredentials(realm, upstream, realmHosts)) return "trusted";
   const downgrade = realm.protocol !== "https:" && upstream.protocol !== "http:";
   if (!/^https?:$/.test(realm.protocol) || downgrade || realm.username !== "" || realm.password !== "") {
     return "refused";

@@ -46,9 +46,7 @@ export function createRegistryChallenge(upstream: URL, exchange: Exchange, clock
         const question: HttpRequest = { kind: "token", method: "GET", repository, url, headers: {}, signal: own };
         const response = await exchange(identity === undefined ? question : { ...question, identity });
         response.body.discard();
-        if (isPassingStatus(response.status) || response.status === 429) {
-          throw toStatusError(response, clock.now());
-        }
+        if (isPassingStatus(response.status) || response.status === 429) throw toStatusError(response, clock.now());
         return { value: isChallenge(response) ? headerOf(response) : "", lifetimeSeconds: rememberedSeconds };
       };
       return parseChallenges((await headers.get(identity ?? fingerprint(undefined), ask, signal)) ?? "");

@@ -31,17 +31,13 @@ export function retrying(
         const response = await exchange(request);
         const isDecided = isHead && response.status !== 429;
         const ownPauseMs = isDecided ? undefined : pauseAfter(response, pauseMs, clock.now());
-        if (ownPauseMs === undefined || attempt >= retries) {
-          return response;
-        }
+        if (ownPauseMs === undefined || attempt >= retries) return response;
         pauseMs = ownPauseMs;
         response.body.discard();
       } catch (error) {
         const heldSeconds = shortHold(error);
         const mayBeOver = (mayPass(error) && !(isHead && isFailedAnswer(error))) || heldSeconds !== undefined;
-        if (signal.aborted || !mayBeOver || attempt >= retries) {
-          throw error;
-        }
+        if (signal.aborted || !mayBeOver || attempt >= retries) throw error;
         pauseMs = Math.max(pauseMs, (heldSeconds ?? 0) * 1000);
       }
       try {
@@ -56,9 +52,7 @@ export function retrying(
 
 function pauseAfter(response: HttpResponse, pauseMs: number, now: number): number | undefined {
   const askedSeconds = askedRestSeconds(response, now);
-  if (!isPassingStatus(response.status) && !(response.status === 429 && askedSeconds !== undefined)) {
-    return undefined;
-  }
+  if (!isPassingStatus(response.status) && !(response.status === 429 && askedSeconds !== undefined)) return undefined;
   if (askedSeconds === undefined) return pauseMs;
   return askedSeconds <= maxPauseSeconds ? Math.max(pauseMs, askedSeconds * 1000) : undefined;
 }

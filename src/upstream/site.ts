@@ -35,14 +35,10 @@ const suffixPatterns = registrySuffixes.map((suffix) => {
  * @returns `undefined`: it is of no site but its own (an address, `localhost`, a single label, a suffix itself).
  */
 export function siteOf(hostname: string): string | undefined {
-  if (isIP(hostname) !== 0) {
-    return undefined;
-  }
+  if (isIP(hostname) !== 0) return undefined;
   for (const pattern of suffixPatterns) {
     const site = pattern.exec(hostname)?.[1];
-    if (site !== undefined) {
-      return site;
-    }
+    if (site !== undefined) return site;
   }
   return getDomain(hostname, { allowPrivateDomains: true }) ?? undefined;
 }

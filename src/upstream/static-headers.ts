@@ -36,9 +36,7 @@ export function parseStaticHeaders(headers: Readonly<Record<string, string>>): R
     if (reservedNames.has(key)) {
       throw new RangeError(`the header ${key} cannot be set`);
     }
-    if (Object.hasOwn(parsed, key)) {
-      throw new RangeError(`the header ${key} is there twice`);
-    }
+    if (Object.hasOwn(parsed, key)) throw new RangeError(`the header ${key} is there twice`);
     if (!/^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/.test(value)) {
       throw new RangeError(`the value of the header ${key} must be printable ASCII text without spaces around it`);
     }

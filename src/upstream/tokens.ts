@@ -63,13 +63,9 @@ export async function fetchToken(
       response.body.discard();
       response = await post(request, credentials, options, signal);
     }
-    if (response.status === 200) {
-      return parseToken(host, response.url, await response.body.read(maxTokenBodyBytes));
-    }
+    if (response.status === 200) return parseToken(host, response.url, await response.body.read(maxTokenBodyBytes));
     response.body.discard();
-    if ([400, 401, 403].includes(response.status)) {
-      return undefined;
-    }
+    if ([400, 401, 403].includes(response.status)) return undefined;
     throw toStatusError(response, options.clock.now());
   } catch (error) {
     signal.throwIfAborted();
@@ -102,9 +98,7 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
       url,
       headers: { accept: "application/json", authorization },
     });
-    if (!isRedirect(response.status)) {
-      return response;
-    }
+    if (!isRedirect(response.status)) return response;
     response.body.discard();
     url = redirectTarget(response);
   }
@@ -153,24 +147,18 @@ function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
   try {
     ({ fields } = parseDocument(bytes, maxTokenNames));
   } catch (error) {
-    if (!(error instanceof DocumentError)) {
-      throw error;
-    }
+    if (!(error instanceof DocumentError)) throw error;
     throw unusable;
   }
   const value = [fields.token, fields.access_token].find((field) => typeof field === "string" && field !== "");
   // It becomes part of a header.
-  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
-    throw unusable;
-  }
+  if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) throw unusable;
   const lifetimeSeconds = Number(fields.expires_in);
   return { value, lifetimeSeconds: lifetimeSeconds > 0 ? lifetimeSeconds : defaultLifetimeSeconds };
 }
 
 function toTokenError(host: string, realm: URL, error: unknown): UpstreamError {
-  if (error instanceof UpstreamError && (error.failure === "token" || error.failure === "busy")) {
-    return error;
-  }
+  if (error instanceof UpstreamError && (error.failure === "token" || error.failure === "busy")) return error;
   const { status, retryAfterSeconds } = error instanceof UpstreamError ? error : {};
   return new UpstreamError(host, "token", `the token server ${realm.host} could not be asked`, {
     cause: error,

@@ -40,9 +40,7 @@ export function createAcr(options: AcrOptions): CredentialSource {
   const { host, clock, fetchJson, tenantId, random, onProblem } = options;
   const name = `ACR credentials for ${host}`;
   const audience = audiences[hosts.exec(host)?.[1] ?? ""];
-  if (audience === undefined) {
-    throw new CredentialError(name, "expected <name>.azurecr.io");
-  }
+  if (audience === undefined) throw new CredentialError(name, "expected <name>.azurecr.io");
   const askToken = options.askToken ?? ((wanted, signal) => askAzure(name, wanted, options, signal));
   return createRenewing({
     name,
@@ -85,9 +83,7 @@ async function askAzure(name: string, audience: string, options: AcrOptions, sig
     ...(tenantId === undefined ? {} : { tenantId }),
   });
   const token = await credential.getToken(`${audience}/.default`, { abortSignal: signal });
-  if (token === null) {
-    throw new CredentialError(name, "Entra ID gave no token");
-  }
+  if (token === null) throw new CredentialError(name, "Entra ID gave no token");
   return token.token;
 }
 

@@ -43,12 +43,8 @@ export async function askCredentialHelper(
       talk(child, name, `${serverUrl}\n`, limits.maxOutputBytes ?? defaultMaxOutputBytes),
       signal,
     );
-    if (status === 0) {
-      return parseAnswer(name, output);
-    }
-    if (output.trim() === notFound) {
-      return undefined;
-    }
+    if (status === 0) return parseAnswer(name, output);
+    if (output.trim() === notFound) return undefined;
     throw new CredentialError(name, status === null ? "it was killed" : `it ended with status ${status}`);
   } finally {
     child.kill("SIGKILL");
@@ -96,12 +92,8 @@ function parseAnswer(name: string, output: string): Credentials | undefined {
     // The parser's message quotes the answer.
     throw unusable;
   }
-  if (typeof answer !== "object" || answer === null) {
-    throw unusable;
-  }
+  if (typeof answer !== "object" || answer === null) throw unusable;
   const { Username: username, Secret: password } = answer as { Username?: unknown; Secret?: unknown };
-  if (typeof username !== "string" || typeof password !== "string") {
-    throw unusable;
-  }
+  if (typeof username !== "string" || typeof password !== "string") throw unusable;
   return username === "" && password === "" ? undefined : { username, password };
 }

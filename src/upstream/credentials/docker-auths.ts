@@ -85,9 +85,7 @@ export function findDockerHelper(auths: DockerAuths, host: string): HelperQuesti
   const own = names.find((alias) => auths.stores.has(alias));
   const helper = own === undefined ? auths.store : auths.stores.get(own);
   // A registry that is mapped to no helper is kept out of the one for all.
-  if (helper === undefined || helper === "") {
-    return undefined;
-  }
+  if (helper === undefined || helper === "") return undefined;
   return { helper, serverUrl: names === dockerHubHosts ? dockerHubKey : host.toLowerCase() };
 }
 
@@ -114,13 +112,9 @@ function readEntry(name: string, key: string, value: unknown): Credentials | und
   const where = `auths of ${key}`;
   const entry = fieldsOf(name, where, value ?? {});
   const identityToken = textOf(name, where, entry.identitytoken);
-  if (identityToken !== undefined && identityToken !== "") {
-    return { username: "<token>", password: identityToken };
-  }
+  if (identityToken !== undefined && identityToken !== "") return { username: "<token>", password: identityToken };
   const auth = textOf(name, where, entry.auth) ?? "";
-  if (auth !== "") {
-    return decodeAuth(name, where, auth);
-  }
+  if (auth !== "") return decodeAuth(name, where, auth);
   const username = textOf(name, where, entry.username) ?? "";
   const password = textOf(name, where, entry.password) ?? "";
   return username === "" && password === "" ? undefined : { username, password };

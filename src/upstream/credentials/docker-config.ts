@@ -76,9 +76,7 @@ export function createDockerConfig(options: DockerConfigOptions): CredentialSour
       const auths = await file.read(signal);
       const helper = helperOf(auths);
       const auth = findDockerAuth(auths, host, repository);
-      if (auth !== undefined && auth.path !== "") {
-        return auth.credentials;
-      }
+      if (auth !== undefined && auth.path !== "") return auth.credentials;
       return (await helper?.get(repository, signal)) ?? auth?.credentials;
     },
     refused(credentials) {

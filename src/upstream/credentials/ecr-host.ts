@@ -9,9 +9,7 @@ const privateHost =
 /** Reads a registry's host, with or without a port; `undefined`: it is none of Amazon's. */
 export function parseEcrHost(host: string): EcrHost | undefined {
   const name = host.replace(/:\d+$/, "");
-  if (name === "public.ecr.aws" || name === "ecr-public.aws.com") {
-    return { kind: "public" };
-  }
+  if (name === "public.ecr.aws" || name === "ecr-public.aws.com") return { kind: "public" };
   const { account, fips, region } = privateHost.exec(name)?.groups ?? {};
   return account === undefined || region === undefined
     ? undefined

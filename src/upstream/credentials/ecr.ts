@@ -112,9 +112,7 @@ async function askPublic(
 
 async function findKeys(region: string, options: EcrOptions): Promise<() => Promise<AwsKeys>> {
   const { profile, roleArn, externalId } = options;
-  if (options.keys !== undefined) {
-    return options.keys;
-  }
+  if (options.keys !== undefined) return options.keys;
   const { fromNodeProviderChain, fromTemporaryCredentials } = await import("@aws-sdk/credential-providers");
   const clientConfig = { region };
   const chain = fromNodeProviderChain({
@@ -122,9 +120,7 @@ async function findKeys(region: string, options: EcrOptions): Promise<() => Prom
     clientConfig,
     ...(profile === undefined ? {} : { profile }),
   });
-  if (roleArn === undefined) {
-    return () => chain();
-  }
+  if (roleArn === undefined) return () => chain();
   const assume = fromTemporaryCredentials({
     masterCredentials: chain,
     clientConfig,
@@ -141,8 +137,6 @@ async function findKeys(region: string, options: EcrOptions): Promise<() => Prom
 function decodeToken(name: string, token: unknown): Credentials {
   const text = typeof token === "string" ? Buffer.from(token, "base64").toString("utf8") : "";
   const colon = text.indexOf(":");
-  if (colon < 1) {
-    throw new CredentialError(name, "the answer of GetAuthorizationToken holds no token");
-  }
+  if (colon < 1) throw new CredentialError(name, "the answer of GetAuthorizationToken holds no token");
   return { username: text.slice(0, colon), password: text.slice(colon + 1) };
 }

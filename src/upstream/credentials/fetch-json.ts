@@ -42,9 +42,7 @@ export function createFetchJson(dispatcher?: Dispatcher): FetchJson {
     let length = 0;
     for await (const chunk of response.body as AsyncIterable<Buffer>) {
       length += chunk.length;
-      if (length > maxBytes) {
-        throw new AnswerTooLargeError(`the answer is larger than ${maxBytes} bytes`);
-      }
+      if (length > maxBytes) throw new AnswerTooLargeError(`the answer is larger than ${maxBytes} bytes`);
       chunks.push(chunk);
     }
     return { status: response.statusCode, body: parse(Buffer.concat(chunks).toString("utf8")) };

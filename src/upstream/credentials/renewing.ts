@@ -91,15 +91,11 @@ export function createRenewing(options: RenewingOptions): CredentialSource {
         }
         return current.credentials;
       }
-      if (failure !== undefined && isResting()) {
-        throw failure.error;
-      }
+      if (failure !== undefined && isResting()) throw failure.error;
       try {
         return await settleOrAbort(join(), signal);
       } catch (error) {
-        if (signal.aborted || current === undefined || !(error instanceof CredentialError)) {
-          throw error;
-        }
+        if (signal.aborted || current === undefined || !(error instanceof CredentialError)) throw error;
         onProblem?.(error);
         return current.credentials;
       }

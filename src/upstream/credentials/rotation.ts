@@ -59,9 +59,7 @@ export function createRotation(
       signal.throwIfAborted();
       const candidates = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
       const failures = results.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
-      if (candidates.length === 0) {
-        throw toCredentialError("accounts", failures[0]);
-      }
+      if (candidates.length === 0) throw toCredentialError("accounts", failures[0]);
       for (const [index, source] of sources.entries()) {
         if (failures[index] === undefined) {
           reported.delete(source);

@@ -63,9 +63,7 @@ export function readText(source: string, bytes: Uint8Array): string {
  * quotes the request that it was sent in its messages, with the session's token in it.
  */
 export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) {
-    return "it failed";
-  }
+  if (!(error instanceof Error)) return "it failed";
   const { code, status, $metadata } = error as { code?: unknown; status?: unknown; $metadata?: unknown };
   const { httpStatusCode } = ($metadata ?? {}) as { httpStatusCode?: unknown };
   const words = [error.name, code].filter((word) => typeof word === "string" && /^[A-Za-z][\w.]{0,63}$/.test(word));

@@ -53,9 +53,7 @@ export function createWatchedFile<Content>(options: WatchedFileOptions<Content>)
       return good.content;
     } catch (error) {
       const problem = toCredentialError(name, error);
-      if (good === undefined) {
-        throw problem;
-      }
+      if (good === undefined) throw problem;
       if (problem.message !== reported) {
         reported = problem.message;
         onProblem?.(problem);
@@ -70,9 +68,7 @@ export function createWatchedFile<Content>(options: WatchedFileOptions<Content>)
     async read(signal) {
       signal.throwIfAborted();
       const age = clock.monotonic() - lookedAt;
-      if (look === undefined && good !== undefined && age < intervalMs) {
-        return good.content;
-      }
+      if (look === undefined && good !== undefined && age < intervalMs) return good.content;
       if (look === undefined) {
         // Before the look: what changes during it is seen by the next one.
         lookedAt = clock.monotonic();
@@ -91,20 +87,14 @@ async function readWhole(name: string, path: string, maxBytes: number): Promise<
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();
-    if (!stat.isFile()) {
-      throw new CredentialError(name, "it is not a regular file");
-    }
+    if (!stat.isFile()) throw new CredentialError(name, "it is not a regular file");
     const buffer = Buffer.allocUnsafe(maxBytes + 1);
     let length = 0;
     for (;;) {
       const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
       length += bytesRead;
-      if (length > maxBytes) {
-        throw new CredentialError(name, `it is larger than ${maxBytes} bytes`);
-      }
-      if (bytesRead === 0) {
-        break;
-      }
+      if (length > maxBytes) throw new CredentialError(name, `it is larger than ${maxBytes} bytes`);
+      if (bytesRead === 0) break;
     }
     return readText(name, buffer.subarray(0, length));
   } finally {

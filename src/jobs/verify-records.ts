@@ -59,9 +59,10 @@ async function checkSize(
   progress.count("corrected");
 }
 
-/** Whether two records are of one check: what is recorded anew is of another one. */
-function isSameCheck(a: TagRecord, b: TagRecord): boolean {
-  return a.digest === b.digest && a.checkedAt === b.checkedAt;
+/** Whether what was read of a tag twice is one record: what is recorded anew is of another check. */
+function isSame(first: TagRecord | "torn", now: TagRecord | "torn" | "absent"): boolean {
+  if (typeof first !== "object" || typeof now !== "object") return first === now;
+  return first.digest === now.digest && first.checkedAt === now.checkedAt;
 }
 
 /** Looks at tags, and removes those that stand for nothing. */
@@ -92,8 +93,7 @@ export function tagsStep(scrub: Scrub): Step {
           if (digest !== undefined && (await isLinked(id, digest)) && (await isStored(digest))) return;
           // Somebody may have removed the tag first, and then its manifest; and both may be back by now.
           const now = await read(object.key);
-          if (now === "absent" || (record === "torn") !== (now === "torn")) return;
-          if (record !== "torn" && now !== "torn" && !isSameCheck(record, now)) return;
+          if (!isSame(record, now)) return;
           progress.count(digest === undefined ? "torn" : "dangling");
           if (scrub.repair && (await content.removeTag(id, tag, digest))) progress.count("removed");
         });

@@ -217,14 +217,14 @@ export const jobsVerify: readonly Fault[] = [
       },
       {
         name: "moved-tag-counted",
-        find: 'if (now === "absent" || (record === "torn") !== (now === "torn")) return;',
+        find: "if (!isSame(record, now)) return;",
         replace: "",
         breaks: "a tag that was moved or removed meanwhile is not wrong",
       },
       {
         name: "returned-tag-counted",
-        find: "a.digest === b.digest && a.checkedAt === b.checkedAt",
-        replace: "a.digest === b.digest",
+        find: "first.digest === now.digest && first.checkedAt === now.checkedAt",
+        replace: "first.digest === now.digest",
         breaks: "a tag that is back with its manifest is not wrong",
       },
       {

@@ -161,7 +161,10 @@ async function unlessDenied<T>(answer: Promise<T>): Promise<T | "denied"> {
  * answers with the subject (oras-go#1396).
  */
 function isReferrersList({ bytes, descriptor }: ManifestContent, subject: Digest): boolean {
-  return descriptor.mediaType === indexMediaType && digestOf(bytes, algorithmOf(subject)) !== subject;
+  if (descriptor.mediaType !== indexMediaType) return false;
+  const algorithm = algorithmOf(subject);
+  const digest = algorithmOf(descriptor.digest) === algorithm ? descriptor.digest : digestOf(bytes, algorithm);
+  return digest !== subject;
 }
 
 /**

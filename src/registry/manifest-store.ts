@@ -20,6 +20,8 @@ const retryMs = 60_000;
 const overheadBytes = 1_024;
 const nameBytes = 64;
 
+/** How many links of a manifest's children are written at a time. */
+const linksAtOnce = 8;
 /** How much of what manifests list is remembered. */
 const maxListed = 8_000;
 
@@ -105,8 +107,7 @@ export class ManifestStore {
       }
     }
     await this.#noteChildren(digest, manifest.parsed);
-    // One after the other: a manifest may have thousands, and everybody else needs the disk too.
-    for (const child of contained) await this.#linkChild(id, child);
+    await this.#linkChildren(id, contained);
     // What it refers to is as young as it is.
     await books.note({ kind: "use", id, digest, at: books.now() });
   }
@@ -216,9 +217,21 @@ export class ManifestStore {
     }
   }
 
+  /** A few at a time, which the ledger is told together: a manifest may have thousands, and others need the disk too. */
+  async #linkChildren(id: RepositoryId, children: readonly Descriptor[]): Promise<void> {
+    for (let start = 0; start < children.length; start += linksAtOnce) {
+      const batch = children.slice(start, start + linksAtOnce);
+      const linking = batch.map((child) => this.#linkChild(id, child));
+      await Promise.allSettled(linking);
+      await Promise.all(linking);
+    }
+  }
+
   async #linkChild(id: RepositoryId, child: Descriptor): Promise<void> {
     const { links, addLink } = this.#options;
-    const stored = await links.get(linkKey(id, child.digest));
+    const key = linkKey(id, child.digest);
+    // It may be listed twice: the first one counts, which has been shown by now.
+    const stored = (await links.get(key)) ?? links.peek(key);
     const link = stored === undefined ? blobLink(child) : asBlobLink(stored);
     if (link !== stored) await addLink(id, child.digest, link);
   }

@@ -110,6 +110,24 @@ export const registry: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "registry/manifest-store",
+    ["unit/registry/content-order"],
+    [
+      {
+        name: "links-left-behind-a-failure",
+        find: "await Promise.allSettled(linking);",
+        replace: "",
+        breaks: "nothing is being written any more when a manifest's storing has failed",
+      },
+      {
+        name: "child-listed-twice-linked-twice",
+        find: "(await links.get(key)) ?? links.peek(key)",
+        replace: "(await links.get(key))",
+        breaks: "of a digest that a manifest lists twice, the first entry counts",
+      },
+    ],
+  ),
+  ...faultsOf(
     "registry/tags",
     ["unit/registry/manifests", "unit/registry/revalidation"],
     [

@@ -9,7 +9,8 @@ import { Content, type TagRecord } from "../../../src/registry/content.ts";
 import { blobKey, linkKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
 import type { Reservation } from "../../../src/registry/space.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
-import type { ObjectStore } from "../../../src/store/object-store.ts";
+import { type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
+import { turn } from "../../support/event-loop.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { createBooks, openContent } from "../../support/books.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
@@ -83,4 +84,50 @@ test("an earlier check of a tag is not seen for a moment, also while the later o
   await Promise.all([later, earlier]);
   assert.equal((await content.tag(id, latest))?.checkedAt, 5);
   assert.equal((await openContent(memory).tag(id, latest))?.checkedAt, 5);
+});
+
+test("the links of a manifest's children are written a few at a time; of a digest that is listed twice, the first counts", async () => {
+  const memory = new MemoryStore();
+  let most = 0;
+  let writing = 0;
+  const store = watchPuts(memory, async (key) => {
+    if (!key.includes("/_links/")) return;
+    most = Math.max(most, ++writing);
+    await turn(2);
+    writing--;
+  });
+  const content = openContent(store);
+  const children = Array.from({ length: 30 }, (_, count) => ({
+    mediaType: mediaTypes.layer,
+    digest: digestOf(Buffer.from(`${count}`)),
+    size: count,
+  }));
+  const [first] = children;
+  assert.ok(first !== undefined);
+  await content.storeManifest(id, index, [first, { ...first, size: 1_000 }, ...children]);
+  assert.equal(most, 8);
+  const reopened = openContent(memory);
+  for (const { digest, size } of children) assert.equal((await reopened.link(id, digest))?.sizeBytes, size);
+});
+
+test("when a child's link cannot be written, no other is being written any more when that is told", async () => {
+  const memory = new MemoryStore();
+  const error = new StoreError("it is full", undefined);
+  let links = 0;
+  let writing = 0;
+  const store = watchPuts(memory, async (key) => {
+    if (!key.includes("/_links/") || key === linkKey(id, index.descriptor.digest)) return;
+    if (++links === 1) throw error;
+    writing++;
+    await turn(2);
+    writing--;
+  });
+  const children = Array.from({ length: 30 }, (_, count) => ({
+    mediaType: mediaTypes.layer,
+    digest: digestOf(Buffer.from(`${count}`)),
+    size: count,
+  }));
+  await assert.rejects(openContent(store).storeManifest(id, index, children), error);
+  assert.equal(writing, 0);
+  assert.equal(links, 8);
 });

@@ -18,7 +18,8 @@ import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 import { createFakeMirror } from "../unit/registry/fake-mirror.ts";
 import { registrySuite } from "./registry.ts";
-import { a, type Image, type Subject } from "./registry-subject.ts";
+import { blobTests } from "./registry-blobs.ts";
+import { a, type Capabilities, describeRegistry, type Image, type SetUp, type Subject } from "./registry-subject.ts";
 
 /** Longer than a tag is fresh, and than an upstream that fails is left alone. */
 const whileMs = 3_600_000;
@@ -140,17 +141,22 @@ async function inMemory(host: string): Promise<Mirror> {
   };
 }
 
-/** The mirrors that the suite is run over. */
-const mirrors: Readonly<Record<string, (host: string) => Promise<Mirror>>> = {
-  "a mirror with a store in memory": inMemory,
-  "a mirror on a folder": onFolder,
-  "a mirror on a folder that checks digests": (host) => onFolder(host, { checkCacheDigest: true }),
-};
+const capabilities: Capabilities = { warms: true, isLiedTo: true, stalls: true };
 
-for (const [name, start] of Object.entries(mirrors)) {
-  const setUp = async (): Promise<Subject> => {
+/** How a test sets a mirror up that `start` starts. */
+function settingUp(start: (host: string) => Promise<Mirror>): SetUp {
+  return async () => {
     const upstream = await createUpstream();
     return new MirrorSubject(upstream, await start(upstream.host));
   };
-  registrySuite(name, setUp, { warms: true, isLiedTo: true, stalls: true });
 }
+
+registrySuite("a mirror with a store in memory", settingUp(inMemory), capabilities);
+registrySuite("a mirror on a folder", settingUp(onFolder), capabilities);
+// Only blobs are read in another way then.
+describeRegistry("a mirror on a folder that checks digests", "blobs", () =>
+  blobTests(
+    settingUp((host) => onFolder(host, { checkCacheDigest: true })),
+    capabilities,
+  ),
+);

@@ -39,15 +39,6 @@ export function parseChallenges(header: string): Challenge[] {
   return challenges;
 }
 
-/** Writes a challenge so that `parseChallenges` reads it back. Values must be free of control characters. */
-export function formatChallenge(challenge: Challenge): string {
-  const parameters = Array.from(
-    challenge.parameters,
-    ([name, value]) => `${name}="${value.replaceAll(/["\\]/g, "\\$&")}"`,
-  );
-  return [challenge.scheme, parameters.join(",")].join(" ").trimEnd();
-}
-
 /** Reads what belongs to a scheme, with the comma after it. False: the rest of the header is unreadable. */
 function readParameters(reader: Reader, parameters: Map<string, string>): boolean {
   // No space after the scheme: only a comma or the end may follow.

@@ -84,8 +84,9 @@ export function bareHostname(hostname: string): string {
 }
 
 /**
- * A look-up for the connector that refuses a name when any of its addresses may not be reached. As the connector
- * connects to exactly these addresses, a name that changes its answer afterwards (DNS rebinding) gains nothing.
+ * A look-up for the connector that refuses a name when it has no address, or any that may not be reached. As the
+ * connector connects to exactly these addresses, a name that changes its answer afterwards (DNS rebinding) gains
+ * nothing.
  */
 export function guardLookup(
   lookup: Lookup = systemLookup,
@@ -102,20 +103,6 @@ export function guardLookup(
         callback(null, addresses);
       } else {
         callback(null, first.address, first.family);
-      }
-    });
-  };
-}
-
-/** Turns a look-up that gives all addresses into one for a connector, without any check. */
-export function plainLookup(lookup: Lookup): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      const [first] = addresses ?? [];
-      if (error !== null || options.all === true) {
-        callback(error, addresses ?? []);
-      } else {
-        callback(null, first?.address ?? "", first?.family);
       }
     });
   };

@@ -1,6 +1,6 @@
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import type * as undici from "undici";
-import { guardLookup, type Lookup, plainLookup } from "./addresses.ts";
+import { guardLookup, type Lookup } from "./addresses.ts";
 import { acceptContinue } from "./continue.ts";
 import type { ConnectionGuard, OwnPlace } from "./guard.ts";
 import { type OpenOrigin, Origins } from "./origins.ts";
@@ -124,9 +124,9 @@ function createConnector(
   tls: undici.buildConnector.BuildOptions,
 ): undici.buildConnector.connector {
   const { guard, lookup, own } = options;
-  const guarded =
-    guard === undefined ? lookup && plainLookup(lookup) : guardLookup(lookup, (address) => guard.mayReach(address));
-  const connect = buildConnector({ ...tls, ...(guarded !== undefined && { lookup: guarded }) });
+  const mayReach = (address: string): boolean => guard === undefined || guard.mayReach(address);
+  const isPlain = guard === undefined && lookup === undefined;
+  const connect = buildConnector({ ...tls, ...(!isPlain && { lookup: guardLookup(lookup, mayReach) }) });
   return (target, callback) =>
     connect(target, (...result) => {
       const [, socket] = result;

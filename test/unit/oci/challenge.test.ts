@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { formatChallenge, parseChallenges } from "../../../src/oci/challenge.ts";
+import { type Challenge, parseChallenges } from "../../../src/oci/challenge.ts";
 import { anyText } from "./arbitraries.ts";
 
 type Plain = [scheme: string, parameters: Record<string, string>];
@@ -152,6 +152,12 @@ test("from what cannot be read on, the rest is dropped", () => {
     assert.deepEqual(read(header), expected, header);
   }
 });
+
+/** A challenge as a registry may write it. */
+function formatChallenge({ scheme, parameters }: Challenge): string {
+  const written = Array.from(parameters, ([name, value]) => `${name}="${value.replaceAll(/["\\]/g, "\\$&")}"`);
+  return [scheme, written.join(",")].join(" ").trimEnd();
+}
 
 test("challenges that were written are read", () => {
   const word = fc.stringMatching(/^[a-z0-9!#$%&'*+.^_`|~-]{1,8}$/);

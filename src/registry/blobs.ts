@@ -9,7 +9,7 @@ import { type BlobStandings, type Standing } from "./blob-standings.ts";
 import { type Link, newBlobLink } from "./content.ts";
 import type { Fill } from "./fill.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import { type Lookup, lookUp } from "./lookup.ts";
+import { type Lookup, withLookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, BlobContent, BlobInfo } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
@@ -51,13 +51,13 @@ export class Blobs {
 
   /** See `PullRegistry.statBlob`. */
   async stat(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobInfo> | undefined> {
-    return lookUp(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest, asker));
+    return withLookup(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest, asker));
   }
 
   /** A blob that is ready to be read; see `PullRegistry.openBlob`. */
   async open(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined> {
     const id = this.#id(repository);
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       for (let attempt = 0; attempt < attempts; attempt++) {
         const answer = await this.#open(lookup, id, digest, asker);
         if (answer !== "removed") return answer;
@@ -73,7 +73,7 @@ export class Blobs {
     received: (bytes: number) => void = () => undefined,
   ): Promise<Answer<number> | undefined> {
     const id = this.#id(repository);
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       const found = await this.#find(lookup, id, digest);
       if (found === undefined) return undefined;
       if (!("fill" in found)) {

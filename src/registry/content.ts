@@ -3,7 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Namespace, Tag } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, type Staged, StoreError } from "../store/object-store.ts";
-import { BlobStore } from "./blob-store.ts";
+import { DigestStore } from "./digest-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
 import { isLink, isTagRecord, type Link, type TagRecord } from "../store/content-records.ts";
@@ -45,7 +45,7 @@ export class Content {
   /** The pages of listings. */
   readonly pages: PageStore;
   readonly #books: Bookkeeping;
-  readonly #blobs: BlobStore;
+  readonly #blobs: DigestStore;
   readonly #manifests: ManifestStore;
   readonly #tags: Records<TagRecord>;
   readonly #links: Records<Link>;
@@ -64,7 +64,7 @@ export class Content {
   ) {
     this.#onDamage = onDamage;
     this.#books = books;
-    this.#blobs = new BlobStore(store, books, aside);
+    this.#blobs = new DigestStore(store, books, aside);
     const maxInMemory = limits.recordCacheEntries;
     // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
     this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
@@ -211,7 +211,7 @@ export class Content {
     return this.#blobs.isBusy(digest);
   }
 
-  /** Stores a finished file whose digest and size were checked, and that this repository contains it; see `BlobStore.put`. */
+  /** Stores a finished file whose digest and size were checked, and that this repository contains it; see `DigestStore.put`. */
   async commitBlob(
     id: RepositoryId,
     digest: Digest,

@@ -8,7 +8,7 @@ import type { Asker, Interest } from "../concurrency/interest.ts";
 import type { UpstreamPage } from "../upstream/upstream.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { PageKind, RepositoryId } from "../store/layout.ts";
-import { lookUp } from "./lookup.ts";
+import { withLookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, CacheStatus, ManifestContent } from "./registry.ts";
 import type { Page } from "../store/content-records.ts";
@@ -78,7 +78,7 @@ export class Listings {
   ): Promise<Answer<Page> | undefined> {
     const { content, breaker, background, namespace } = this.#tools;
     const id: RepositoryId = { namespace, repository };
-    return lookUp(content, async (lookup) => {
+    return withLookup(content, async (lookup) => {
       const failing = breaker.failing(repository);
       if (failing !== undefined && breaker.state === "closed") {
         const stored = await lookup.page(id, kind, request);

@@ -81,7 +81,7 @@ export class Lookup {
  *
  * @throws {StoreError} what is stored could not be read, and the namespace is offline.
  */
-export async function lookUp<T>(content: Content, question: (lookup: Lookup) => Promise<T>): Promise<T> {
+export async function withLookup<T>(content: Content, question: (lookup: Lookup) => Promise<T>): Promise<T> {
   const lookup = new Lookup(content);
   try {
     return await question(lookup);

@@ -4,7 +4,7 @@ import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { type Manifest, maxManifestBytes } from "../oci/manifest.ts";
 import type { Key } from "../store/object-store.ts";
 import { turnToRead } from "../concurrency/turn.ts";
-import type { BlobStore } from "./blob-store.ts";
+import type { DigestStore } from "./digest-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { asBlobLink, isBlobLink, type Link } from "../store/content-records.ts";
 import { linkKey, type RepositoryId } from "../store/layout.ts";
@@ -27,7 +27,7 @@ const maxListed = 8_000;
 
 /** What manifests are kept with. */
 export interface ManifestStoreOptions {
-  readonly blobs: BlobStore;
+  readonly blobs: DigestStore;
   readonly links: Records<Link>;
   readonly books: Bookkeeping;
   readonly addLink: (id: RepositoryId, digest: Digest, link: Link) => Promise<void>;

@@ -3,7 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { BlobStandings } from "./blob-standings.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import { type Lookup, lookUp } from "./lookup.ts";
+import { type Lookup, withLookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
@@ -36,7 +36,7 @@ export class Manifests {
 
   /** A manifest with its bytes. */
   async get(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<ManifestContent> | undefined> {
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored.content, cache: { hit: true } };
       const { answer, joined } = this.#fetchOnce(lookup, id, digest, asker);
@@ -48,7 +48,7 @@ export class Manifests {
 
   /** A manifest's descriptor; a HEAD where it is not stored. */
   async describe(id: RepositoryId, digest: Digest, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       const stored = await this.stored(lookup, id, digest);
       if (stored !== undefined) return { value: stored.content.descriptor, cache: { hit: true } };
       const { answer, joined } = this.head(lookup, id, digest, asker);

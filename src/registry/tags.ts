@@ -7,7 +7,7 @@ import { UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "../store/layout.ts";
-import { type Lookup, lookUp } from "./lookup.ts";
+import { type Lookup, withLookup } from "./lookup.ts";
 import type { Manifests, StoredManifest } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
@@ -54,7 +54,7 @@ export class Tags {
 
   /** The manifest that a tag stands for, with its bytes. */
   async manifest(id: RepositoryId, tag: Tag, asker?: Asker): Promise<Answer<ManifestContent> | undefined> {
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       const record = await lookup.tag(id, tag);
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       if (record !== undefined && stored !== undefined && this.#isFresh(record))
@@ -69,7 +69,7 @@ export class Tags {
 
   /** The descriptor that a tag stands for; a HEAD where it is not known. */
   async resolve(id: RepositoryId, tag: Tag, asker?: Asker): Promise<Answer<Descriptor> | undefined> {
-    return lookUp(this.#tools.content, async (lookup) => {
+    return withLookup(this.#tools.content, async (lookup) => {
       const record = await lookup.tag(id, tag);
       const stored = record && (await this.#manifests.stored(lookup, id, record.digest));
       const descriptor = stored?.content.descriptor;

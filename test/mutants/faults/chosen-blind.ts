@@ -148,8 +148,8 @@ export const chosenBlind: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/blob-store",
-    ["unit/registry/blob-store"],
+    "registry/digest-store",
+    ["unit/registry/digest-store"],
     [
       {
         name: "link-made-meanwhile-does-not-count",

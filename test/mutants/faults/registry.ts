@@ -189,8 +189,8 @@ export const registry: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "registry/blob-store",
-    ["unit/registry/blob-store", "unit/registry/content", "unit/registry/removal"],
+    "registry/digest-store",
+    ["unit/registry/digest-store", "unit/registry/content", "unit/registry/removal"],
     [
       {
         name: "read-removed",

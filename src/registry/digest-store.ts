@@ -10,7 +10,7 @@ import type { Reservation } from "./space.ts";
  * Content by digest, whoever it belongs to. What is being removed is absent for readers at once; who has opened it reads
  * it to its end; what is stored meanwhile is written after the removal.
  */
-export class BlobStore {
+export class DigestStore {
   /** What was put aside. */
   readonly damaged: Quarantine;
   readonly #store: ObjectStore;

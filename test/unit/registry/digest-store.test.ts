@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace } from "../../../src/oci/reference.ts";
-import { BlobStore } from "../../../src/registry/blob-store.ts";
+import { DigestStore } from "../../../src/registry/digest-store.ts";
 import type { Bookkeeping } from "../../../src/registry/bookkeeping.ts";
 import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
 import type { Version } from "../../../src/store/object-store.ts";
@@ -18,13 +18,13 @@ const digest = digestOf(bytes);
 interface Subject {
   readonly store: MemoryStore;
   readonly books: SimpleBooks;
-  readonly blobs: BlobStore;
+  readonly blobs: DigestStore;
 }
 
 function setUp(books: Partial<Bookkeeping> = {}): Subject {
   const store = new MemoryStore();
   const simple = { ...createBooks(), ...books };
-  return { store, books: simple, blobs: new BlobStore(store, simple, store) };
+  return { store, books: simple, blobs: new DigestStore(store, simple, store) };
 }
 
 async function isStored(store: MemoryStore, of: Digest = digest): Promise<boolean> {
@@ -60,9 +60,9 @@ test("content that gets a holder while it is asked who holds it stays", async ()
 
 test("content that somebody holds, stores or reads by the time of the answer stays", async () => {
   for (const begin of [
-    (blobs: BlobStore) => blobs.hold(digest),
-    async (blobs: BlobStore) => blobs.put(namespace, digest, bytes, undefined),
-    async (blobs: BlobStore) => blobs.open(digest),
+    (blobs: DigestStore) => blobs.hold(digest),
+    async (blobs: DigestStore) => blobs.put(namespace, digest, bytes, undefined),
+    async (blobs: DigestStore) => blobs.open(digest),
   ]) {
     const { blobs, store } = setUp({
       isHeld: async () => {

@@ -104,7 +104,7 @@ test("the links of a manifest's children are written a few at a time; of a diges
   }));
   const [first] = children;
   assert.ok(first !== undefined);
-  await content.storeManifest(id, index, [first, { ...first, size: 1_000 }, ...children]);
+  await content.storeManifest(id, index, [first, { ...first, size: 1_000 }, ...children.slice(1)]);
   assert.equal(most, 8);
   const reopened = openContent(memory);
   for (const { digest, size } of children) assert.equal((await reopened.link(id, digest))?.sizeBytes, size);

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { Changes } from "../concurrency/changes.ts";
 import type { BufferPool } from "./buffers.ts";
 import { type OpenObject, type Span, type Staged, StoreError, type Version } from "./object-store.ts";
 import { Segments } from "./segments.ts";
@@ -43,7 +44,7 @@ export class Spool {
   readonly #options: SpoolOptions;
   readonly #segments = new Segments();
   readonly #readers = new Set<SpoolReader>();
-  readonly #waiting = new Set<() => void>();
+  readonly #changes = new Changes();
   readonly #window: SpoolWindow;
   /** How far the file holds bytes without a gap. */
   #filedBytes = 0;
@@ -97,7 +98,7 @@ export class Spool {
     if (inOrder) {
       this.#window.add(offset, bytes);
       this.#arrivedBytes = this.#segments.endFrom(offset + bytes.length);
-      this.#wake();
+      this.#changes.tell();
     }
     if (this.#detached === undefined) await this.#writeToFile(offset, bytes);
     if (this.#detached !== undefined) {
@@ -106,7 +107,7 @@ export class Spool {
       await this.#makeRoom(signal);
     }
     this.#trim();
-    if (!inOrder) this.#wake();
+    if (!inOrder) this.#changes.tell();
   }
 
   /**
@@ -120,13 +121,13 @@ export class Spool {
   /** Every byte is here. */
   end(): void {
     this.#ended = true;
-    this.#wake();
+    this.#changes.tell();
   }
 
   /** No more bytes will come; readers get `error` when they have read what is here. */
   fail(error: Error): void {
     this.#failure = error;
-    this.#wake();
+    this.#changes.tell();
   }
 
   /**
@@ -169,7 +170,7 @@ export class Spool {
       } else if (reader.position < this.#windowStart()) {
         throw new StoreError("the reader was too slow for a disk that is full", this.#detached);
       } else {
-        await this.#change(signal);
+        await this.#changes.next(signal);
       }
     }
     // It may keep its place for long (its answer's last bytes wait for the digest), but no byte is kept for it.
@@ -233,7 +234,7 @@ export class Spool {
       }
       this.#patience ??= { deadline: AbortSignal.timeout(this.#options.laggardMs), bytes: 0 };
       const { deadline, bytes } = this.#patience;
-      await this.#change(AbortSignal.any([signal, deadline])).catch((error: unknown) => {
+      await this.#changes.next(AbortSignal.any([signal, deadline])).catch((error: unknown) => {
         if (signal.aborted) throw error;
       });
       if (!deadline.aborted) continue;
@@ -286,30 +287,8 @@ export class Spool {
     await file?.close().catch(() => undefined);
   }
 
-  /** Resolves at the next change, rejects with the reason when `signal` aborts. */
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const settle = (): void => {
-        signal.removeEventListener("abort", abort);
-        resolve();
-      };
-      const abort = (): void => {
-        this.#waiting.delete(settle);
-        reject(signal.reason as Error);
-      };
-      signal.addEventListener("abort", abort, { once: true });
-      this.#waiting.add(settle);
-    });
-  }
-
   /** A place has changed: the writer of a detached spool waits for that. */
   #tellWriter(): void {
-    if (this.#detached !== undefined) this.#wake();
-  }
-
-  #wake(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const settle of waiting) settle();
+    if (this.#detached !== undefined) this.#changes.tell();
   }
 }

@@ -98,12 +98,6 @@ export const storeStreams: readonly Fault[] = [
         breaks: "a reader ends when its client leaves",
       },
       {
-        name: "listener-left",
-        find: 'signal.removeEventListener("abort", abort);',
-        replace: "",
-        breaks: "a long fill leaves no listener for each chunk",
-      },
-      {
         name: "buffer-kept",
         find: "this.#options.pool.release(buffer);",
         replace: "",
@@ -120,6 +114,18 @@ export const storeStreams: readonly Fault[] = [
         find: "if (bytesRead === 0) throw",
         replace: "if (bytesRead < 0) throw",
         breaks: "a staging file that was cut is an error",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "concurrency/changes",
+    ["unit/store/spool"],
+    [
+      {
+        name: "listener-left",
+        find: 'signal.removeEventListener("abort", abort);',
+        replace: "",
+        breaks: "a long fill leaves no listener for each chunk",
       },
     ],
   ),

@@ -1,9 +1,9 @@
-import { parsePinPattern } from "../config/pin-pattern.ts";
 import type { Config } from "../config/file-schema.ts";
 import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
 import type { Observers } from "./observers.ts";
+import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
@@ -87,7 +87,7 @@ async function openPins(
   const damagedKey = stateKey("pins-damaged");
   return PinList.open({
     configured: config.storage.pins,
-    parse: parsePinPattern,
+    parse: (text) => parsePin(text).pattern,
     load: async () => {
       const record = await records.get(key);
       // What is there and cannot be read as a list somebody may still want to mend.

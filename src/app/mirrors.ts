@@ -1,17 +1,17 @@
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
-import { type Namespace, parseNamespace, type Repository } from "../oci/reference.ts";
+import { canonicalNamespace, type Namespace, parseNamespace, type Repository } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
 import { createMirror } from "../registry/mirror.ts";
-import { canonicalNamespace, matchNamespaces, Namespaces } from "../registry/namespaces.ts";
+import { matchNamespaces, Namespaces } from "../registry/namespaces.ts";
 import type { PullRegistry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
-import { parseRepositoryPattern } from "../upstream/credentials/repository-pattern.ts";
+import { parseRepositoryPattern } from "../oci/repository-pattern.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
 

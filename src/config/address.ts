@@ -1,4 +1,5 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { OciError } from "../oci/errors.ts";
+import { canonicalNamespace, isDnsName, parseNamespace as parseWritten } from "../oci/reference.ts";
 import { ValueError } from "./config-error.ts";
 
 /** Where the server listens. TCP port 0 means any free port. */
@@ -7,9 +8,6 @@ export type ListenAddress =
   | { readonly kind: "unix"; readonly path: string };
 
 const hostPort = /^(?<host>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9._-]*[a-zA-Z0-9])?)(?::(?<port>\d{1,5}))?$/;
-const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-const dnsName = new RegExp(`^${label}(?:\\.${label})*$`);
-const pattern = new RegExp(`^(?:\\*\\.)?${label}(?:\\.${label})+$`);
 
 /** The length of a Unix socket's path that every system takes, in bytes (Linux has room for 107 and a zero). */
 const maxSocketPathBytes = 107;
@@ -81,9 +79,6 @@ export function parseHost(text: string): string {
   return text.toLowerCase();
 }
 
-/** Docker Hub's three names. What they share is one namespace, `docker.io`. */
-const hubNames: ReadonlySet<string> = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
-
 /**
  * Reads a namespace (the name by which clients know a registry: `quay.io`, `localhost:5000`), in lower case. One
  * registry has one name: Docker Hub's are all `docker.io`, and port 443 is left out.
@@ -91,23 +86,13 @@ const hubNames: ReadonlySet<string> = new Set(["docker.io", "index.docker.io", "
  * @throws {ValueError}
  */
 export function parseNamespace(text: string): string {
-  const groups = hostPort.exec(text)?.groups;
-  const host = groups?.["host"]?.toLowerCase() ?? "";
-  const port = Number(groups?.["port"] ?? 443);
-  if (!isNamespaceHost(host) || groups?.["port"]?.startsWith("0") || port > 65_535 || text.length > 255) {
+  try {
+    return canonicalNamespace(parseWritten(text));
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
     const got = text.includes("@") ? "" : `, got ${JSON.stringify(text)}`;
     throw new ValueError(`expected a registry's name such as quay.io, without scheme or path${got}`);
   }
-  return port === 443 ? (hubNames.has(host) ? "docker.io" : host) : `${host}:${port}`;
-}
-
-/** A DNS name or an address. A number at the end is part of a full address, as system resolvers read 127.1 as one. */
-function isNamespaceHost(host: string): boolean {
-  if (host.startsWith("[")) {
-    return isIPv6(host.slice(1, -1));
-  }
-  const numeric = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/.test(host);
-  return dnsName.test(host) && (!numeric || isIPv4(host));
 }
 
 /**
@@ -120,7 +105,8 @@ export function parseUnlistedPattern(text: string): string {
   if (lower === "*") {
     throw new ValueError("write `allow_unlisted: true` for every registry");
   }
-  if (!pattern.test(lower) || /\.\d+$/.test(lower) || lower.length > 255) {
+  const name = lower.replace(/^\*\./, "");
+  if (!isDnsName(name) || !name.includes(".") || /\.\d+$/.test(name) || lower.length > 255) {
     throw new ValueError(`expected a name such as quay.io or *.example.com, got ${JSON.stringify(text)}`);
   }
   return lower;

@@ -3,7 +3,7 @@ import { ValueError } from "./config-error.ts";
 import { filePath, list, secret, text } from "./fields.ts";
 import { addProblem, type Problem } from "./messages.ts";
 import { provider, type ProviderConfig } from "./provider-schema.ts";
-import { parseRepositoryPattern } from "./repository-names.ts";
+import { checkRepositoryPattern } from "./repository-names.ts";
 import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";
 
 /** A user name for Basic authentication (RFC 7617 §2); messages do not repeat it. */
@@ -79,7 +79,7 @@ export const accountsSettings = {
 /** The values that `readAccounts` makes accounts of. */
 export type AccountsValues = Values<typeof accountsSettings>;
 
-const match = required("match", text(parseRepositoryPattern)).about(
+const match = required("match", text(checkRepositoryPattern)).about(
   "The repositories: a name, or a pattern in which `*` stands for anything within a part of the name, and `**` for anything.",
 );
 

@@ -1,16 +1,20 @@
+import { acrCloudOf, isGcpHost, parseEcrHost } from "../oci/provider-hosts.ts";
 import type { CredentialConfig } from "./credential-schema.ts";
 
+interface Wanted {
+  readonly fits: (host: string) => boolean;
+  readonly example: string;
+}
+
 /** The hosts that a cloud provider's credentials are for. They are good for more than one registry. */
-const hosts: Readonly<Partial<Record<CredentialConfig["kind"], { readonly names: RegExp; readonly example: string }>>> =
-  {
-    ecr: {
-      names:
-        /^(?:public\.ecr\.aws|ecr-public\.aws\.com|\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.(?:com|com\.cn|eu)|on\.aws|on\.amazonwebservices\.com\.cn))$/,
-      example: "<account>.dkr.ecr.<region>.amazonaws.com or public.ecr.aws",
-    },
-    gcp: { names: /^(?:[a-z0-9-]+\.)*(?:gcr\.io|pkg\.dev)$/, example: "<location>-docker.pkg.dev or gcr.io" },
-    acr: { names: /^[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.azurecr\.(?:io|cn|us)$/, example: "<name>.azurecr.io" },
-  };
+const hosts: Readonly<Partial<Record<CredentialConfig["kind"], Wanted>>> = {
+  ecr: {
+    fits: (host) => parseEcrHost(host) !== undefined,
+    example: "<account>.dkr.ecr.<region>.amazonaws.com or public.ecr.aws",
+  },
+  gcp: { fits: isGcpHost, example: "<location>-docker.pkg.dev or gcr.io" },
+  acr: { fits: (host) => acrCloudOf(host) !== undefined, example: "<name>.azurecr.io" },
+};
 
 /** Why an account cannot be used with a registry; `undefined`: it can. */
 export function findMisplacement(account: CredentialConfig, host: string, tls: boolean): string | undefined {
@@ -18,7 +22,7 @@ export function findMisplacement(account: CredentialConfig, host: string, tls: b
   if (wanted === undefined) {
     return undefined;
   }
-  if (!wanted.names.test(host.replace(/:\d+$/, ""))) {
+  if (!wanted.fits(host)) {
     return `${account.kind} credentials are for hosts such as ${wanted.example}, not for ${host}`;
   }
   return tls ? undefined : `${account.kind} credentials need \`tls: true\``;

@@ -1,8 +1,6 @@
+import { isRepository } from "../oci/reference.ts";
+import { isRepositoryPattern } from "../oci/repository-pattern.ts";
 import { ValueError } from "./config-error.ts";
-
-const component = "[a-z0-9]+(?:(?:\\.|_{1,2}|-+)[a-z0-9]+)*";
-const repository = new RegExp(`^${component}(?:/${component})*$`);
-const pattern = /^[a-z0-9._*-]+(?:\/[a-z0-9._*-]+)*$/;
 
 /**
  * Reads the name of a project that repositories are in.
@@ -11,24 +9,24 @@ const pattern = /^[a-z0-9._*-]+(?:\/[a-z0-9._*-]+)*$/;
  */
 export function parsePathPrefix(text: string): string {
   const trimmed = text.replaceAll(/^\/+|\/+$/g, "");
-  if (trimmed !== text && repository.test(trimmed)) {
+  if (trimmed !== text && isRepository(trimmed)) {
     throw new ValueError(`expected a project's name without slashes at its ends: write "${trimmed}"`);
   }
-  if (!repository.test(text) || text.length > 255) {
+  if (!isRepository(text)) {
     throw new ValueError(`expected a project's name such as cache or team/cache, got ${JSON.stringify(text)}`);
   }
   return text;
 }
 
 /**
- * Reads a pattern of repositories, in which `*` stands for anything within a part of the name, and `**` for anything.
+ * Looks at a pattern of repositories, in which `*` stands for anything within a part of the name, and `**` for anything.
  *
  * @throws {ValueError}
  */
-export function parseRepositoryPattern(text: string): string {
-  if (!pattern.test(text) || text.includes("***") || text.length > 255) {
+export function checkRepositoryPattern(text: string): string {
+  if (!isRepositoryPattern(text)) {
     const lower = text.toLowerCase();
-    const hint = lower !== text && pattern.test(lower) ? "; names of repositories have no capital letters" : "";
+    const hint = lower !== text && isRepositoryPattern(lower) ? "; names of repositories have no capital letters" : "";
     throw new ValueError(`expected a repository's name or a pattern such as library/* or team/**${hint}`);
   }
   return text;

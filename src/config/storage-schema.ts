@@ -1,3 +1,4 @@
+import { parsePin, PinError } from "../oci/pin.ts";
 import * as z from "zod";
 import { ValueError } from "./config-error.ts";
 import {
@@ -12,7 +13,6 @@ import {
   text,
 } from "./fields.ts";
 import { addProblem } from "./messages.ts";
-import { parsePinPattern } from "./pin-pattern.ts";
 import { type Kind, section, setting, type Values } from "./setting.ts";
 
 function parseRoot(value: string): string {
@@ -20,6 +20,14 @@ function parseRoot(value: string): string {
     throw new ValueError("expected a folder's path");
   }
   return value;
+}
+
+function parsePinPattern(value: string): string {
+  try {
+    return parsePin(value).pattern;
+  } catch (error) {
+    throw error instanceof PinError ? new ValueError(error.message) : error;
+  }
 }
 
 const filesystem: Kind<"filesystem"> = {

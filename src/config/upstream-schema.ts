@@ -22,7 +22,7 @@ import {
   yesOrNo,
 } from "./fields.ts";
 import { addProblem } from "./messages.ts";
-import { parseRepositoryPattern } from "./repository-names.ts";
+import { checkRepositoryPattern } from "./repository-names.ts";
 import {
   givenOf,
   type Kind,
@@ -117,10 +117,10 @@ const ownSettings = {
   offline: setting("offline", yesOrNo, false).about(
     "Whether the upstream and its mirrors are never asked, so that only what is cached is served.",
   ),
-  allow: optional("allow", list(text(parseRepositoryPattern))).about(
+  allow: optional("allow", list(text(checkRepositoryPattern))).about(
     `The only repositories that are served; null for all. ${patternForm}`,
   ),
-  deny: setting("deny", list(text(parseRepositoryPattern)), []).about(
+  deny: setting("deny", list(text(checkRepositoryPattern)), []).about(
     "Repositories that are not served, even if `allow` has them; of the same form.",
   ),
   /** In lower case. */

@@ -1,29 +1,39 @@
+import { OciError } from "../oci/errors.ts";
+import { parseImageReference } from "../oci/image-reference.ts";
+import { formatPlatform, parsePlatform } from "../oci/platform.ts";
 import { ValueError } from "./config-error.ts";
 import { count, interval, list, parseFilePath, text } from "./fields.ts";
 import { type Kind, optional, section, setting, type Values } from "./setting.ts";
 
-const platformGrammar = /^[a-z0-9_.-]+\/[a-z0-9_.-]+(?:\/[a-z0-9_.-]+)?$/;
-const imageGrammar =
-  /^(?:[a-zA-Z0-9.-]+(?::\d{1,5})?\/|\[[0-9a-fA-F:.]+\](?::\d{1,5})?\/)?[a-z0-9._-]+(?:\/[a-z0-9._-]+)*(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]{32,})?$/;
-
 /**
- * Reads a platform: `os/arch[/variant]`.
+ * Looks at a platform: `os/arch[/variant]`.
  *
  * @throws {ValueError}
  */
-export function parsePlatform(value: string): string {
-  if (!platformGrammar.test(value)) {
-    throw new ValueError(`expected a platform such as linux/amd64 or linux/arm/v7, got ${JSON.stringify(value)}`);
-  }
-  return value;
+export function checkPlatform(value: string): string {
+  return checkForm(
+    value,
+    (text) => formatPlatform(parsePlatform(text)) === text,
+    "a platform such as linux/amd64 or linux/arm/v7",
+  );
 }
 
-/** Looks only at the form of a reference; what it names is found out when it is pulled. */
 function checkImage(value: string): string {
-  if (!imageGrammar.test(value) || value.length > 512) {
-    throw new ValueError(`expected an image such as alpine:3 or quay.io/team/app:1.2, got ${JSON.stringify(value)}`);
+  return checkForm(
+    value,
+    (text) => parseImageReference(text) !== undefined,
+    "an image such as alpine:3 or quay.io/team/app:1.2",
+  );
+}
+
+/** The texts are kept as they are; the program reads them when it warms. */
+function checkForm(value: string, isRight: (text: string) => boolean, expected: string): string {
+  try {
+    if (isRight(value)) return value;
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
   }
-  return value;
+  throw new ValueError(`expected ${expected}, got ${JSON.stringify(value)}`);
 }
 
 const settings = {
@@ -33,7 +43,7 @@ const settings = {
   file: optional("file", text(parseFilePath)).about(
     "A file with more of them, one a line; `#` begins a comment. Null for none.",
   ),
-  platforms: setting("platforms", list(text(parsePlatform)), []).about(
+  platforms: setting("platforms", list(text(checkPlatform)), []).about(
     "The platforms that are pulled of an image that has several: `linux/amd64`, `linux/arm/v7`. An empty list is all that it has.",
   ),
   intervalMs: setting("interval", interval, "6h").about("The time from one pass to the next."),

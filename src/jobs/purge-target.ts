@@ -1,9 +1,9 @@
 import { parseDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { type Namespace, parseNamespace, parseRepository, parseTag } from "../oci/reference.ts";
+import { canonicalNamespace, type Namespace, parseNamespace, parseRepository, parseTag } from "../oci/reference.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { PurgeTarget } from "../ledger/ledger.ts";
-import { canonicalNamespace, type NamespaceRules, selectRepository } from "../registry/namespaces.ts";
+import { type NamespaceRules, selectRepository } from "../registry/namespaces.ts";
 
 const targetGrammar = /^([^@]*?)(?::([^:/@]*))?(?:@(.*))?$/s;
 

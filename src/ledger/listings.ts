@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { isDigest } from "../oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../oci/reference.ts";
-import { parsePin, type Pin } from "./pins.ts";
+import { parsePin, type Pin } from "../oci/pin.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { unpackTime } from "./age.ts";
 import { packDigest, unpackDigest } from "./digest-bytes.ts";

@@ -1,6 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../oci/reference.ts";
-import { type Pin, parsePin } from "./pins.ts";
+import { type Pin, parsePin } from "../oci/pin.ts";
 import { findContent } from "./names.ts";
 import { reach } from "./reach.ts";
 import type { Statements } from "./statements.ts";

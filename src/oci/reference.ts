@@ -14,6 +14,10 @@ export type Namespace = string & { readonly __brand: "Namespace" };
 /** What a manifest is asked for by (distribution-spec, "Pulling manifests"). */
 export type Reference = Tag | Digest;
 
+/** Docker Hub's namespace. */
+export const dockerHub: Namespace = "docker.io" as Namespace;
+const dockerHubNames: ReadonlySet<string> = new Set([dockerHub, "index.docker.io", "registry-1.docker.io"]);
+
 const component = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
 const repositoryGrammar = new RegExp(`^${component}(?:/${component})*$`);
 const tagGrammar = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
@@ -27,6 +31,11 @@ const maxNamespaceLength = 255;
 
 /** Longest repository name that is accepted; clients stop at 255 for host and name together. */
 export const maxRepositoryLength = 255;
+
+/** Whether a text is the name of a repository, or of a project that repositories are in. */
+export function isRepository(text: string): text is Repository {
+  return repositoryGrammar.test(text) && text.length <= maxRepositoryLength;
+}
 
 /**
  * Reads a repository name (distribution-spec, "Pulling manifests": `<name>`).
@@ -94,6 +103,17 @@ export function parseNamespace(text: string): Namespace {
   return lower as Namespace;
 }
 
+/** One name for each registry: Docker Hub has three, and port 443 is the one that is meant without a port. */
+export function canonicalNamespace(namespace: Namespace): Namespace {
+  const name = namespace.endsWith(":443") ? (namespace.slice(0, -":443".length) as Namespace) : namespace;
+  return dockerHubNames.has(name) ? dockerHub : name;
+}
+
+/** Whether a text is a DNS name, in lower case. */
+export function isDnsName(text: string): boolean {
+  return dnsNameGrammar.test(text);
+}
+
 function isPort(text: string): boolean {
   return portGrammar.test(text) && Number(text) <= 65_535;
 }
@@ -105,7 +125,7 @@ function isHost(text: string): boolean {
   }
   // System resolvers read 127.1, 2130706433 and 0x7f.1 as IPv4 addresses, so a number at the end is a full address.
   const last = text.slice(text.lastIndexOf(".") + 1);
-  return numericLabel.test(last) ? isIPv4(text) : dnsNameGrammar.test(text);
+  return numericLabel.test(last) ? isIPv4(text) : isDnsName(text);
 }
 
 function invalidNamespace(): OciError {

@@ -1,13 +1,18 @@
 import { LRUCache } from "lru-cache";
 import { OciError } from "../oci/errors.ts";
-import { type Namespace, parseNamespace, parseRepository, type Repository } from "../oci/reference.ts";
+import {
+  canonicalNamespace,
+  dockerHub,
+  type Namespace,
+  parseNamespace,
+  parseRepository,
+  type Repository,
+} from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
 import { isPublicName } from "../upstream/guard.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { PullRegistry } from "./registry.ts";
 
-const dockerHub = "docker.io" as Namespace;
-const dockerHubNames: ReadonlySet<string> = new Set([dockerHub, "index.docker.io", "registry-1.docker.io"]);
 const unlistedInMemory = 256;
 
 /** What decides which upstream a request means. */
@@ -20,12 +25,6 @@ export interface NamespaceRules {
   readonly defaultNamespace: Namespace;
   /** The namespace of `?ns=` with no value. */
   readonly emptyNamespace: Namespace;
-}
-
-/** One name for each registry: Docker Hub has three, and port 443 is the one that is meant without a port. */
-export function canonicalNamespace(namespace: Namespace): Namespace {
-  const name = namespace.endsWith(":443") ? (namespace.slice(0, -":443".length) as Namespace) : namespace;
-  return dockerHubNames.has(name) ? dockerHub : name;
 }
 
 /**

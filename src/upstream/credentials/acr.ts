@@ -1,3 +1,4 @@
+import { acrCloudOf } from "../../oci/provider-hosts.ts";
 import type { Clock } from "../../concurrency/clock.ts";
 import type { FetchJson } from "./fetch-json.ts";
 import { createRenewing } from "./renewing.ts";
@@ -19,7 +20,6 @@ export interface AcrOptions {
   readonly onProblem?: ProblemListener | undefined;
 }
 
-const hosts = /^[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.azurecr\.(io|cn|us)(?::\d+)?$/;
 /** Whom Entra ID's token is for: the registry's own audience, or where that is not known, Resource Manager's. */
 const audiences: Readonly<Record<string, string>> = {
   io: "https://containerregistry.azure.net",
@@ -39,7 +39,7 @@ const unknownLifetimeMs = 60 * 60_000;
 export function createAcr(options: AcrOptions): CredentialSource {
   const { host, clock, fetchJson, tenantId, random, onProblem } = options;
   const name = `ACR credentials for ${host}`;
-  const audience = audiences[hosts.exec(host)?.[1] ?? ""];
+  const audience = audiences[acrCloudOf(host) ?? ""];
   if (audience === undefined) throw new CredentialError(name, "expected <name>.azurecr.io");
   const askToken = options.askToken ?? ((wanted, signal) => askAzure(name, wanted, options, signal));
   return createRenewing({

@@ -1,4 +1,4 @@
-import { parseRepositoryPattern } from "./repository-pattern.ts";
+import { parseRepositoryPattern } from "../../oci/repository-pattern.ts";
 import type { CredentialSource } from "./source.ts";
 
 /** A source, and the repositories that it is for. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../../concurrency/clock.ts";
 import type { Credentials } from "../credentials.ts";
 import { type AwsKeys, signAwsRequest } from "./aws-signature.ts";
-import { parseEcrHost } from "./ecr-host.ts";
+import { parseEcrHost } from "../../oci/provider-hosts.ts";
 import type { FetchJson } from "./fetch-json.ts";
 import { createRenewing, type Lease } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";

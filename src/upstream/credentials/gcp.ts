@@ -1,3 +1,4 @@
+import { isGcpHost } from "../../oci/provider-hosts.ts";
 import { readFile } from "node:fs/promises";
 import type { AuthClient, AwsClientOptions, IdentityPoolClientOptions } from "google-auth-library";
 import type { Clock } from "../../concurrency/clock.ts";
@@ -27,7 +28,6 @@ export interface GcpToken {
   readonly expiresAt: number | null | undefined;
 }
 
-const hosts = /^(?:[a-z0-9-]+\.)*(?:gcr\.io|pkg\.dev)(?::\d+)?$/;
 const scope = "https://www.googleapis.com/auth/cloud-platform";
 /** For a token that does not say; Google's live for an hour. */
 const unknownLifetimeMs = 5 * 60_000;
@@ -41,7 +41,7 @@ const unknownLifetimeMs = 5 * 60_000;
 export function createGcp(options: GcpOptions): CredentialSource {
   const { host, clock, keyFile, random, onProblem } = options;
   const name = `Google credentials for ${host}`;
-  if (!hosts.test(host)) {
+  if (!isGcpHost(host)) {
     throw new CredentialError(name, "expected <location>-docker.pkg.dev, gcr.io or a host below it");
   }
   const askToken = options.askToken ?? (() => askGoogle(name, keyFile));

@@ -208,12 +208,12 @@ export const chosenBlind: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "config/pin-pattern",
-    ["unit/config/pin-pattern"],
+    "oci/pin",
+    ["unit/oci/pin-grammar"],
     [
       {
         name: "all-of-the-hub-is-its-library",
-        find: ' && repository !== "**";',
+        find: ' && path !== "**";',
         replace: ";",
         breaks: "docker.io/** pins all of Docker Hub",
       },

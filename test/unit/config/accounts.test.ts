@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { findMisplacement } from "../../../src/config/provider-hosts.ts";
-import { parseRepositoryPattern } from "../../../src/config/repository-names.ts";
+import { checkRepositoryPattern } from "../../../src/config/repository-names.ts";
 import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
 import type { UpstreamConfig } from "../../../src/config/upstream-schema.ts";
 import { createAcr } from "../../../src/upstream/credentials/acr.ts";
@@ -280,9 +280,9 @@ function problemOf(task: () => unknown): string | undefined {
 
 describe("patterns of repositories", () => {
   for (const text of ["library/*", "team/**", "*", "**", "a", "*/app", "team-*/x.y_z"]) {
-    test(`takes ${text}`, () => assert.equal(parseRepositoryPattern(text), text));
+    test(`takes ${text}`, () => assert.equal(checkRepositoryPattern(text), text));
   }
   for (const text of ["", "/a", "a/", "a//b", "***", "a b", "a:latest", "Team/*", "quay.io/x?", "[ab]"]) {
-    test(`refuses "${text}"`, () => assert.throws(() => parseRepositoryPattern(text), { name: "ValueError" }));
+    test(`refuses "${text}"`, () => assert.throws(() => checkRepositoryPattern(text), { name: "ValueError" }));
   }
 });

@@ -11,7 +11,6 @@ import {
 } from "../../../src/config/address.ts";
 import { ValueError } from "../../../src/config/config-error.ts";
 import * as oci from "../../../src/oci/reference.ts";
-import { canonicalNamespace } from "../../../src/registry/namespaces.ts";
 
 /** Runs a parser on anything: it may refuse only by ValueError. */
 function assertTotal(parse: (text: string) => unknown): void {
@@ -139,7 +138,7 @@ describe("parseNamespace", () => {
     fc.assert(
       fc.property(text, (value) => {
         const ours = attempt(() => parseNamespace(value));
-        const theirs = attempt(() => canonicalNamespace(oci.parseNamespace(value)));
+        const theirs = attempt(() => oci.canonicalNamespace(oci.parseNamespace(value)));
         assert.equal(ours, theirs, value);
       }),
       { numRuns: 1000 },

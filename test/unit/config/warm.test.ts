@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { parsePlatform } from "../../../src/config/warm-schema.ts";
+import { checkPlatform } from "../../../src/config/warm-schema.ts";
 import { loadFile, problemsOf } from "./loading.ts";
 
 describe("platforms", () => {
   for (const text of ["linux/amd64", "linux/arm/v7", "windows/amd64", "wasip1/wasm", "linux/mips64le"]) {
-    test(`takes ${text}`, () => assert.equal(parsePlatform(text), text));
+    test(`takes ${text}`, () => assert.equal(checkPlatform(text), text));
   }
   for (const text of ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "Linux/amd64", "linux/amd64 ", "all"]) {
-    test(`refuses "${text}"`, () => assert.throws(() => parsePlatform(text), { name: "ValueError" }));
+    test(`refuses "${text}"`, () => assert.throws(() => checkPlatform(text), { name: "ValueError" }));
   }
 });
 

@@ -36,7 +36,7 @@ export function ask<Name extends keyof LedgerQueries>(
   return database.ask({ name, parameters } as Query) as Awaited<ReturnType<LedgerQueries[Name]>>;
 }
 
-const ids = ["docker.io/a", "docker.io/b/c", "localhost:5000/a"].map(repository);
+const ids = ["ghcr.io/a", "ghcr.io/b/c", "localhost:5000/a"].map(repository);
 const anyId = fc.constantFrom(...ids);
 const anyDigest = fc.nat({ max: 6 }).map(digest);
 const anyTag = fc.constantFrom("1", "2", "lts").map(parseTag);

@@ -2,17 +2,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { LedgerChange } from "../../../src/ledger/ledger.ts";
-import { parsePin } from "../../../src/ledger/pins.ts";
+import { parsePin } from "../../../src/oci/pin.ts";
 import { anyChange, ask, digest, everything, Model, openMemory, repository, sum, tag } from "./ledger-model.ts";
 
 const patterns = [
-  "docker.io/a",
-  "docker.io/**",
+  "ghcr.io/a",
+  "ghcr.io/**",
   "localhost:5000/*:lts",
-  "docker.io/*:1",
-  "docker.io/b/c:*",
+  "ghcr.io/*:1",
+  "ghcr.io/b/c:*",
   `*/a@${digest(1)}`,
-  `docker.io/**@${digest(0)}`,
+  `ghcr.io/**@${digest(0)}`,
 ];
 
 /** The links that pins hold, by the plainest way. */
@@ -82,12 +82,12 @@ test("a pinned tag keeps what it stands for now", () => {
   assert.deepEqual(candidates(), [digest(1)]);
   database.apply([{ kind: "tag-removed", id, tag: tag("lts") }]);
   assert.deepEqual(candidates(), [digest(1), digest(2)]);
-  assert.throws(() => ask(database, "pinnedBytes", ["nothing"]), /a pin must look like/);
+  assert.throws(() => ask(database, "pinnedBytes", ["nothing"]), /begins with a registry's name/);
   database.close();
 });
 
 test("what a pinned manifest refers to is kept from when that is known until the manifest is gone", () => {
-  const id = repository("docker.io/a");
+  const id = repository("quay.io/a");
   for (const removal of [
     { kind: "content-removed", digest: digest(1) },
     { kind: "link-removed", id, digest: digest(1) },
@@ -99,7 +99,7 @@ test("what a pinned manifest refers to is kept from when that is known until the
       { kind: "link", id, digest: digest(2), at: 1 },
     );
     const isKept = (): boolean =>
-      ask(database, "candidates", { usedBefore: 9, pins: [`docker.io/a@${digest(1)}`], limit: 9 }).every(
+      ask(database, "candidates", { usedBefore: 9, pins: [`quay.io/a@${digest(1)}`], limit: 9 }).every(
         (each) => each.kind !== "link" || each.digest !== digest(2),
       );
     assert.equal(isKept(), false);

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
+import { canonicalNamespace, type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { parseRoute } from "../../../src/oci/route.ts";
 import {
-  canonicalNamespace,
   matchNamespaces,
   Namespaces,
   type NamespacesOptions,

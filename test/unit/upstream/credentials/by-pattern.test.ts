@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parseRepository } from "../../../../src/oci/reference.ts";
 import type { Credentials } from "../../../../src/upstream/credentials.ts";
 import { createByPattern } from "../../../../src/upstream/credentials/by-pattern.ts";
-import { parseRepositoryPattern } from "../../../../src/upstream/credentials/repository-pattern.ts";
+import { parseRepositoryPattern } from "../../../../src/oci/repository-pattern.ts";
 import { never } from "../scripted.ts";
 import { fakeSource } from "./fake-source.ts";
 

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import type { AwsKeys } from "../../../../src/upstream/credentials/aws-signature.ts";
-import { parseEcrHost } from "../../../../src/upstream/credentials/ecr-host.ts";
+import { parseEcrHost } from "../../../../src/oci/provider-hosts.ts";
 import { createEcr, type EcrOptions } from "../../../../src/upstream/credentials/ecr.ts";
 import { createFetchJson } from "../../../../src/upstream/credentials/fetch-json.ts";
 import type { CredentialSource } from "../../../../src/upstream/credentials/source.ts";

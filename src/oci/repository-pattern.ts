@@ -1,3 +1,5 @@
+import { maxRepositoryLength } from "./reference.ts";
+
 /** A pattern for repository names. */
 export interface RepositoryPattern {
   readonly text: string;
@@ -23,6 +25,13 @@ export function parseRepositoryPattern(text: string): RepositoryPattern {
     matches: (repository) => fits(pieces, repository),
     specificity: pieces.length - wildcards.length - looseness,
   };
+}
+
+const grammar = /^[a-z0-9._*-]+(?:\/[a-z0-9._*-]+)*$/;
+
+/** Whether a pattern can fit names of repositories. */
+export function isRepositoryPattern(text: string): boolean {
+  return grammar.test(text) && !text.includes("***") && text.length <= maxRepositoryLength;
 }
 
 /** Follows all ways through the pattern at once: a client chooses the name, and must not choose the time it takes. */

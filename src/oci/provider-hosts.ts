@@ -15,3 +15,14 @@ export function parseEcrHost(host: string): EcrHost | undefined {
     ? undefined
     : { kind: "private", account, region, fips: fips !== undefined };
 }
+
+/** Whether a host, with or without a port, is a registry of Google's. */
+export function isGcpHost(host: string): boolean {
+  return /^(?:[a-z0-9-]+\.)*(?:gcr\.io|pkg\.dev)(?::\d+)?$/.test(host);
+}
+
+/** Which of Azure's clouds a registry's host, with or without a port, is in; `undefined`: it is none of Azure's. */
+export function acrCloudOf(host: string): "io" | "cn" | "us" | undefined {
+  const [, cloud] = /^[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.azurecr\.(io|cn|us)(?::\d+)?$/.exec(host) ?? [];
+  return cloud as "io" | "cn" | "us" | undefined;
+}

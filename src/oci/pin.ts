@@ -1,5 +1,7 @@
-import { isDigest } from "../oci/digest.ts";
-import { parseRepositoryPattern, type RepositoryPattern } from "../upstream/credentials/repository-pattern.ts";
+import { isDigest } from "./digest.ts";
+import { OciError } from "./errors.ts";
+import { canonicalNamespace, dockerHub, maxRepositoryLength, parseNamespace } from "./reference.ts";
+import { parseRepositoryPattern, type RepositoryPattern } from "./repository-pattern.ts";
 
 /** Something that a pin may mean. Without tag and digest: a repository with all that it holds. */
 export interface Pinnable {
@@ -11,6 +13,7 @@ export interface Pinnable {
 
 /** A pattern of what must stay in the store. */
 export interface Pin {
+  /** In its one form: the namespace by its canonical name, and `library/` before Docker Hub's repositories of one part. */
   readonly pattern: string;
   /** Whether it means all that a repository holds, some of its tags, or a digest of it. */
   readonly of: "repository" | "tags" | "digest";
@@ -25,10 +28,9 @@ export class PinError extends Error {
   override readonly name = "PinError";
 }
 
-const namespaceGrammar = /^[a-z0-9.*:[\]_-]+$/;
-const partGrammar = /^[a-z0-9._*-]+$/;
+const repositoryGrammar = /^(?:\*\*|[a-z0-9._*-]+)(?:\/(?:\*\*|[a-z0-9._*-]+))*$/;
 const tagGrammar = /^[a-zA-Z0-9_*][a-zA-Z0-9._*-]{0,127}$/;
-const maxLength = 1_024;
+const namespaceGrammar = /^[a-z0-9*][a-z0-9*.-]*(?::[0-9*]+)?$/;
 
 /**
  * Reads `<namespace>/<repository>[:<tag>|@<digest>]`. `*` stands for anything within a part, and as a part of the
@@ -37,20 +39,33 @@ const maxLength = 1_024;
  *
  * @throws {PinError}
  */
-export function parsePin(pattern: string): Pin {
-  const slash = pattern.indexOf("/");
-  const namespaceText = pattern.slice(0, Math.max(0, slash));
-  // A tag has no slash and a digest no second @, but a namespace may have a colon, for its port.
-  const [, repositoryText = "", mark = "", reference = ""] =
-    /^([^:@]*)(?:([:@])(.*))?$/s.exec(pattern.slice(slash + 1)) ?? [];
-  const parts = repositoryText.split("/");
-  if (pattern.length > maxLength || !namespaceGrammar.test(namespaceText) || !parts.every(isPart)) {
+export function parsePin(text: string): Pin {
+  const slash = text.indexOf("/");
+  const first = text.slice(0, Math.max(0, slash));
+  if (!/[.:*]/.test(first) && first.toLowerCase() !== "localhost") {
     throw new PinError(
-      `a pin must look like docker.io/library/*:lts, quay.io/team/** or quay.io/app@sha256:…, got ${quote(pattern)}`,
+      `a pattern begins with a registry's name, such as docker.io/library/alpine or quay.io/team/**, got ${quote(text)}`,
     );
   }
-  if (mark === ":" && !tagGrammar.test(reference)) throw new PinError(`${quote(reference)} in a pin is no tag`);
-  if (mark === "@" && !isDigest(reference)) throw new PinError(`${quote(reference)} in a pin is no digest`);
+  const namespaceText = readNamespace(first);
+  // A tag has no slash and a digest no second @, but a namespace may have a colon, for its port.
+  const [, path = "", mark = "", reference = ""] = /^([^:@]*)([:@]?)(.*)$/s.exec(text.slice(slash + 1)) ?? [];
+  if (!repositoryGrammar.test(path) || /\*\*[^/]|[^/]\*\*/.test(path) || path.length > maxRepositoryLength) {
+    const hint = /[A-Z]/.test(path) ? "; names of repositories have no capital letters" : "";
+    throw new PinError(
+      `expected a repository behind ${namespaceText}/, such as team/app, team/* or **, got ${quote(path)}${hint}`,
+    );
+  }
+  if (mark === ":" && !tagGrammar.test(reference)) {
+    const hint = reference.includes("@") ? ": either a tag or a digest" : " such as 1.2 or 1.*";
+    throw new PinError(`expected a tag${hint}, got ${quote(reference)}`);
+  }
+  if (mark === "@" && !isDigest(reference)) {
+    throw new PinError(`expected a digest such as sha256:<64 hex digits>, got ${quote(reference)}`);
+  }
+  const isOfLibrary = namespaceText === dockerHub && !path.includes("/") && path !== "**";
+  const repositoryText = isOfLibrary ? `library/${path}` : path;
+  const parts = repositoryText.split("/");
   const namespace = parseRepositoryPattern(namespaceText);
   const repository = parts.map((part) => (part === "**" ? undefined : parseRepositoryPattern(part)));
   const tag = mark === ":" ? parseRepositoryPattern(reference) : undefined;
@@ -58,7 +73,7 @@ export function parsePin(pattern: string): Pin {
   const matchesRepository = (id: Pinnable): boolean =>
     namespace.matches(id.namespace) && fits(repository, id.repository.split("/"));
   return {
-    pattern,
+    pattern: `${namespaceText}/${repositoryText}${mark}${reference}`,
     of: tag !== undefined ? "tags" : digest !== undefined ? "digest" : "repository",
     matchesRepository,
     matches(what) {
@@ -69,8 +84,21 @@ export function parsePin(pattern: string): Pin {
   };
 }
 
-function isPart(text: string): boolean {
-  return text === "**" || (partGrammar.test(text) && !text.includes("**"));
+function readNamespace(text: string): string {
+  if (!text.includes("*")) {
+    try {
+      return canonicalNamespace(parseNamespace(text));
+    } catch (error) {
+      if (!(error instanceof OciError)) throw error;
+      const got = text.includes("@") ? "" : `, got ${quote(text)}`;
+      throw new PinError(`expected a registry's name such as quay.io, without scheme or path${got}`);
+    }
+  }
+  const lower = text.toLowerCase();
+  if (!namespaceGrammar.test(lower) || lower.includes("**") || lower.length > 255) {
+    throw new PinError(`expected a registry's name such as quay.io or *.example.com, got ${quote(text)}`);
+  }
+  return lower;
 }
 
 /** Follows all ways through the pattern at once; `undefined` is `**`. */
@@ -97,5 +125,5 @@ function withSkips(pattern: readonly (RepositoryPattern | undefined)[], position
 }
 
 function quote(text: string): string {
-  return JSON.stringify(text.slice(0, 128));
+  return JSON.stringify(text);
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { ValueError } from "../../../src/config/config-error.ts";
-import { parsePinPattern } from "../../../src/config/pin-pattern.ts";
+import { parsePin, PinError } from "../../../src/oci/pin.ts";
 
 const sha256 = `sha256:${"a".repeat(64)}`;
 
-describe("parsePinPattern", () => {
+const canonicalOf = (text: string): string => parsePin(text).pattern;
+
+describe("the grammar of pins", () => {
   for (const text of [
     "docker.io/library/*:lts",
     "docker.io/**",
@@ -26,7 +27,7 @@ describe("parsePinPattern", () => {
     "*.example.com/**",
     "registry.example.com:*/app",
   ]) {
-    test(`takes ${text.slice(0, 50)}`, () => assert.equal(parsePinPattern(text), text));
+    test(`takes ${text.slice(0, 50)}`, () => assert.equal(canonicalOf(text), text));
   }
 
   const canonical: [string, string][] = [
@@ -38,7 +39,7 @@ describe("parsePinPattern", () => {
     ["*.Example.com/**", "*.example.com/**"],
   ];
   for (const [text, pattern] of canonical) {
-    test(`${text} is ${pattern}`, () => assert.equal(parsePinPattern(text), pattern));
+    test(`${text} is ${pattern}`, () => assert.equal(canonicalOf(text), pattern));
   }
 
   const refused: [string, RegExp][] = [
@@ -65,11 +66,10 @@ describe("parsePinPattern", () => {
     ["quay.io/app@", /expected a digest/],
   ];
   for (const [text, message] of refused) {
-    test(`refuses "${text.slice(0, 50)}"`, () =>
-      assert.throws(() => parsePinPattern(text), { name: "ValueError", message }));
+    test(`refuses "${text.slice(0, 50)}"`, () => assert.throws(() => canonicalOf(text), { name: "PinError", message }));
   }
 
-  test("throws nothing but ValueError, and reads what it gave as the same", () => {
+  test("throws nothing but PinError, and reads what it gave as the same", () => {
     const piece = fc.constantFrom("a", "docker.io", "quay.io", "/", ":", "@", "*", "**", "1", ".", sha256, "A", "-");
     const text = fc.oneof(
       fc.string(),
@@ -79,12 +79,12 @@ describe("parsePinPattern", () => {
       fc.property(text, (value) => {
         let pattern: string;
         try {
-          pattern = parsePinPattern(value);
+          pattern = canonicalOf(value);
         } catch (error) {
-          assert.ok(error instanceof ValueError, String(error));
+          assert.ok(error instanceof PinError, String(error));
           return;
         }
-        assert.equal(parsePinPattern(pattern), pattern);
+        assert.equal(canonicalOf(pattern), pattern);
       }),
     );
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { parsePin, PinError, type Pinnable } from "../../../src/ledger/pins.ts";
+import { parsePin, PinError, type Pinnable } from "../../../src/oci/pin.ts";
 
 const sha256 = `sha256:${"a".repeat(64)}`;
 
@@ -68,10 +68,10 @@ describe("what is no pin", () => {
     test(JSON.stringify(text.slice(0, 20)), () => assert.throws(() => parsePin(text), PinError));
   }
   test("a tag or digest that is none", () => {
-    assert.throws(() => parsePin("quay.io/a:"), /is no tag/);
-    assert.throws(() => parsePin("quay.io/a:x/y"), /is no tag/);
-    assert.throws(() => parsePin(`quay.io/a:1@${sha256}`), /is no tag/);
-    assert.throws(() => parsePin("quay.io/a@sha256:1"), /is no digest/);
+    assert.throws(() => parsePin("quay.io/a:"), /expected a tag/);
+    assert.throws(() => parsePin("quay.io/a:x/y"), /expected a tag/);
+    assert.throws(() => parsePin(`quay.io/a:1@${sha256}`), /expected a tag/);
+    assert.throws(() => parsePin("quay.io/a@sha256:1"), /expected a digest/);
   });
 });
 

@@ -50,7 +50,7 @@ export const registry: readonly Fault[] = [
       {
         name: "complete-without-links",
         find: 'standing.state === "stored" ||',
-        replace: 'standing.state === "stored" || (standing.state === "unknown" && standing.content !== undefined) ||',
+        replace: '(await lookup.statBlob(digest)) !== undefined || standing.state === "stored" ||',
         breaks: "an image is complete only with what its repository holds",
       },
       {

@@ -1,4 +1,5 @@
 import type { Config } from "../config/file-schema.ts";
+import { Evictor } from "../jobs/evict.ts";
 import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
@@ -6,12 +7,16 @@ import type { Observers } from "./observers.ts";
 import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
-import { openStorage, type Storage, type StorageOptions } from "./storage.ts";
+import { openStorage, type Storage } from "./storage.ts";
 import type { StorageObservers } from "./storage-observers.ts";
 
 /** What the configuration does not say; all but the version and `scrubGraceMs` is for tests. */
-export interface EngineOptions
-  extends MirrorsOptions, Pick<StorageOptions, "graceMs">, Pick<MaintenanceOptions, "scrubGraceMs" | "random"> {}
+export interface EngineOptions extends MirrorsOptions, Pick<MaintenanceOptions, "scrubGraceMs" | "random"> {
+  readonly graceMs?: number;
+}
+
+/** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
+const graceMs = 5 * 60_000;
 
 /** Everything but the listeners: the storage, the mirrors on it, and the work that keeps it in order. */
 export interface Engine {
@@ -36,27 +41,52 @@ export async function startEngine(
   observers: Observers & StorageObservers,
   onError: (error: unknown) => void,
 ): Promise<Engine> {
-  const storage = await openStorage(
-    config,
-    {
-      ...options,
-      isFailing: (namespace) => mirrors.breakers.get(namespace)?.failing() !== undefined,
-      pins: () => pins.all,
-    },
-    observers,
-  );
+  const { now, monotonic, scrubGraceMs, random } = options;
+  const storage = await openStorage(config, { now, monotonic }, observers);
+  const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, storage, observers);
+  const evictor = new Evictor({
+    space,
+    ledger,
+    content,
+    fills,
+    retention: (namespace) => {
+      const { blobInvalidationMs, manifestInvalidationMs, offline } = storage.settings(namespace);
+      return {
+        idleMs: Math.max(blobInvalidationMs, manifestInvalidationMs),
+        // While an upstream fails, what it gave is not to be had again.
+        keeps: offline || mirrors.breakers.get(namespace)?.failing() !== undefined,
+      };
+    },
+    pins: () => pins.all,
+    graceMs: options.graceMs ?? graceMs,
+    now,
+    monotonic,
+    observer: observers.evictor,
+  });
+  space.relieveBy(evictor);
   const close = async (): Promise<void> => {
     // First what fills the storage; the storage last.
     const reason = new Error("the process is stopping");
-    await storage.fills.close(reason);
+    await fills.close(reason);
+    await evictor.close();
     await mirrors.close(reason);
     await storage.close();
   };
   let maintenance: Maintenance;
   try {
-    maintenance = createMaintenance(config, { ...options, storage, mirrors, pins, observers, onError });
+    maintenance = createMaintenance(config, {
+      storage,
+      mirrors,
+      evictor,
+      pins,
+      observer: observers.jobs,
+      now,
+      scrubGraceMs,
+      random,
+      onError,
+    });
   } catch (error) {
     await close();
     throw error;
@@ -66,7 +96,7 @@ export async function startEngine(
     mirrors,
     maintenance,
     async idle() {
-      await storage.fills.idle();
+      await fills.idle();
       await mirrors.idle();
     },
     async close() {

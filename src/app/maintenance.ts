@@ -3,6 +3,8 @@ import { ConfigError } from "../config/config-error.ts";
 import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
 import { Administration, type JobSteps } from "../jobs/administration.ts";
+import type { Evictor } from "../jobs/evict.ts";
+import type { JobObserver } from "../jobs/job.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import type { PinList } from "../jobs/pin-list.ts";
 import { Schedule } from "../jobs/schedule.ts";
@@ -15,7 +17,6 @@ import { parsePlatform } from "../oci/platform.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import type { Storage } from "./storage.ts";
-import type { StorageObservers } from "./storage-observers.ts";
 
 const tidyMs = 60_000;
 
@@ -23,13 +24,14 @@ const tidyMs = 60_000;
 export interface MaintenanceOptions {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
+  readonly evictor: Evictor;
   readonly pins: PinList;
-  readonly observers: StorageObservers;
+  readonly observer: JobObserver;
   readonly now: () => number;
   /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
-  readonly scrubGraceMs?: number;
+  readonly scrubGraceMs?: number | undefined;
   /** From 0 to 1: how late jobs begin that the configuration wants. */
-  readonly random?: () => number;
+  readonly random?: (() => number) | undefined;
   /** Told of what fails outside of jobs. */
   readonly onError: (error: unknown) => void;
 }
@@ -45,18 +47,14 @@ export interface Maintenance {
 
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
-  const { storage, mirrors, pins, observers, now, scrubGraceMs, random, onError } = options;
-  const jobs = new Jobs(observers.jobs);
+  const { storage, mirrors, evictor, pins, observer, now, scrubGraceMs: graceMs, random, onError } = options;
+  const { content, ledger, space, hashes, files } = storage;
+  const jobs = new Jobs(observer);
   const steps: JobSteps = {
-    evict: (wanted) => storage.evictor.steps(wanted),
+    evict: (wanted) => evictor.steps(wanted),
     verify: ({ dryRun, repair, bytesPerSecond }) =>
       verifySteps(
-        {
-          ...storage,
-          reader: storage.files.caretaker,
-          now,
-          ...(scrubGraceMs !== undefined && { graceMs: scrubGraceMs }),
-        },
+        { content, ledger, hashes, files, reader: files.caretaker, now, graceMs },
         { repair: repair && !dryRun, bytesPerSecond: bytesPerSecond ?? config.verify.bytesPerSecond },
       ),
     warm: ({ images, platforms, parallel }) =>
@@ -73,7 +71,9 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       ),
   };
   const administration = new Administration({
-    ...storage,
+    content,
+    ledger,
+    space,
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
     rules: mirrors.namespaces.rules,
     pins,
@@ -84,13 +84,13 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   return {
     administration,
     start() {
-      const tidying = setInterval(() => void storage.evictor.tidy(), tidyMs);
+      const tidying = setInterval(() => void evictor.tidy(), tidyMs);
       tidying.unref();
       running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
     },
     async close() {
       // First, as a job may wait for a run of it.
-      await storage.evictor.close();
+      await evictor.close();
       await Promise.all(running.map((each) => each.close()));
       await jobs.close();
     },
@@ -107,7 +107,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       recall: async () => (await records.get(key))?.endedAt,
       remember: (endedAt) => records.set(key, { endedAt }, true, unaccounted),
       onError,
-      ...(random !== undefined && { random }),
+      random,
     });
   }
 
@@ -131,7 +131,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         recall: () => Promise.resolve(undefined),
         remember: () => Promise.resolve(),
         onError,
-        ...(random !== undefined && { random }),
+        random,
       }),
     ];
   }

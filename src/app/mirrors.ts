@@ -73,7 +73,9 @@ export function createMirrors(
       budgets.set(namespace, budget);
     }
     return createMirror({
-      ...storage,
+      content: storage.content,
+      fills: storage.fills,
+      hashes: storage.hashes,
       namespace,
       upstream: rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic),
       breaker,

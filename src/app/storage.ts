@@ -2,7 +2,6 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig } from "../config/upstream-schema.ts";
-import { Evictor, type Retention } from "../jobs/evict.ts";
 import type { Observers } from "./observers.ts";
 import type { StorageObservers } from "./storage-observers.ts";
 import { canonicalNamespace, type Namespace, parseNamespace } from "../oci/reference.ts";
@@ -17,9 +16,6 @@ import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
 import { meterMoves, meterStore } from "../store/metered.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-
-/** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
-const graceMs = 5 * 60_000;
 
 const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
@@ -36,11 +32,6 @@ export type SpaceSettings = Pick<
 export interface StorageOptions {
   readonly now: () => number;
   readonly monotonic: () => number;
-  /** Whether an upstream fails at the moment, so that what it gave is not to be had again. */
-  readonly isFailing: (namespace: Namespace) => boolean;
-  readonly pins: () => readonly string[];
-  /** For tests. */
-  readonly graceMs?: number;
 }
 
 /** The storage's folder, and all that works on it. */
@@ -54,10 +45,9 @@ export interface Storage {
   readonly fills: Fills;
   readonly ledger: Ledger;
   readonly space: Space;
-  readonly evictor: Evictor;
   /** What a namespace's entry says of space, or the defaults where it has none. */
   settings(namespace: Namespace): SpaceSettings;
-  /** Ends fills and eviction, writes what is pending and gives the folder back. */
+  /** Ends fills, writes what is pending and gives the folder back. */
   close(): Promise<void>;
 }
 
@@ -90,22 +80,20 @@ export async function openStorage(
   const space = new Space({
     limits: { ...storage, namespaceMaxBytes: (namespace) => settings(namespace).maxBytes },
     totals: () => ledger.totals,
-    besides: () => ({
-      ...ledger.overhead,
-      quarantineBytes: content.quarantine.bytes,
-      othersBytes,
-      slackBytes: Math.min(mostSlackBytes, Math.floor((maxBytes ?? Infinity) * slackShare)),
-    }),
     volume: async () => {
       othersBytes = await files.measureOthers((name) => name.startsWith(`${ledgerName}.`));
       return files.volume();
     },
     monotonic,
-    makeRoom: (namespace, bytes, signal) => evictor.makeRoom(namespace, bytes, signal),
-    onPressure: () => evictor.relieve(),
   });
   const books = keepBooks(ledger, space, { now, monotonic });
   const content = new Content(store, books, undefined, observers.damaged, meterMoves(files, observers.store));
+  space.countBesides(() => ({
+    ...ledger.overhead,
+    quarantineBytes: content.quarantine.bytes,
+    othersBytes,
+    slackBytes: Math.min(mostSlackBytes, Math.floor((maxBytes ?? Infinity) * slackShare)),
+  }));
   const hashes = new HashPool(Math.max(1, Math.min(4, availableParallelism() - 1)));
   const fills = new Fills({
     content,
@@ -115,24 +103,6 @@ export async function openStorage(
     maxObjectBytes: storage.maxObjectBytes ?? Infinity,
     spoolFolder: files.temporaryPath,
     observer: observers.fills,
-  });
-  const evictor = new Evictor({
-    space,
-    ledger,
-    content,
-    fills,
-    retention: (namespace): Retention => {
-      const { blobInvalidationMs, manifestInvalidationMs, offline } = settings(namespace);
-      return {
-        idleMs: Math.max(blobInvalidationMs, manifestInvalidationMs),
-        keeps: offline || options.isFailing(namespace),
-      };
-    },
-    pins: options.pins,
-    graceMs: options.graceMs ?? graceMs,
-    now,
-    monotonic,
-    observer: observers.evictor,
   });
   await space.refresh();
   await content.quarantine.refresh();
@@ -144,11 +114,9 @@ export async function openStorage(
     fills,
     ledger,
     space,
-    evictor,
     settings,
     async close() {
       await fills.close(new Error("the process is stopping"));
-      await evictor.close();
       await Promise.all([ledger.close(), hashes.close()]);
       await store.close();
     },

@@ -1,6 +1,6 @@
 import type { Namespace } from "../oci/reference.ts";
 import type { CandidateQuery, Ledger } from "../ledger/ledger.ts";
-import type { Overage, Space } from "../registry/space.ts";
+import type { Overage, Relief, Space } from "../registry/space.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Step } from "./job.ts";
 import { createCounter, nameOf, Removal, type RemovalObserver, type RemovalTools, type Remover } from "./removal.ts";
@@ -58,7 +58,7 @@ type Query = Omit<CandidateQuery, "pins" | "limit" | "except">;
  * filled, what is pinned, and what could not be fetched again is told apart by the ledger, the content store and the
  * namespaces' retention. One thing is removed at a time, so that requests do not suffer.
  */
-export class Evictor {
+export class Evictor implements Relief {
   readonly #tools: EvictTools;
   readonly #removal: Removal;
   readonly #stopping = new AbortController();

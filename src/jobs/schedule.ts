@@ -18,7 +18,7 @@ export interface ScheduleOptions {
   readonly onError: (error: unknown) => void;
   readonly clock?: Clock;
   /** From 0 to 1. */
-  readonly random?: () => number;
+  readonly random?: (() => number) | undefined;
 }
 
 /** No timer is set for longer: clocks are put right, and others run such jobs, too. */

@@ -22,7 +22,7 @@ export interface VerifyTools {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Content that was used less than so many milliseconds ago may be about to get its link; 10 minutes. */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
 }
 
 /** What looking at an object counts as against the rate: a million small ones are a load, too. */

@@ -42,15 +42,20 @@ export interface SpaceOptions {
   readonly limits: SpaceLimits;
   /** What lies in the store; `undefined` where that is not known (yet). */
   readonly totals: () => Totals | undefined;
-  /** What lies in the folder besides what `totals` counts: it counts against the limit, too. */
-  readonly besides: () => Besides;
   readonly volume: () => Promise<Volume>;
   readonly monotonic: () => number;
-  /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
-  readonly makeRoom: (namespace: Namespace, bytes: number, signal: AbortSignal) => Promise<boolean>;
-  /** Told that a high watermark was passed. */
-  readonly onPressure: () => void;
 }
+
+/** Who removes things to make room. */
+export interface Relief {
+  /** Makes room for `bytes` more in a namespace; false where there cannot be enough, or not until `signal`. */
+  makeRoom(namespace: Namespace, bytes: number, signal: AbortSignal): Promise<boolean>;
+  /** Told that a high watermark was passed, once or often: removes something in the background. */
+  relieve(): void;
+}
+
+/** Nobody does. */
+const noRelief: Relief = { makeRoom: async () => false, relieve: () => undefined };
 
 /** Room that was set aside for something that is being stored. It must be released. */
 export interface Reservation {
@@ -90,6 +95,8 @@ export interface Overage {
 export class Space {
   readonly #options: SpaceOptions;
   readonly #watch: VolumeWatch;
+  #relief = noRelief;
+  #besidesNow = (): Besides => nothingBesides;
   readonly #reserved = new Map<Namespace, number>();
   #reservedBytes = 0;
   /** What of it is for what is not sure. */
@@ -99,6 +106,16 @@ export class Space {
     this.#options = options;
     const { volume: look, monotonic } = options;
     this.#watch = new VolumeWatch({ look, monotonic, storedBytes: () => this.#storedBytes });
+  }
+
+  /** Says who makes room from here on: it knows what is stored in this room, and so comes after it. */
+  relieveBy(relief: Relief): void {
+    this.#relief = relief;
+  }
+
+  /** Says what lies in the folder besides what `totals` counts from here on: it counts against the limit, too. */
+  countBesides(besides: () => Besides): void {
+    this.#besidesNow = besides;
   }
 
   /** Looks at the volume. A failure leaves what was known. */
@@ -122,8 +139,7 @@ export class Space {
   }
 
   get #besides(): Besides {
-    const { totals, besides } = this.#options;
-    return totals() === undefined ? nothingBesides : besides();
+    return this.#options.totals() === undefined ? nothingBesides : this.#besidesNow();
   }
 
   get #storedBytes(): number | undefined {
@@ -187,7 +203,7 @@ export class Space {
     try {
       // Somebody else may be quicker to take the room that was made.
       for (let attempts = 0; attempts < maxAttempts; attempts++) {
-        const made = await Promise.race([this.#options.makeRoom(namespace, bytes, signal), givenUp.promise]);
+        const made = await Promise.race([this.#relief.makeRoom(namespace, bytes, signal), givenUp.promise]);
         const reservation = this.reserve(namespace, bytes, claim);
         if (reservation !== undefined || !made) return reservation;
       }
@@ -205,7 +221,7 @@ export class Space {
     const { namespaceMaxBytes, highWatermark } = this.#options.limits;
     const limitBytes = namespaceMaxBytes(namespace) ?? Infinity;
     const usedBytes = this.#options.totals()?.namespaces.get(namespace) ?? 0;
-    if (usedBytes > limitBytes * highWatermark) this.#options.onPressure();
+    if (usedBytes > limitBytes * highWatermark) this.#relief.relieve();
   }
 
   /**
@@ -273,7 +289,7 @@ export class Space {
     if (claim !== "sure") this.#unprovenBytes += bytes;
     this.#reservedBytes += bytes;
     this.#reserved.set(namespace, (this.#reserved.get(namespace) ?? 0) + bytes);
-    if (isHigh) this.#options.onPressure();
+    if (isHigh) this.#relief.relieve();
     return true;
   }
 

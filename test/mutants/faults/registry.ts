@@ -236,7 +236,7 @@ export const registry: readonly Fault[] = [
       },
       {
         name: "no-pressure",
-        find: "if (isHigh) this.#options.onPressure();",
+        find: "if (isHigh) this.#relief.relieve();",
         replace: "",
         breaks: "room is made when a high watermark is passed",
       },

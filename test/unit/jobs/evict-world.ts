@@ -8,7 +8,6 @@ import { blobKey, formatPlace, linkKey, type RepositoryId, tagKey } from "../../
 import { LedgerDatabase } from "../../../src/ledger/database.ts";
 import { chargedBytes, type LedgerChange, type LedgerQueries, type Totals } from "../../../src/ledger/ledger.ts";
 import type { Query } from "../../../src/ledger/messages.ts";
-import { nothingBesides } from "../../../src/registry/besides.ts";
 import { type Reservation, Space } from "../../../src/registry/space.ts";
 import type { Volume } from "../../../src/registry/volume-watch.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
@@ -140,14 +139,11 @@ export function createEvictWorld(limitBlocks: number, graceMs = 0): EvictWorld {
       },
     },
     totals,
-    besides: () => nothingBesides,
     volume: async () => {
       world.asked.push("volume");
       return world.volume;
     },
     monotonic: () => world.now - world.setMs,
-    makeRoom: (namespace, bytes, signal) => world.evictor.makeRoom(namespace, bytes, signal),
-    onPressure: () => undefined,
   });
   const holding: LedgerQueries["holding"] = async (id, digest) =>
     ask("holding", [id, digest]) as Awaited<ReturnType<LedgerQueries["holding"]>>;

@@ -6,7 +6,6 @@ import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../../src/oci/reference.ts";
-import { nothingBesides } from "../../../src/registry/besides.ts";
 import { keepBooks, limitReached } from "../../../src/registry/bookkeeping.ts";
 import { Content } from "../../../src/registry/content.ts";
 import type { Fill } from "../../../src/registry/fill.ts";
@@ -14,7 +13,7 @@ import type { FillRequest } from "../../../src/registry/fill-tools.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import type { RepositoryId } from "../../../src/store/layout.ts";
 import { chargedBytes, type Ledger, type LedgerChange } from "../../../src/ledger/ledger.ts";
-import { Space, type SpaceOptions } from "../../../src/registry/space.ts";
+import { Space, type Relief } from "../../../src/registry/space.ts";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
@@ -40,7 +39,7 @@ interface Subject extends AsyncDisposable {
   readonly ended: string[];
   /** The requests for room. */
   readonly asked: number[];
-  makeRoom: SpaceOptions["makeRoom"];
+  makeRoom: Relief["makeRoom"];
   usedBytes: number;
   request(id: RepositoryId, digest: Digest, changes?: Partial<FillRequest>): FillRequest;
   pull(id: RepositoryId, digest: Digest): Promise<Buffer>;
@@ -65,14 +64,15 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
       namespaceMaxBytes: () => undefined,
     },
     totals: () => ({ bytes: subject.usedBytes, namespaces: new Map([[hub, subject.usedBytes]]) }),
-    besides: () => nothingBesides,
     volume: async () => ({ totalBytes: 1e12, freeBytes: 1e12 }),
     monotonic: () => 0,
+  });
+  space.relieveBy({
     makeRoom: (namespace, bytes, signal) => {
       asked.push(bytes);
       return subject.makeRoom(namespace, bytes, signal);
     },
-    onPressure: () => undefined,
+    relieve: () => undefined,
   });
   const books = createBooks();
   const ledger: Pick<Ledger, "tell" | "holding"> = {

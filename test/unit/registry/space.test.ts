@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { type Besides, nothingBesides } from "../../../src/registry/besides.ts";
 import type { Totals } from "../../../src/ledger/ledger.ts";
-import { type Reservation, type SizeLimit, Space, type SpaceOptions } from "../../../src/registry/space.ts";
+import { type Reservation, type SizeLimit, Space, type Relief } from "../../../src/registry/space.ts";
 import type { Volume } from "../../../src/registry/volume-watch.ts";
 
 const hub = parseNamespace("docker.io");
@@ -17,7 +17,7 @@ interface Subject {
   volume: Volume;
   now: number;
   pressure: number;
-  makeRoom: SpaceOptions["makeRoom"];
+  makeRoom: Relief["makeRoom"];
   besides: Besides;
 }
 
@@ -49,15 +49,17 @@ async function setUp(settings: Settings = {}): Promise<Subject> {
         namespaceMaxBytes: settings.namespaceMaxBytes ?? (() => undefined),
       },
       totals: () => subject.totals,
-      besides: () => subject.besides,
       volume: () => Promise.resolve(subject.volume),
       monotonic: () => subject.now,
-      makeRoom: (namespace, bytes, signal) => subject.makeRoom(namespace, bytes, signal),
-      onPressure: () => {
-        subject.pressure++;
-      },
     }),
   };
+  subject.space.countBesides(() => subject.besides);
+  subject.space.relieveBy({
+    makeRoom: (namespace, bytes, signal) => subject.makeRoom(namespace, bytes, signal),
+    relieve: () => {
+      subject.pressure++;
+    },
+  });
   await subject.space.refresh();
   return subject;
 }
@@ -214,11 +216,8 @@ test("a volume that cannot be looked at limits nothing, and the limit in bytes h
       namespaceMaxBytes: () => undefined,
     },
     totals: () => subject.totals,
-    besides: () => nothingBesides,
     volume: () => Promise.reject(new Error("stale file handle")),
     monotonic: () => 0,
-    makeRoom: () => Promise.resolve(false),
-    onPressure: () => undefined,
   });
   await blind.refresh();
   assert.equal(blind.reserve(hub, 101), undefined);

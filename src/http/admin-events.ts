@@ -9,7 +9,7 @@ const quietMs = 20_000;
  * A job's states, one JSON object a line, until it has ended. Where nothing changes the last one comes again, so that
  * nobody on the way takes the connection for dead.
  */
-export function followJob(administration: Administration, id: string, clock: Clock): BodyStream {
+export function streamJob(administration: Administration, id: string, clock: Clock): BodyStream {
   return {
     async *read(signal) {
       const states = administration.follow(id, signal)[Symbol.asyncIterator]();

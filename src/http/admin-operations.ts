@@ -4,7 +4,7 @@ import type { JobState } from "../jobs/job.ts";
 import { OciError } from "../oci/errors.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import { followJob } from "./admin-events.ts";
+import { streamJob } from "./admin-events.ts";
 import { checkPlace, readRepositoryPlace, readTagPlace } from "./admin-reading.ts";
 import {
   jobRequest,
@@ -255,7 +255,7 @@ function describeJobs(administration: Administration, clock: Clock): readonly Ad
         return {
           status: 200,
           headers: { "Content-Type": "application/x-ndjson", "Cache-Control": "no-store" },
-          body: followJob(administration, parameter, clock),
+          body: streamJob(administration, parameter, clock),
         };
       },
     }),

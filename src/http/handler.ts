@@ -3,7 +3,7 @@ import { OciError } from "../oci/errors.ts";
 import { parseRoute } from "../oci/route.ts";
 import type { Namespaces } from "../registry/namespaces.ts";
 import type { Asker } from "../concurrency/interest.ts";
-import { listReferrers, listTags, type Pull, pullBlob, pullManifest } from "./pull.ts";
+import { pullReferrers, pullTags, type Pull, pullBlob, pullManifest } from "./pull.ts";
 import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 
 /** A request, as far as an answer depends on it. */
@@ -62,9 +62,9 @@ async function answer(namespaces: Namespaces, request: Request, facts: Facts): P
       facts.reference = endpoint.digest;
       return pullBlob(pull, endpoint.digest);
     case "tags":
-      return listTags(pull, endpoint.name, route);
+      return pullTags(pull, endpoint.name, route);
     case "referrers":
       facts.reference = endpoint.digest;
-      return listReferrers(pull, endpoint.digest, route);
+      return pullReferrers(pull, endpoint.digest, route);
   }
 }

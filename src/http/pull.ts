@@ -90,7 +90,7 @@ export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
 }
 
 /** `GET /v2/<name>/tags/list` (end-8). */
-export async function listTags(pull: Pull, name: Repository, route: Route): Promise<Reply> {
+export async function pullTags(pull: Pull, name: Repository, route: Route): Promise<Reply> {
   const { registry, repository, namespace } = pull.place;
   const answer = await registry.tags(repository, limitPage(route.query), pull.asker);
   if (answer === undefined) throw new OciError("NAME_UNKNOWN", `${namespace} has no repository ${repository}`);
@@ -98,7 +98,7 @@ export async function listTags(pull: Pull, name: Repository, route: Route): Prom
 }
 
 /** `GET /v2/<name>/referrers/<digest>` (end-12). After a 404 clients look for the tag themselves. */
-export async function listReferrers(pull: Pull, subject: Digest, route: Route): Promise<Reply> {
+export async function pullReferrers(pull: Pull, subject: Digest, route: Route): Promise<Reply> {
   const { registry, repository } = pull.place;
   const answer = await registry.referrers(repository, subject, limitPage(route.query), pull.asker);
   if (answer === undefined) {

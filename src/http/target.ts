@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { OciError } from "../oci/errors.ts";
 
 /** What a request is for, in whichever form its target came (RFC 9112 §3.2). */
-export interface Target {
+export interface RequestTarget {
   /** Path and query; `*` for the server as a whole. */
   readonly target: string;
   /** The host that is meant: the target's own where it names one, whatever `Host` says. */
@@ -20,7 +20,7 @@ const authority = /^(?:[a-z0-9._~%!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::\d*)?$/i;
  */
 export function readTarget(
   request: Pick<IncomingMessage, "method" | "url" | "headers" | "rawHeaders" | "httpVersion">,
-): Target {
+): RequestTarget {
   const { method, url = "", headers, httpVersion } = request;
   const hosts = countHosts(request.rawHeaders);
   if (hosts > 1) throw new OciError("REQUEST_INVALID", "the request has more than one Host field");

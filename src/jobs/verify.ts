@@ -51,11 +51,6 @@ export function problemsOf(job: JobState): ReadonlyMap<string, number> {
   return found;
 }
 
-/** How many things a scrub found wrong, whether they were put right or not. */
-export function countProblems(job: JobState): number {
-  return [...problemsOf(job).values()].reduce((sum, count) => sum + count, 0);
-}
-
 function leftoversStep({ tools: { files }, repair }: Scrub): Step {
   return {
     name: "leftovers",

@@ -93,13 +93,6 @@ export class HashPool {
     };
   }
 
-  /** Hashes bytes that are in memory. */
-  async digestOf(bytes: Uint8Array, algorithm: Algorithm): Promise<Digest> {
-    const hash = this.start(algorithm);
-    await hash.bytes(bytes);
-    return hash.digest();
-  }
-
   /** Ends the threads; hashes that run are rejected. */
   async close(): Promise<void> {
     this.#closed = true;

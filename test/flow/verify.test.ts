@@ -7,7 +7,6 @@ import { dirname, join, relative } from "node:path";
 import { describe, test } from "node:test";
 import "../support/network.ts";
 import type { JobState } from "../../src/jobs/job.ts";
-import { countProblems } from "../../src/jobs/verify.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
 import { blobKey, linkKey, quarantineKey, tagKey } from "../../src/store/layout.ts";
@@ -20,6 +19,7 @@ import { runJob, runOffline, stepOf } from "../support/jobs.ts";
 import { type Mirror, mirrorConfig, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { type AddedImage, createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
+import { countProblems } from "../support/problems.ts";
 
 const day = 24 * 3_600_000;
 const app = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/app") };

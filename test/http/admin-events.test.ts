@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { followJob } from "../../src/http/admin-events.ts";
+import { streamJob } from "../../src/http/admin-events.ts";
 import type { Administration } from "../../src/jobs/administration.ts";
 import { never, turn } from "../support/event-loop.ts";
 import { createManualClock } from "../unit/jobs/manual-clock.ts";
@@ -22,7 +22,7 @@ test("a state is told when it comes, the last one again when all is quiet, and n
   const lines: string[] = [];
   let ended = false;
   const reading = (async () => {
-    for await (const line of followJob(administration, "job", clock).read(never())) {
+    for await (const line of streamJob(administration, "job", clock).read(never())) {
       lines.push(String(line));
       if (lines.length > 5) break;
     }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { countProblems, verifySteps } from "../../../src/jobs/verify.ts";
+import { verifySteps } from "../../../src/jobs/verify.ts";
 import type { VerifyTools } from "../../../src/jobs/verify-scrub.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
@@ -18,6 +18,7 @@ import { createBarrier } from "../../support/barrier.ts";
 import { until } from "../../support/event-loop.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
 import { countsOf, id, latest, openWorld, type ScrubWorld } from "./scrub-world.ts";
+import { countProblems } from "../../support/problems.ts";
 
 const bytes = Buffer.from("a blob of its own");
 const digest = digestOf(bytes);

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, stat } from "node:fs/promises";
 import { test } from "node:test";
 import type { JobState, StepCounts } from "../../../src/jobs/job.ts";
-import { countProblems } from "../../../src/jobs/verify.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/store/layout.ts";
 import { mediaTypes } from "../../support/image.ts";
 import { countsOf, id, latest, openWorld, type ScrubWorld } from "./scrub-world.ts";
+import { countProblems } from "../../support/problems.ts";
 
 const day = 24 * 3_600_000;
 

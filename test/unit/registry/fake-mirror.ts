@@ -20,6 +20,7 @@ import { holdEventLoop, never, until } from "../../support/event-loop.ts";
 import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { hashIn } from "../../support/hashing.ts";
 
 /**
  * A mirror over a fake upstream and a store in memory, with a clock that stands still. What does not wait for the
@@ -137,7 +138,7 @@ export async function createFakeMirror(changes: Partial<MirrorTools> = {}): Prom
         assert.equal(pool.lentBytes, 0);
         assert.deepEqual(await readdir(folder.path), []);
         // The one thread takes messages in order, so that it has let go of its files when this is done.
-        await hashes.digestOf(Buffer.alloc(0), "sha256");
+        await hashIn(hashes, Buffer.alloc(0), "sha256");
         assert.deepEqual(openFilesBelow(folder.path), []);
         await hashes.close();
         await store.close();

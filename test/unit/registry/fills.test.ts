@@ -24,6 +24,7 @@ import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstre
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 import { storeWith } from "../../support/object-stores.ts";
+import { hashIn } from "../../support/hashing.ts";
 
 const hub = parseNamespace("docker.io");
 const a: RepositoryId = { namespace: hub, repository: parseRepository("library/a") };
@@ -107,7 +108,7 @@ async function setUp(options: Options = {}): Promise<Subject> {
         assert.equal(pool.lentBytes, 0);
         assert.equal(upstream.openBodies, 0);
         // The one thread takes messages in order, so that it has let go of its files when this is done.
-        await hashes.digestOf(Buffer.alloc(0), "sha256");
+        await hashIn(hashes, Buffer.alloc(0), "sha256");
         assert.deepEqual(openFilesBelow(folder.path), []);
         assert.deepEqual(await readdir(folder.path), [], "staging files are left");
         await hashes.close();

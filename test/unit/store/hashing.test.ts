@@ -10,6 +10,7 @@ import { pseudoRandomBytes } from "../../support/content.ts";
 import { holdEventLoop, turn } from "../../support/event-loop.ts";
 import { openFilesBelow } from "../../support/open-files.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
+import { hashIn } from "../../support/hashing.ts";
 
 const mib = 1024 * 1024;
 
@@ -64,7 +65,7 @@ test("nothing, and what is in memory", async () => {
   using _loop = holdEventLoop();
   const pool = new HashPool(1);
   assert.equal(await pool.start("sha256").digest(), digestOf(Buffer.alloc(0)));
-  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha512"), digestOf(Buffer.from("abc"), "sha512"));
+  assert.equal(await hashIn(pool, Buffer.from("abc"), "sha512"), digestOf(Buffer.from("abc"), "sha512"));
   await pool.close();
 });
 
@@ -115,7 +116,7 @@ test("a file that cannot be read, or is shorter than was said, rejects", async (
   short.file(path, 10);
   await assert.rejects(short.digest(), /ends at 5, before 10/);
   await short.bytes(Buffer.from("too late"));
-  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")), "the thread goes on");
+  assert.equal(await hashIn(pool, Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")), "the thread goes on");
   assert.deepEqual(openFilesBelow(folder.path), []);
   await pool.close();
 });
@@ -134,7 +135,7 @@ test("a dropped hash gives no digest, closes its file and lets go of who waits",
   await assert.rejects(hash.digest(), /dropped/);
   hash.drop();
   // The one thread takes messages in order, so that the drop is done when this is.
-  await pool.digestOf(Buffer.from("abc"), "sha256");
+  await hashIn(pool, Buffer.from("abc"), "sha256");
   assert.deepEqual(openFilesBelow(folder.path), []);
   await pool.close();
 });
@@ -151,7 +152,7 @@ test("when a thread dies its hashes are rejected, and the next get another one",
   await waiting;
   await assert.rejects(hash.digest(), /the hash worker ended/);
   await assert.rejects(other.digest(), /the hash worker ended/);
-  assert.equal(await pool.digestOf(Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")));
+  assert.equal(await hashIn(pool, Buffer.from("abc"), "sha256"), digestOf(Buffer.from("abc")));
   assert.equal(workers.started.length, 2);
   await pool.close();
 });
@@ -181,7 +182,7 @@ test("bytes that are part of a larger buffer are sent without the rest of it", a
   const pool = new HashPool(1);
   const large = pseudoRandomBytes(mib, "large");
   const part = large.subarray(1_000, 1_300);
-  assert.equal(await pool.digestOf(part, "sha256"), digestOf(part));
+  assert.equal(await hashIn(pool, part, "sha256"), digestOf(part));
   const sent = posted.mock.calls.flatMap(({ arguments: [message, transfer] }) =>
     (message as { kind: string }).kind === "bytes" ? [{ message: message as { bytes: Uint8Array }, transfer }] : [],
   );
@@ -197,7 +198,7 @@ test("a thread that has nothing to do is used before another one starts", async 
   using _loop = holdEventLoop();
   using workers = watchWorkers();
   const pool = new HashPool(3);
-  for (let count = 0; count < 3; count++) await pool.digestOf(Buffer.from("one after the other"), "sha256");
+  for (let count = 0; count < 3; count++) await hashIn(pool, Buffer.from("one after the other"), "sha256");
   assert.equal(workers.started.length, 1);
   const running = [1, 2, 3, 4].map(() => pool.start("sha256"));
   // It is told in the next tick.
@@ -218,7 +219,9 @@ test("a pool that nobody waits for keeps no process alive", async () => {
     program,
     `import { HashPool } from ${JSON.stringify(pool)};
     const hold = setInterval(() => undefined, 1_000);
-    await new HashPool(1).digestOf(Buffer.from("bytes"), "sha256");
+    const hash = new HashPool(1).start("sha256");
+    await hash.bytes(Buffer.from("bytes"));
+    await hash.digest();
     console.log("hashed");
     clearInterval(hold);`,
   );

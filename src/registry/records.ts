@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Key, ObjectReader, ObjectStore } from "../store/object-store.ts";
 import { turnToRead } from "../concurrency/turn.ts";
+import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { readWhole } from "../store/read-whole.ts";
 
 const maxRecordBytes = 8 * 1024 * 1024;
@@ -42,8 +43,8 @@ export class Records<T extends object> {
   readonly #reading = new Map<Key, Promise<T | undefined>>();
   /** The last record of each key that is being written, also where none stays in memory. */
   readonly #unwritten = new Map<Key, T>();
-  /** The last write or removal of each key that is under way. */
-  readonly #writing = new Map<Key, Promise<void>>();
+  /** Writes and removals. */
+  readonly #writing = new KeyedQueue<Key>();
   /** How many removals of a key are waiting or under way. */
   readonly #removing = new Map<Key, number>();
 
@@ -103,7 +104,7 @@ export class Records<T extends object> {
     this.show(key, record);
     this.#unwritten.set(key, record);
     const bytes = Buffer.from(JSON.stringify(record));
-    await this.#inOrder(key, async () => {
+    await this.#writing.run(key, async () => {
       try {
         const admitted = await books.admit(bytes.length);
         if (admitted === false) this.forget(key, record);
@@ -125,7 +126,7 @@ export class Records<T extends object> {
     this.#memory?.delete(key);
     this.#unwritten.delete(key);
     this.#removing.set(key, (this.#removing.get(key) ?? 0) + 1);
-    await this.#inOrder(key, async () => {
+    await this.#writing.run(key, async () => {
       try {
         // A read that has begun would put what it finds into the memory after the removal.
         await this.#reading.get(key)?.catch(() => undefined);
@@ -154,17 +155,6 @@ export class Records<T extends object> {
       const stored = await this.stored(key).catch(() => "unknown" as const);
       if (stored !== "unknown") await books.correct(stored);
       throw error;
-    }
-  }
-
-  async #inOrder(key: Key, work: () => Promise<void>): Promise<void> {
-    const before = this.#writing.get(key)?.catch(() => undefined);
-    const done = before === undefined ? work() : before.then(work);
-    this.#writing.set(key, done);
-    try {
-      await done;
-    } finally {
-      if (this.#writing.get(key) === done) this.#writing.delete(key);
     }
   }
 }

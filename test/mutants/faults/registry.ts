@@ -295,12 +295,6 @@ export const registry: readonly Fault[] = [
         breaks: "a removal is not undone by a read that had begun",
       },
       {
-        name: "writes-overtake",
-        find: "before === undefined ? work() : before.then(work)",
-        replace: "work()",
-        breaks: "writes of a key come one after the other",
-      },
-      {
         name: "ledger-not-corrected",
         find: 'if (stored !== "unknown") await books.correct(stored);',
         replace: "",

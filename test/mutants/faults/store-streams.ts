@@ -118,6 +118,18 @@ export const storeStreams: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "concurrency/keyed-queue",
+    ["unit/registry/records", "unit/registry/content", "unit/registry/removal"],
+    [
+      {
+        name: "writes-overtake",
+        find: "before === undefined ? work() : before.then(work)",
+        replace: "work()",
+        breaks: "writes of a key come one after the other",
+      },
+    ],
+  ),
+  ...faultsOf(
     "concurrency/changes",
     ["unit/store/spool"],
     [

@@ -10,6 +10,8 @@ import type { PinList } from "../jobs/pin-list.ts";
 import { Schedule } from "../jobs/schedule.ts";
 import { verifySteps } from "../jobs/verify.ts";
 import { warmSteps } from "../jobs/warm.ts";
+import type { WarmPlace } from "../jobs/warm-image.ts";
+import type { OpenNamespace } from "../registry/namespaces.ts";
 import type { Mirrors } from "./mirrors.ts";
 import { OciError } from "../oci/errors.ts";
 import { ImageListError, type ImageReference, parseImageList, parseImageReference } from "../oci/image-reference.ts";
@@ -61,7 +63,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       warmSteps(
         {
           open: (image) =>
-            mirrors.namespaces.open({ prefix: [], ns: image.namespace, name: image.repository }, undefined),
+            warmable(mirrors.namespaces.open({ prefix: [], ns: image.namespace, name: image.repository }, undefined)),
         },
         {
           images,
@@ -159,4 +161,10 @@ async function readList(file: string, onError: (error: unknown) => void): Promis
 
 function isEndedAt(value: unknown): value is { readonly endedAt: number } {
   return typeof value === "object" && value !== null && "endedAt" in value && typeof value.endedAt === "number";
+}
+
+function warmable({ registry, namespace, repository }: OpenNamespace): WarmPlace {
+  const storeBlob = registry.storeBlob?.bind(registry);
+  if (storeBlob === undefined) throw new OciError("UNSUPPORTED", `${namespace} has nothing that could be fetched`);
+  return { namespace, repository, registry: { manifest: (...question) => registry.manifest(...question), storeBlob } };
 }

@@ -5,7 +5,7 @@ import { canonicalNamespace, type Namespace, parseNamespace, type Repository } f
 import { Background } from "../concurrency/background.ts";
 import { createMirror } from "../registry/mirror.ts";
 import { matchNamespaces, Namespaces } from "../registry/namespaces.ts";
-import type { PullRegistry } from "../registry/registry.ts";
+import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
@@ -62,7 +62,7 @@ export function createMirrors(
     settings: UpstreamDefaults,
     namespace: Namespace,
     trusted: boolean,
-  ): PullRegistry => {
+  ): Registry => {
     const remembered = trusted ? listedRemembered : unlistedRemembered;
     const breaker = new Breaker(monotonic, observers.breaker(namespace));
     const budget = trusted

@@ -4,14 +4,14 @@ import { OciError } from "../oci/errors.ts";
 import { chooseEntries, formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import type { PullRegistry } from "../registry/registry.ts";
+import type { PullRegistry, Warmable } from "../registry/registry.ts";
 import type { Limiter } from "../concurrency/limiter.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { StepProgress } from "./job.ts";
 
 /** The repository that an image is pulled from. */
 export interface WarmPlace extends RepositoryId {
-  readonly registry: Pick<PullRegistry, "manifest" | "storeBlob">;
+  readonly registry: Pick<PullRegistry, "manifest"> & Warmable;
 }
 
 /** How an image is pulled. */

@@ -66,7 +66,7 @@ export class Blobs {
     });
   }
 
-  /** Sees to it that a blob is stored; see `PullRegistry.storeBlob`. */
+  /** Sees to it that a blob is stored; see `Warmable.storeBlob`. */
   async store(
     repository: Repository,
     digest: Digest,
@@ -152,6 +152,7 @@ export class Blobs {
     asker?: Asker,
   ): Promise<BlobContent | Place | undefined> {
     const { upstream, trusted, retries, fills } = this.#tools;
+    const { repository } = id;
     const { ended } = fills;
     let standing = await this.#standings.open(lookup, id, digest);
     if (standing.state === "unknown" && standing.content !== undefined) {
@@ -167,7 +168,7 @@ export class Blobs {
       {
         id,
         digest,
-        upstream,
+        source: { open: (from, by) => upstream.blob(repository, digest, from, by) },
         trusted,
         expectedBytes: this.#knownSize(id, digest, link),
         isStored: async () => reuses && fills.ended !== ended && (await this.#standings.isStored(id, digest)),

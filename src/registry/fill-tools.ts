@@ -1,7 +1,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool } from "../store/hashing.ts";
-import type { Upstream } from "../upstream/upstream.ts";
+import type { Ask, UpstreamBlob } from "../upstream/upstream.ts";
 import type { Content } from "./content.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { Space } from "./space.ts";
@@ -32,12 +32,18 @@ export interface FillObserver {
 /** `abandoned`: all who wanted it had left while it waited for its turn. */
 export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "abandoned" | "failed";
 
+/** Whence a blob's bytes come: an upstream, or whoever else has them or is about to. */
+export interface BlobSource {
+  /** The bytes from an offset on; see `Upstream.blob`. `undefined`: it does not have the blob. A body that breaks throws `UpstreamError`. */
+  open(from: { readonly offset: number; readonly sizeBytes?: number }, by: Ask): Promise<UpstreamBlob | undefined>;
+}
+
 /** What to fetch, from whom. */
 export interface FillRequest {
   readonly id: RepositoryId;
   readonly digest: Digest;
-  readonly upstream: Upstream;
-  /** Whether the upstream's word counts (`MirrorTools.trusted`). */
+  readonly source: BlobSource;
+  /** Whether the source's word counts (`MirrorTools.trusted`). */
   readonly trusted: boolean;
   /**
    * What the repository's manifests say of the blob's size; used where the upstream does not tell it. Where nothing says
@@ -50,7 +56,7 @@ export interface FillRequest {
    *   1. the caller finds nothing stored, 2. the other fill commits and goes, 3. the caller starts this one.
    */
   readonly isStored: () => Promise<boolean>;
-  /** How often in a row the upstream's connection may break without progress. */
+  /** How often in a row the source's connection may break without progress. */
   readonly retries: number;
 }
 

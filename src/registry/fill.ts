@@ -18,7 +18,7 @@ const windowBytes = 1024 * 1024;
 const laggardMs = 10_000;
 
 /**
- * One transfer of one blob from an upstream, for any number of readers.
+ * One transfer of one blob from its source, an upstream mostly, for any number of readers.
  *
  * It belongs to no client: once it has begun it goes on when the one that caused it leaves, and when all have, and ends
  * by itself. While it waits for its turn at the upstream, it is given up when all have left.
@@ -222,12 +222,12 @@ export class Fill {
 
   /** Asks for the blob from an offset on. */
   async #ask(offset: number): Promise<UpstreamBlob | undefined> {
-    const { id, digest, upstream } = this.#request;
+    const { source } = this.#request;
     const known = this.#sizeBytes;
     const from = known === undefined ? { offset } : { offset, sizeBytes: known };
     // What has begun goes on, whoever leaves.
     const interest = this.#state === "starting" ? this.#interest : undefined;
-    return upstream.blob(id.repository, digest, from, { signal: this.#abort.signal, interest });
+    return source.open(from, { signal: this.#abort.signal, interest });
   }
 
   /** Takes the whole body; readers are told of it as soon as they may be. */

@@ -11,7 +11,7 @@ import {
 import type { Route } from "../oci/route.ts";
 import { isPublicName } from "../upstream/guard.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import type { PullRegistry } from "./registry.ts";
+import type { Registry } from "./registry.ts";
 
 const unlistedInMemory = 256;
 
@@ -73,7 +73,7 @@ export function matchNamespaces(setting: boolean | readonly string[]): (namespac
 
 /** A namespace that can be pulled from, and what may be said of it in metrics. */
 export interface OpenNamespace extends RepositoryId {
-  readonly registry: PullRegistry;
+  readonly registry: Registry;
   /** The namespace where it is configured, `other` where not: so that clients cannot make up labels. */
   readonly label: string;
 }
@@ -81,11 +81,11 @@ export interface OpenNamespace extends RepositoryId {
 /** How `Namespaces` gets at its registries. */
 export interface NamespacesOptions {
   readonly rules: Omit<NamespaceRules, "isListed">;
-  readonly listed: ReadonlyMap<Namespace, PullRegistry>;
+  readonly listed: ReadonlyMap<Namespace, Registry>;
   /** Whether a public name that is not configured may be mirrored. */
   readonly allowsUnlisted: (namespace: Namespace) => boolean;
   /** Makes the mirror of a namespace that is not configured. It holds nothing that would have to be closed. */
-  readonly openUnlisted: (namespace: Namespace) => PullRegistry;
+  readonly openUnlisted: (namespace: Namespace) => Registry;
 }
 
 /** All registries behind this mirror: the configured ones, and a bounded number of others, made when asked for. */
@@ -93,7 +93,7 @@ export class Namespaces {
   /** What decides which registry a name means. */
   readonly rules: NamespaceRules;
   readonly #options: NamespacesOptions;
-  readonly #unlisted = new LRUCache<Namespace, PullRegistry>({ max: unlistedInMemory });
+  readonly #unlisted = new LRUCache<Namespace, Registry>({ max: unlistedInMemory });
 
   constructor(options: NamespacesOptions) {
     this.#options = options;

@@ -69,6 +69,14 @@ export interface PullRegistry {
   statBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobInfo> | undefined>;
   /** A blob (GET). The caller closes it. */
   openBlob(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined>;
+  /** A page of tags. */
+  tags(repository: Repository, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
+  /** A page of referrers; `undefined` where the upstream does not say, so that clients look for themselves. */
+  referrers(repository: Repository, subject: Digest, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
+}
+
+/** A registry that gets what it offers from elsewhere, and can get it beforehand. */
+export interface Warmable {
   /**
    * Sees to it that a blob is stored, without anybody's reading it; resolves with its size when it is. `received` is told
    * of bytes as they come, a few times a second. Throws also where it could be had, and could not be stored.
@@ -78,8 +86,7 @@ export interface PullRegistry {
     digest: Digest,
     received?: (bytes: number) => void,
   ): Promise<Answer<number> | undefined>;
-  /** A page of tags. */
-  tags(repository: Repository, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
-  /** A page of referrers; `undefined` where the upstream does not say, so that clients look for themselves. */
-  referrers(repository: Repository, subject: Digest, query: string, asker?: Asker): Promise<Answer<Page> | undefined>;
 }
+
+/** What a namespace offers: who wants more than to pull asks what is there. */
+export type Registry = PullRegistry & Partial<Warmable>;

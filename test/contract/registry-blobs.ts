@@ -23,6 +23,7 @@ import {
   type Subject,
   twice,
   valueOf,
+  storeBlobOf,
 } from "./registry-subject.ts";
 
 const MiB = 1024 * 1024;
@@ -291,11 +292,11 @@ export function blobTests(setUp: SetUp, { warms, isLiedTo, stalls }: Capabilitie
   if (warms) {
     test("a blob that was stored is had without what lies behind", async () => {
       await using subject = await setUp();
-      const { registry } = subject;
+      const storeBlob = storeBlobOf(subject);
       await subject.publish(a, { blobs: [large, emptyBlob] });
       let received = 0;
-      const store = (): ReturnType<typeof registry.storeBlob> =>
-        registry.storeBlob(a, large.digest, (bytes) => {
+      const store = (): ReturnType<typeof storeBlob> =>
+        storeBlob(a, large.digest, (bytes) => {
           received += bytes;
         });
       assert.equal(valueOf(await store()), large.bytes.length);
@@ -304,16 +305,16 @@ export function blobTests(setUp: SetUp, { warms, isLiedTo, stalls }: Capabilitie
       await isThere(subject, a, large);
       assert.equal(valueOf(await store()), large.bytes.length);
       assert.equal(received, large.bytes.length, "nothing was received for it");
-      await cannotTell(registry.storeBlob(a, emptyBlob.digest));
+      await cannotTell(storeBlob(a, emptyBlob.digest));
     });
 
     test("what is not there is not stored, nor what another repository has", async () => {
       await using subject = await setUp();
-      const { registry } = subject;
+      const storeBlob = storeBlobOf(subject);
       await subject.publish(a, { blobs: [large] });
-      assert.equal(await registry.storeBlob(b, large.digest), undefined);
-      valueOf(await registry.storeBlob(a, large.digest));
-      assert.equal(await registry.storeBlob(b, large.digest), undefined);
+      assert.equal(await storeBlob(b, large.digest), undefined);
+      valueOf(await storeBlob(a, large.digest));
+      assert.equal(await storeBlob(b, large.digest), undefined);
       await isAbsent(subject, b, large.digest);
     });
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { type Algorithm, type Digest, digestOf } from "../../src/oci/digest.ts";
 import { parseRepository, type Repository } from "../../src/oci/reference.ts";
-import type { Answer, BlobContent, PullRegistry } from "../../src/registry/registry.ts";
+import type { Answer, BlobContent, Registry, Warmable } from "../../src/registry/registry.ts";
 import { StoreError } from "../../src/store/object-store.ts";
 import { UpstreamError } from "../../src/upstream/upstream.ts";
 import { OciError } from "../../src/oci/errors.ts";
@@ -32,7 +32,7 @@ export interface Image {
 
 /** A registry with nothing in it, for one test. At its end it finds that nothing was left open. */
 export interface Subject extends AsyncDisposable {
-  readonly registry: PullRegistry;
+  readonly registry: Registry;
   /** Makes content available, in whatever way. When it resolves, whoever asks is to be told of all of it. */
   publish(repository: Repository, image: Image): Promise<void>;
   /** Resolves when nothing goes on behind the answers that were given: what is to be stored is stored. */
@@ -172,4 +172,10 @@ export async function cannotTell(question: Promise<unknown>): Promise<void> {
 /** The tests of one registry as a group. */
 export function describeRegistry(name: string, part: string, tests: () => void): void {
   describe(`registry: ${name}: ${part}`, tests);
+}
+
+/** How a registry that can do so is told to store a blob. */
+export function storeBlobOf({ registry }: Subject): Warmable["storeBlob"] {
+  assert.ok(registry.storeBlob !== undefined, "it cannot store what it is told to");
+  return registry.storeBlob.bind(registry);
 }

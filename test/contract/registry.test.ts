@@ -7,7 +7,7 @@ import { startEngine } from "../../src/app/engine.ts";
 import { Upstreams } from "../../src/app/upstreams.ts";
 import type { Config } from "../../src/config/file-schema.ts";
 import type { Repository } from "../../src/oci/reference.ts";
-import type { PullRegistry } from "../../src/registry/registry.ts";
+import type { Registry } from "../../src/registry/registry.ts";
 import { Budget } from "../../src/upstream/budget.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
 import { until } from "../support/event-loop.ts";
@@ -27,7 +27,7 @@ const started = 1_700_000_000_000;
 
 /** A mirror, and what it is made of. */
 interface Mirror {
-  readonly registry: PullRegistry;
+  readonly registry: Registry;
   idle(): Promise<void>;
   /** Moves its clock on. */
   advance(ms: number): void;
@@ -37,7 +37,7 @@ interface Mirror {
 
 /** A mirror of a scripted upstream, on which everything is published. */
 class MirrorSubject implements Subject {
-  readonly registry: PullRegistry;
+  readonly registry: Registry;
   readonly #mirror: Mirror;
   readonly #upstream: ScriptedUpstream;
 

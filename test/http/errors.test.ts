@@ -36,7 +36,6 @@ function failing(error: Error): FakeRegistry {
     manifest: fail,
     statBlob: fail,
     openBlob: fail,
-    storeBlob: fail,
     tags: fail,
     referrers: fail,
   };

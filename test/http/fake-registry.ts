@@ -25,7 +25,6 @@ export function createFakeRegistry(answers: Partial<PullRegistry> = {}): FakeReg
     manifest: absent,
     statBlob: absent,
     openBlob: absent,
-    storeBlob: absent,
     tags: absent,
     referrers: absent,
     ...answers,
@@ -42,10 +41,6 @@ export function createFakeRegistry(answers: Partial<PullRegistry> = {}): FakeReg
     manifest: (repository, reference) => {
       note("manifest", repository, reference);
       return registry.manifest(repository, reference);
-    },
-    storeBlob: (repository, digest, received) => {
-      note("storeBlob", repository, digest);
-      return registry.storeBlob(repository, digest, received);
     },
     statBlob: (repository, digest) => {
       note("statBlob", repository, digest);

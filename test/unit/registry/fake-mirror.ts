@@ -7,7 +7,7 @@ import type { Content } from "../../../src/registry/content.ts";
 import { Fills } from "../../../src/registry/fills.ts";
 import { createMirror } from "../../../src/registry/mirror.ts";
 import type { MirrorTools } from "../../../src/registry/mirror-tools.ts";
-import type { BlobContent, PullRegistry } from "../../../src/registry/registry.ts";
+import type { BlobContent, PullRegistry, Warmable } from "../../../src/registry/registry.ts";
 import { BufferPool } from "../../../src/store/buffers.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
@@ -27,7 +27,7 @@ import { hashIn } from "../../support/hashing.ts";
  * upstream or for a fill happens before the event loop's next turn.
  */
 export interface FakeMirror extends AsyncDisposable {
-  readonly mirror: PullRegistry;
+  readonly mirror: PullRegistry & Warmable;
   readonly upstream: FakeUpstream;
   readonly content: Content;
   readonly store: ObjectStore;
@@ -38,9 +38,12 @@ export interface FakeMirror extends AsyncDisposable {
   /** The upstream's failures that were told. */
   readonly failures: UpstreamError[];
   /** A mirror of another namespace over the same content store. */
-  another(namespace: string, changes?: Partial<MirrorTools>): { mirror: PullRegistry; upstream: FakeUpstream };
+  another(
+    namespace: string,
+    changes?: Partial<MirrorTools>,
+  ): { mirror: PullRegistry & Warmable; upstream: FakeUpstream };
   /** The same, as a process that is started now finds it: nothing in memory. */
-  restart(): PullRegistry;
+  restart(): PullRegistry & Warmable;
   /** Resolves when nothing is under way behind the answers. */
   idle(): Promise<void>;
 }

@@ -112,7 +112,7 @@ async function setUp(limitBytes: number, maxObjectBytes = Infinity): Promise<Sub
     request: (id, digest, changes) => ({
       id,
       digest,
-      upstream,
+      source: { open: (from, by) => upstream.blob(id.repository, digest, from, by) },
       expectedBytes: undefined,
       trusted: true,
       isStored: async () =>

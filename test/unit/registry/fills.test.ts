@@ -15,6 +15,7 @@ import { HashPool } from "../../../src/store/hashing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type ObjectStore, type Span, StoreError } from "../../../src/store/object-store.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
+import type { BlobSource } from "../../../src/registry/fill-tools.ts";
 import type { Space } from "../../../src/registry/space.ts";
 import { endlessSpace, openContent } from "../../support/books.ts";
 import { createBarrier } from "../../support/barrier.ts";
@@ -90,7 +91,7 @@ async function setUp(options: Options = {}): Promise<Subject> {
     request: (id, digest, changes) => ({
       id,
       digest,
-      upstream,
+      source: { open: (from, by) => upstream.blob(id.repository, digest, from, by) },
       expectedBytes: undefined,
       trusted: true,
       isStored: async () =>
@@ -542,4 +543,65 @@ test("a reader that is slow to begin misses nothing once everything is verified"
   for await (const chunk of reader.read(undefined, never())) chunks.push(Uint8Array.from(chunk));
   await reader.close();
   assert.ok(Buffer.concat(chunks).equals(bytes));
+});
+
+/** Another one who is getting the blob: what it has comes a little at a time, and it goes away on the way. */
+function peerThatGoes(bytes: Buffer, goesAt: number, asked: number[], next: BlobSource): BlobSource {
+  return {
+    async open(from, by) {
+      asked.push(from.offset);
+      if (asked.length > 1) return next.open(from, by);
+      return {
+        // It does not know yet how large the blob is.
+        sizeBytes: undefined,
+        cancel: () => undefined,
+        body: (async function* () {
+          for (let at = from.offset; at < goesAt; at += 1_000) {
+            await turn();
+            yield bytes.subarray(at, Math.min(goesAt, at + 1_000));
+          }
+          throw new UpstreamError("peer.example.com", "unreachable", "it is gone");
+        })(),
+      };
+    },
+  };
+}
+
+test("a fill takes its bytes from whoever has them, and goes on with another where that one goes away", async () => {
+  await using subject = await setUp();
+  const { upstream, content, fills, told } = subject;
+  const bytes = pseudoRandomBytes(50_000, "from a peer");
+  const digest = upstream.addBlob("library/a", bytes);
+  const { source } = subject.request(a, digest);
+  const asked: number[] = [];
+  const { fill } = fills.join(
+    subject.request(a, digest, { source: peerThatGoes(bytes, 20_500, asked, source) }),
+    false,
+  );
+  assert.ok((await readFill(fill)).equals(bytes));
+  await fill.ended;
+  assert.deepEqual(asked, [0, 20_500]);
+  assert.deepEqual(upstream.asked, [`blob library/a ${digest} 20500`]);
+  assert.equal((await content.statBlob(digest))?.sizeBytes, bytes.length);
+  assert.ok(told.length > 0);
+});
+
+test("what a source sends is stored only with its digest, whoever it is", async () => {
+  await using subject = await setUp();
+  const { content, fills, upstream } = subject;
+  const digest = upstream.addBlob("library/a", pseudoRandomBytes(30_000, "right"));
+  const wrong = pseudoRandomBytes(30_000, "wrong");
+  const source: BlobSource = {
+    open: async () => ({
+      sizeBytes: wrong.length,
+      cancel: () => undefined,
+      body: (async function* () {
+        yield wrong;
+      })(),
+    }),
+  };
+  const { fill } = fills.join(subject.request(a, digest, { source }), false);
+  await assert.rejects(readFill(fill), { name: "UpstreamError", failure: "invalid" });
+  await fill.ended;
+  assert.equal(await content.statBlob(digest), undefined);
 });

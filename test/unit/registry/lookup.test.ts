@@ -4,7 +4,7 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { Background } from "../../../src/concurrency/background.ts";
 import { blobKey } from "../../../src/store/layout.ts";
-import type { CacheStatus, PullRegistry } from "../../../src/registry/registry.ts";
+import type { CacheStatus, PullRegistry, Warmable } from "../../../src/registry/registry.ts";
 import { type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
@@ -60,7 +60,11 @@ function breakStore(store: ObjectStore, operations: readonly ("get" | "head")[],
   };
 }
 
-async function pull(mirror: PullRegistry, digest: Digest, of = repository): Promise<[Buffer, CacheStatus] | undefined> {
+async function pull(
+  mirror: PullRegistry & Warmable,
+  digest: Digest,
+  of = repository,
+): Promise<[Buffer, CacheStatus] | undefined> {
   const answer = await mirror.openBlob(of, digest);
   return answer && [await readBlob(answer.value), answer.cache];
 }

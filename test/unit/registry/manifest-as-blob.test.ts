@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { maxManifestBytes } from "../../../src/oci/manifest.ts";
 import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import type { PullRegistry } from "../../../src/registry/registry.ts";
+import type { PullRegistry, Warmable } from "../../../src/registry/registry.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { mediaTypes } from "../../support/image.ts";
@@ -30,14 +30,14 @@ function bytesOf(document: object): Buffer {
 }
 
 /** Nothing that is asked for as a blob gives out this digest. */
-async function expectNoBlob(mirror: PullRegistry, repository: typeof a, bytes: Buffer): Promise<void> {
+async function expectNoBlob(mirror: PullRegistry & Warmable, repository: typeof a, bytes: Buffer): Promise<void> {
   const digest = digestOf(bytes);
   assert.equal(await mirror.statBlob(repository, digest), undefined);
   assert.equal(await mirror.openBlob(repository, digest), undefined);
   assert.equal(await mirror.storeBlob(repository, digest), undefined);
 }
 
-async function expectBlob(mirror: PullRegistry, repository: typeof a, bytes: Buffer): Promise<void> {
+async function expectBlob(mirror: PullRegistry & Warmable, repository: typeof a, bytes: Buffer): Promise<void> {
   const digest = digestOf(bytes);
   assert.equal((await mirror.statBlob(repository, digest))?.value.sizeBytes, bytes.length);
   const answer = await mirror.openBlob(repository, digest);

@@ -22,7 +22,6 @@ function emptyRegistry(): PullRegistry {
     manifest: absent,
     statBlob: absent,
     openBlob: absent,
-    storeBlob: absent,
     tags: absent,
     referrers: absent,
   };

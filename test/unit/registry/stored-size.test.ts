@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
-import type { PullRegistry } from "../../../src/registry/registry.ts";
+import type { PullRegistry, Warmable } from "../../../src/registry/registry.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
 import { UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
@@ -22,13 +22,13 @@ const damages: Readonly<Record<string, Buffer>> = {
   "empty, not": Buffer.alloc(0),
 };
 
-async function pull(mirror: PullRegistry, repository: typeof a): Promise<Buffer | undefined> {
+async function pull(mirror: PullRegistry & Warmable, repository: typeof a): Promise<Buffer | undefined> {
   const answer = await mirror.openBlob(repository, digest);
   return answer && readBlob(answer.value);
 }
 
 /** A mirror that has an image in its cache, whose only blob was damaged since. */
-async function createDamaged(damaged: Buffer): Promise<FakeMirror & { readonly reopened: PullRegistry }> {
+async function createDamaged(damaged: Buffer): Promise<FakeMirror & { readonly reopened: PullRegistry & Warmable }> {
   const subject = await createFakeMirror();
   subject.upstream.addBlob(a, bytes);
   subject.upstream.addManifest(a, "latest", image);
@@ -49,7 +49,7 @@ function fail({ upstream }: FakeMirror, failure: UpstreamFailure): UpstreamError
 for (const [what, damaged] of Object.entries(damages)) {
   describe(`a stored blob that is ${what} what its link tells`, () => {
     test("is fetched anew, by whatever way it is asked for", async () => {
-      const ways: readonly ((mirror: PullRegistry) => Promise<void>)[] = [
+      const ways: readonly ((mirror: PullRegistry & Warmable) => Promise<void>)[] = [
         async (mirror) => assert.ok((await pull(mirror, a))?.equals(bytes)),
         async (mirror) => assert.equal((await mirror.storeBlob(a, digest))?.cache.stored, true),
         async (mirror) => {

@@ -5,15 +5,16 @@
  * Tools that make up faults themselves try thousands, each against all tests; these are the ones that matter, and what
  * must be seen of them is known.
  */
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { type Fault, putIn } from "./fault.ts";
 import { faults } from "./faults.ts";
 
+const run = promisify(execFile);
 /** How many faults are tried at a time, each in a tree of its own. */
 const lanes = 2;
 /** How long one test may take, and all of those that are to notice a fault, in milliseconds. */
@@ -100,6 +101,14 @@ async function tryFault(tree: string, fault: Fault): Promise<boolean> {
   return failed !== undefined;
 }
 
+/** Unmounts what a test has mounted that was ended before it could do so. */
+async function unmountBelow(folder: string): Promise<void> {
+  const mounts = await readFile("/proc/self/mounts", "utf8").catch(() => "");
+  for (const [, point = ""] of mounts.matchAll(/^\S+ (\S+)/gm)) {
+    if (point.startsWith(`${folder}/`)) await run("umount", ["--lazy", point]);
+  }
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
@@ -144,6 +153,7 @@ async function main(): Promise<number> {
     for (const name of left) say(`not noticed: ${name}`);
     return left.length === 0 ? 0 : 1;
   } finally {
+    await unmountBelow(folder);
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -262,7 +262,7 @@ export const ledgerTables: readonly Fault[] = [
       {
         name: "held-without-bound",
         find: "`PRAGMA cache_size = -${heldKiB}`",
-        replace: '"PRAGMA cache_spill = OFF"',
+        replace: '"PRAGMA cache_size = -1048576"',
         breaks: "what waits to be written takes bounded memory",
         tests: ["unit/ledger/full-disk"],
       },

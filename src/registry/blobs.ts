@@ -176,6 +176,7 @@ export class Blobs {
       },
       link !== undefined,
     );
+    if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#standings.noteStored(digest));
     // In the same tick: a reader that is there before the first byte can miss none.
     return { fill, joined, reader: fill.join(asker) };
   }
@@ -189,7 +190,6 @@ export class Blobs {
     try {
       const opened = await fill.opened;
       if (opened === "streaming") {
-        if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#standings.noteStored(digest));
         const { stores: stored } = fill;
         return { value: reader, cache: { hit: false, forward: "uri-miss", stored, collapsed: joined } };
       }

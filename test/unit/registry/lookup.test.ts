@@ -201,6 +201,23 @@ test("a blob that cannot be read to its end is fetched anew for the next client,
   assert.deepEqual(upstream.asked, [`blob ${repository} ${blob} 0`]);
 });
 
+test("a blob that cannot be read to its end and is stored anew ahead of the next client is served to it", async () => {
+  const { subject, blob } = await setUp();
+  await using _ = subject;
+  const { store, mirror, upstream } = subject;
+  const get = store.get.bind(store);
+  store.get = async (key) => {
+    const object = await get(key);
+    return object && { ...object, read: () => failing() };
+  };
+  await assert.rejects(pull(mirror, blob), { code: "EIO" });
+  store.get = get;
+  await mirror.storeBlob(repository, blob);
+  await subject.idle();
+  assert.deepEqual(await pull(mirror, blob), [bytes, { hit: true }]);
+  assert.deepEqual(upstream.asked, [`blob ${repository} ${blob} 0`]);
+});
+
 test("a blob that cannot be read, of an upstream that is never asked, is tried again after a while", async () => {
   const { subject, blob } = await setUp();
   await using _ = subject;

@@ -135,6 +135,14 @@ test("what was used within the grace stays, however short the idle time is", asy
   assert.deepEqual(await world.left(a, ["old", "young"]), ["young"]);
 });
 
+test("the tidying goes by what the volume has left now", async () => {
+  const world = createEvictWorld(1_000);
+  const names = await addBlobs(world, 4, a);
+  world.volume = { totalBytes: 100 * block, freeBytes: 0 };
+  await world.evictor.tidy();
+  assert.deepEqual(await world.left(a, names), names.slice(2));
+});
+
 test("the job goes by what the volume has left now", async () => {
   const world = createEvictWorld(1_000);
   const names = await addBlobs(world, 4, a);

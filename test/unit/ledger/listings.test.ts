@@ -152,3 +152,20 @@ test("a pinned tag is said to be pinned, also where its manifest is not there", 
   );
   database.close();
 });
+
+test("what a repository has of a digest: its own tags, and how many others hold it", () => {
+  const database = filled();
+  const other = repository("docker.io/a");
+  if (index === undefined || layer === undefined) throw new Error();
+  database.apply([
+    { kind: "link", id: other, digest: index, at: 5 },
+    { kind: "tag", id: other, tag: tag("theirs"), digest: index, at: 5 },
+  ]);
+  const own = ask(database, "holding", id, index);
+  assert.deepEqual({ ...own, tags: own.tags }, { usedAt: 50, tags: ["1", "2", "3"].map(tag), otherHolders: 1 });
+  assert.deepEqual(ask(database, "holding", other, index).tags, [tag("theirs")]);
+  assert.equal(ask(database, "holding", other, index).otherHolders, 1);
+  assert.equal(ask(database, "holding", id, layer).otherHolders, 2);
+  assert.equal(ask(database, "holding", repository("docker.io/none"), layer).otherHolders, 3);
+  database.close();
+});

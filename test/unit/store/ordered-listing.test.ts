@@ -14,9 +14,9 @@ function manyFiles(count: number): FolderReader<ObjectInfo> & { reads: number } 
         yield { name: "inner", isDirectory: () => false } as Dirent;
         return;
       }
-      yield { name: "5-folder", isDirectory: () => true } as Dirent;
-      // Each number below a prime once, in steps.
-      for (let index = 0, number = 1; index < count; index++, number = (number * 7) % 100_003) {
+      // The last of the names that are in memory first: where it ends, the listing goes on behind all of it.
+      yield { name: "032767-folder", isDirectory: () => true } as Dirent;
+      for (let number = count; number > 0; number--) {
         yield { name: String(number).padStart(6, "0"), isDirectory: () => false } as Dirent;
       }
     },

@@ -1,6 +1,7 @@
 import type { Namespace } from "../oci/reference.ts";
 import { type Besides, nothingBesides, sumBesides } from "./besides.ts";
 import type { Totals } from "../ledger/ledger.ts";
+import type { SizeLimit, SpaceLimits } from "./space-limits.ts";
 import { type Volume, VolumeWatch } from "./volume-watch.ts";
 
 const maxAttempts = 4;
@@ -18,24 +19,6 @@ const unprovenShare = 1 / 8;
  * - `unknown`: nobody has. It gets what is free there, and with others like it an eighth of the limit at most.
  */
 export type Claim = "sure" | "stranger" | "unknown";
-
-/** A size, or a share (0 to 1) of the volume. */
-export type SizeLimit =
-  | { readonly kind: "bytes"; readonly bytes: number }
-  | { readonly kind: "share"; readonly share: number };
-
-/** How much the store may take. */
-export interface SpaceLimits {
-  /** The hard limit; `undefined`: as much as the volume has. */
-  readonly maxSize: SizeLimit | undefined;
-  /** What stays free on the volume, whoever else uses it. */
-  readonly minFree: SizeLimit;
-  /** The share of the limit above which room is made, and the share that is then aimed at. */
-  readonly highWatermark: number;
-  readonly lowWatermark: number;
-  /** What a namespace may take. */
-  readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
-}
 
 /** What `Space` works with. */
 export interface SpaceOptions {

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { type Namespace, parseNamespace } from "../../../src/oci/reference.ts";
 import { type Besides, nothingBesides } from "../../../src/registry/besides.ts";
 import type { Totals } from "../../../src/ledger/ledger.ts";
-import { type Reservation, type SizeLimit, Space, type Relief } from "../../../src/registry/space.ts";
+import { type Reservation, Space, type Relief } from "../../../src/registry/space.ts";
+import type { SizeLimit } from "../../../src/registry/space-limits.ts";
 import type { Volume } from "../../../src/registry/volume-watch.ts";
 
 const hub = parseNamespace("docker.io");

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=1 --max-old-space-size=512
+#!/usr/bin/env -S node --max-semi-space-size=4 --max-old-space-size=512
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
 

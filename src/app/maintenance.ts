@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import { ConfigError } from "../config/config-error.ts";
 import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
 import { Administration, type JobSteps } from "../jobs/administration.ts";
@@ -116,7 +115,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   function scheduleWarm(): Schedule[] {
     const { images, file, intervalMs } = config.warm;
     if (images.length === 0 && file === undefined) return [];
-    const listed = images.map(readImage);
+    const listed = images.map((image) => parseImageReference(image));
     return [
       new Schedule({
         jobs,
@@ -136,16 +135,6 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         random,
       }),
     ];
-  }
-}
-
-/** @throws {ConfigError} */
-function readImage(text: string, index: number): ImageReference {
-  try {
-    return parseImageReference(text);
-  } catch (error) {
-    if (!(error instanceof OciError)) throw error;
-    throw new ConfigError([`warm.images[${index}]: ${JSON.stringify(text)}: ${error.message}`]);
   }
 }
 

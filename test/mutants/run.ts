@@ -46,7 +46,7 @@ async function runTests(tree: string, files: readonly string[], ms: number): Pro
   // A group of its own, so that no process that a test has started is left.
   const child = spawn(process.execPath, [...options, ...files], {
     cwd: tree,
-    env: { ...process.env, TMPDIR: `${tree}.tmp` },
+    env: { ...process.env, TMPDIR: `${tree}.tmp`, NODE_COMPILE_CACHE: `${tree}.cache` },
     stdio: ["ignore", "pipe", "inherit"],
     detached: true,
   });

@@ -4,8 +4,8 @@ import { codeOf } from "../store/object-store.ts";
 import type { RebuildReason } from "./messages.ts";
 import { schema, version } from "./tables.ts";
 
-/** How many of its pages are kept in memory. */
-export const cacheKiB = 2_048;
+/** Sets how many of a database's pages are kept in memory, and that what it needs for a moment lies in a file. */
+export const memoryBounds = "PRAGMA cache_size = -2048; PRAGMA temp_store = FILE;";
 const pageBytes = 4096;
 /** For how long it is waited for another's lock, in milliseconds: nobody but people with a tool of their own take one. */
 const lockedMs = 500;
@@ -136,12 +136,11 @@ function connect(path: string, maxLogBytes: number): DatabaseSync {
     // It is derived from the files: what a power failure takes is read again, so nothing is flushed.
     database.exec(`
       PRAGMA page_size = ${pageBytes};
-      PRAGMA cache_size = -${cacheKiB};
+      ${memoryBounds}
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = OFF;
       PRAGMA journal_size_limit = ${maxLogBytes};
       PRAGMA wal_autocheckpoint = ${Math.ceil(maxLogBytes / pageBytes)};
-      PRAGMA temp_store = FILE;
     `);
   } catch (error) {
     database.close();

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { cacheKiB } from "./schema.ts";
+import { memoryBounds } from "./schema.ts";
 
 /** How many of its pages are held that cannot be written; some hundred changes touch so many in a large ledger. */
 const heldKiB = 16_384;
@@ -46,10 +46,15 @@ export class Transactions {
    * @throws where somebody else has locked the database.
    */
   hold(): void {
-    this.#database.exec("BEGIN IMMEDIATE");
-    // What does not fit into the cache is written, which fails.
-    this.#database.exec(`PRAGMA cache_size = -${heldKiB}`);
     this.#isHolding = true;
+    try {
+      // Temporary files would need room, too: often it is the same disk. What does not fit into the cache is written,
+      // which fails.
+      this.#database.exec(`PRAGMA temp_store = MEMORY; BEGIN IMMEDIATE; PRAGMA cache_size = -${heldKiB}`);
+    } catch (error) {
+      this.#letGo();
+      throw error;
+    }
   }
 
   /** Writes what is held. @throws where it cannot be; then it is lost. */
@@ -67,6 +72,6 @@ export class Transactions {
   #letGo(): void {
     if (!this.#isHolding) return;
     this.#isHolding = false;
-    this.#database.exec(`PRAGMA cache_size = -${cacheKiB}`);
+    this.#database.exec(memoryBounds);
   }
 }

@@ -261,8 +261,8 @@ export const ledgerTables: readonly Fault[] = [
       },
       {
         name: "held-without-bound",
-        find: "`PRAGMA cache_size = -${heldKiB}`",
-        replace: '"PRAGMA cache_size = -1048576"',
+        find: "PRAGMA cache_size = -${heldKiB}",
+        replace: "PRAGMA cache_size = -1048576",
         breaks: "what waits to be written takes bounded memory",
         tests: ["unit/ledger/full-disk"],
       },
@@ -272,6 +272,12 @@ export const ledgerTables: readonly Fault[] = [
         replace: '? ["COMMIT; BEGIN; SAVEPOINT work"',
         breaks: "what is held needs no room on the disk",
         tests: ["unit/ledger/full-disk"],
+      },
+      {
+        name: "held-in-temporary-files",
+        find: "PRAGMA temp_store = MEMORY; ",
+        replace: "",
+        breaks: "what is held needs no room on the disk",
       },
       {
         name: "half-of-what-is-held",

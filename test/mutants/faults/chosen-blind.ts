@@ -229,6 +229,12 @@ export const chosenBlind: readonly Fault[] = [
         replace: "databaseFiles(this.path)",
         breaks: "the ballast counts against the limit",
       },
+      {
+        name: "ballast-stays-in-a-small-store",
+        find: "    this.#ballast.drop();\n    return true;",
+        replace: "    return true;",
+        breaks: "in a store that became small the ballast goes",
+      },
     ],
   ),
   ...faultsOf(
@@ -240,6 +246,24 @@ export const chosenBlind: readonly Fault[] = [
         find: "message: error.message, headers: askLater };",
         replace: "message: error.message };",
         breaks: "who asks before it is known what is stored is told when to come again",
+      },
+      {
+        name: "retry-after-rounded-down",
+        find: '"Retry-After": Math.ceil(retryAfter)',
+        replace: '"Retry-After": Math.floor(retryAfter)',
+        breaks: "who is to wait for a part of a second is not told to come at once",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "ledger/rebuild",
+    ["unit/ledger/keeper"],
+    [
+      {
+        name: "stopped-reading-goes-on",
+        find: "stop(): void {\n    this.#scan++;",
+        replace: "stop(): void {\n    this.#scan += 0;",
+        breaks: "a reading that was ended for another one says nothing more",
       },
     ],
   ),

@@ -196,6 +196,7 @@ export const ledgerThread: readonly Fault[] = [
         find: "if (this.#saidUnwritable) return;",
         replace: "",
         breaks: "a full disk is told once a minute",
+        tests: ["unit/ledger/keeper"],
       },
       {
         name: "no-answers-on-a-full-disk",

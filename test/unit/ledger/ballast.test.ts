@@ -66,3 +66,13 @@ test("it counts among what the ledger's files take", async () => {
   assert.equal(files.dropBallast(), true);
   assert.equal(files.measure(), 0);
 });
+
+test("a store that has become small gives back what it has", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "ledger.sqlite");
+  assert.equal(new OwnFiles(path).keepBallast(), true);
+  const small = new OwnFiles(path, 128 * 1024 * 1024);
+  assert.equal(small.measure(), sizeBytes);
+  assert.equal(small.keepBallast(), true, "there is to be none");
+  assert.equal(small.measure(), 0);
+});

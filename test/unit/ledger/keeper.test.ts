@@ -6,6 +6,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test, type TestContext } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { LedgerDatabase } from "../../../src/ledger/database.ts";
 import { Keeper } from "../../../src/ledger/keeper.ts";
 import type { LedgerChange } from "../../../src/ledger/ledger.ts";
@@ -140,9 +141,34 @@ test("where what is held is lost, nothing is known, and the files are read when 
   assert.deepEqual([totals, failed?.kind, more], [{ kind: "totals", totals: undefined }, "failed", []]);
   keeper.handle({ kind: "query", id: 8, query: { name: "holders", parameters: [digest(1)] }, now: 1_000 });
   assert.deepEqual(replies(), [{ kind: "not ready", id: 8 }]);
+  keeper.handle({ kind: "changes", id: 9, changes: [link], now: 1_000 });
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["done"],
+    "that the disk is full was told with what was lost",
+  );
   giveBack();
   retry();
   assert.deepEqual(replies(), [{ kind: "rebuilding", reason: "not complete" }]);
+});
+
+test("a reading that is ended for another one says nothing more", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { keeper, replies } = keep(context, join(folder.path, "ledger.sqlite"));
+  assert.deepEqual(replies().at(-1), { kind: "rebuilding", reason: "absent" });
+  keeper.handle({ kind: "scan", recent: [], now: 1_000 });
+  keeper.handle({ kind: "rebuild", id: 7, now: 1_000 });
+  await setImmediate();
+  assert.deepEqual(replies(), [
+    { kind: "totals", totals: undefined },
+    { kind: "rebuilding", reason: "asked for" },
+  ]);
+  keeper.handle({ kind: "scan", recent: [], now: 1_000 });
+  await setImmediate();
+  assert.deepEqual(
+    replies().map(({ kind }) => kind),
+    ["totals", "rebuilt", "done"],
+  );
 });
 
 test("ballast for which there is no room is made when there is", async (context) => {

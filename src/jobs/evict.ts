@@ -12,8 +12,9 @@ const batchSize = 128;
  * milliseconds.
  */
 const shortMs = 5_000;
-/** How many a dry run looks at, at most. */
+/** How many a dry run looks at, at most, and how many of them it asks for at a time. */
 const dryRunSize = 100_000;
+const dryRunBatch = 10_000;
 
 /** How long what a namespace holds is kept. */
 export interface Retention {
@@ -183,7 +184,7 @@ export class Evictor implements Relief {
     // What is damaged goes before anything that is sound.
     const missing = remover.dryRun ? 0 : space.overage(more).bytes;
     if (missing > 0) await content.quarantine.giveUp(missing);
-    if (space.overage(more).bytes <= remover.pretendedBytes) return enough;
+    if (space.overage(more).bytes <= remover.pretendedBytes()) return enough;
     return (await this.#free(undefined, () => space.overage(more, true).bytes, remover, signal)) && enough;
   }
 
@@ -196,7 +197,7 @@ export class Evictor implements Relief {
   ): Promise<boolean> {
     const before = this.#tools.now() - this.#tools.graceMs;
     const query: Query = { usedBefore: before, ...(namespace !== undefined && { only: [namespace] }) };
-    const left = (): number => missing() - remover.pretendedBytes;
+    const left = (): number => missing() - remover.pretendedBytes(namespace);
     const mayGoOn = (): boolean => this.#tools.ledger.totals !== undefined && signal?.aborted !== true;
     if (left() <= 0) return true;
     await this.#each(query, remover, () => mayGoOn() && left() > 0);
@@ -226,11 +227,13 @@ export class Evictor implements Relief {
 
   /** Removes candidates while `wanted`, and while there are any. */
   async #each(query: Query, remover: Remover, wanted: () => boolean): Promise<void> {
+    let looked = 0;
+    let usedFrom = 0;
     for (let before = new Set<string>(); ;) {
       // Those that cannot be removed come again and again, and must not be all that comes.
-      const limit = remover.dryRun ? dryRunSize : batchSize + this.#removal.failed;
+      const limit = remover.dryRun ? dryRunBatch : batchSize + this.#removal.failed;
       const pins = this.#tools.pins();
-      const candidates = await this.#tools.ledger.candidates({ ...query, except: this.#kept(), pins, limit });
+      const candidates = await this.#tools.ledger.candidates({ ...query, usedFrom, except: this.#kept(), pins, limit });
       const names = candidates.map(nameOf);
       // Where the ledger did not learn of a removal, the same would be removed for ever.
       const isNew = names.some((name) => !before.has(name));
@@ -240,7 +243,10 @@ export class Evictor implements Relief {
         // What is in use has been used now: it is no candidate any more, and gives way to the next ones.
         await remover.remove(candidate);
       }
-      if (remover.dryRun || !isNew) return;
+      looked += candidates.length;
+      if (!isNew || (remover.dryRun && looked >= dryRunSize)) return;
+      // What a dry run has counted is there still.
+      if (remover.dryRun) usedFrom = candidates.at(-1)?.usedAt ?? 0;
     }
   }
 

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
+import type { Namespace } from "../oci/reference.ts";
 import type { Content } from "../registry/content.ts";
 import type { Fills } from "../registry/fills.ts";
 import { formatPlace } from "../store/layout.ts";
@@ -29,8 +30,8 @@ export interface RemovalObserver {
 /** Removes candidates, or only counts them. */
 export interface Remover {
   readonly dryRun: boolean;
-  /** What a dry run has not really freed. */
-  readonly pretendedBytes: number;
+  /** What a dry run has not really freed, of all or of one namespace. */
+  pretendedBytes(namespace?: Namespace): number;
   /** False where it is in use after all, or could not be removed. */
   remove(candidate: Candidate): Promise<boolean>;
 }
@@ -55,7 +56,7 @@ export class Removal {
     let failuresInARow = 0;
     return {
       dryRun: false,
-      pretendedBytes: 0,
+      pretendedBytes: () => 0,
       remove: async (candidate) => {
         signal.throwIfAborted();
         const name = nameOf(candidate);
@@ -112,17 +113,18 @@ export class Removal {
 /** Makes the removers of a dry run's steps: each counts what no earlier one has. */
 export function createCounter(): (progress: StepProgress) => Remover {
   const counted = new Set<string>();
-  let pretendedBytes = 0;
+  const pretended = new Map<Namespace | undefined, number>();
+  const add = (namespace: Namespace | undefined, bytes: number): unknown =>
+    pretended.set(namespace, (pretended.get(namespace) ?? 0) + bytes);
   return (progress) => ({
     dryRun: true,
-    get pretendedBytes() {
-      return pretendedBytes;
-    },
+    pretendedBytes: (namespace) => pretended.get(namespace) ?? 0,
     remove: async (candidate) => {
       const name = nameOf(candidate);
       if (counted.has(name)) return false;
       counted.add(name);
-      pretendedBytes += candidate.freesBytes;
+      add(undefined, candidate.freesBytes);
+      if (candidate.kind !== "content") add(candidate.id.namespace, candidate.freesBytes);
       count(candidate, progress);
       return true;
     },

@@ -29,13 +29,14 @@ const maxScopes = 256;
  * @param withLoose Whether content that nobody holds is among them.
  */
 export function findCandidates(sql: Statements, query: CandidateQuery, withLoose: boolean): Candidate[] {
-  const { limit } = query;
+  const { limit, usedFrom = 0 } = query;
+  const from = packTime(usedFrom);
   const before = packTime(Math.min(query.usedBefore, Number.MAX_SAFE_INTEGER / 8));
-  const looks = scopesOf(sql, query, before).flatMap((scope) => [
-    (last: number) => links(sql, scope, last, limit),
-    (last: number) => pages(sql, scope, last, limit),
+  const looks = scopesOf(sql, query, from, before).flatMap((scope) => [
+    (last: number) => links(sql, scope, from, last, limit),
+    (last: number) => pages(sql, scope, from, last, limit),
   ]);
-  if (withLoose && query.only === undefined) looks.push((last) => contents(sql, last, limit));
+  if (withLoose && query.only === undefined) looks.push((last) => contents(sql, from, last, limit));
   let found: Found[] = [];
   for (const look of looks) {
     // When there are enough, only what is older than the last of them is read.
@@ -46,7 +47,12 @@ export function findCandidates(sql: Statements, query: CandidateQuery, withLoose
 }
 
 /** Never many, however many namespaces there are. */
-function scopesOf(sql: Statements, { only, except = [], limit }: CandidateQuery, before: number): Scope[] {
+function scopesOf(
+  sql: Statements,
+  { only, except = [], limit }: CandidateQuery,
+  from: number,
+  before: number,
+): Scope[] {
   const numbers = (names: readonly Namespace[]): number[] => names.flatMap((name) => findNamespace(sql, name) ?? []);
   if (only !== undefined) {
     return numbers([...new Set(only)].filter((name) => !except.includes(name))).map(inNamespace);
@@ -60,15 +66,16 @@ function scopesOf(sql: Statements, { only, except = [], limit }: CandidateQuery,
       `SELECT id FROM (
          SELECT n.id, min(
            ifnull((SELECT l.used FROM links l INDEXED BY links_by_use
-                   WHERE l.namespace = n.id AND l.pinned = 0 ORDER BY l.used LIMIT 1), ?1),
+                   WHERE l.namespace = n.id AND l.pinned = 0 AND l.used >= ?4 ORDER BY l.used LIMIT 1), ?1),
            ifnull((SELECT p.used FROM pages p INDEXED BY pages_by_use
                    CROSS JOIN repositories r ON r.id = p.repository AND r.pinned < 2
-                   WHERE p.namespace = n.id ORDER BY p.used LIMIT 1), ?1)) AS used
+                   WHERE p.namespace = n.id AND p.used >= ?4 ORDER BY p.used LIMIT 1), ?1)) AS used
          FROM namespaces n WHERE n.id NOT IN (SELECT value FROM json_each(?2)))
        WHERE used < ?1 ORDER BY used LIMIT ?3`,
       before,
       excluded,
       limit,
+      from,
     )
     .map(({ id }) => inNamespace(id));
 }
@@ -84,13 +91,14 @@ function inOthers(value: string): Scope {
   return { links: of("links"), pages: of("pages"), value };
 }
 
-function links(sql: Statements, scope: Scope, before: number, limit: number): Found[] {
+function links(sql: Statements, scope: Scope, from: number, before: number, limit: number): Found[] {
   const rows = sql.all<RepositoryId & { digest: Uint8Array; bytes: number; holders: number; used: number }>(
     `SELECT n.name AS namespace, r.name AS repository, c.digest, c.bytes, c.holders, l.used
-     FROM (SELECT * FROM ${scope.links} AND pinned = 0 AND used < ?2 ORDER BY used LIMIT ?3) l
+     FROM (SELECT * FROM ${scope.links} AND pinned = 0 AND used >= ?2 AND used < ?3 ORDER BY used LIMIT ?4) l
      CROSS JOIN repositories r ON r.id = l.repository CROSS JOIN namespaces n ON n.id = r.namespace
      CROSS JOIN contents c ON c.id = l.content`,
     scope.value,
+    from,
     before,
     limit,
   );
@@ -106,13 +114,14 @@ function links(sql: Statements, scope: Scope, before: number, limit: number): Fo
   }));
 }
 
-function pages(sql: Statements, scope: Scope, before: number, limit: number): Found[] {
+function pages(sql: Statements, scope: Scope, from: number, before: number, limit: number): Found[] {
   const rows = sql.all<RepositoryId & { page: PageKind; name: string; bytes: number; used: number }>(
     `SELECT n.name AS namespace, r.name AS repository, p.page, p.name, p.bytes, p.used
-     FROM (SELECT * FROM ${scope.pages} AND used < ?2) p
+     FROM (SELECT * FROM ${scope.pages} AND used >= ?2 AND used < ?3) p
      CROSS JOIN repositories r ON r.id = p.repository AND r.pinned < 2
-     CROSS JOIN namespaces n ON n.id = p.namespace ORDER BY p.used LIMIT ?3`,
+     CROSS JOIN namespaces n ON n.id = p.namespace ORDER BY p.used LIMIT ?4`,
     scope.value,
+    from,
     before,
     limit,
   );
@@ -129,10 +138,11 @@ function pages(sql: Statements, scope: Scope, before: number, limit: number): Fo
   }));
 }
 
-function contents(sql: Statements, before: number, limit: number): Found[] {
+function contents(sql: Statements, from: number, before: number, limit: number): Found[] {
   const rows = sql.all<{ digest: Uint8Array; bytes: number; used: number }>(
     `SELECT digest, bytes, used FROM contents INDEXED BY loose_contents
-     WHERE holders = 0 AND bytes > 0 AND used < ? ORDER BY used LIMIT ?`,
+     WHERE holders = 0 AND bytes > 0 AND used >= ? AND used < ? ORDER BY used LIMIT ?`,
+    from,
     before,
     limit,
   );

@@ -96,6 +96,8 @@ export interface CandidateQuery {
   readonly except?: readonly Namespace[];
   /** Only what was last used before this time. */
   readonly usedBefore: number;
+  /** Only what was last used at this time or later; 0. */
+  readonly usedFrom?: number;
   /** Patterns (`parsePin`) of what must stay. */
   readonly pins: readonly string[];
   readonly limit: number;

@@ -91,8 +91,8 @@ export const jobsEvict: readonly Fault[] = [
       },
       {
         name: "the-same-for-ever",
-        find: "if (remover.dryRun || !isNew) return;",
-        replace: "if (remover.dryRun) return;",
+        find: "if (!isNew || (remover.dryRun",
+        replace: "if ((remover.dryRun",
         breaks: "a ledger that learns of no removal does not keep a run for ever",
       },
       {
@@ -127,7 +127,7 @@ export const jobsEvict: readonly Fault[] = [
       },
       {
         name: "store-limit-before-it-is-needed",
-        find: "if (space.overage(more).bytes <= remover.pretendedBytes) return enough;",
+        find: "if (space.overage(more).bytes <= remover.pretendedBytes()) return enough;",
         replace: "",
         breaks: "nothing goes below the high watermark",
       },
@@ -270,8 +270,14 @@ export const jobsEvict: readonly Fault[] = [
         breaks: "a dry run counts each object once",
       },
       {
+        name: "dry-run-frees-of-all-namespaces",
+        find: "add(candidate.id.namespace, candidate.freesBytes);",
+        replace: "for (const each of [...pretended.keys(), candidate.id.namespace]) add(each, candidate.freesBytes);",
+        breaks: "a dry run counts what would go of each namespace",
+      },
+      {
         name: "dry-run-forgets-what-it-frees",
-        find: "pretendedBytes += candidate.freesBytes;",
+        find: "add(undefined, candidate.freesBytes);",
         replace: "",
         breaks: "a dry run counts no more than would go",
       },

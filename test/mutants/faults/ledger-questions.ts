@@ -67,7 +67,7 @@ export const ledgerQuestions: readonly Fault[] = [
       },
       {
         name: "stored-nowhere",
-        find: "WHERE holders = 0 AND bytes > 0 AND used < ?",
+        find: "WHERE holders = 0 AND bytes > 0 AND used >= ?",
         replace: "WHERE holders = 0 AND used < ?",
         breaks: "what is not stored is no candidate",
       },

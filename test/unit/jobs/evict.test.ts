@@ -299,6 +299,29 @@ test("a dry run counts what would go, once, and removes nothing", async () => {
   assert.equal(world.freed(), 14 * block);
 });
 
+test("a dry run counts what would go of each namespace that is too large", async () => {
+  const world = createEvictWorld(100);
+  const names = [...(await addBlobs(world, 6, a)), ...(await addBlobs(world, 6, quay))];
+  for (const { namespace } of [a, quay]) world.namespaceBlocks.set(namespace, 8);
+  const planned = await runSteps(world, true);
+  assert.deepEqual(planned["limits"], { "manifests and blobs": 8, "bytes freed": 16 * block });
+  assert.deepEqual(await runSteps(world, false), planned);
+  assert.deepEqual(await world.left(a, names), names.slice(4, 6));
+});
+
+test("a dry run of very much asks for it in parts", async () => {
+  const world = createEvictWorld(20);
+  const count = 10_100;
+  for (let number = 0; number < count; number++) {
+    world.tell({ kind: "link", id: a, digest: named(`${number}`), at: number });
+  }
+  assert.deepEqual(await runSteps(world, true), {
+    idle: {},
+    limits: { "manifests and blobs": count - 10, "bytes freed": (count - 10) * block },
+  });
+  assert.equal(world.asked.filter((what) => what === "candidates").length, 2);
+});
+
 test("closing stops after the object that is being removed; then nothing starts any more", async () => {
   const world = createEvictWorld(4);
   const names = await addBlobs(world, 10, a);

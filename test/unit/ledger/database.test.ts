@@ -206,7 +206,7 @@ test("content that very many manifests refer to gets its time from those of its 
   database.close();
 });
 
-test("candidates only of, not of, and before", () => {
+test("candidates only of, not of, before, and from a time on", () => {
   const names = ["docker.io/a", "quay.io/a", "ghcr.io/a"].map(repository);
   const database = openMemory(
     { kind: "content", digest: digest(1), sizeBytes: 4096, at: 1 },
@@ -225,6 +225,10 @@ test("candidates only of, not of, and before", () => {
   assert.deepEqual(found({ only: [docker, quay], except: [docker] }), ["quay.io 4096"]);
   assert.deepEqual(found({ usedBefore: 2 }), ["docker.io 4096", "content"]);
   assert.deepEqual(found({ usedBefore: 1 }), []);
+  assert.deepEqual(found({ usedFrom: 1, usedBefore: 2 }), ["docker.io 4096", "content"]);
+  assert.deepEqual(found({ usedFrom: 2 }), ["quay.io 4096", "ghcr.io 4096"]);
+  assert.deepEqual(found({ usedFrom: 2, except: [quay], limit: 1 }), ["ghcr.io 4096"]);
+  assert.deepEqual(found({ usedFrom: 4 }), []);
   database.apply([{ kind: "link-removed", id: names[0] ?? repository("x/x"), digest: digest(1) }]);
   database.apply([{ kind: "link-removed", id: names[1] ?? repository("x/x"), digest: digest(1) }]);
   assert.deepEqual(found({ only: [ghcr] }), ["ghcr.io 8192"], "who holds it alone frees it");

@@ -2,7 +2,15 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Namespace, Tag } from "../oci/reference.ts";
-import { type ObjectInfo, type ObjectStore, type OpenObject, type Staged, StoreError } from "../store/object-store.ts";
+import {
+  type ObjectInfo,
+  type ObjectStore,
+  type OpenObject,
+  sizeOf,
+  type Source,
+  type Staged,
+  StoreError,
+} from "../store/object-store.ts";
 import { DigestStore } from "./digest-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
@@ -75,6 +83,7 @@ export class Content {
       links: this.#links,
       books,
       addLink: (...link) => this.addLink(...link),
+      commit: (...manifest) => this.#commit(...manifest),
       quarantine: (digest) => this.quarantineBlob(digest),
       maxBytesInMemory: limits.manifestCacheBytes,
     });
@@ -146,12 +155,17 @@ export class Content {
 
   /** Notes that a repository contains a digest. Lost in a power failure, it costs one question to the upstream. */
   async addLink(id: RepositoryId, digest: Digest, link: Link): Promise<void> {
+    await this.#setLink(id, digest, link);
+  }
+
+  async #setLink(id: RepositoryId, digest: Digest, link: Link, before?: () => Promise<void>): Promise<void> {
     await this.#links.set(linkKey(id, digest), link, false, {
       admit: async (sizeBytes) => {
         this.#blobs.noteHolder(digest);
         await this.#books.admit(id.namespace, { kind: "link", id, digest, at: this.#books.now() }, sizeBytes);
         return true;
       },
+      ...(before === undefined ? {} : { before }),
       correct: async (stored) => {
         if (stored === undefined) await this.#books.note({ kind: "link-removed", id, digest });
       },
@@ -211,24 +225,46 @@ export class Content {
     return this.#blobs.isBusy(digest);
   }
 
-  /** Stores a finished file whose digest and size were checked, and that this repository contains it; see `DigestStore.put`. */
+  /**
+   * Stores a finished file whose digest and size were checked, and that this repository contains it.
+   *
+   * @param reservation The room that was set aside for it; it is released. Without one, room is set aside here.
+   * @throws {StoreError} also where the limit does not let it in.
+   */
   async commitBlob(
     id: RepositoryId,
     digest: Digest,
     file: Staged,
     reservation: Reservation | undefined,
   ): Promise<void> {
+    const key = linkKey(id, digest);
+    const stored = await this.#links.get(key);
+    const known = this.#manifests.complete(key, stored) ?? newBlobLink;
+    const link = stored?.sizeBytes === file.sizeBytes ? undefined : { ...known, sizeBytes: file.sizeBytes };
+    await this.#commit(id, digest, link, file, reservation);
+  }
+
+  /**
+   * Stores content and, where there is one to be written, its link. The ledger learns of the link first: so the namespace
+   * is charged for the content in the moment in which the reservation ends. Written is the content first, as no link
+   * is to be left where it fails.
+   */
+  async #commit(
+    id: RepositoryId,
+    digest: Digest,
+    link: Link | undefined,
+    source: Source,
+    reservation?: Reservation,
+  ): Promise<void> {
+    // Until its link is there, nobody holds it, and it might be taken for content that is to be removed.
     const release = this.#blobs.hold(digest);
+    let room = reservation;
     try {
-      // The link first: its namespace is charged for the content in the moment in which the reservation ends.
-      const key = linkKey(id, digest);
-      const link = await this.#links.get(key);
-      if (link?.sizeBytes !== file.sizeBytes) {
-        const known = this.#manifests.complete(key, link) ?? newBlobLink;
-        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });
-      }
-      await this.#blobs.put(id.namespace, digest, file, reservation);
+      room ??= await this.#books.reserve(id.namespace, sizeOf(source));
+      const put = this.#blobs.put.bind(this.#blobs, digest, source, room);
+      await (link === undefined ? put() : this.#setLink(id, digest, link, put));
     } finally {
+      room?.release();
       release();
     }
   }

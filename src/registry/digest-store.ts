@@ -1,5 +1,4 @@
 import type { Digest } from "../oci/digest.ts";
-import type { Namespace } from "../oci/reference.ts";
 import { type ObjectInfo, type ObjectStore, type OpenObject, sizeOf, type Source } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { blobKey } from "../store/layout.ts";
@@ -71,13 +70,13 @@ export class DigestStore {
   /**
    * Stores content whose digest was checked.
    *
-   * @param reservation The room that was set aside for it; it is released. Without one, room is set aside here.
-   * @throws {StoreError} also where the limit does not let it in.
+   * @param room What was set aside for it: it is released when the ledger knows of the content, unless an earlier copy
+   *   is there till then. Who calls this releases it at the end.
    */
-  async put(namespace: Namespace, digest: Digest, source: Source, reservation: Reservation | undefined): Promise<void> {
+  async put(digest: Digest, source: Source, room: Reservation): Promise<void> {
     const release = this.hold(digest);
     try {
-      await this.#put(namespace, digest, source, reservation);
+      await this.#put(digest, source, room);
     } finally {
       release();
     }
@@ -126,15 +125,9 @@ export class DigestStore {
     return watched;
   }
 
-  async #put(
-    namespace: Namespace,
-    digest: Digest,
-    source: Source,
-    reservation: Reservation | undefined,
-  ): Promise<void> {
+  async #put(digest: Digest, source: Source, room: Reservation): Promise<void> {
     await this.#removing.get(digest);
     const sizeBytes = sizeOf(source);
-    const room = reservation ?? (await this.#books.reserve(namespace, sizeBytes));
     try {
       // What takes the place of an earlier copy takes its room beside it, until that is gone.
       const replaces = !(await this.#isSurelyAbsent(digest));
@@ -146,8 +139,6 @@ export class DigestStore {
       // An earlier copy may be there: only what is surely absent takes no room.
       if (await this.#isSurelyAbsent(digest)) await this.#books.note({ kind: "content-removed", digest });
       throw error;
-    } finally {
-      room.release();
     }
   }
 

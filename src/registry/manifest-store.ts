@@ -12,7 +12,6 @@ import { readManifest } from "./manifest-bytes.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
-import type { Reservation } from "./space.ts";
 
 /** How soon it is tried again to store a manifest. */
 const retryMs = 60_000;
@@ -31,6 +30,8 @@ export interface ManifestStoreOptions {
   readonly links: Records<Link>;
   readonly books: Bookkeeping;
   readonly addLink: (id: RepositoryId, digest: Digest, link: Link) => Promise<void>;
+  /** Stores a manifest's bytes and its link. */
+  readonly commit: (id: RepositoryId, digest: Digest, link: Link, bytes: Uint8Array) => Promise<void>;
   /** Puts damaged content aside. */
   readonly quarantine: (digest: Digest) => Promise<boolean>;
   readonly maxBytesInMemory: number;
@@ -149,7 +150,7 @@ export class ManifestStore {
   }
 
   async #store(id: RepositoryId, key: Key, manifest: ManifestContent): Promise<void> {
-    const { blobs, links, addLink, books } = this.#options;
+    const { links, commit } = this.#options;
     const { digest, mediaType, size } = manifest.descriptor;
     const known = links.peek(key);
     // What it is as a blob, it stays; links that do not say it were made when it was fetched as one.
@@ -157,20 +158,11 @@ export class ManifestStore {
     const link: Link = { mediaType, sizeBytes: size, role };
     this.#memory.set(key, manifest);
     links.show(key, link);
-    // Until its link is there, nobody holds it, and it might be taken for content that is to be removed.
-    const release = blobs.hold(digest);
-    let room: Reservation | undefined;
     try {
-      // Its namespace is charged for it only when it has the link.
-      room = await books.reserve(id.namespace, size);
-      await blobs.put(id.namespace, digest, manifest.bytes, undefined);
-      await addLink(id, digest, link);
+      await commit(id, digest, link, manifest.bytes);
     } catch (error) {
       links.forget(key, link);
       throw error;
-    } finally {
-      room?.release();
-      release();
     }
   }
 

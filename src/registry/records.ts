@@ -13,6 +13,8 @@ export interface RecordWrite<T> {
    * any more, and is forgotten; `later`: it is not written now, stays as it is shown, and is set again.
    */
   admit(sizeBytes: number): Promise<boolean | "later">;
+  /** What has to be stored before it, once it was admitted: where that fails, it is not written. */
+  before?(): Promise<void>;
   /** Called where it was admitted and could not be written, with what is stored in its place. */
   correct(stored: T | undefined): Promise<void>;
 }
@@ -150,6 +152,7 @@ export class Records<T extends object> {
 
   async #write(key: Key, bytes: Buffer, durable: boolean, books: RecordWrite<T>): Promise<void> {
     try {
+      await books.before?.();
       await this.#store.put(key, bytes, { durable });
     } catch (error) {
       const stored = await this.stored(key).catch(() => "unknown" as const);

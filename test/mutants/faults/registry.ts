@@ -169,10 +169,15 @@ export const registry: readonly Fault[] = [
     [
       {
         name: "content-before-its-link",
-        find: "      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = this.#manifests.complete(key, link) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n      await this.#blobs.put(id.namespace, digest, file, reservation);",
-        replace:
-          "      await this.#blobs.put(id.namespace, digest, file, reservation);\n      if (link?.sizeBytes !== file.sizeBytes) {\n        const known = this.#manifests.complete(key, link) ?? newBlobLink;\n        await this.addLink(id, digest, { ...known, sizeBytes: file.sizeBytes });\n      }\n",
+        find: "await (link === undefined ? put() : this.#setLink(id, digest, link, put));",
+        replace: "await put();\n      if (link !== undefined) await this.#setLink(id, digest, link);",
         breaks: "a namespace is charged for content in the moment in which its room ends",
+      },
+      {
+        name: "link-without-its-content",
+        find: "await (link === undefined ? put() : this.#setLink(id, digest, link, put));",
+        replace: "if (link !== undefined) await this.#setLink(id, digest, link);\n      await put();",
+        breaks: "content that cannot be stored leaves no link",
       },
       {
         name: "link-before-its-tags",

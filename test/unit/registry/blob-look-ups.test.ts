@@ -56,7 +56,7 @@ test("a cold blob of which nothing is known costs a look at its link and its con
   const asked = watchStore(context, subject);
   await pull(subject);
   await subject.idle();
-  assert.deepEqual(asked, ["get link", "head content", "get link", "put link", "head content", "put content"]);
+  assert.deepEqual(asked, ["get link", "head content", "get link", "head content", "put content", "put link"]);
 });
 
 test("a warm blob costs its opening, and a HEAD a look at its size", async (context) => {

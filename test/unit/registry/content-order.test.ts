@@ -5,9 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { Content, type TagRecord } from "../../../src/registry/content.ts";
+import { Content, newBlobLink, type TagRecord } from "../../../src/registry/content.ts";
 import { blobKey, linkKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
-import type { Reservation } from "../../../src/registry/space.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type ObjectStore, StoreError } from "../../../src/store/object-store.ts";
 import { turn } from "../../support/event-loop.ts";
@@ -31,41 +30,79 @@ function watchPuts(memory: ObjectStore, before: (key: string) => Promise<void>):
   });
 }
 
-test("a blob's link is there before its content is told, which is when its room ends", async () => {
+/** A content store over `store` whose books note in `order` what they are told, and what room is set aside and ends. */
+function openOrdered(store: ObjectStore, order: string[]): Content {
+  const books = createBooks();
+  return new Content(store, {
+    ...books,
+    admit: async (namespace, change, sizeBytes) => {
+      order.push(`tell ${change.kind}`);
+      await books.admit(namespace, change, sizeBytes);
+    },
+    reserve: async () => {
+      order.push("reserve");
+      return {
+        bytes: 4_096,
+        grow: () => true,
+        noteWritten: () => undefined,
+        release: () => void order.push("release"),
+      };
+    },
+    note: async (change) => {
+      order.push(`tell ${change.kind}`);
+      await books.note(change);
+    },
+  });
+}
+
+test("what is committed has its link told before its content, which is when its room ends, and written after it", async () => {
   await using folder = await createTemporaryDirectory();
   const path = join(folder.path, "staged");
   await writeFile(path, "blob");
   const digest = digestOf(Buffer.from("blob"));
-  const order: string[] = [];
-  const books = createBooks();
-  const content = new Content(
-    watchPuts(new MemoryStore(), async (key) => void order.push(`put ${key}`)),
+  const commits = [
     {
-      ...books,
-      admit: async (namespace, change, sizeBytes) => {
-        order.push(`tell ${change.kind}`);
-        await books.admit(namespace, change, sizeBytes);
-      },
-      note: async (change) => {
-        order.push(`tell ${change.kind}`);
-        await books.note(change);
-      },
+      of: digest,
+      commit: async (content: Content) => content.commitBlob(id, digest, await stagedFile(path), undefined),
     },
-  );
-  const reservation: Reservation = {
-    bytes: 4_096,
-    grow: () => true,
-    noteWritten: () => undefined,
-    release: () => void order.push("release"),
-  };
-  await content.commitBlob(id, digest, await stagedFile(path), reservation);
-  assert.deepEqual(order.slice(0, 5), [
-    "tell link",
-    `put ${linkKey(id, digest)}`,
-    "tell content",
-    "release",
-    `put ${blobKey(digest)}`,
-  ]);
+    { of: index.descriptor.digest, commit: (content: Content) => content.storeManifest(id, index, []) },
+  ];
+  for (const { of, commit } of commits) {
+    const order: string[] = [];
+    const store = watchPuts(new MemoryStore(), async (key) => void order.push(`put ${key}`));
+    await commit(openOrdered(store, order));
+    assert.deepEqual(order.slice(0, 6), [
+      "reserve",
+      "tell link",
+      "tell content",
+      "release",
+      `put ${blobKey(of)}`,
+      `put ${linkKey(id, of)}`,
+    ]);
+    assert.equal(order.filter((what) => what === "reserve").length, 1);
+  }
+});
+
+test("content that cannot be stored leaves no link that it did not have, and the ledger knows", async () => {
+  await using folder = await createTemporaryDirectory();
+  const path = join(folder.path, "staged");
+  await writeFile(path, "blob");
+  const digest = digestOf(Buffer.from("blob"));
+  for (const has of [false, true]) {
+    const order: string[] = [];
+    const memory = new MemoryStore();
+    const content = openOrdered(
+      watchPuts(memory, async (key) => {
+        if (key === blobKey(digest)) throw new Error("the disk is full");
+      }),
+      order,
+    );
+    if (has) await content.addLink(id, digest, { ...newBlobLink, sizeBytes: 3 });
+    await assert.rejects(content.commitBlob(id, digest, await stagedFile(path), undefined), /full/);
+    assert.equal((await content.link(id, digest))?.sizeBytes, has ? 3 : undefined);
+    assert.equal(order.includes("tell link-removed"), !has);
+    assert.ok(!content.isBusy(digest));
+  }
 });
 
 test("an earlier check of a tag is not seen for a moment, also while the later one is being stored", async () => {

@@ -352,9 +352,10 @@ test("a tag is seen all the while, also where its manifest is stored again when 
   const storing = content.storeManifest(id, manifest, []);
   const tagging = content.setTag(id, latest, recordOf(manifest));
   const again = content.storeManifest(id, manifest, []);
-  await barriers[1]?.reached;
+  await barriers[0]?.reached;
   barriers[0]?.release();
   await storing;
+  await barriers[1]?.reached;
   await turn(5);
   assert.deepEqual(await content.tag(id, latest), recordOf(manifest));
   barriers[1]?.release();

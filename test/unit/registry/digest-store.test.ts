@@ -4,16 +4,17 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace } from "../../../src/oci/reference.ts";
 import { DigestStore } from "../../../src/registry/digest-store.ts";
 import type { Bookkeeping } from "../../../src/registry/bookkeeping.ts";
+import type { Reservation } from "../../../src/registry/space.ts";
 import { blobKey, quarantineKey } from "../../../src/store/layout.ts";
 import type { Version } from "../../../src/store/object-store.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { createBarrier } from "../../support/barrier.ts";
-import { createBooks, type SimpleBooks } from "../../support/books.ts";
+import { createBooks, endlessSpace, type SimpleBooks } from "../../support/books.ts";
 import { turn } from "../../support/event-loop.ts";
 
-const namespace = parseNamespace("docker.io");
 const bytes = Buffer.from("content");
 const digest = digestOf(bytes);
+const room = (): Reservation => endlessSpace.reserve(parseNamespace("docker.io"), bytes.length) ?? assert.fail();
 
 interface Subject {
   readonly store: MemoryStore;
@@ -34,7 +35,7 @@ async function isStored(store: MemoryStore, of: Digest = digest): Promise<boolea
 test("content that a repository holds is not removed, and what nobody holds is", async () => {
   for (const held of [true, false]) {
     const { blobs, store } = setUp({ isHeld: async () => held });
-    await blobs.put(namespace, digest, bytes, undefined);
+    await blobs.put(digest, bytes, room());
     assert.equal(await blobs.remove(digest), !held);
     assert.equal(await isStored(store), held);
   }
@@ -48,7 +49,7 @@ test("content that gets a holder while it is asked who holds it stays", async ()
       return false;
     },
   });
-  await blobs.put(namespace, digest, bytes, undefined);
+  await blobs.put(digest, bytes, room());
   const removed = blobs.remove(digest);
   await turn();
   blobs.noteHolder(digest);
@@ -61,7 +62,7 @@ test("content that gets a holder while it is asked who holds it stays", async ()
 test("content that somebody holds, stores or reads by the time of the answer stays", async () => {
   for (const begin of [
     (blobs: DigestStore) => blobs.hold(digest),
-    async (blobs: DigestStore) => blobs.put(namespace, digest, bytes, undefined),
+    async (blobs: DigestStore) => blobs.put(digest, bytes, room()),
     async (blobs: DigestStore) => blobs.open(digest),
   ]) {
     const { blobs, store } = setUp({
@@ -70,7 +71,7 @@ test("content that somebody holds, stores or reads by the time of the answer sta
         return false;
       },
     });
-    await blobs.put(namespace, digest, bytes, undefined);
+    await blobs.put(digest, bytes, room());
     assert.equal(await blobs.remove(digest), false);
     await turn();
     assert.ok(await isStored(store));
@@ -96,7 +97,7 @@ test("who read a damaged copy does not put aside the sound one that has taken it
   assert.ok(slow !== undefined && quick !== undefined);
   assert.equal(await blobs.quarantine(digest, quick), true);
   assert.equal(await blobs.quarantine(digest, slow), false, "it is gone already");
-  await blobs.put(namespace, digest, bytes, undefined);
+  await blobs.put(digest, bytes, room());
   assert.equal(await blobs.quarantine(digest, slow), false);
   assert.ok(await isStored(store));
   assert.notEqual(await store.head(quarantineKey(digest)), undefined);
@@ -107,12 +108,12 @@ test("who read a damaged copy does not put aside the sound one that has taken it
 test("what could not be stored takes no room in the books, what was there before does", async () => {
   const { blobs, store, books } = setUp();
   const full = Object.assign(store, { put: () => Promise.reject(new Error("full")) });
-  await assert.rejects(blobs.put(namespace, digest, bytes, undefined), /full/);
+  await assert.rejects(blobs.put(digest, bytes, room()), /full/);
   assert.deepEqual(
     books.changes.map(({ kind }) => kind),
     ["content", "content-removed"],
   );
   full.head = async (key) => ({ key, sizeBytes: 7, usedAt: 0, version: "1" as Version });
-  await assert.rejects(blobs.put(namespace, digest, bytes, undefined), /full/);
+  await assert.rejects(blobs.put(digest, bytes, room()), /full/);
   assert.deepEqual(books.changes.at(-1)?.kind, "content");
 });

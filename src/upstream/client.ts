@@ -17,7 +17,6 @@ import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
 import { createRegistryChallenge } from "./registry-challenge.ts";
 import { retrying } from "./retry.ts";
-import { parseStaticHeaders } from "./static-headers.ts";
 import { siteOf } from "./site.ts";
 import { createExchange, type Exchange, type HttpResponse, type UpstreamObserver } from "./transport.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
@@ -51,7 +50,10 @@ export interface UpstreamOptions {
   readonly sharedDispatcher?: boolean | undefined;
   /** For token servers of other sites, which are asked without credentials. It is never closed here. */
   readonly publicDispatcher: Dispatcher;
-  /** Further headers for the upstream's own origin, as `parseStaticHeaders` reads them; never sent anywhere else. */
+  /**
+   * Further headers for the upstream's own origin, never sent anywhere else. None is one that a request has by itself
+   * or that is about the connection.
+   */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A project of the registry in which everything is looked for: `cache` makes `library/a` `cache/library/a` there. */
   readonly pathPrefix?: string | undefined;
@@ -73,15 +75,14 @@ const usuallyRemembered = 256;
  * A client of one registry. Nothing is sent before the first call.
  *
  * @throws {UpstreamError} "refused": `host` is not a host with an optional port, or `pathPrefix` no repository's name.
- * @throws {RangeError} as `parseStaticHeaders`.
  */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { clock = systemClock, credentials, dispatcher, observer, redirectDispatcher, retries, userAgent } = options;
   const base = parseBase(options);
   const { host } = base;
   const prefix = parsePrefix(options);
-  const { realmHosts = [], remembered = usuallyRemembered } = options;
-  const own = { origin: base.origin, headers: parseStaticHeaders(options.headers ?? {}) };
+  const { headers = {}, realmHosts = [], remembered = usuallyRemembered } = options;
+  const own = { origin: base.origin, headers };
   const budget = options.budget ?? new Budget(clock);
 
   const connectBy = (by: Dispatcher): Exchange =>

@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { checkHeaders } from "../../../src/config/header-fields.ts";
 import { parsePathPrefix } from "../../../src/config/repository-names.ts";
 import type { Config } from "../../../src/config/file-schema.ts";
 import type { UpstreamConfig } from "../../../src/config/upstream-schema.ts";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import { parseStaticHeaders } from "../../../src/upstream/static-headers.ts";
 import { certificate } from "../upstream/certificate.ts";
 import { type Given, load, loadFile, pems, problemsOf } from "./loading.ts";
 
@@ -98,37 +96,6 @@ describe("headers", () => {
     ["a number", "headers:\n  X-A: 4711", "c.yaml:4: @.headers.X-A: expected text; put it in quotes"],
     ["a list", "headers: [X-A]", "c.yaml:3: @.headers: expected a mapping, got a list"],
   ]);
-
-  test("are those that the client takes", () => {
-    const name = fc.oneof(
-      fc.constantFrom(
-        "accept",
-        "Range",
-        "TE",
-        "trailer",
-        "Proxy-Connection",
-        "content-length",
-        "x-ok",
-        "X-OK",
-        "expect",
-      ),
-      fc.string({ maxLength: 3 }),
-    );
-    const headers = fc.array(fc.tuple(name, fc.oneof(fc.constant("v"), fc.string({ maxLength: 3 }))), { maxLength: 3 });
-    fc.assert(
-      fc.property(headers, (entries) => {
-        const given = Object.fromEntries(entries);
-        let taken = true;
-        try {
-          parseStaticHeaders(given);
-        } catch {
-          taken = false;
-        }
-        assert.equal(checkHeaders(given).length === 0, taken, JSON.stringify(given));
-      }),
-      { numRuns: 1000 },
-    );
-  });
 });
 
 test("a prefix is what a repository may be called", () => {

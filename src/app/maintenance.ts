@@ -13,8 +13,7 @@ import type { WarmPlace } from "../jobs/warm-image.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
 import type { Mirrors } from "./mirrors.ts";
 import { OciError } from "../oci/errors.ts";
-import { ImageListError, type ImageReference, parseImageList, parseImageReference } from "../oci/image-reference.ts";
-import { parsePlatform } from "../oci/platform.ts";
+import { ImageListError, type ImageReference, parseImageList } from "../oci/image-reference.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import type { Storage } from "./storage.ts";
@@ -66,7 +65,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         },
         {
           images,
-          platforms: platforms ?? config.warm.platforms.map(parsePlatform),
+          platforms: platforms ?? config.warm.platforms,
           parallel: parallel ?? config.warm.parallel,
         },
       ),
@@ -115,7 +114,6 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   function scheduleWarm(): Schedule[] {
     const { images, file, intervalMs } = config.warm;
     if (images.length === 0 && file === undefined) return [];
-    const listed = images.map((image) => parseImageReference(image));
     return [
       new Schedule({
         jobs,
@@ -123,7 +121,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         // The list is read anew each time.
         steps: async () =>
           steps.warm({
-            images: [...listed, ...(file === undefined ? [] : await readList(file, onError))],
+            images: [...images, ...(file === undefined ? [] : await readList(file, onError))],
             platforms: undefined,
             parallel: undefined,
           }),

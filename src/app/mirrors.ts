@@ -1,17 +1,17 @@
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
-import { canonicalNamespace, type Namespace, parseNamespace, type Repository } from "../oci/reference.ts";
+import type { Namespace, Repository } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
 import { createMirror } from "../registry/mirror.ts";
-import { matchNamespaces, Namespaces } from "../registry/namespaces.ts";
+import { Namespaces } from "../registry/namespaces.ts";
 import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
-import { parseRepositoryPattern } from "../oci/repository-pattern.ts";
+import type { NamePattern } from "../oci/name-pattern.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { Upstreams, type UpstreamsOptions } from "./upstreams.ts";
 
@@ -97,17 +97,17 @@ export function createMirrors(
   const namespaces = new Namespaces({
     rules: {
       ofServerName: serverNames(config.upstreams),
-      defaultNamespace: canonicalNamespace(parseNamespace(config.defaultNamespace)),
-      emptyNamespace: canonicalNamespace(parseNamespace(config.defaultUpstreamNamespace)),
+      defaultNamespace: config.defaultNamespace,
+      emptyNamespace: config.defaultUpstreamNamespace,
     },
     listed: new Map(
       config.upstreams.map((settings) => {
-        const namespace = canonicalNamespace(parseNamespace(settings.namespace));
+        const { namespace } = settings;
         const registry = mirror((budget) => upstreams.listed(settings, budget), settings, namespace, true);
         return [namespace, restrict(registry, repositoryRule(settings))];
       }),
     ),
-    allowsUnlisted: matchNamespaces(config.allowUnlisted),
+    allowsUnlisted: unlistedRule(config.allowUnlisted),
     openUnlisted: (namespace) =>
       mirror((budget) => upstreams.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),
   });
@@ -126,18 +126,21 @@ export function createMirrors(
 
 /** Whether a repository may be pulled from: `deny` beats `allow`, and without `allow` all are. */
 function repositoryRule({ allow, deny }: UpstreamConfig): (repository: Repository) => boolean {
-  const denied = deny.map(parseRepositoryPattern);
-  const allowed = allow?.map(parseRepositoryPattern);
-  return (repository) =>
-    !denied.some((pattern) => pattern.matches(repository)) &&
-    (allowed?.some((pattern) => pattern.matches(repository)) ?? true);
+  return (repository) => !matchesAny(deny, repository) && (allow === undefined || matchesAny(allow, repository));
+}
+
+/** Which namespaces are mirrored although they are not configured. */
+export function unlistedRule(setting: Config["allowUnlisted"]): (namespace: Namespace) => boolean {
+  return (namespace) => (typeof setting === "boolean" ? setting : matchesAny(setting, namespace));
+}
+
+function matchesAny(patterns: readonly NamePattern[], name: string): boolean {
+  return patterns.some((pattern) => pattern.matches(name));
 }
 
 function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {
   const names = new Map(
-    upstreams.flatMap(({ namespace, serverNames: hosts }) =>
-      hosts.map((host) => [host.toLowerCase(), canonicalNamespace(parseNamespace(namespace))] as const),
-    ),
+    upstreams.flatMap(({ namespace, serverNames: hosts }) => hosts.map((host) => [host, namespace])),
   );
   return (host) => names.get(host);
 }

@@ -4,7 +4,7 @@ import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
 import type { StorageObservers } from "./storage-observers.ts";
-import { canonicalNamespace, type Namespace, parseNamespace } from "../oci/reference.ts";
+import type { Namespace } from "../oci/reference.ts";
 import { keepBooks } from "../registry/bookkeeping.ts";
 import { Content } from "../registry/content.ts";
 import { Fills } from "../registry/fills.ts";
@@ -124,9 +124,7 @@ export async function openStorage(
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {
-  const listed = new Map(
-    config.upstreams.map((settings) => [canonicalNamespace(parseNamespace(settings.namespace)), settings]),
-  );
+  const listed = new Map(config.upstreams.map((settings) => [settings.namespace, settings]));
   const unlisted = { ...config.upstreamDefaults, offline: false };
   return (namespace) => listed.get(namespace) ?? unlisted;
 }

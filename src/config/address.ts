@@ -1,5 +1,6 @@
+import { NamePattern } from "../oci/name-pattern.ts";
 import { OciError } from "../oci/errors.ts";
-import { canonicalNamespace, isDnsName, parseNamespace as parseWritten } from "../oci/reference.ts";
+import { canonicalNamespace, isDnsName, type Namespace, parseNamespace } from "../oci/reference.ts";
 import { ValueError } from "./config-error.ts";
 
 /** Where the server listens. TCP port 0 means any free port. */
@@ -85,9 +86,9 @@ export function parseHost(text: string): string {
  *
  * @throws {ValueError}
  */
-export function parseNamespace(text: string): string {
+export function parseCanonicalNamespace(text: string): Namespace {
   try {
-    return canonicalNamespace(parseWritten(text));
+    return canonicalNamespace(parseNamespace(text));
   } catch (error) {
     if (!(error instanceof OciError)) throw error;
     const got = text.includes("@") ? "" : `, got ${JSON.stringify(text)}`;
@@ -100,7 +101,7 @@ export function parseNamespace(text: string): string {
  *
  * @throws {ValueError}
  */
-export function parseUnlistedPattern(text: string): string {
+export function parseUnlistedPattern(text: string): NamePattern {
   const lower = text.toLowerCase();
   if (lower === "*") {
     throw new ValueError("write `allow_unlisted: true` for every registry");
@@ -109,5 +110,5 @@ export function parseUnlistedPattern(text: string): string {
   if (!isDnsName(name) || !name.includes(".") || /\.\d+$/.test(name) || lower.length > 255) {
     throw new ValueError(`expected a name such as quay.io or *.example.com, got ${JSON.stringify(text)}`);
   }
-  return lower;
+  return new NamePattern(lower);
 }

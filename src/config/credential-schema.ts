@@ -1,9 +1,10 @@
 import * as z from "zod";
+import type { NamePattern } from "../oci/name-pattern.ts";
 import { ValueError } from "./config-error.ts";
-import { filePath, list, secret, text } from "./fields.ts";
+import { filePath, list, pattern, secret } from "./fields.ts";
 import { addProblem, type Problem } from "./messages.ts";
 import { provider, type ProviderConfig } from "./provider-schema.ts";
-import { checkRepositoryPattern } from "./repository-names.ts";
+import { parseRepositoryPattern } from "./repository-names.ts";
 import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";
 
 /** A user name for Basic authentication (RFC 7617 §2); messages do not repeat it. */
@@ -79,14 +80,13 @@ export const accountsSettings = {
 /** The values that `readAccounts` makes accounts of. */
 export type AccountsValues = Values<typeof accountsSettings>;
 
-const match = required("match", text(checkRepositoryPattern)).about(
+const match = required("match", pattern(parseRepositoryPattern)).about(
   "The repositories: a name, or a pattern in which `*` stands for anything within a part of the name, and `**` for anything.",
 );
 
 /** Credentials for some of an upstream's repositories. */
 export interface RepositoryCredentials {
-  /** A pattern of repositories: `team/*`, `team/**`. */
-  readonly match: string;
+  readonly match: NamePattern;
   /** None: these are asked for anonymously. */
   readonly accounts: readonly CredentialConfig[];
 }
@@ -102,8 +102,8 @@ const byRepository: Kind<RepositoryCredentials> = {
     }
     return { match: values.match, accounts };
   }),
-  show: ({ match: pattern, accounts }) => {
-    return showAll(byRepositorySettings, { match: pattern, ...accountsValues(accounts) });
+  show: ({ match: repositories, accounts }) => {
+    return showAll(byRepositorySettings, { match: repositories, ...accountsValues(accounts) });
   },
   settings: byRepositorySettings,
 };

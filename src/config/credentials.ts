@@ -1,4 +1,5 @@
-import { parseNamespace } from "./address.ts";
+import type { Namespace } from "../oci/reference.ts";
+import { parseCanonicalNamespace } from "./address.ts";
 import { ConfigError, ValueError } from "./config-error.ts";
 import { credentialsSchema, type PasswordPair } from "./credential-schema.ts";
 import { check, formatPath } from "./messages.ts";
@@ -7,7 +8,7 @@ import type { UpstreamConfig } from "./upstream-schema.ts";
 import { impliedUpstream } from "./upstream-schema.ts";
 
 /** What to log in with, by namespace. */
-export type CredentialMap = ReadonlyMap<string, PasswordPair>;
+export type CredentialMap = ReadonlyMap<Namespace, PasswordPair>;
 
 /**
  * Reads the JSON of `--upstream-credentials`: `{"docker.io": {"username": "…", "password": "…"}}`.
@@ -31,7 +32,7 @@ export function readCredentials(label: string, json: string): CredentialMap {
       }),
     );
   }
-  const credentials = new Map<string, PasswordPair>();
+  const credentials = new Map<Namespace, PasswordPair>();
   for (const [name, pair] of Object.entries(checked.value)) {
     const namespace = readNamespace(label, name);
     if (credentials.has(namespace)) {
@@ -42,9 +43,9 @@ export function readCredentials(label: string, json: string): CredentialMap {
   return credentials;
 }
 
-function readNamespace(label: string, name: string): string {
+function readNamespace(label: string, name: string): Namespace {
   try {
-    return parseNamespace(name);
+    return parseCanonicalNamespace(name);
   } catch (error) {
     throw error instanceof ValueError ? new ConfigError([`${label}: ${error.message}`]) : error;
   }

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { NamePattern } from "../oci/name-pattern.ts";
 import { ValueError } from "./config-error.ts";
 import { durationPattern, formatDuration, parseDuration } from "./duration.ts";
 import { escapeReferences } from "./interpolation.ts";
@@ -57,6 +58,11 @@ export function text<T>(parse: (value: string) => T, options: TextOptions<T> = {
 
 /** What stands in for a secret. */
 export const hiddenText = "[hidden]";
+
+/** A pattern of names that `parse` reads. */
+export function pattern(parse: (value: string) => NamePattern): Kind<NamePattern> {
+  return text(parse, { show: (value) => value.text });
+}
 
 /** A secret that `parse` reads. */
 export function secret(parse: (value: string) => string): Kind<string> {

@@ -1,7 +1,14 @@
 import * as z from "zod";
-import { formatListen, type ListenAddress, parseListen, parseNamespace, parseUnlistedPattern } from "./address.ts";
+import type { NamePattern } from "../oci/name-pattern.ts";
+import {
+  formatListen,
+  type ListenAddress,
+  parseListen,
+  parseCanonicalNamespace,
+  parseUnlistedPattern,
+} from "./address.ts";
 import { parseAdminToken } from "./admin-token.ts";
-import { choice, filePath, list, secret, text, timeout, yesOrNo } from "./fields.ts";
+import { choice, filePath, list, pattern, secret, text, timeout, yesOrNo } from "./fields.ts";
 import { addProblem, type Problem } from "./messages.ts";
 import { noProxies, type ProxyEnvironment } from "./proxy.ts";
 import {
@@ -29,11 +36,12 @@ import { warm } from "./warm-schema.ts";
 const listen: Kind<ListenAddress> = text(parseListen, { show: formatListen });
 const listenForm = "`host:port`, `[v6]:port` or `unix:/path`; port 0 is any free one";
 
-const unlisted: Kind<boolean | readonly string[]> = {
-  schema: z.union([z.boolean(), list(text(parseUnlistedPattern)).schema], {
+const unlistedNames = list(pattern(parseUnlistedPattern));
+const unlisted: Kind<boolean | readonly NamePattern[]> = {
+  schema: z.union([z.boolean(), unlistedNames.schema], {
     error: "expected true, false or a list of names such as quay.io or *.example.com",
   }),
-  show: (value) => value,
+  show: (value) => (typeof value === "boolean" ? value : unlistedNames.show(value)),
 };
 
 const logSettings = {
@@ -68,10 +76,10 @@ export const fileSettings = {
       "--admin-token-file <file>",
       "file with the token of the administration API, which is then served at --listen, too",
     ),
-  defaultNamespace: setting("default_namespace", text(parseNamespace), "docker.io")
+  defaultNamespace: setting("default_namespace", text(parseCanonicalNamespace), "docker.io")
     .about("The namespace of a request that names none by `?ns=`, its `Host` header or its path.")
     .flag("--default-namespace <namespace>", "registry that a request without namespace is for"),
-  defaultUpstreamNamespace: setting("default_upstream_namespace", text(parseNamespace), "docker.io")
+  defaultUpstreamNamespace: setting("default_upstream_namespace", text(parseCanonicalNamespace), "docker.io")
     .about("The namespace of a request whose `?ns=` is there but empty.")
     .flag("--default-upstream-namespace <namespace>", "registry that a request with an empty ?ns= is for"),
   checkCacheDigest: setting("check_cache_digest", yesOrNo, false)

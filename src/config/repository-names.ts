@@ -1,5 +1,5 @@
-import { isRepository } from "../oci/reference.ts";
-import { isRepositoryPattern } from "../oci/repository-pattern.ts";
+import { isRepositoryPattern, NamePattern } from "../oci/name-pattern.ts";
+import { isRepository, type Repository } from "../oci/reference.ts";
 import { ValueError } from "./config-error.ts";
 
 /**
@@ -7,7 +7,7 @@ import { ValueError } from "./config-error.ts";
  *
  * @throws {ValueError}
  */
-export function parsePathPrefix(text: string): string {
+export function parsePathPrefix(text: string): Repository {
   const trimmed = text.replaceAll(/^\/+|\/+$/g, "");
   if (trimmed !== text && isRepository(trimmed)) {
     throw new ValueError(`expected a project's name without slashes at its ends: write "${trimmed}"`);
@@ -19,15 +19,15 @@ export function parsePathPrefix(text: string): string {
 }
 
 /**
- * Looks at a pattern of repositories, in which `*` stands for anything within a part of the name, and `**` for anything.
+ * Reads a pattern of repositories, in which `*` stands for anything within a part of the name, and `**` for anything.
  *
  * @throws {ValueError}
  */
-export function checkRepositoryPattern(text: string): string {
+export function parseRepositoryPattern(text: string): NamePattern {
   if (!isRepositoryPattern(text)) {
     const lower = text.toLowerCase();
     const hint = lower !== text && isRepositoryPattern(lower) ? "; names of repositories have no capital letters" : "";
     throw new ValueError(`expected a repository's name or a pattern such as library/* or team/**${hint}`);
   }
-  return text;
+  return new NamePattern(text);
 }

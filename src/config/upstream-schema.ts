@@ -1,4 +1,4 @@
-import { parseHost, parseNamespace } from "./address.ts";
+import { parseHost, parseCanonicalNamespace } from "./address.ts";
 import { ValueError } from "./config-error.ts";
 import type { PasswordPair } from "./credential-schema.ts";
 import {
@@ -15,6 +15,7 @@ import {
   duration,
   durationOrForever,
   list,
+  pattern,
   share,
   sizeOrNone,
   text,
@@ -22,7 +23,7 @@ import {
   yesOrNo,
 } from "./fields.ts";
 import { addProblem } from "./messages.ts";
-import { checkRepositoryPattern } from "./repository-names.ts";
+import { parseRepositoryPattern } from "./repository-names.ts";
 import {
   givenOf,
   type Kind,
@@ -117,10 +118,10 @@ const ownSettings = {
   offline: setting("offline", yesOrNo, false).about(
     "Whether the upstream and its mirrors are never asked, so that only what is cached is served.",
   ),
-  allow: optional("allow", list(text(checkRepositoryPattern))).about(
+  allow: optional("allow", list(pattern(parseRepositoryPattern))).about(
     `The only repositories that are served; null for all. ${patternForm}`,
   ),
-  deny: setting("deny", list(text(checkRepositoryPattern)), []).about(
+  deny: setting("deny", list(pattern(parseRepositoryPattern)), []).about(
     "Repositories that are not served, even if `allow` has them; of the same form.",
   ),
   /** In lower case. */
@@ -131,7 +132,7 @@ const ownSettings = {
 
 const entrySettings = {
   /** Unique among the upstreams. */
-  namespace: required("namespace", text(parseNamespace)).about(
+  namespace: required("namespace", text(parseCanonicalNamespace)).about(
     "The name by which clients know the registry (`?ns=`, or the first part of a path). `index.docker.io` and `registry-1.docker.io` are `docker.io`.",
   ),
   ...endpointSettings,
@@ -154,14 +155,14 @@ export const upstream: Kind<UpstreamEntry> = {
     const values = valuesOf(entrySettings, keys);
     const { namespace } = values;
     const patterns = [
-      ...(values.allow ?? []).map((pattern, index) => ({ path: ["allow", index], pattern })),
-      ...values.deny.map((pattern, index) => ({ path: ["deny", index], pattern })),
+      ...(values.allow ?? []).map((rule, index) => ({ path: ["allow", index], text: rule.text })),
+      ...values.deny.map((rule, index) => ({ path: ["deny", index], text: rule.text })),
       ...values.repositoryCredentials.map(({ match }, index) => {
-        return { path: ["credentials_by_repository", index, "match"], pattern: match };
+        return { path: ["credentials_by_repository", index, "match"], text: match.text };
       }),
     ];
-    for (const { path, pattern } of patterns.filter((each) => each.pattern.startsWith(`${namespace}/`))) {
-      const message = `leave the namespace out: write "${pattern.slice(namespace.length + 1)}"`;
+    for (const { path, text: written } of patterns.filter((each) => each.text.startsWith(`${namespace}/`))) {
+      const message = `leave the namespace out: write "${written.slice(namespace.length + 1)}"`;
       addProblem(context, { path, message });
     }
     return { ...readEndpoint(values, context), ...givenOf(defaultsSettings, keys) };

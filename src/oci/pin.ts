@@ -1,7 +1,7 @@
 import { isDigest } from "./digest.ts";
 import { OciError } from "./errors.ts";
 import { canonicalNamespace, dockerHub, maxRepositoryLength, parseNamespace } from "./reference.ts";
-import { parseRepositoryPattern, type RepositoryPattern } from "./repository-pattern.ts";
+import { NamePattern } from "./name-pattern.ts";
 
 /** Something that a pin may mean. Without tag and digest: a repository with all that it holds. */
 export interface Pinnable {
@@ -66,9 +66,9 @@ export function parsePin(text: string): Pin {
   const isOfLibrary = namespaceText === dockerHub && !path.includes("/") && path !== "**";
   const repositoryText = isOfLibrary ? `library/${path}` : path;
   const parts = repositoryText.split("/");
-  const namespace = parseRepositoryPattern(namespaceText);
-  const repository = parts.map((part) => (part === "**" ? undefined : parseRepositoryPattern(part)));
-  const tag = mark === ":" ? parseRepositoryPattern(reference) : undefined;
+  const namespace = new NamePattern(namespaceText);
+  const repository = parts.map((part) => (part === "**" ? undefined : new NamePattern(part)));
+  const tag = mark === ":" ? new NamePattern(reference) : undefined;
   const digest = mark === "@" ? reference : undefined;
   const matchesRepository = (id: Pinnable): boolean =>
     namespace.matches(id.namespace) && fits(repository, id.repository.split("/"));
@@ -102,7 +102,7 @@ function readNamespace(text: string): string {
 }
 
 /** Follows all ways through the pattern at once; `undefined` is `**`. */
-function fits(pattern: readonly (RepositoryPattern | undefined)[], parts: readonly string[]): boolean {
+function fits(pattern: readonly (NamePattern | undefined)[], parts: readonly string[]): boolean {
   let reached = withSkips(pattern, new Set([0]));
   for (const part of parts) {
     const next = new Set<number>();
@@ -117,7 +117,7 @@ function fits(pattern: readonly (RepositoryPattern | undefined)[], parts: readon
   return reached.has(pattern.length);
 }
 
-function withSkips(pattern: readonly (RepositoryPattern | undefined)[], positions: Set<number>): Set<number> {
+function withSkips(pattern: readonly (NamePattern | undefined)[], positions: Set<number>): Set<number> {
   for (const position of positions) {
     if (position < pattern.length && pattern[position] === undefined) positions.add(position + 1);
   }

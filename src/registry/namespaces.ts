@@ -54,23 +54,6 @@ export function selectRepository(
   return first === undefined ? identify(rules.defaultNamespace, name) : identify(first, behind(name));
 }
 
-/**
- * Which namespaces a setting means: all, none, or those that match one of its patterns, where `*` stands for any run of
- * characters.
- */
-export function matchNamespaces(setting: boolean | readonly string[]): (namespace: Namespace) => boolean {
-  if (typeof setting === "boolean") return () => setting;
-  const patterns = setting.map((pattern) => {
-    const source = pattern
-      .toLowerCase()
-      .split("*")
-      .map((part) => RegExp.escape(part))
-      .join(".*");
-    return new RegExp(`^${source}$`);
-  });
-  return (namespace) => patterns.some((pattern) => pattern.test(namespace));
-}
-
 /** A namespace that can be pulled from, and what may be said of it in metrics. */
 export interface OpenNamespace extends RepositoryId {
   readonly registry: Registry;

@@ -1,6 +1,5 @@
 import type { Dispatcher } from "undici";
-import { OciError } from "../oci/errors.ts";
-import { parseRepository } from "../oci/reference.ts";
+import type { Repository } from "../oci/reference.ts";
 import { Registry } from "./ask.ts";
 import { createLearned } from "./attempt.ts";
 import { answeringOthers, authenticating } from "./auth.ts";
@@ -56,7 +55,7 @@ export interface UpstreamOptions {
    */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A project of the registry in which everything is looked for: `cache` makes `library/a` `cache/library/a` there. */
-  readonly pathPrefix?: string | undefined;
+  readonly pathPrefix?: Repository | undefined;
   /** Hosts (`host` or `host:port`) of token servers of other sites that may be sent the credentials. */
   readonly realmHosts?: readonly string[] | undefined;
   /**
@@ -74,13 +73,13 @@ const usuallyRemembered = 256;
 /**
  * A client of one registry. Nothing is sent before the first call.
  *
- * @throws {UpstreamError} "refused": `host` is not a host with an optional port, or `pathPrefix` no repository's name.
+ * @throws {UpstreamError} "refused": `host` is not a host with an optional port.
  */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { clock = systemClock, credentials, dispatcher, observer, redirectDispatcher, retries, userAgent } = options;
   const base = parseBase(options);
   const { host } = base;
-  const prefix = parsePrefix(options);
+  const prefix = options.pathPrefix === undefined ? "" : `${options.pathPrefix}/`;
   const { headers = {}, realmHosts = [], remembered = usuallyRemembered } = options;
   const own = { origin: base.origin, headers };
   const budget = options.budget ?? new Budget(clock);
@@ -163,14 +162,4 @@ export function limiting(exchange: Exchange, limiter: Limiter, upstream: URL): E
       throw error;
     }
   };
-}
-
-function parsePrefix({ host, pathPrefix = "" }: UpstreamOptions): string {
-  if (pathPrefix === "") return "";
-  try {
-    return `${parseRepository(pathPrefix)}/`;
-  } catch (error) {
-    if (!(error instanceof OciError)) throw error;
-    throw new UpstreamError(host, "refused", `the path's prefix: ${error.message}`, { cause: error });
-  }
 }

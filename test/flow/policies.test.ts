@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { test } from "node:test";
 import "../support/network.ts";
+import { NamePattern } from "../../src/oci/name-pattern.ts";
 import { startMirror } from "../support/mirror.ts";
 import { createUpstream } from "../support/upstream.ts";
 
@@ -146,7 +147,10 @@ test("what the policy denies is denied also from the cache, for manifests and bl
   const image = upstream.addImage("library/test", "1");
   upstream.addImage("team/app", "1");
   await using mirror = await startMirror(upstream.host, {
-    upstream: { allow: ["library/*", "team/**"], deny: ["library/test"] },
+    upstream: {
+      allow: [new NamePattern("library/*"), new NamePattern("team/**")],
+      deny: [new NamePattern("library/test")],
+    },
   });
   for (const method of ["GET", "HEAD"]) {
     for (const what of ["manifests/1", `manifests/${image.digest}`, `blobs/${image.blobs[0]}`]) {

@@ -8,6 +8,8 @@ import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { test, type TestContext } from "node:test";
 import "../support/network.ts";
+import { NamePattern } from "../../src/oci/name-pattern.ts";
+import { parseRepository } from "../../src/oci/reference.ts";
 import type { UpstreamConfig } from "../../src/config/upstream-schema.ts";
 import { createListener } from "../support/listener.ts";
 import { type MirrorOptions, plainMirror, startMirror } from "../support/mirror.ts";
@@ -70,10 +72,10 @@ test("credentials for some repositories are for these alone, and may be none", a
   for (const repository of ["team/app", "team/open", "other/app"]) upstream.addImage(repository, "1");
   upstream.requireBasic(pair);
   const right: UpstreamConfig["accounts"] = [{ kind: "password", ...pair }];
-  const only = { repositoryCredentials: [{ match: "team/*", accounts: right }] };
+  const only = { repositoryCredentials: [{ match: new NamePattern("team/*"), accounts: right }] };
   assert.equal(await pull(upstream.host, only, "/v2/team/app/manifests/1"), 200);
   assert.equal(await pull(upstream.host, only, "/v2/other/app/manifests/1"), 404);
-  const but = { accounts: right, repositoryCredentials: [{ match: "team/open", accounts: [] }] };
+  const but = { accounts: right, repositoryCredentials: [{ match: new NamePattern("team/open"), accounts: [] }] };
   assert.equal(await pull(upstream.host, but, "/v2/team/app/manifests/1"), 200);
   assert.equal(await pull(upstream.host, but, "/v2/team/open/manifests/1"), 404);
 });
@@ -99,7 +101,10 @@ test("of several accounts, the one that has more left is used", async () => {
 test("headers and the prefix of the path are sent", async () => {
   await using upstream = await createUpstream();
   upstream.addImage("cache/hub/library/app", "1");
-  assert.equal(await pull(upstream.host, { pathPrefix: "cache/hub", headers: { "X-Tenant": "one" } }), 200);
+  assert.equal(
+    await pull(upstream.host, { pathPrefix: parseRepository("cache/hub"), headers: { "X-Tenant": "one" } }),
+    200,
+  );
   assert.ok(upstream.requests.length > 0);
   for (const { headers, path } of upstream.requests) {
     assert.equal(headers["x-tenant"], "one");
@@ -115,7 +120,7 @@ test("mirrors come first, in order, each with its own settings; the upstream com
   await gone.down();
   const mirrors = [
     { ...plainMirror, host: gone.host },
-    { ...plainMirror, host: near.host, pathPrefix: "cache", headers: { "x-near": "1" } },
+    { ...plainMirror, host: near.host, pathPrefix: parseRepository("cache"), headers: { "x-near": "1" } },
   ];
   const accounts: UpstreamConfig["accounts"] = [{ kind: "password", ...pair }];
   assert.equal(await pull(upstream.host, { mirrors, accounts, headers: { "x-far": "1" } }), 200);

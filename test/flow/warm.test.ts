@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import "../support/network.ts";
+import { parseImageReference } from "../../src/oci/image-reference.ts";
+import { parsePlatform } from "../../src/oci/platform.ts";
 import type { WarmConfig } from "../../src/config/warm-schema.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { createBarrier } from "../support/barrier.ts";
@@ -169,7 +171,12 @@ test("what the configuration lists is warmed when a mirror starts", async () => 
   upstream.addImage("library/filed", "1");
   const file = `${folder.path}/images`;
   await writeFile(file, "# one more\nfiled:1\n");
-  const warm = { ...noWarming, images: ["listed:1"], file, platforms: ["linux/amd64"] };
+  const warm = {
+    ...noWarming,
+    images: [parseImageReference("listed:1")],
+    file,
+    platforms: [parsePlatform("linux/amd64")],
+  };
   await using mirror = await start(upstream, { config: { warm }, random: () => 0 });
   await mirror.logged({ msg: "a job ended", kind: "warm", state: "succeeded" });
   assert.ok((await mirror.metric("entrepot_job_last_success_timestamp_seconds", { kind: "warm" })) > 1_000_000_000);
@@ -184,7 +191,9 @@ test("a storage is warmed that no mirror runs on, and served by one that starts 
   await using folder = await createTemporaryDirectory();
   const root = `${folder.path}/root`;
   upstream.addImage("library/packed", "1", { platforms: 2 });
-  const config = mirrorConfig(upstream.host, root, { config: { warm: { ...noWarming, platforms: ["linux/arm64"] } } });
+  const config = mirrorConfig(upstream.host, root, {
+    config: { warm: { ...noWarming, platforms: [parsePlatform("linux/arm64")] } },
+  });
   const job = await runOffline(config, { kind: "warm", images: ["packed:1"] });
   assert.equal(job.state, "succeeded", String(job.error));
   await upstream.down();

@@ -1,4 +1,5 @@
 import { Writable } from "node:stream";
+import { dockerHub, parseNamespace } from "../../src/oci/reference.ts";
 import { type App, type AppOptions, startApp } from "../../src/app/app.ts";
 import type { Config } from "../../src/config/file-schema.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "../../src/config/upstream-schema.ts";
@@ -41,6 +42,12 @@ export const plainMirror: Omit<UpstreamConfig["mirrors"][number], "host"> = {
   allowPrivateRedirects: false,
 };
 
+/** How an upstream differs from the usual one. */
+type UpstreamSettings = Partial<Omit<UpstreamConfig, "namespace">> & {
+  readonly namespace: string;
+  readonly host: string;
+};
+
 /** How a mirror for a test differs from the usual one. */
 export interface MirrorOptions extends Partial<Omit<AppOptions, "version">> {
   readonly config?: Partial<Config>;
@@ -49,7 +56,7 @@ export interface MirrorOptions extends Partial<Omit<AppOptions, "version">> {
   /** Settings of the upstream docker.io. */
   readonly upstream?: Partial<UpstreamConfig>;
   /** More upstreams. */
-  readonly others?: readonly (Partial<UpstreamConfig> & { readonly namespace: string; readonly host: string })[];
+  readonly others?: readonly UpstreamSettings[];
   /** The storage's folder, in place of a temporary one that is removed at the end. */
   readonly root?: string;
 }
@@ -79,7 +86,7 @@ export function mirrorConfig(
   root: string,
   options: Pick<MirrorOptions, "config" | "storage" | "upstream" | "others"> = {},
 ): Config {
-  const listed = (settings: Partial<UpstreamConfig> & { namespace: string; host: string }): UpstreamConfig => ({
+  const listed = (settings: UpstreamSettings): UpstreamConfig => ({
     ...quickDefaults,
     tls: false,
     acceptInvalidCerts: false,
@@ -98,12 +105,13 @@ export function mirrorConfig(
     deny: [],
     serverNames: [],
     ...settings,
+    namespace: parseNamespace(settings.namespace),
   });
   return {
     listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
     adminListen: undefined,
-    defaultNamespace: "docker.io",
-    defaultUpstreamNamespace: "docker.io",
+    defaultNamespace: dockerHub,
+    defaultUpstreamNamespace: dockerHub,
     checkCacheDigest: false,
     storage: {
       type: "filesystem",

@@ -1,10 +1,9 @@
-import { parseRepositoryPattern } from "../../oci/repository-pattern.ts";
+import type { NamePattern } from "../../oci/name-pattern.ts";
 import type { CredentialSource } from "./source.ts";
 
 /** A source, and the repositories that it is for. */
 export interface PatternEntry {
-  /** As `parseRepositoryPattern` reads it. */
-  readonly match: string;
+  readonly match: NamePattern;
   readonly source: CredentialSource;
 }
 
@@ -15,14 +14,12 @@ export interface PatternEntry {
  * @param otherwise For repositories that no pattern fits; without it, those are asked for anonymously.
  */
 export function createByPattern(entries: readonly PatternEntry[], otherwise?: CredentialSource): CredentialSource {
-  const ordered = entries
-    .map(({ match, source }) => ({ pattern: parseRepositoryPattern(match), source }))
-    .toSorted((a, b) => b.pattern.specificity - a.pattern.specificity);
+  const ordered = entries.toSorted((a, b) => b.match.specificity - a.match.specificity);
   const all = new Set([...entries.map(({ source }) => source), ...(otherwise === undefined ? [] : [otherwise])]);
   return {
     async get(repository, signal) {
       signal.throwIfAborted();
-      const entry = ordered.find(({ pattern }) => pattern.matches(repository));
+      const entry = ordered.find(({ match }) => match.matches(repository));
       return (entry?.source ?? otherwise)?.get(repository, signal);
     },
     refused(credentials) {

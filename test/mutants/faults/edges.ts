@@ -49,13 +49,13 @@ export const edges: readonly Fault[] = [
     [
       {
         name: "deny-with-namespace",
-        find: '...values.deny.map((pattern, index) => ({ path: ["deny", index], pattern })),',
+        find: '...values.deny.map((rule, index) => ({ path: ["deny", index], text: rule.text })),',
         replace: "",
         breaks: "a rule that denies nothing is refused",
       },
       {
         name: "allow-with-namespace",
-        find: '...(values.allow ?? []).map((pattern, index) => ({ path: ["allow", index], pattern })),',
+        find: '...(values.allow ?? []).map((rule, index) => ({ path: ["allow", index], text: rule.text })),',
         replace: "",
         breaks: "a rule that allows nothing is refused",
       },

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { NamePattern } from "../../../src/oci/name-pattern.ts";
 import { findMisplacement } from "../../../src/config/provider-hosts.ts";
-import { checkRepositoryPattern } from "../../../src/config/repository-names.ts";
+import { parseRepositoryPattern } from "../../../src/config/repository-names.ts";
 import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
 import type { UpstreamConfig } from "../../../src/config/upstream-schema.ts";
 import { createAcr } from "../../../src/upstream/credentials/acr.ts";
@@ -52,7 +53,7 @@ describe("each form of an account", () => {
       assert.deepEqual(upstreamOf(`accounts:\n  - ${indented}`, host).accounts, [account]);
       const some = upstreamOf(`credentials_by_repository:\n  - match: team/*\n    ${indented}`, host);
       assert.deepEqual(some.accounts, []);
-      assert.deepEqual(some.repositoryCredentials, [{ match: "team/*", accounts: [account] }]);
+      assert.deepEqual(some.repositoryCredentials, [{ match: new NamePattern("team/*"), accounts: [account] }]);
       const mirrored = upstreamOf(`mirrors:\n  - host: ${host ?? "m.io"}\n    ${indented}`);
       assert.deepEqual(mirrored.accounts, []);
       assert.deepEqual(mirrored.mirrors[0]?.accounts, [account]);
@@ -280,9 +281,9 @@ function problemOf(task: () => unknown): string | undefined {
 
 describe("patterns of repositories", () => {
   for (const text of ["library/*", "team/**", "*", "**", "a", "*/app", "team-*/x.y_z"]) {
-    test(`takes ${text}`, () => assert.equal(checkRepositoryPattern(text), text));
+    test(`takes ${text}`, () => assert.equal(parseRepositoryPattern(text).text, text));
   }
   for (const text of ["", "/a", "a/", "a//b", "***", "a b", "a:latest", "Team/*", "quay.io/x?", "[ab]"]) {
-    test(`refuses "${text}"`, () => assert.throws(() => checkRepositoryPattern(text), { name: "ValueError" }));
+    test(`refuses "${text}"`, () => assert.throws(() => parseRepositoryPattern(text), { name: "ValueError" }));
   }
 });

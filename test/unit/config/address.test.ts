@@ -6,7 +6,7 @@ import {
   type ListenAddress,
   parseHost,
   parseListen,
-  parseNamespace,
+  parseCanonicalNamespace,
   parseUnlistedPattern,
 } from "../../../src/config/address.ts";
 import { ValueError } from "../../../src/config/config-error.ts";
@@ -101,7 +101,7 @@ describe("parseHost", () => {
   test("throws nothing but ValueError", () => assertTotal(parseHost));
 });
 
-describe("parseNamespace", () => {
+describe("parseCanonicalNamespace", () => {
   const cases: [string, string][] = [
     ["docker.io", "docker.io"],
     ["index.docker.io", "docker.io"],
@@ -114,7 +114,7 @@ describe("parseNamespace", () => {
     ["[::1]:5000", "[::1]:5000"],
   ];
   for (const [text, namespace] of cases) {
-    test(`${text} is ${namespace}`, () => assert.equal(parseNamespace(text), namespace));
+    test(`${text} is ${namespace}`, () => assert.equal(parseCanonicalNamespace(text), namespace));
   }
 
   for (const text of [
@@ -130,14 +130,14 @@ describe("parseNamespace", () => {
     "10.1",
     "0x7f.1",
   ]) {
-    test(`refuses "${text}"`, () => assert.throws(() => parseNamespace(text), ValueError));
+    test(`refuses "${text}"`, () => assert.throws(() => parseCanonicalNamespace(text), ValueError));
   }
 
   test("agrees with what requests may name", () => {
     const text = fc.oneof(fc.domain(), fc.ipV4(), fc.stringMatching(/^[a1x.:[\]_0-]{0,12}$/));
     fc.assert(
       fc.property(text, (value) => {
-        const ours = attempt(() => parseNamespace(value));
+        const ours = attempt(() => parseCanonicalNamespace(value));
         const theirs = attempt(() => oci.canonicalNamespace(oci.parseNamespace(value)));
         assert.equal(ours, theirs, value);
       }),
@@ -156,7 +156,7 @@ function attempt(parse: () => string): string | undefined {
 
 describe("parseUnlistedPattern", () => {
   for (const text of ["quay.io", "*.example.com", "a-b.example.com"]) {
-    test(`takes ${text}`, () => assert.equal(parseUnlistedPattern(text), text));
+    test(`takes ${text}`, () => assert.equal(parseUnlistedPattern(text).text, text));
   }
 
   for (const text of ["", "*", "quay", "*.*.com", "q*.io", "10.0.0.1", "quay.io:5000", "https://quay.io", ".io"]) {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { NamePattern } from "../../../src/oci/name-pattern.ts";
 import { ValueError } from "../../../src/config/config-error.ts";
 import { interpolatedKeys } from "../../../src/config/file-schema.ts";
 import { escapeReferences, interpolate } from "../../../src/config/interpolation.ts";
@@ -104,7 +105,7 @@ mirrors:
       { kind: "docker-config", path: "one.json" },
     ]);
     const turned = [{ kind: "password", username: "two", password: "one" }];
-    assert.deepEqual(upstream.repositoryCredentials, [{ match: "x", accounts: turned }]);
+    assert.deepEqual(upstream.repositoryCredentials, [{ match: new NamePattern("x"), accounts: turned }]);
     assert.deepEqual(upstream.headers, { "X-Any": "a one" });
     assert.equal(upstream.proxy, "http://u:p@proxy.example.com");
     assert.deepEqual(upstream.mirrors[0]?.headers, { "X-Any": "two" });

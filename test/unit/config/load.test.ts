@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { parseImageReference } from "../../../src/oci/image-reference.ts";
+import { NamePattern } from "../../../src/oci/name-pattern.ts";
+import { parsePlatform } from "../../../src/oci/platform.ts";
 import type { Config } from "../../../src/config/file-schema.ts";
 import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
 import { type Given, load, loadFile, pems } from "./loading.ts";
@@ -208,15 +211,15 @@ upstreams:
     },
     verify: { intervalMs: Number.POSITIVE_INFINITY, bytesPerSecond: 1_000_000 },
     warm: {
-      images: ["alpine", "quay.io/team/app:1"],
+      images: [parseImageReference("alpine"), parseImageReference("quay.io/team/app:1")],
       file: "list.txt",
-      platforms: ["linux/arm/v7"],
+      platforms: [parsePlatform("linux/arm/v7")],
       intervalMs: 30 * day,
       parallel: 64,
     },
     adminToken: "0123456789abcdef",
     adminTokenFile: undefined,
-    allowUnlisted: ["quay.io", "*.example.com"],
+    allowUnlisted: [new NamePattern("quay.io"), new NamePattern("*.example.com")],
     proxyEnvironment: noProxies,
     log: { level: "debug", format: "pretty" },
     shutdownTimeoutMs: 0,
@@ -234,8 +237,11 @@ upstreams:
         clientKey: "client.key",
         accounts: [account("bob", "secret")],
         repositoryCredentials: [
-          { match: "team/**", accounts: [{ kind: "password-file", username: "alice", passwordFile: "/run/alice" }] },
-          { match: "public/app", accounts: [] },
+          {
+            match: new NamePattern("team/**"),
+            accounts: [{ kind: "password-file", username: "alice", passwordFile: "/run/alice" }],
+          },
+          { match: new NamePattern("public/app"), accounts: [] },
         ],
         headers: { "X-Tenant": "one" },
         pathPrefix: "cache/quay",
@@ -254,8 +260,8 @@ upstreams:
           },
         ],
         offline: true,
-        allow: ["team/*"],
-        deny: ["team/secret"],
+        allow: [new NamePattern("team/*")],
+        deny: [new NamePattern("team/secret")],
         proxy: "https://user:p%40ss@proxy.example.net",
         manifestInvalidationMs: 0,
         blobInvalidationMs: 3_600_000,
@@ -539,7 +545,7 @@ describe("credentials", () => {
     );
     assert.deepEqual(upstream(config, "quay.io").accounts, [account("env", "env")]);
     assert.deepEqual(upstream(config, "quay.io").repositoryCredentials, [
-      { match: "team/app", accounts: [account("c", "c")] },
+      { match: new NamePattern("team/app"), accounts: [account("c", "c")] },
     ]);
   });
 

@@ -130,7 +130,7 @@ test("tokens are kept apart by the credentials that they were made of, and crede
         refused: () => {},
         close: () => {},
       },
-      pathPrefix: "cache",
+      pathPrefix: parseRepository("cache"),
     },
   );
   const other = parseRepository("library/debian");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { LookupAddress } from "node:dns";
 import { test, type TestContext } from "node:test";
 import type { TLSSocket } from "node:tls";
+import { parseRepository } from "../../../src/oci/reference.ts";
 import type { Lookup } from "../../../src/upstream/addresses.ts";
 import { createConnections } from "../../../src/upstream/connections.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
@@ -41,7 +42,7 @@ test("the path's prefix is on the wire: in paths, in scopes, and in nothing that
       answerIndex(response);
     }
   });
-  const { upstream } = startUpstream(context, server.host, { pathPrefix: "team/cache" });
+  const { upstream } = startUpstream(context, server.host, { pathPrefix: parseRepository("team/cache") });
   assert.ok(await upstream.manifest(repository, tag, anyAsk()));
   assert.equal((await upstream.tags(repository, "", anyAsk()))?.nextQuery, "last=a");
   await upstream.statBlob(repository, someDigest, anyAsk());
@@ -53,12 +54,6 @@ test("the path's prefix is on the wire: in paths, in scopes, and in nothing that
     `GET /v2/team/cache/library/alpine/blobs/${someDigest}`,
   ]);
 });
-
-for (const pathPrefix of ["/cache", "cache/", "Cache", "../x", "a b", "a?b"]) {
-  test(`"${pathPrefix}" is no path's prefix`, (context) => {
-    assert.throws(() => startUpstream(context, "registry.example.com", { pathPrefix }), failure("refused"));
-  });
-}
 
 test("configured headers go to the upstream's own origin, its token server there included, and nowhere else", async (context) => {
   const elsewhere = await startServer(context, (_request, response, path) => {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parseRepository } from "../../../../src/oci/reference.ts";
 import type { Credentials } from "../../../../src/upstream/credentials.ts";
 import { createByPattern } from "../../../../src/upstream/credentials/by-pattern.ts";
-import { parseRepositoryPattern } from "../../../../src/oci/repository-pattern.ts";
+import { NamePattern } from "../../../../src/oci/name-pattern.ts";
 import { never } from "../scripted.ts";
 import { fakeSource } from "./fake-source.ts";
 
@@ -22,7 +22,7 @@ describe("a pattern", () => {
     ["", [], ["a"]],
   ] as const) {
     test(`${pattern} fits ${fitting.join(", ")}; not ${other.join(", ")}`, () => {
-      const parsed = parseRepositoryPattern(pattern);
+      const parsed = new NamePattern(pattern);
       assert.deepEqual(
         [...fitting, ...other].filter((name) => parsed.matches(name)),
         fitting,
@@ -38,16 +38,13 @@ describe("a pattern", () => {
       fc.property(patterns, names, (pieces, name) => {
         const text = pieces.join("");
         const expression = text.replaceAll(/\*+/g, (stars) => (stars.length === 1 ? "[^/]*" : ".*"));
-        assert.equal(
-          parseRepositoryPattern(text).matches(name.join("")),
-          new RegExp(`^${expression}$`).test(name.join("")),
-        );
+        assert.equal(new NamePattern(text).matches(name.join("")), new RegExp(`^${expression}$`).test(name.join("")));
       }),
     );
   });
 
   test("takes no time that grows with its wildcards", { timeout: 5000 }, () => {
-    assert.equal(parseRepositoryPattern("a*".repeat(100)).matches(`${"a".repeat(250)}b/`), false);
+    assert.equal(new NamePattern("a*".repeat(100)).matches(`${"a".repeat(250)}b/`), false);
   });
 });
 
@@ -56,7 +53,7 @@ const named = (name: string): Credentials => ({ username: name, password: "x" })
 test("the most specific pattern decides, then the first, then what is for the rest", async () => {
   const { source: rest } = fakeSource(named("rest"));
   const entries = ["**", "team/**", "team/*", "team/a*", "team/app", "team/app"].map((match, index) => ({
-    match,
+    match: new NamePattern(match),
     source: fakeSource(named(`${match} ${index}`)).source,
   }));
   const source = createByPattern(entries, rest);
@@ -73,7 +70,7 @@ test("the most specific pattern decides, then the first, then what is for the re
 
 test("what no pattern fits is asked for anonymously", async () => {
   const { source: own, asked } = fakeSource(named("own"));
-  const source = createByPattern([{ match: "team/*", source: own }]);
+  const source = createByPattern([{ match: new NamePattern("team/*"), source: own }]);
   assert.equal(await source.get(parseRepository("other"), never()), undefined);
   assert.deepEqual(asked, []);
   await source.get(parseRepository("team/app"), never());
@@ -85,8 +82,8 @@ test("refusals and closing are passed on, once to a source that is there twice",
   const rest = fakeSource(named("rest"));
   const source = createByPattern(
     [
-      { match: "a/*", source: own.source },
-      { match: "b/*", source: own.source },
+      { match: new NamePattern("a/*"), source: own.source },
+      { match: new NamePattern("b/*"), source: own.source },
     ],
     rest.source,
   );

@@ -1,30 +1,30 @@
 import { maxRepositoryLength } from "./reference.ts";
 
-/** A pattern for repository names. */
-export interface RepositoryPattern {
-  readonly text: string;
-  matches(repository: string): boolean;
-  /** Orders patterns: the more of a name a pattern lays down, the greater. */
-  readonly specificity: number;
-}
-
 /** A character, or a wildcard. */
 type Piece = string;
 
 /**
- * Reads a pattern: `*` stands for anything within a part of the name, `**` for anything, `/` included. It must fit the
+ * A pattern of names: `*` stands for anything within a part of the name, `**` for anything, `/` included. It must fit the
  * whole name: `team/*` fits `team/app` and not `team/app/web`, which `team/**` fits as well.
  */
-export function parseRepositoryPattern(text: string): RepositoryPattern {
-  const pieces: Piece[] = text.match(/\*+|[^*]/gu) ?? [];
-  const wildcards = pieces.filter(isWildcard);
-  // A literal counts more than any number of wildcards.
-  const looseness = wildcards.reduce((sum, piece) => sum + (piece === "*" ? 1 : 2), 0) / 1000;
-  return {
-    text,
-    matches: (repository) => fits(pieces, repository),
-    specificity: pieces.length - wildcards.length - looseness,
-  };
+export class NamePattern {
+  readonly text: string;
+  /** Orders patterns: the more of a name a pattern lays down, the greater. */
+  readonly specificity: number;
+  readonly #pieces: readonly Piece[];
+
+  constructor(text: string) {
+    this.text = text;
+    this.#pieces = text.match(/\*+|[^*]/gu) ?? [];
+    const wildcards = this.#pieces.filter(isWildcard);
+    // A literal counts more than any number of wildcards.
+    const looseness = wildcards.reduce((sum, piece) => sum + (piece === "*" ? 1 : 2), 0) / 1000;
+    this.specificity = this.#pieces.length - wildcards.length - looseness;
+  }
+
+  matches(name: string): boolean {
+    return fits(this.#pieces, name);
+  }
 }
 
 const grammar = /^[a-z0-9._*-]+(?:\/[a-z0-9._*-]+)*$/;

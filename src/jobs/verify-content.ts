@@ -1,6 +1,6 @@
 import type { Digest } from "../oci/digest.ts";
 import { blobsPrefix, quarantinePrefix } from "../store/layout.ts";
-import { chargedBytes } from "../ledger/ledger.ts";
+import { chargedBytes, LedgerNotReady } from "../ledger/ledger.ts";
 import type { Step } from "./job.ts";
 import type { Scrub } from "./verify-scrub.ts";
 
@@ -15,11 +15,17 @@ export function orphansStep(scrub: Scrub): Step {
   const { content, ledger, now, graceMs = defaultGraceMs } = scrub.tools;
   const isHeldByNow = async (digest: Digest): Promise<boolean> => {
     if (ledger === undefined) return false;
-    // The ledger may know of links that are gone.
-    for (const id of await ledger.holders(digest)) {
-      if ((await content.link(id, digest)) !== undefined) return true;
+    try {
+      // The ledger may know of links that are gone.
+      for (const id of await ledger.holders(digest)) {
+        if ((await content.link(id, digest)) !== undefined) return true;
+      }
+      return false;
+    } catch (error) {
+      // It may be held by what the ledger does not know yet.
+      if (error instanceof LedgerNotReady) return true;
+      throw error;
     }
-    return false;
   };
   return {
     name: "orphans",
@@ -32,15 +38,15 @@ export function orphansStep(scrub: Scrub): Step {
         progress.count("examined");
         let isRemoved = false;
         if (!scrub.held.has(digest)) {
-          if (object.usedAt > now() - graceMs || content.isBusy(digest)) progress.count("in use");
-          else if (!(await isHeldByNow(digest))) {
-            progress.count("orphans");
-            progress.count("orphan bytes", sizeBytes);
-            await scrub.attempt(progress, async () => {
+          await scrub.attempt(progress, async () => {
+            if (object.usedAt > now() - graceMs || content.isBusy(digest)) progress.count("in use");
+            else if (!(await isHeldByNow(digest))) {
+              progress.count("orphans");
+              progress.count("orphan bytes", sizeBytes);
               isRemoved = scrub.repair && (await content.removeBlob(digest));
-            });
-            if (isRemoved) progress.count("removed");
-          }
+              if (isRemoved) progress.count("removed");
+            }
+          });
         }
         if (isRemoved) continue;
         scrub.contentBytes += sizeBytes;

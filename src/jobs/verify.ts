@@ -51,16 +51,19 @@ export function problemsOf(job: JobState): ReadonlyMap<string, number> {
   return found;
 }
 
-function leftoversStep({ tools: { files }, repair }: Scrub): Step {
+function leftoversStep(scrub: Scrub): Step {
+  const { files } = scrub.tools;
   return {
     name: "leftovers",
     title: "Remove unfinished files",
     async run(progress) {
       progress.count("removed at the start", files.swept.count);
-      const { count, bytes } = await files.removeLeftovers(leftoverMs, { dryRun: !repair });
-      progress.count("leftovers", count);
-      progress.count("leftover bytes", bytes);
-      if (repair) progress.count("removed", count);
+      await scrub.attempt(progress, async () => {
+        const { count, bytes } = await files.removeLeftovers(leftoverMs, { dryRun: !scrub.repair });
+        progress.count("leftovers", count);
+        progress.count("leftover bytes", bytes);
+        if (scrub.repair) progress.count("removed", count);
+      });
     },
   };
 }
@@ -77,8 +80,14 @@ function ledgerStep(scrub: Scrub, ledger: NonNullable<VerifyTools["ledger"]>): S
       const difference = Math.abs(totals.bytes - scrub.chargedBytes);
       progress.count("bytes that differ", difference);
       if (difference <= scrub.chargedBytes * ledgerTolerance || !scrub.repair) return;
-      await settleOrAbort(ledger.rebuild(), signal);
-      progress.count("rebuilt");
+      try {
+        await settleOrAbort(ledger.rebuild(), signal);
+        progress.count("rebuilt");
+      } catch {
+        // It has told why, and tries again by itself: what is stored is read all the same.
+        signal.throwIfAborted();
+        progress.count("failed");
+      }
     },
   };
 }

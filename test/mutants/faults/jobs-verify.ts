@@ -13,7 +13,7 @@ export const jobsVerify: readonly Fault[] = [
       },
       {
         name: "leftovers-removed-without-repair",
-        find: "files.removeLeftovers(leftoverMs, { dryRun: !repair })",
+        find: "files.removeLeftovers(leftoverMs, { dryRun: !scrub.repair })",
         replace: "files.removeLeftovers(leftoverMs)",
         breaks: "without repair nothing is changed",
       },
@@ -31,8 +31,8 @@ export const jobsVerify: readonly Fault[] = [
       },
       {
         name: "rebuilt-without-repair",
-        find: " || !scrub.repair) return;\n      await settle",
-        replace: ") return;\n      await settle",
+        find: " || !scrub.repair) return;\n      try",
+        replace: ") return;\n      try",
         breaks: "without repair nothing is changed",
       },
       {
@@ -52,6 +52,12 @@ export const jobsVerify: readonly Fault[] = [
         find: "if (totals === undefined) return;",
         replace: "if (totals === undefined) throw new Error();",
         breaks: "a ledger that is being built is no failure",
+      },
+      {
+        name: "failed-rebuild-ends-it",
+        find: 'signal.throwIfAborted();\n        progress.count("failed");',
+        replace: "throw new Error();",
+        breaks: "what one step cannot do keeps no other from its turn",
       },
       {
         name: "waste-is-a-problem",
@@ -94,6 +100,12 @@ export const jobsVerify: readonly Fault[] = [
         find: "else if (!(await isHeldByNow(digest))) {",
         replace: "else {",
         breaks: "content that has got a link since is no orphan",
+      },
+      {
+        name: "unknown-holders-end-it",
+        find: "if (error instanceof LedgerNotReady) return true;",
+        replace: "",
+        breaks: "what one step cannot do keeps no other from its turn",
       },
       {
         name: "ledger-believed-without-link",

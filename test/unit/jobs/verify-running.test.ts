@@ -9,7 +9,7 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
 import { Content } from "../../../src/registry/content.ts";
 import { blobKey, blobsPrefix, linkKey, repositoriesPrefix, tagKey } from "../../../src/store/layout.ts";
-import { chargedBytes } from "../../../src/ledger/ledger.ts";
+import { chargedBytes, LedgerNotReady } from "../../../src/ledger/ledger.ts";
 import type { FileReader } from "../../../src/store/local-upkeep.ts";
 import type { Key, OpenObject } from "../../../src/store/object-store.ts";
 import { StoreError } from "../../../src/store/object-store.ts";
@@ -408,6 +408,26 @@ test("a scrub that waits for the ledger to be made anew can be cancelled", async
   await barrier.reached;
   world.jobs.cancel(running.id);
   assert.equal((await running.ended).state, "cancelled");
+});
+
+test("what one step cannot do keeps no other from its turn", async () => {
+  await using world = await openWorld();
+  await world.plant(blobKey(digest), bytes);
+  const failure = new StoreError("it cannot be removed", undefined);
+  const failing = (): Promise<never> => Promise.reject(failure);
+  const ledger = {
+    ...ledgerOf(world, { bytes: 0, namespaces: new Map() }),
+    holders: () => Promise.reject(new LedgerNotReady()),
+    rebuild: failing,
+  };
+  const files = { swept: { count: 0, bytes: 0 }, removeLeftovers: failing, removeEmptyFolders: async () => 0 };
+  const job = await world.scrub(true, { ledger, files });
+  assert.equal(job.state, "succeeded");
+  assert.equal(countsOf(job, "leftovers")?.["failed"], 1);
+  assert.deepEqual(countsOf(job, "orphans"), { examined: 5 }, "nobody knows whether it is one");
+  assert.equal(countsOf(job, "ledger")?.["failed"], 1);
+  assert.equal(countsOf(job, "content")?.["examined"], 5);
+  assert.equal(countsOf(job, "tags")?.["examined"], 1);
 });
 
 /** What the ledger would count. */

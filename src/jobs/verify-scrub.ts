@@ -2,7 +2,7 @@ import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { Content } from "../registry/content.ts";
 import { blobKey, parseKey, type Place } from "../store/layout.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { readRecord, type RecordsOptions } from "../registry/records.ts";
+import { readRecord } from "../store/read-record.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { FileReader, LocalUpkeep, StoredFile } from "../store/local-upkeep.ts";
 import { type Key, StoreError } from "../store/object-store.ts";
@@ -68,7 +68,7 @@ export class Scrub {
   }
 
   /** The records of a kind as they are stored. */
-  records<T extends object>(isRecord: RecordsOptions<T>["isRecord"]): (key: Key) => Promise<T | "torn" | "absent"> {
+  records<T extends object>(isRecord: (value: unknown) => value is T): (key: Key) => Promise<T | "torn" | "absent"> {
     const { reader } = this.tools;
     return async (key) => {
       const record = await readRecord(reader, key, isRecord);

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { ObjectStore } from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { isPageRecord, type Page, type PageRecord } from "../store/content-records.ts";
@@ -17,15 +16,14 @@ export class PageStore {
 
   /** A page as it was stored last, unless another one has taken its place since. */
   async get(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
-    const record = await this.#records.get(pageKey(id, kind, slotOf(request)));
+    const record = await this.#records.get(pageKey(id, kind, request));
     return record?.request === request ? record.page : undefined;
   }
 
   /** Stores a page, in the place of another one perhaps. */
   async set(id: RepositoryId, page: PageKind, request: string, content: Page): Promise<void> {
-    const slot = slotOf(request);
-    const name = pageName(slot);
-    await this.#records.set(pageKey(id, page, slot), { request, page: content }, false, {
+    const name = pageName(request);
+    await this.#records.set(pageKey(id, page, request), { request, page: content }, false, {
       admit: async (sizeBytes) => {
         const change = { kind: "page", id, page, name, sizeBytes, at: this.#books.now() } as const;
         await this.#books.admit(id.namespace, change, sizeBytes);
@@ -44,12 +42,4 @@ export class PageStore {
       await this.#books.note({ kind: "page-removed", id, page, name });
     });
   }
-}
-
-/**
- * Where a page is stored. Clients can make up any number of requests that an upstream answers, so places are few and
- * shared; but none shares the plain list's.
- */
-function slotOf(request: string): string {
-  return request === "" ? "" : createHash("sha256").update(request).digest("hex").slice(0, 2);
 }

@@ -1,10 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { Key, ObjectReader, ObjectStore } from "../store/object-store.ts";
-import { turnToRead } from "../concurrency/turn.ts";
+import type { Key, ObjectStore } from "../store/object-store.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
-import { readWhole } from "../store/read-whole.ts";
-
-const maxRecordBytes = 8 * 1024 * 1024;
+import { readRecord } from "../store/read-record.ts";
 
 /** Who keeps account of a record that is written. */
 export interface RecordWrite<T> {
@@ -159,23 +156,5 @@ export class Records<T extends object> {
       if (stored !== "unknown") await books.correct(stored);
       throw error;
     }
-  }
-}
-
-/** A record as it is stored; `undefined` also for what cannot be read as one. */
-export async function readRecord<T extends object>(
-  store: Pick<ObjectReader, "get">,
-  key: Key,
-  isRecord: RecordsOptions<T>["isRecord"],
-): Promise<T | undefined> {
-  const object = await store.get(key);
-  const bytes = object && (await readWhole(object, maxRecordBytes));
-  if (bytes === undefined) return undefined;
-  await turnToRead(bytes);
-  try {
-    const value: unknown = JSON.parse(bytes.toString("utf8"));
-    return isRecord(value) ? value : undefined;
-  } catch {
-    return undefined;
   }
 }

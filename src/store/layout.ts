@@ -51,14 +51,21 @@ export function tagKey(id: RepositoryId, tag: Tag): Key {
   return `${repositoryKey(id)}/_tags/${tag}` as Key;
 }
 
-/** A place for one of a repository's pages of that kind. */
-export function pageKey(id: RepositoryId, page: PageKind, slot: string): Key {
-  return formatPlace({ kind: "page", id, page, name: pageName(slot) });
+/**
+ * Where the answer to a request for a listing is stored. Clients can make up any number of requests that an upstream
+ * answers, so places are few and shared; but none shares the plain list's.
+ */
+export function pageKey(id: RepositoryId, page: PageKind, request: string): Key {
+  return formatPlace({ kind: "page", id, page, name: pageName(request) });
 }
 
 /** The last part of a page's key. */
-export function pageName(slot: string): string {
-  return createHash("sha256").update(slot).digest("hex");
+export function pageName(request: string): string {
+  return sha256(request === "" ? "" : sha256(request).slice(0, 2));
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /** Where damaged content is moved to. */

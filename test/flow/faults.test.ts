@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import "../support/network.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import { errorOf } from "../../src/store/object-store.ts";
 import type { Behaviour, Match } from "../support/behaviour.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { BrokenBody, open } from "../support/http.ts";
 import { createListener } from "../support/listener.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
-import { inspectStorage } from "../support/storage.ts";
+import { inspectStorage, type Stored } from "../support/storage.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -318,33 +320,52 @@ function pausedForEver(): Behaviour {
   return { pauseAt: { reached: never, arrivals: () => never, wait: () => never, release: () => undefined } };
 }
 
-async function pull(mirror: Mirror, path: string): Promise<{ outcome: Outcome; body: Buffer; retryAfter: unknown }> {
+/** What a pull showed. */
+interface Pulled {
+  /** An error where the pull failed otherwise than by a body that broke. */
+  readonly outcome: Outcome | Error;
+  readonly body: Buffer;
+  readonly retryAfter?: unknown;
+  readonly challenge?: unknown;
+}
+
+async function pull(mirror: Mirror, path: string): Promise<Pulled> {
   const signal = AbortSignal.timeout(patienceMs);
   try {
     const { status, headers, body } = await mirror.get(path, { signal });
-    const retryAfter = headers["retry-after"];
-    assert.equal(headers["www-authenticate"], undefined);
-    if (status === 200) return { outcome: "right", body, retryAfter };
+    const shown = { body, retryAfter: headers["retry-after"], challenge: headers["www-authenticate"] };
+    if (status === 200) return { outcome: "right", ...shown };
     const { errors } = JSON.parse(body.toString()) as { errors: { code: string }[] };
-    return { outcome: [status, errors[0]?.code ?? ""], body, retryAfter };
+    return { outcome: [status, errors[0]?.code ?? ""], ...shown };
   } catch (error) {
-    if (!(error instanceof BrokenBody)) throw error;
-    return { outcome: "broken", body: Buffer.alloc(0), retryAfter: undefined };
+    return { outcome: error instanceof BrokenBody ? "broken" : errorOf(error), body: Buffer.alloc(0) };
   }
 }
 
-async function expectFault(fault: Fault, kind: Kind): Promise<void> {
-  await using folder = await createTemporaryDirectory();
-  await using upstream = await createUpstream();
-  await using other = await createUpstream();
-  const dead = await createListener(() => undefined);
-  await dead.down();
-  const start = (timeouts: MirrorOptions["upstream"]): Promise<Mirror> =>
-    startMirror(upstream.host, {
-      root: folder.path,
-      upstream: { ...timeouts, accounts: [{ kind: "password", username: "mirror", password }] },
-    });
-  const blob = pseudoRandomBytes(size, "fault");
+/** One fault, in a namespace of its own. */
+interface Trial {
+  readonly fault: Fault;
+  readonly namespace: string;
+  readonly world: World;
+  /** The digest of what is pulled. */
+  readonly digest: Digest;
+}
+
+/** What came of all trials of a kind. */
+interface Seen {
+  readonly trials: ReadonlyMap<string, Trial>;
+  /** By namespace: the pull while the upstream has the fault, and that from another mirror when it is well again. */
+  readonly first: ReadonlyMap<string, Pulled>;
+  readonly second: ReadonlyMap<string, Pulled>;
+  /** What the first mirror has left. */
+  readonly stored: Stored;
+  readonly log: readonly Record<string, unknown>[];
+}
+
+async function prepare(fault: Fault, kind: Kind, namespace: string, deadHost: string): Promise<Trial> {
+  const upstream = await createUpstream();
+  const other = await createUpstream();
+  const blob = pseudoRandomBytes(size, `fault ${namespace}`);
   const layer = upstream.addBlob(blob, { repository: "library/test" });
   const manifest = Buffer.from(
     JSON.stringify({
@@ -352,65 +373,135 @@ async function expectFault(fault: Fault, kind: Kind): Promise<void> {
       mediaType: mediaTypes.manifest,
       config: { mediaType: mediaTypes.empty, digest: layer, size },
       layers: [],
-      annotations: { text: "x".repeat(2000) },
+      annotations: { text: namespace.padEnd(2000, "x") },
     }),
   );
-  const digest = upstream.addManifest("library/test", "1", manifest);
-  const [path, bytes, expected] = {
+  const manifestDigest = upstream.addManifest("library/test", "1", manifest);
+  const [path, bytes, digest] = {
     blob: [`/v2/library/test/blobs/${layer}`, blob, layer] as const,
-    "manifest by tag": ["/v2/library/test/manifests/1", manifest, digest] as const,
-    "manifest by digest": [`/v2/library/test/manifests/${digest}`, manifest, digest] as const,
+    "manifest by tag": ["/v2/library/test/manifests/1", manifest, manifestDigest] as const,
+    "manifest by digest": [`/v2/library/test/manifests/${manifestDigest}`, manifest, manifestDigest] as const,
   }[kind];
-  const world: World = { upstream, other, deadHost: dead.host, path, bytes };
+  const world: World = { upstream, other, deadHost, path, bytes };
   fault.prepare?.(world);
   const behaviour = typeof fault.behaviour === "function" ? fault.behaviour(world) : fault.behaviour;
   upstream.when({ ...(fault.where ?? { path }), ...(fault.times !== undefined && { times: fault.times }) }, behaviour);
-  const manifestOutcome = kind === "manifest by digest" ? fault.manifestByDigest : undefined;
-  const wanted = kind === "blob" ? fault.blob : (manifestOutcome ?? fault.manifest);
-  const cause = kind === "blob" ? fault.blobCause : fault.manifestCause;
-
-  // What the client sees. Closing waits until all that the pull has set off has ended.
-  const mirror = await start(fault.impatient === undefined ? {} : { [fault.impatient]: soonMs });
-  try {
-    const first = await pull(mirror, path);
-    assert.deepEqual(first.outcome, wanted);
-    assert.equal(first.retryAfter, fault.retryAfter);
-    if (wanted === "right") assert.ok(first.body.equals(bytes));
-  } finally {
-    await mirror.close();
-  }
-  // What is stored.
-  const stored = await inspectStorage(folder.path);
-  assert.deepEqual(stored.blobs, wanted === "right" ? [expected] : []);
-  if (wanted !== "right") assert.deepEqual(stored.files, ["format"]);
-  assert.deepEqual(stored.temporary, []);
-  // What is logged.
-  const warnings = mirror.log().filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
-  assert.equal(warnings.length, cause === undefined ? 0 : 1, JSON.stringify(warnings, undefined, 1));
-  if (cause !== undefined) assert.match(JSON.stringify(warnings[0]?.["err"]), cause);
-  const log = JSON.stringify(mirror.log());
-  for (const secret of [
-    password,
-    signature,
-    bodyText,
-    Buffer.from(`mirror:${password}`).toString("base64"),
-    "token-",
-  ]) {
-    assert.ok(!log.includes(secret), `the log has ${secret}`);
-  }
-  // And the next pull from an upstream that is well again.
-  upstream.behave();
-  await using next = await start({});
-  const second = await pull(next, path);
-  assert.equal(second.outcome, "right");
-  assert.ok(second.body.equals(bytes));
+  return { fault, namespace, world, digest };
 }
 
-for (const kind of kinds) {
-  describe(`the upstream's answer for a ${kind}:`, { concurrency: 4 }, () => {
-    for (const [what, fault] of Object.entries(faults)) {
-      test(what, () => expectFault(fault, kind));
+/** Pulls from all upstreams, some at a time, through one mirror; it has ended then, and all that a pull has set off. */
+async function pullAll(
+  trials: readonly Trial[],
+  root: string,
+  timeouts: (fault: Fault) => MirrorOptions["upstream"],
+): Promise<{ pulled: Map<string, Pulled>; mirror: Mirror }> {
+  const others = trials.map(({ fault, namespace, world }) => ({
+    namespace,
+    host: world.upstream.host,
+    accounts: [{ kind: "password" as const, username: "mirror", password }],
+    ...timeouts(fault),
+  }));
+  await using mirror = await startMirror("127.0.0.1:1", { root, others });
+  const waiting = trials.values();
+  const pulled = new Map<string, Pulled>();
+  const lanes = Array.from({ length: 12 }, async () => {
+    for (const { namespace, world } of waiting) {
+      pulled.set(namespace, await pull(mirror, `${world.path}?ns=${namespace}`));
     }
+  });
+  await Promise.all(lanes);
+  return { pulled, mirror };
+}
+
+async function tryAll(kind: Kind): Promise<Seen> {
+  await using folder = await createTemporaryDirectory();
+  const dead = await createListener(() => undefined);
+  const trials = new Map<string, Trial>();
+  await using upstreams = new AsyncDisposableStack();
+  for (const [what, fault] of Object.entries(faults)) {
+    const trial = await prepare(fault, kind, `fault-${trials.size}.example.com`, dead.host);
+    upstreams.use(trial.world.upstream);
+    upstreams.use(trial.world.other);
+    trials.set(what, trial);
+  }
+  await dead.down();
+  const all = [...trials.values()];
+  const first = await pullAll(all, folder.path, ({ impatient }) =>
+    impatient === undefined ? {} : { [impatient]: soonMs },
+  );
+  const stored = await inspectStorage(folder.path);
+  for (const { world } of all) world.upstream.behave();
+  const second = await pullAll(all, folder.path, () => ({}));
+  return { trials, first: first.pulled, second: second.pulled, stored, log: first.mirror.log() };
+}
+
+function wantedOf({ fault }: Trial, kind: Kind): Outcome {
+  if (kind === "blob") return fault.blob;
+  return (kind === "manifest by digest" ? fault.manifestByDigest : undefined) ?? fault.manifest;
+}
+
+/** Warnings and worse, but for what is said of each request. */
+function warningsIn(log: Seen["log"]): Record<string, unknown>[] {
+  return log.filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
+}
+
+function expectFault({ trials, first, second, stored, log }: Seen, kind: Kind, what: string): void {
+  const trial = trials.get(what);
+  assert.ok(trial !== undefined);
+  const { fault, namespace, world, digest } = trial;
+  const wanted = wantedOf(trial, kind);
+  const cause = kind === "blob" ? fault.blobCause : fault.manifestCause;
+  // What the client sees.
+  const answer = first.get(namespace);
+  assert.deepEqual(answer?.outcome, wanted);
+  assert.equal(answer.retryAfter, fault.retryAfter);
+  assert.equal(answer.challenge, undefined);
+  if (wanted === "right") assert.ok(answer.body.equals(world.bytes));
+  // What is stored.
+  assert.equal(stored.blobs.includes(digest), wanted === "right");
+  const own = stored.files.filter((path) => path.startsWith(`repositories/${namespace}/`));
+  if (wanted !== "right") assert.deepEqual(own, []);
+  // What is logged.
+  const warnings = warningsIn(log).filter((line) => line["namespace"] === namespace);
+  assert.equal(warnings.length, cause === undefined ? 0 : 1, JSON.stringify(warnings, undefined, 1));
+  if (cause !== undefined) assert.match(JSON.stringify(warnings[0]?.["err"]), cause);
+  // And the next pull from an upstream that is well again.
+  const later = second.get(namespace);
+  assert.equal(later?.outcome, "right");
+  assert.equal(later.challenge, undefined);
+  assert.ok(later.body.equals(world.bytes));
+}
+
+/** What no single fault has to answer for. */
+function expectNothingElse({ trials, stored, log }: Seen, kind: Kind): void {
+  const right = [...trials.values()].filter((trial) => wantedOf(trial, kind) === "right");
+  assert.deepEqual(stored.blobs, right.map(({ digest }) => digest).toSorted());
+  assert.deepEqual(stored.temporary, []);
+  const others = stored.files.filter((path) => !/^(?:blobs|repositories)\//.test(path));
+  assert.deepEqual(others, ["format"]);
+  const namespaces = new Set<unknown>([...trials.values()].map(({ namespace }) => namespace));
+  assert.deepEqual(
+    warningsIn(log).filter((line) => !namespaces.has(line["namespace"])),
+    [],
+  );
+  const secrets = [password, signature, bodyText, Buffer.from(`mirror:${password}`).toString("base64"), "token-"];
+  for (const line of log.map((each) => JSON.stringify(each))) {
+    for (const secret of secrets) assert.ok(!line.includes(secret), `the log has ${secret}: ${line}`);
+  }
+}
+
+// One mirror for all faults of a kind: an upstream that fails must not be felt by the others.
+for (const kind of kinds) {
+  describe(`the upstream's answer for a ${kind}:`, () => {
+    let seen: Seen;
+    before(async () => {
+      seen = await tryAll(kind);
+    });
+    for (const what of Object.keys(faults)) {
+      test(what, () => expectFault(seen, kind, what));
+    }
+    test("and nothing else is stored or warned of, and no line of the log has a secret", () =>
+      expectNothingElse(seen, kind));
   });
 }
 

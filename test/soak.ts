@@ -1,12 +1,16 @@
 /*
- * `npm run soak -- kill`: the long runs, of which `npm test` has short ones. Names of test files in `test/flow`; without
- * any, all that have a long run.
+ * `npm run soak -- kill`: the long runs, of which `npm test` has short ones. Names of test files without their folder;
+ * without any, all that have a long run.
  */
 import { spawnSync } from "node:child_process";
+import { basename } from "node:path";
 
-const long = ["kill", "chaos", "herd"];
+const long = ["flow/kill", "flow/chaos", "flow/herd", "flow/eviction", "unit/registry/removal"];
 const names = process.argv.slice(2);
-const files = (names.length > 0 ? names : long).map((name) => `test/flow/${name}.test.ts`);
+const unknown = names.filter((name) => !long.some((each) => basename(each) === name));
+if (unknown.length > 0) throw new Error(`${unknown.join(", ")}: there is no such long run`);
+const wanted = long.filter((each) => names.length === 0 || names.includes(basename(each)));
+const files = wanted.map((each) => `test/${each}.test.ts`);
 const options = ["--test", "--test-concurrency=1", "--test-reporter=spec"];
 const { status } = spawnSync(process.execPath, [...options, ...files], {
   stdio: "inherit",

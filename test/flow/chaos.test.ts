@@ -14,7 +14,7 @@ import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
  * An upstream that is healthy, slow, resetting, limiting, failing and gone in turn, under clients that pull what is
  * cached and what is not. A few seconds of it, or a minute (`npm run soak`); CHAOS_SECONDS asks for more.
  */
-const seconds = Number(process.env["CHAOS_SECONDS"] ?? (soaks ? 60 : 12));
+const seconds = Number(process.env["CHAOS_SECONDS"] ?? (soaks ? 60 : 6));
 const images = soaks ? 200 : 100;
 const layerBytes = soaks ? 20_000 : 5_000;
 /** Of fewer it would be chance what the upstream is asked for. */

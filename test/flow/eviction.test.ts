@@ -15,13 +15,14 @@ import { until } from "../support/event-loop.ts";
 import { open, request } from "../support/http.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { openFilesBelow } from "../support/open-files.ts";
+import { soaks } from "../support/soak.ts";
 import { inspectStorage } from "../support/storage.ts";
 import { createUpstream } from "../support/upstream.ts";
 
-/** How long the race is; a minute with EVICTION_SECONDS=60. */
-const seconds = Number(process.env["EVICTION_SECONDS"] ?? 8);
+/** How long the race is at least. */
+const seconds = soaks ? 60 : 3;
 const readers = 100;
-const leastPurges = 6;
+const leastPurges = 8;
 const images = 60;
 const layerBytes = 60_000;
 const limitBytes = 4 * 1024 * 1024;

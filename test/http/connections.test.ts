@@ -92,6 +92,26 @@ describe("requests that are sent ahead", () => {
     barrier.release();
   });
 
+  test("of clients that turn out to have left are not counted any more, however few each has sent", async () => {
+    const barrier = createBarrier();
+    const left: boolean[] = [];
+    await using server = await start(async ({ target, asker }) => {
+      if (target === "/v2/x") await barrier.wait();
+      asker?.watch(() => left.push(true));
+      return { status: 200, headers: { "Content-Length": target.length }, body: Buffer.from(target) };
+    });
+    using clients = new DisposableStack();
+    const all = await Promise.all(Array.from({ length: 256 }, async () => clients.use(await connectRaw(server.port))));
+    for (const { socket } of all) socket.write(get("/v2/x") + get("/v2/x").repeat(64));
+    await barrier.arrivals(256);
+    for (const { socket } of all) socket.resetAndDestroy();
+    barrier.release();
+    await until(() => left.length >= 256);
+    using other = await connectRaw(server.port);
+    other.socket.write(get("/v2/free").repeat(100) + get("/v2/last"));
+    assert.equal((await other.until(/last$/)).split("/v2/free").length, 101);
+  });
+
   test("are dropped with their connection", async () => {
     const barrier = createBarrier();
     const slow = createSlow(barrier);

@@ -1,4 +1,5 @@
 import type { Fault } from "./fault.ts";
+import { chosenAgain } from "./faults/chosen-again.ts";
 import { chosenBlind } from "./faults/chosen-blind.ts";
 import { edges } from "./faults/edges.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
@@ -36,4 +37,5 @@ export const faults: readonly Fault[] = [
   ...httpAdmin,
   ...edges,
   ...chosenBlind,
+  ...chosenAgain,
 ];

@@ -126,6 +126,21 @@ test("a job that is cancelled does not wait for the run before it", async () => 
   assert.equal(await running, true);
 });
 
+test("closing stops a job, too, after the object that is being removed", async () => {
+  const world = createEvictWorld(4);
+  const names = await addBlobs(world, 10, a);
+  const barrier = createBarrier();
+  world.onDelete = () => barrier.wait();
+  const job = runSteps(world, false);
+  const stopped = assert.rejects(job, /the process is stopping/);
+  await barrier.reached;
+  const closed = world.evictor.close();
+  barrier.release();
+  await closed;
+  await stopped;
+  assert.deepEqual(await world.left(a, names), names.slice(1));
+});
+
 test("what was used within the grace stays, however short the idle time is", async () => {
   const world = createEvictWorld(1_000, 60_000);
   world.retention = () => ({ idleMs: 1_000, keeps: false });

@@ -29,7 +29,11 @@ export function createManualClock(time = 1_000_000): ManualClock {
           reject(signal.reason);
           return;
         }
-        const waiter = { at: now + ms, end: resolve };
+        const end = (): void => {
+          signal.removeEventListener("abort", leave);
+          resolve();
+        };
+        const waiter = { at: now + ms, end };
         const leave = (): void => {
           waiting = waiting.filter((each) => each !== waiter);
           reject(signal.reason);

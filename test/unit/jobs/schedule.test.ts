@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import type { JobObserver, Step } from "../../../src/jobs/job.ts";
 import { Jobs } from "../../../src/jobs/jobs.ts";
@@ -208,4 +209,15 @@ test("nothing is started that was still being prepared when the schedule was clo
   barrier.release();
   await closed;
   assert.deepEqual(setup.jobs.list(), []);
+});
+
+test("jobs that have ended leave no listener behind", async (context) => {
+  const setup = setUp(undefined, async () => undefined);
+  const waits = context.mock.method(setup.clock, "wait");
+  await setup.clock.pass(25 * hour);
+  assert.deepEqual(setup.starts, [0, 10, 20]);
+  const signal = waits.mock.calls.at(-1)?.arguments[1];
+  assert.ok(signal !== undefined);
+  assert.equal(getEventListeners(signal, "abort").length, 1, "that of the wait for the next job");
+  await setup.schedule.close();
 });

@@ -64,6 +64,23 @@ test("a pull that is cancelled ends at once, and counts nothing of what comes af
   assert.deepEqual(counts, before);
 });
 
+test("an image that can be read in more than one way is not pulled, by a tag or in an index", async () => {
+  const place = createFakePlace();
+  const mediaType = mediaTypes.manifest;
+  const { manifest } = place.addImage("sound").platforms[0] ?? assert.fail();
+  const bytes = Buffer.from(manifest.bytes.toString().replace('"layers"', '"Layers":[],"layers"'));
+  const ambiguous = { mediaType, bytes };
+  for (const [root, type] of [
+    [bytes, mediaType],
+    [indexOf([ambiguous]), mediaTypes.index],
+  ] as const) {
+    place.upstream.addManifest("library/test", undefined, bytes, mediaType);
+    place.upstream.addManifest("library/test", "1", root, type);
+    await assert.rejects(pull(place), { code: "MANIFEST_INVALID" });
+    assert.equal(place.stored.size, 0);
+  }
+});
+
 test("it is told how many manifests were stale", async () => {
   const place = createFakePlace();
   place.addImage("1", { platforms: 2 });

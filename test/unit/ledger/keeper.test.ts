@@ -72,6 +72,17 @@ test("a ledger that comes late is not believed, as it does not have what was tol
   ]);
 });
 
+test("a rebuild that is asked for ends where there is no ledger to be had", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { path } = await closedLedger(folder.path);
+  const { keeper, replies } = keep(context, path);
+  replies();
+  keeper.handle({ kind: "rebuild", id: 7, now: 1_000 });
+  const [failed, totals, refused, ...more] = replies();
+  assert.deepEqual([failed?.kind, totals, more], ["failed", { kind: "totals", totals: undefined }, []]);
+  assert.ok(refused?.kind === "refused" && refused.id === 7);
+});
+
 /** Makes the disk one on which no more can be written, until it is given back; `freeBytes` is what it says is left. */
 function fillDisk(context: TestContext, freeBytes: number): () => void {
   const room = context.mock.method(fs, "statfsSync", () => ({ bavail: freeBytes / 4_096, bsize: 4_096 }));

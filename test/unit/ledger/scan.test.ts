@@ -56,3 +56,25 @@ test("what cannot be looked up or read is told, and all else is found", async ()
   // It is asked for by the link and by the tag.
   assert.deepEqual(await scan(reader(["get"])), { found: ["content", "link", "tag"], unreadable: 2 });
 });
+
+test("a record of a size that none has is not read", async () => {
+  const store = new MemoryStore();
+  await fill(store);
+  const records = [
+    formatPlace({ kind: "link", id, digest: digest(1) }),
+    formatPlace({ kind: "tag", id, tag: tag("lts") }),
+  ];
+  for (const key of records) await store.put(key, Buffer.alloc(64 * 1024 + 1, "{}"));
+  let closed = 0;
+  const reader: FileReader = {
+    head: (key) => store.head(key),
+    get: async (key) => {
+      const object = await store.get(key);
+      const close = async (): Promise<void> => void closed++;
+      return object && { ...object, read: () => assert.fail(`${key} is read`), close };
+    },
+    list: (prefix) => store.list(prefix),
+  };
+  assert.deepEqual(await scan(reader), { found: ["content", "link"], unreadable: 0 });
+  assert.equal(closed, 2);
+});

@@ -48,10 +48,11 @@ test("who waits for a thread that dies soon after its start is let go, and no ot
   await using _closed = opened;
   const { ledger } = opened;
   const ended = threads[0]?.terminate();
-  // One is on its way, and one waits for that.
-  const told = Promise.all([ledger.tell(link(1)), ledger.tell(link(2))]);
+  // Who asks has all that was told sent.
   const asked = ledger.holding(id, digest(1));
   asked.catch(() => undefined);
+  // One is on its way, and one waits for that.
+  const told = Promise.all([ledger.tell(link(1)), ledger.tell(link(2))]);
   await ended;
   assert.ok(await settles(told), "who has told a change waits for the next thread");
   await assert.rejects(asked, /thread ended/);

@@ -45,6 +45,17 @@ test("a buffer that came back is lent again, but not kept beyond 16 MiB", () => 
   assert.equal(again.filter((buffer) => lent.includes(buffer)).length, 16);
 });
 
+test("one that is lent again and again is always the same", () => {
+  const pool = new BufferPool(48 * mib);
+  const first = pool.acquire(mib);
+  pool.release(first);
+  for (let times = 0; times < 40; times++) {
+    const again = pool.acquire(mib);
+    assert.ok(again === first);
+    pool.release(again);
+  }
+});
+
 test("no buffer is lent to two, and what is lent is counted", () => {
   const steps = fc.array(fc.oneof(fc.nat({ max: 2 * mib }), fc.constant("back" as const)), { maxLength: 60 });
   fc.assert(

@@ -51,6 +51,13 @@ test("who leaves early leaves nothing open", async () => {
   assert.deepEqual(openFilesBelow(folder.path), []);
 });
 
+test("a folder is no object, and is not left open", async () => {
+  await using folder = await createTemporaryDirectory();
+  await fill(folder.path, 1);
+  assert.equal(await new ThreadReader(folder.path).get(blobs), undefined);
+  assert.deepEqual(openFilesBelow(folder.path), []);
+});
+
 test("a listing of which nothing can be read fails, whoever is told of what is left out", async () => {
   await using folder = await createTemporaryDirectory();
   const told: unknown[] = [];

@@ -13,4 +13,9 @@ export class KeyedQueue<Key> {
       if (this.#last.get(key) === done) this.#last.delete(key);
     }
   }
+
+  /** Resolves when all that was asked for until now has ended, whatever came of it. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#last.values());
+  }
 }

@@ -116,7 +116,7 @@ export class FilesystemStore implements ObjectStore, LocalUpkeep {
       return await this.#placing.run(key, async () => {
         if (condition !== undefined) assertCondition(key, await this.head(key), condition);
         const version = versionOf(await lstat(path));
-        await placeAndFlush(path, target, durable);
+        await this.#placeAndFlush(path, target, durable);
         return version;
       });
     } catch (error) {
@@ -130,8 +130,11 @@ export class FilesystemStore implements ObjectStore, LocalUpkeep {
     const target = this.#reader.path(to);
     if ((await this.head(from)) === undefined) return false;
     await this.#becomeWritable();
+    // In one order for all, so that none waits for another that waits for it.
+    const [first = from, second = to] = [from, to].toSorted();
+    const place = (): Promise<void> => this.#placeAndFlush(source, target, true);
     try {
-      await this.#placing.run(from, () => placeAndFlush(source, target, true));
+      await this.#placing.run(first, () => this.#placing.run(second, place));
       await flushFolders(dirname(source), dirname(source));
       await removeEmptied(dirname(source), this.#root);
     } catch (error) {
@@ -237,9 +240,25 @@ export class FilesystemStore implements ObjectStore, LocalUpkeep {
     return path;
   }
 
-  /** Waits for what is being deleted, and gives the folder to others. Closing again does nothing. */
+  /** Renames a file to its place, and makes that outlive a power failure where it is to be `durable`. */
+  async #placeAndFlush(path: string, target: string, durable: boolean): Promise<void> {
+    // It may have been closed since.
+    throwIfDefined(this.#unwritable);
+    const { folder, made } = await putInPlace(path, target);
+    // Folders that are new are flushed also for an object that need not be durable: later ones in them may have to be.
+    if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
+  }
+
+  /**
+   * Waits for what is taking its place or being deleted, and gives the folder to others: it is not written any more.
+   * Closing again does nothing.
+   */
   async close(): Promise<void> {
     await this.#attempt.catch(() => undefined);
+    this.#unwritable = new StoreError(`${this.#root} is closed`, undefined);
+    // Nor is it tried to own it again.
+    this.#attemptEndedAt = Infinity;
+    await this.#placing.idle();
     await this.#temporary.idle();
     this.#lock?.release();
     this.#lock = undefined;
@@ -276,11 +295,4 @@ function sizeOnDisk(info: Stats | undefined): number {
 
 function throwIfDefined(error: Error | undefined): void {
   if (error !== undefined) throw error;
-}
-
-/** Renames a file to its place, and makes that outlive a power failure where it is to be `durable`. */
-async function placeAndFlush(path: string, target: string, durable: boolean): Promise<void> {
-  const { folder, made } = await putInPlace(path, target);
-  // Folders that are new are flushed also for an object that need not be durable: later ones in them may have to be.
-  if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
 }

@@ -189,6 +189,8 @@ export class Spool {
    */
   async discard(): Promise<void> {
     this.#discarded = true;
+    // A first write may be making it.
+    await this.#opening?.catch(() => undefined);
     if (this.#readers.size === 0) await this.#closeFile();
     await rm(this.path, { force: true }).catch(() => undefined);
   }

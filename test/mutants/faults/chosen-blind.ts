@@ -141,8 +141,8 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "several-attempts-at-once",
-        find: "    this.#attemptEndedAt = Infinity;\n",
-        replace: "",
+        find: "    this.#attemptEndedAt = Infinity;\n    try",
+        replace: "    try",
         breaks: "a folder that could not be written is owned by one attempt at a time",
       },
     ],

@@ -62,6 +62,27 @@ export const storeFolder: readonly Fault[] = [
         breaks: "what goes while it is being moved is absent",
       },
       {
+        name: "move-passes-what-is-put",
+        find: "this.#placing.run(first, () => this.#placing.run(second, place))",
+        replace: "this.#placing.run(from, place)",
+        breaks: "what is moved takes its place after what is being put there",
+        tests: ["unit/store/filesystem-space"],
+      },
+      {
+        name: "closed-and-written",
+        find: "throwIfDefined(this.#unwritable);\n    const { folder",
+        replace: "const { folder",
+        breaks: "nothing is written once the folder is another's",
+        tests: ["unit/store/filesystem-space"],
+      },
+      {
+        name: "closed-while-written",
+        find: "await this.#placing.idle();\n",
+        replace: "",
+        breaks: "the folder is given to others when nothing is written any more",
+        tests: ["unit/store/filesystem-space"],
+      },
+      {
         name: "condition-not-asked",
         find: "if (condition !== undefined) assertCondition(key, await this.head(key), condition);",
         replace: "",

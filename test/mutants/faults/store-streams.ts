@@ -19,6 +19,12 @@ export const storeStreams: readonly Fault[] = [
         breaks: "what is given up leaves no file",
       },
       {
+        name: "made-after-it-is-discarded",
+        find: "await this.#opening?.catch(() => undefined);\n",
+        replace: "",
+        breaks: "a discarded spool leaves no file",
+      },
+      {
         name: "file-left-open",
         find: "if (this.#readers.size === 0) await this.#closeFile();\n    await rm",
         replace: "await rm",

@@ -232,6 +232,69 @@ test("nothing is removed from a folder that is not ours to write", async () => {
   await store.close();
 });
 
+test("what is moved takes its place after what is being put there", async (context) => {
+  await using subject = await setUp();
+  const { store } = subject;
+  await store.put(other, Buffer.from("moved"));
+  const barrier = createBarrier();
+  let renames = 0;
+  intercept(context, "rename", (rename) => async (from, to) => {
+    if (++renames === 1) await barrier.wait();
+    await rename(from, to);
+  });
+  const putting = store.put(key, bytes, { if: "absent", durable: false });
+  await barrier.reached;
+  const moving = store.move(other, key);
+  await turn(50);
+  assert.equal(renames, 1);
+  barrier.release();
+  await putting;
+  assert.equal(await moving, true);
+  assert.equal((await store.head(key))?.sizeBytes, 5, "the last one counts");
+  await Promise.all([store.move(key, other), store.move(other, key)]);
+});
+
+test("closing waits for what takes its place; then nothing is written, whoever owns the folder", async (context) => {
+  await using subject = await setUp();
+  const { store, root } = subject;
+  const barrier = createBarrier();
+  intercept(context, "rename", (rename) => async (from, to) => {
+    await barrier.wait();
+    await rename(from, to);
+  });
+  const late = createBarrier();
+  const putting = store.put(key, bytes);
+  const staging = store.put(other, {
+    sizeBytes: bytes.length,
+    path: join(root, "elsewhere"),
+    async open() {
+      await late.wait();
+      const object = await store.get(key);
+      assert.ok(object !== undefined);
+      return object;
+    },
+  });
+  staging.catch(() => undefined);
+  await barrier.reached;
+  await late.reached;
+  const closed = store.close();
+  await turn(50);
+  await assert.rejects(FilesystemStore.open(root), /in use by another process/);
+  barrier.release();
+  await putting;
+  await closed;
+  late.release();
+  await assert.rejects(staging, StoreError);
+  assert.deepEqual(await fs.readdir(store.temporaryPath), []);
+  const next = await FilesystemStore.open(root);
+  for (const write of [() => store.put(other, bytes), () => store.probe(), () => store.move(key, other)]) {
+    await assert.rejects(write(), /is closed/);
+  }
+  assert.equal((await next.head(key))?.sizeBytes, 6);
+  assert.equal(await next.head(other), undefined);
+  await next.close();
+});
+
 test("a put and a move survive that their folder is removed under them, a few times", async (context) => {
   await using subject = await setUp();
   const { store, root } = subject;

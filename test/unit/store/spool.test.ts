@@ -727,3 +727,12 @@ test("chunks of one byte do not stay in memory by the thousand", async () => {
   assert.ok(acquire.mock.callCount() > 0, "the file is read");
   await spool.discard();
 });
+
+test("a spool that is discarded while its first write makes the file leaves none, and nothing open", async () => {
+  await using subject = await setUp();
+  const { spool, folder } = subject;
+  const writing = spool.write(0, Buffer.alloc(10), never());
+  await spool.discard();
+  await writing;
+  assert.deepEqual(await readdir(folder), []);
+});

@@ -65,9 +65,9 @@ export class LedgerDatabase {
     return this.#reason;
   }
 
-  /** Notes that changes were lost: not all of the store is known until the files were read. */
+  /** Notes that changes were lost: not all of the store is known until the files were read, and what is known may be gone. */
   doubt(): void {
-    this.#reason ??= "not complete";
+    this.#reason = "not complete";
     this.#isComplete = false;
     try {
       this.#sql.run("UPDATE meta SET state = 'building'");
@@ -126,7 +126,7 @@ export class LedgerDatabase {
   /** From now on it is noted what is told, so that a scan does not undo it. */
   beginScan(): void {
     this.#expectWritable();
-    if (!this.#isComplete) this.doubt();
+    if (!this.#isComplete) this.#sql.run("UPDATE meta SET state = 'building'");
     this.#sql.run("DELETE FROM told");
     this.#isScanning = true;
   }

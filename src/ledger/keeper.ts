@@ -86,8 +86,8 @@ export class Keeper {
       const { path, logBytes } = this.#files;
       const database = this.#withRoom(() => new LedgerDatabase(path, now, logBytes));
       this.#database = database;
-      // It does not have what was told meanwhile, however well it was closed.
-      if (this.#hasLost) this.#withRoom(() => database.doubt());
+      // It does not have what was told meanwhile, however well it was closed. One that is new has nothing that is gone.
+      if (this.#hasLost && database.totals !== undefined) database.doubt();
       this.#hasLost = false;
       this.#tellTotals(database);
       this.#rebuild.plan(asked ?? database.reason);

@@ -14,6 +14,13 @@ export const ledgerTables: readonly Fault[] = [
         breaks: "all that the files say is not held in memory",
       },
       {
+        name: "lost-removals-believed",
+        find: 'this.#reason = "not complete";',
+        replace: 'this.#reason ??= "not complete";',
+        breaks: "a removal that was lost is found out when the files are read",
+        tests: ["unit/ledger/keeper"],
+      },
+      {
         name: "doubtful-and-believed",
         find: "this.#isComplete = false;",
         replace: "",

@@ -169,7 +169,7 @@ export const ledgerThread: readonly Fault[] = [
       },
       {
         name: "lost-changes-forgotten",
-        find: "if (this.#hasLost) this.#withRoom(() => database.doubt());",
+        find: "if (this.#hasLost && database.totals !== undefined) database.doubt();",
         replace: "",
         breaks: "a ledger that was not told everything is not believed",
       },

@@ -163,6 +163,26 @@ test("where what is held is lost, nothing is known, and the files are read when 
   assert.deepEqual(replies(), [{ kind: "rebuilding", reason: "not complete" }]);
 });
 
+test("a removal that is lost before the files were read for the first time is found out", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const { keeper, replies, retry } = keep(context, join(folder.path, "ledger.sqlite"));
+  assert.deepEqual(replies().at(-1), { kind: "rebuilding", reason: "absent" });
+  keeper.handle({ kind: "changes", id: 7, changes: [link], now: 1_000 });
+  const giveBack = fillDisk(context, 64 * 1024 * 1024);
+  context.after(giveBack);
+  const removal: LedgerChange = { kind: "link-removed", id, digest: digest(1) };
+  keeper.handle({ kind: "changes", id: 8, changes: [removal], now: 1_000 });
+  retry();
+  giveBack();
+  retry();
+  assert.equal(replies().at(-1)?.kind, "rebuilding");
+  keeper.handle({ kind: "scan", recent: [], now: 1_000 });
+  await setImmediate();
+  assert.equal(replies().at(-1)?.kind, "rebuilt");
+  keeper.handle({ kind: "query", id: 9, query: { name: "holders", parameters: [digest(1)] }, now: 1_000 });
+  assert.deepEqual(replies(), [{ kind: "answer", id: 9, value: [] }]);
+});
+
 test("a reading that is ended for another one says nothing more", async (context) => {
   await using folder = await createTemporaryDirectory();
   const { keeper, replies } = keep(context, join(folder.path, "ledger.sqlite"));

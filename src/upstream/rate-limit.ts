@@ -37,7 +37,7 @@ export function obeyingLimits(exchange: Exchange, upstream: URL, budget: Budget,
 }
 
 /**
- * Reads `ratelimit-limit` and `ratelimit-remaining` (`100;w=21600`; of a list the first item).
+ * Reads `ratelimit-limit` and `ratelimit-remaining` (`100;w=21600`; of a list the first item); a window is a day at most.
  *
  * @param header A header by its lower-case name.
  * @returns `undefined`: neither of the two numbers is there, or can be read. Unlimited accounts have none.
@@ -53,6 +53,8 @@ export function parseRateLimit(header: (name: string) => string | undefined): Ra
   };
 }
 
+/** No window counts as longer, whatever is said: tags are not checked in it while little is left. */
+const longestWindowSeconds = 86_400;
 const item = /^[ \t]*([0-9]{1,15})[ \t]*((?:;[^,;]*)*)(?:,|$)/;
 const window = /;[ \t]*w=([0-9]{1,9})[ \t]*(?:;|$)/;
 
@@ -60,5 +62,5 @@ function parseItem(text: string | undefined): { count: number; windowSeconds: nu
   const [, count, parameters] = item.exec(text ?? "") ?? [];
   if (count === undefined) return undefined;
   const seconds = Number(window.exec(parameters ?? "")?.[1]);
-  return { count: Number(count), windowSeconds: seconds > 0 ? seconds : undefined };
+  return { count: Number(count), windowSeconds: seconds > 0 ? Math.min(seconds, longestWindowSeconds) : undefined };
 }

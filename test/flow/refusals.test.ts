@@ -1,15 +1,15 @@
 /** Upstreams that serve what is asked for plainly, and refuse HEAD or Range, or tell less with them than they should. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import "../support/network.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import type { Behaviour } from "../support/behaviour.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { mediaTypes } from "../support/image.ts";
-import { plainMirror, startMirror } from "../support/mirror.ts";
+import { type Mirror, plainMirror, startMirror } from "../support/mirror.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const path = "/v2/library/test/manifests/1";
-const bytes = pseudoRandomBytes(400_000, "refused");
 
 /** What was asked for, but for how to log in. */
 function asked(upstream: ScriptedUpstream): string[] {
@@ -25,23 +25,41 @@ const badHeads: [name: string, behaviour: Behaviour][] = [
   ["a login page", { status: 200, headers: { "content-type": "text/html", "docker-content-digest": undefined } }],
 ];
 
-for (const [name, behaviour] of badHeads) {
-  test(`HEAD is answered with ${name}: the tag is seen to move, and a cold HEAD is right`, async () => {
-    await using upstream = await createUpstream();
-    await using mirror = await startMirror(upstream.host, { upstream: { manifestInvalidationMs: 0 } });
-    upstream.when({ method: "HEAD" }, behaviour);
-    const old = upstream.addImage("library/test", "1", { seed: "old" });
-    assert.equal((await mirror.get(path)).headers["docker-content-digest"], old.digest);
-    const next = upstream.addImage("library/test", "1", { seed: "next" });
-    const moved = await mirror.get(path);
-    assert.deepEqual([moved.status, moved.headers["docker-content-digest"]], [200, next.digest]);
-    const cold = upstream.addImage("library/test", "cold");
-    const head = await mirror.get("/v2/library/test/manifests/cold", { method: "HEAD" });
-    assert.deepEqual([head.status, head.headers["docker-content-digest"]], [200, cold.digest]);
-    const get = await mirror.get(`/v2/library/test/manifests/${cold.digest}`);
-    assert.equal(head.headers["content-length"], String(get.body.length));
+describe("HEAD is refused, or answered with less than it should be:", () => {
+  let mirror: Mirror;
+  const upstreams = new Map<string, ScriptedUpstream>();
+  const space = new AsyncDisposableStack();
+  const namespaceOf = (name: string): string => `${name.replaceAll(" ", "-")}.example.com`;
+  before(async () => {
+    for (const [name] of badHeads) upstreams.set(name, space.use(await createUpstream()));
+    const others = [...upstreams].map(([name, { host }]) => ({
+      namespace: namespaceOf(name),
+      host,
+      manifestInvalidationMs: 0,
+    }));
+    mirror = space.use(await startMirror("127.0.0.1:1", { others }));
   });
-}
+  after(() => space.disposeAsync());
+
+  for (const [name, behaviour] of badHeads) {
+    test(`${name}: the tag is seen to move, and a cold HEAD is right`, async () => {
+      const upstream = upstreams.get(name);
+      assert.ok(upstream !== undefined);
+      const ns = `?ns=${namespaceOf(name)}`;
+      upstream.when({ method: "HEAD" }, behaviour);
+      const old = upstream.addImage("library/test", "1", { seed: `${name} old` });
+      assert.equal((await mirror.get(`${path}${ns}`)).headers["docker-content-digest"], old.digest);
+      const next = upstream.addImage("library/test", "1", { seed: `${name} next` });
+      const moved = await mirror.get(`${path}${ns}`);
+      assert.deepEqual([moved.status, moved.headers["docker-content-digest"]], [200, next.digest]);
+      const cold = upstream.addImage("library/test", "cold", { seed: name });
+      const head = await mirror.get(`/v2/library/test/manifests/cold${ns}`, { method: "HEAD" });
+      assert.deepEqual([head.status, head.headers["docker-content-digest"]], [200, cold.digest]);
+      const get = await mirror.get(`/v2/library/test/manifests/${cold.digest}${ns}`);
+      assert.equal(head.headers["content-length"], String(get.body.length));
+    });
+  }
+});
 
 test("HEAD is answered with a digest that nobody has: the tag is seen to move", async () => {
   await using upstream = await createUpstream();
@@ -93,45 +111,65 @@ const ways = [
   "as the upstream behind a mirror",
 ] as const;
 
-for (const refuseRange of [400, 401, 403, 405, 406, 416, 500, 501]) {
-  for (const way of ways) {
-    test(`Range is refused with ${refuseRange}, ${way}: HEAD, another repository and a broken transfer go on`, async () => {
-      await using store = await createUpstream();
-      await using other = await createUpstream();
-      const digest = store.addBlob(bytes);
-      const blob = `/blobs/${digest}`;
-      const settings = {
-        directly: { host: store.host },
-        "behind a redirect": { host: other.host },
-        "as a mirror of the upstream": { host: other.host, mirrors: [{ ...plainMirror, host: store.host }] },
-        "as the upstream behind a mirror": { host: store.host, mirrors: [{ ...plainMirror, host: other.host }] },
-      }[way];
-      if (way === "behind a redirect") {
-        other.when({ path: blob }, { redirectTo: `http://${store.host}/v2/store${blob}?signature=1` });
+for (const way of ways) {
+  describe(`a store that refuses Range, ${way}: HEAD, another repository and a broken transfer go on`, () => {
+    const statuses = [400, 401, 403, 405, 406, 416, 500, 501];
+    const bytesOf = (status: number): Buffer => pseudoRandomBytes(400_000, `${status}`);
+    let mirror: Mirror;
+    const stores = new Map<number, ScriptedUpstream>();
+    const space = new AsyncDisposableStack();
+    // One mirror, and a namespace for each: how a store is judged is not felt by the others.
+    before(async () => {
+      const others = [];
+      for (const refuseRange of statuses) {
+        const store = space.use(await createUpstream());
+        const other = space.use(await createUpstream());
+        stores.set(refuseRange, store);
+        const blob = `/blobs/${store.addBlob(bytesOf(refuseRange))}`;
+        const settings = {
+          directly: { host: store.host },
+          "behind a redirect": { host: other.host },
+          "as a mirror of the upstream": { host: other.host, mirrors: [{ ...plainMirror, host: store.host }] },
+          "as the upstream behind a mirror": { host: store.host, mirrors: [{ ...plainMirror, host: other.host }] },
+        }[way];
+        if (way === "behind a redirect") {
+          other.when({ path: blob }, { redirectTo: `http://${store.host}/v2/store${blob}?signature=1` });
+        }
+        if (way === "as a mirror of the upstream") {
+          // A mirror that breaks rests for a while, and what is missing comes from the upstream.
+          other.addBlob(bytesOf(refuseRange));
+          other.when({ path: blob }, { refuseRange });
+        }
+        others.push({ namespace: `status-${refuseRange}.example.com`, ...settings });
       }
-      if (way === "as a mirror of the upstream") {
-        // A mirror that breaks rests for a while, and what is missing comes from the upstream.
-        other.addBlob(bytes);
-        other.when({ path: blob }, { refuseRange });
-      }
-      await using mirror = await startMirror(settings.host, { upstream: settings });
-
-      store.when({ path: blob }, { refuseRange });
-      const head = await mirror.get(`/v2/library/a${blob}`, { method: "HEAD" });
-      assert.deepEqual([head.status, head.headers["content-length"]], [200, String(bytes.length)]);
-
-      store.behave();
-      store.when({ path: blob, times: 1 }, { cutAfterBytes: 150_000 });
-      store.when({ path: blob }, { refuseRange });
-      const broken = await mirror.get(`/v2/library/a${blob}`);
-      assert.ok(broken.status === 200 && broken.body.equals(bytes));
-
-      await mirror.app.idle();
-      const second = await mirror.get(`/v2/library/b${blob}`);
-      assert.ok(second.status === 200 && second.body.equals(bytes));
-      assert.equal(second.headers["cache-status"], "entrepot; hit");
+      mirror = space.use(await startMirror("127.0.0.1:1", { others }));
     });
-  }
+    after(() => space.disposeAsync());
+
+    for (const refuseRange of statuses) {
+      test(`with ${refuseRange}`, async () => {
+        const store = stores.get(refuseRange);
+        assert.ok(store !== undefined);
+        const bytes = bytesOf(refuseRange);
+        const blob = `/blobs/${digestOf(bytes)}`;
+        const ns = `?ns=status-${refuseRange}.example.com`;
+        store.when({ path: blob }, { refuseRange });
+        const head = await mirror.get(`/v2/library/a${blob}${ns}`, { method: "HEAD" });
+        assert.deepEqual([head.status, head.headers["content-length"]], [200, String(bytes.length)]);
+
+        store.behave();
+        store.when({ path: blob, times: 1 }, { cutAfterBytes: 150_000 });
+        store.when({ path: blob }, { refuseRange });
+        const broken = await mirror.get(`/v2/library/a${blob}${ns}`);
+        assert.ok(broken.status === 200 && broken.body.equals(bytes));
+
+        await mirror.app.idle();
+        const second = await mirror.get(`/v2/library/b${blob}${ns}`);
+        assert.ok(second.status === 200 && second.body.equals(bytes));
+        assert.equal(second.headers["cache-status"], "entrepot; hit");
+      });
+    }
+  });
 }
 
 test("Range of the blob of no bytes", async () => {

@@ -160,14 +160,17 @@ export class Tags {
     const { staleWaitMs, namespace, breaker } = this.#tools;
     const late = Promise.withResolvers<"late">();
     const timer = setTimeout(() => late.resolve("late"), staleWaitMs);
+    const here = answer.then(() => "here" as const);
     // Where it is not waited for, it is of no interest, and must not count as unhandled.
-    answer.catch(() => undefined);
+    here.catch(() => undefined);
     try {
-      if ((await Promise.race([answer.then(() => "here"), late.promise])) === "here") return await answer;
+      if ((await Promise.race([here, late.promise])) === "here") return await answer;
     } finally {
       clearTimeout(timer);
     }
     if ((await findSpare()) === undefined) return answer;
+    // It may have come meanwhile.
+    if ((await Promise.race([here, late.promise])) === "here") return answer;
     const error = new UpstreamError(namespace, "timeout", `no answer in ${staleWaitMs} ms`);
     breaker.late(repository, error);
     throw error;

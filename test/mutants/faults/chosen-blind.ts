@@ -81,9 +81,16 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "answered-in-time-is-late",
-        find: 'if ((await Promise.race([answer.then(() => "here"), late.promise])) === "here") return await answer;',
-        replace: 'await Promise.race([answer.then(() => "here"), late.promise]);',
+        find: 'if ((await Promise.race([here, late.promise])) === "here") return await answer;',
+        replace: "await Promise.race([here, late.promise]);",
         breaks: "an upstream that answered within 3 s is not spared for being late",
+      },
+      {
+        name: "late-answer-thrown-away",
+        find: 'if ((await Promise.race([here, late.promise])) === "here") return answer;',
+        replace: "",
+        breaks: "what comes while it is looked up what could stand in counts",
+        tests: ["unit/registry/revalidation"],
       },
     ],
   ),

@@ -6,6 +6,7 @@ import { parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { blobKey } from "../../../src/store/layout.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { createBarrier } from "../../support/barrier.ts";
+import { turn } from "../../support/event-loop.ts";
 import { createFakeMirror, type FakeMirror, imageOf } from "./fake-mirror.ts";
 
 const a = parseRepository("library/a");
@@ -80,4 +81,27 @@ test("an image that is not whole does not stand in for an upstream that is late"
   context.mock.timers.tick(3_000);
   barrier.release();
   assert.equal((await answer)?.cache.forwardStatus, 200);
+});
+
+test("what the upstream answers while it is looked up whether an image is whole counts", async (context) => {
+  await using subject = await createStale();
+  const { mirror, upstream, store } = subject;
+  const [asked, lookedUp] = [createBarrier(), createBarrier()];
+  upstream.hold = asked;
+  const head = store.head.bind(store) as (key: never) => never;
+  context.mock.method(store, "head", async (key: never) => {
+    await lookedUp.wait();
+    return head(key);
+  });
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const answer = mirror.manifest(a, latest);
+  await asked.reached;
+  context.mock.timers.tick(3_000);
+  await lookedUp.reached;
+  asked.release();
+  await turn(20);
+  lookedUp.release();
+  const { cache } = (await answer) ?? assert.fail();
+  assert.deepEqual([cache.staleReason, cache.forwardStatus], [undefined, 200]);
+  assert.deepEqual(subject.failures, []);
 });

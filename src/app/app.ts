@@ -14,7 +14,6 @@ import { createLogger, type Logger, type LogOptions } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import type { Administration } from "../jobs/administration.ts";
 import { createObservers } from "./observers.ts";
-import { createStorageObservers } from "./storage-observers.ts";
 import { hasFormat } from "../store/root.ts";
 import { systemClock } from "../concurrency/clock.ts";
 
@@ -36,7 +35,7 @@ export interface App {
 }
 
 /** What the configuration does not say; all but the version and `onLogFailure` is for tests. */
-export interface AppOptions extends Omit<EngineOptions, "now" | "monotonic"> {
+export interface AppOptions extends EngineOptions {
   readonly now?: () => number;
   readonly monotonic?: () => number;
   readonly logDestination?: DestinationStream;
@@ -82,15 +81,15 @@ export interface Offline {
  * @throws {RootError} the storage's folder is in use, or is not one of ours.
  * @throws {ConfigError} it is no storage, and must be one; then nothing was written.
  */
-export async function openOffline(config: Config, { mustExist = false, ...options }: OfflineOptions): Promise<Offline> {
+export async function openOffline(config: Config, options: OfflineOptions): Promise<Offline> {
   const { root } = config.storage;
-  if (mustExist && !(await hasFormat(root))) {
+  if (options.mustExist === true && !(await hasFormat(root))) {
     throw new ConfigError([`${root} is no storage of entrepot: it has no file "format"`]);
   }
   const level = /^(?:trace|debug|info)$/.test(config.log.level) ? "warn" : config.log.level;
   return withLog({ ...config.log, level, fileDescriptor: 2 }, options, async (log) => {
     // Nobody pulls meanwhile: what no repository holds is not about to be linked.
-    const { engine } = await openProgram(config, { ...options, scrubGraceMs: 0 }, log);
+    const { engine } = await openProgram(config, options, log, 0);
     return {
       administration: engine.maintenance.administration,
       async close() {
@@ -117,22 +116,17 @@ async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log:
   }
 }
 
-async function openProgram(config: Config, options: AppOptions, log: Logger): Promise<Program> {
+/** @param scrubGraceMs How long content that no repository holds is left alone by a scrub; else as long as by pulls. */
+async function openProgram(config: Config, options: AppOptions, log: Logger, scrubGraceMs?: number): Promise<Program> {
   const metrics = createMetrics(options.version);
   const { now = () => systemClock.now(), monotonic = () => systemClock.monotonic() } = options;
   const namespaces = new Set<string>(config.upstreams.map(({ namespace }) => namespace));
-  const observers = createObservers({ metrics, log, monotonic, namespaces });
-  const engine = await startEngine(
-    config,
-    {
-      onCredentialProblem: (namespace, problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
-      ...options,
-      now,
-      monotonic,
-    },
-    { ...observers, ...createStorageObservers(metrics, log, monotonic) },
-    (error) => log.error({ err: error }, "maintenance failed"),
-  );
+  const engine = await startEngine(config, options, {
+    clock: { now, monotonic },
+    observers: createObservers({ metrics, log, monotonic, namespaces }),
+    onError: (error) => log.error({ err: error }, "maintenance failed"),
+    scrubGraceMs,
+  });
   const { unwritable } = engine.storage.files;
   const { maxSize } = config.storage;
   if (maxSize?.kind === "bytes" && maxSize.bytes < smallestBytes) {
@@ -157,9 +151,9 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
       storage: await storageState(),
       fills: storage.fills.size,
       upstreams: Object.fromEntries(
-        [...mirrors.breakers].map(([namespace, { state }]) => [
+        [...mirrors.upstreams].map(([namespace, { breaker, budget }]) => [
           namespace,
-          { state, rateLimit: mirrors.budgets.get(namespace)?.state },
+          { state: breaker.state, rateLimit: budget.state },
         ]),
       ),
     }),
@@ -218,7 +212,7 @@ function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
     metrics.storageBytes.set({ kind: "other" }, besides.othersBytes + besides.slackBytes);
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
-    for (const namespace of mirrors.breakers.keys()) {
+    for (const namespace of mirrors.upstreams.keys()) {
       metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
     }
   });

@@ -1,18 +1,30 @@
+import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import { Evictor } from "../jobs/evict.ts";
 import { PinList } from "../jobs/pin-list.ts";
-import { createMaintenance, type Maintenance, type MaintenanceOptions } from "./maintenance.ts";
+import { createMaintenance, type Maintenance } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
 import type { Observers } from "./observers.ts";
 import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openStorage, type Storage } from "./storage.ts";
-import type { StorageObservers } from "./storage-observers.ts";
 
-/** What the configuration does not say; all but the version and `scrubGraceMs` is for tests. */
-export interface EngineOptions extends MirrorsOptions, Pick<MaintenanceOptions, "scrubGraceMs" | "random"> {
+/** What the configuration does not say; all but the version is for tests. */
+export interface EngineOptions extends MirrorsOptions {
   readonly graceMs?: number;
+  /** From 0 to 1: how late jobs begin that the configuration wants. */
+  readonly random?: () => number;
+}
+
+/** What everything is timed by, and whom it tells. */
+export interface EngineTools {
+  readonly clock: Pick<Clock, "now" | "monotonic">;
+  readonly observers: Observers;
+  /** Told of what fails outside of requests and jobs. */
+  readonly onError: (error: unknown) => void;
+  /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
+  readonly scrubGraceMs?: number | undefined;
 }
 
 /** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
@@ -32,20 +44,18 @@ export interface Engine {
 /**
  * Opens the storage and makes the mirrors on it. No upstream is asked, and no job begins.
  *
- * @param onError Told of what fails outside of requests and jobs.
  * @throws {RootError} the storage's folder is in use, or is not one of ours.
  */
 export async function startEngine(
   config: Config,
   options: EngineOptions,
-  observers: Observers & StorageObservers,
-  onError: (error: unknown) => void,
+  { clock, observers, onError, scrubGraceMs }: EngineTools,
 ): Promise<Engine> {
-  const { now, monotonic, scrubGraceMs, random } = options;
-  const storage = await openStorage(config, { now, monotonic }, observers);
+  const { now, monotonic } = clock;
+  const storage = await openStorage(config, clock, observers);
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
-  const mirrors = createMirrors(config, options, storage, observers);
+  const mirrors = createMirrors(config, options, clock, storage, observers);
   const evictor = new Evictor({
     space,
     ledger,
@@ -56,7 +66,7 @@ export async function startEngine(
       return {
         idleMs: Math.max(blobInvalidationMs, manifestInvalidationMs),
         // While an upstream fails, what it gave is not to be had again.
-        keeps: offline || mirrors.breakers.get(namespace)?.failing() !== undefined,
+        keeps: offline || mirrors.upstreams.get(namespace)?.breaker.failing() !== undefined,
       };
     },
     pins: () => pins.all,
@@ -84,7 +94,7 @@ export async function startEngine(
       observer: observers.jobs,
       now,
       scrubGraceMs,
-      random,
+      random: options.random,
       onError,
     });
   } catch (error) {

@@ -1,3 +1,4 @@
+import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
@@ -25,17 +26,13 @@ const unlistedAccounts = 16;
 /** What the configuration does not say; all but the version is for tests. */
 export interface MirrorsOptions extends UpstreamsOptions {
   readonly staleWaitMs?: number;
-  readonly now: () => number;
-  readonly monotonic: () => number;
 }
 
 /** The mirrors of all namespaces, on one storage. */
 export interface Mirrors {
   readonly namespaces: Namespaces;
-  /** How each configured namespace's upstream does. */
-  readonly breakers: ReadonlyMap<Namespace, Breaker>;
-  /** What is left of its rate limit. */
-  readonly budgets: ReadonlyMap<Namespace, Budget>;
+  /** How each configured namespace's upstream does, and what is left of its rate limit. */
+  readonly upstreams: ReadonlyMap<Namespace, { readonly breaker: Breaker; readonly budget: Budget }>;
   /** Resolves when nothing waits to be stored. */
   idle(): Promise<void>;
   /** Stops asking upstreams for anything, and closes their connections. Fills must have been closed before. */
@@ -46,32 +43,29 @@ export interface Mirrors {
 export function createMirrors(
   config: Config,
   options: MirrorsOptions,
+  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
   storage: Storage,
   observers: Observers,
 ): Mirrors {
-  const { now, monotonic } = options;
   const stopping = new AbortController();
   const background = new Background((error) => {
     if (!stopping.signal.aborted) observers.uncached(error);
   });
-  const upstreams = new Upstreams(config, options, observers);
-  const breakers = new Map<Namespace, Breaker>();
-  const budgets = new Map<Namespace, Budget>();
+  const clients = new Upstreams(config, options, observers);
+  const upstreams = new Map<Namespace, { readonly breaker: Breaker; readonly budget: Budget }>();
   const mirror = (
     open: (budget: Budget) => Upstream,
     settings: UpstreamDefaults,
     namespace: Namespace,
     trusted: boolean,
   ): Registry => {
+    const { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted } = settings;
     const remembered = trusted ? listedRemembered : unlistedRemembered;
     const breaker = new Breaker(monotonic, observers.breaker(namespace));
     const budget = trusted
       ? new Budget({ monotonic }, { reserve: settings.rateLimitReserve, onTold: observers.budget(namespace) })
       : new Budget({ monotonic }, { remembered: unlistedAccounts });
-    if (trusted) {
-      breakers.set(namespace, breaker);
-      budgets.set(namespace, budget);
-    }
+    if (trusted) upstreams.set(namespace, { breaker, budget });
     return createMirror({
       content: storage.content,
       fills: storage.fills,
@@ -83,7 +77,7 @@ export function createMirrors(
       trusted,
       remembered,
       background,
-      policy: { ...settings, ttlMs: settings.manifestInvalidationMs },
+      policy: { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted, ttlMs: settings.manifestInvalidationMs },
       retries: settings.retries,
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,
@@ -103,23 +97,22 @@ export function createMirrors(
     listed: new Map(
       config.upstreams.map((settings) => {
         const { namespace } = settings;
-        const registry = mirror((budget) => upstreams.listed(settings, budget), settings, namespace, true);
+        const registry = mirror((budget) => clients.listed(settings, budget), settings, namespace, true);
         return [namespace, restrict(registry, repositoryRule(settings))];
       }),
     ),
     allowsUnlisted: unlistedRule(config.allowUnlisted),
     openUnlisted: (namespace) =>
-      mirror((budget) => upstreams.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),
+      mirror((budget) => clients.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),
   });
   return {
     namespaces,
-    breakers,
-    budgets,
+    upstreams,
     idle: () => background.idle(),
     async close(reason) {
       stopping.abort(reason);
       await background.idle();
-      await upstreams.close();
+      await clients.close();
     },
   };
 }

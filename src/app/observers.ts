@@ -1,22 +1,40 @@
+import type { EvictObserver, Shortage } from "../jobs/evict.ts";
+import type { JobObserver } from "../jobs/job.ts";
+import { problemsOf } from "../jobs/verify.ts";
+import type { LedgerObserver } from "../ledger/client.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import type { Digest } from "../oci/digest.ts";
 import { limitReached } from "../registry/bookkeeping.ts";
 import type { FillObserver } from "../registry/fill-tools.ts";
 import type { StoreFailureListener } from "../store/metered.ts";
 import { StoreError } from "../store/object-store.ts";
 import type { BudgetState } from "../upstream/budget.ts";
+import type { ProblemListener } from "../upstream/credentials/source.ts";
 import type { BreakerObserver, BreakerState } from "../upstream/breaker.ts";
 import type { UpstreamObserver } from "../upstream/transport.ts";
 import { UpstreamError, type UpstreamFailure } from "../upstream/upstream.ts";
+
+/** Failures to remove something are told no more often. */
+const repeatFailureMs = 60_000;
+/** A shortage that lasts is told again after this time. */
+const repeatShortageMs = 10 * 60_000;
 
 /** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
 export interface Observers {
   readonly store: StoreFailureListener;
   readonly fills: FillObserver;
+  readonly ledger: LedgerObserver;
+  readonly evictor: EvictObserver;
+  readonly jobs: JobObserver;
+  /** Stored content did not have its digest, and was put aside. */
+  readonly damaged: (digest: Digest) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */
   upstream(namespace: string): UpstreamObserver;
+  /** Told of credentials of a namespace that could not be renewed while the old ones still do. */
+  credentials(namespace: string): ProblemListener;
   /** The observer of one namespace's breaker. */
   breaker(namespace: string): BreakerObserver;
   /** Told what is left of a configured namespace's rate limit, and whether the reserve was reached or left with it. */
@@ -59,6 +77,14 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
         metrics.upstreamSeconds.observe(labels, durationMs / 1000);
       },
     }),
+    ledger: observeLedger(metrics, log),
+    evictor: observeEvictor(metrics, log, monotonic),
+    jobs: observeJobs(metrics, log),
+    damaged: (digest) => {
+      metrics.quarantined.inc();
+      log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
+    },
+    credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
     budget: (namespace) => (state, turned) => {
       metrics.rateLimit.set({ namespace }, state.limit);
       metrics.rateLimitRemaining.set({ namespace }, state.remaining);
@@ -161,6 +187,70 @@ function observeFills(
       const what = outcome === "unstored" ? "the blob was passed on but not stored" : "the fill failed";
       if (error instanceof StoreError) log.debug({ ...id, digest, outcome, err: error }, what);
       else if (!told.has(error)) log.warn({ ...id, digest, outcome, err: error }, what);
+    },
+  };
+}
+
+function observeLedger(metrics: Metrics, log: Logger): LedgerObserver {
+  return {
+    rebuilding: (reason) => {
+      metrics.ledgerRebuilds.inc();
+      log.debug({ reason }, "the ledger is being brought in line with the storage, in the background");
+    },
+    rebuilt: ({ objects, unreadable, durationMs }) => {
+      const fields = { objects, ...(unreadable > 0 && { unreadable }), ms: Math.round(durationMs) };
+      const level = unreadable > 0 ? "warn" : durationMs < 1_000 ? "debug" : "info";
+      log[level](fields, "the ledger is in line with the storage");
+    },
+    failed: (error) => log.error({ err: error }, "the ledger could not be written or read: it is tried again"),
+  };
+}
+
+function observeEvictor(metrics: Metrics, log: Logger, monotonic: () => number): EvictObserver {
+  let toldFailureAt = -Infinity;
+  const toldShortages = new Map<string, number>();
+  const tellShortage = ({ namespace, missingBytes, pinnedBytes, kept }: Shortage): void => {
+    metrics.shortages.inc();
+    const toldAt = toldShortages.get(namespace ?? "");
+    if (toldAt !== undefined && monotonic() - toldAt < repeatShortageMs) return;
+    toldShortages.set(namespace ?? "", monotonic());
+    log.warn(
+      { ...(namespace !== undefined && { namespace }), missingBytes, pinnedBytes, kept },
+      "there is no room, and nothing more that may be removed: what does not fit is passed on but not cached",
+    );
+  };
+  return {
+    removed: (candidate) => {
+      metrics.evictions.inc({ kind: candidate.kind });
+      metrics.evictedBytes.inc(candidate.freesBytes);
+      log.debug({ ...candidate }, "removed from the cache");
+    },
+    stuck: tellShortage,
+    failed: (error) => {
+      if (monotonic() - toldFailureAt < repeatFailureMs) return;
+      toldFailureAt = monotonic();
+      log.error({ err: error }, "something could not be removed from the cache to make room");
+    },
+  };
+}
+
+function observeJobs(metrics: Metrics, log: Logger): JobObserver {
+  return {
+    started: ({ id, kind, dryRun }) => log.info({ job: id, kind, dryRun }, "a job begins"),
+    stepEnded: ({ id, kind }, { name, state, durationMs, counts, error }) => {
+      const fields = { job: id, kind, step: name, state, ms: durationMs, counts };
+      if (error === undefined) log.info(fields, "a step of a job ended");
+      else log.warn({ ...fields, error }, "a step of a job failed");
+    },
+    ended: (job, error) => {
+      const { id, kind, dryRun, state, startedAt, endedAt = startedAt } = job;
+      metrics.jobs.inc({ kind, state });
+      // Of a dry run nothing is better than it was.
+      if (state === "succeeded" && !dryRun) metrics.jobSucceededAt.set({ kind }, endedAt / 1_000);
+      if (kind === "verify") for (const [what, count] of problemsOf(job)) metrics.verifyProblems.inc({ what }, count);
+      const fields = { job: id, kind, state, ms: endedAt - startedAt };
+      if (error === undefined) log.info(fields, "a job ended");
+      else log.warn({ ...fields, err: error }, "a job failed");
     },
   };
 }

@@ -1,9 +1,9 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
-import type { StorageObservers } from "./storage-observers.ts";
 import type { Namespace } from "../oci/reference.ts";
 import { keepBooks } from "../registry/bookkeeping.ts";
 import { Content } from "../registry/content.ts";
@@ -27,12 +27,6 @@ export type SpaceSettings = Pick<
   UpstreamConfig,
   "maxBytes" | "blobInvalidationMs" | "manifestInvalidationMs" | "offline"
 >;
-
-/** What the configuration does not say. */
-export interface StorageOptions {
-  readonly now: () => number;
-  readonly monotonic: () => number;
-}
 
 /** The storage's folder, and all that works on it. */
 export interface Storage {
@@ -58,15 +52,14 @@ export interface Storage {
  */
 export async function openStorage(
   config: Config,
-  options: StorageOptions,
-  observers: Observers & StorageObservers,
+  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
+  observers: Observers,
 ): Promise<Storage> {
   const { storage } = config;
-  const { now, monotonic } = options;
   const pool = new BufferPool();
   const files = await FilesystemStore.open(storage.root, pool);
   const store = meterStore(files, observers.store);
-  const { maxSize } = storage;
+  const { maxSize, minFree, highWatermark, lowWatermark } = storage;
   const maxBytes = maxSize?.kind === "bytes" ? maxSize.bytes : undefined;
   const ledger = openLedger({
     path: join(storage.root, `${ledgerName}.sqlite`),
@@ -78,7 +71,13 @@ export async function openStorage(
   const settings = namespaceSettings(config);
   let othersBytes = 0;
   const space = new Space({
-    limits: { ...storage, namespaceMaxBytes: (namespace) => settings(namespace).maxBytes },
+    limits: {
+      maxSize,
+      minFree,
+      highWatermark,
+      lowWatermark,
+      namespaceMaxBytes: (namespace) => settings(namespace).maxBytes,
+    },
     totals: () => ledger.totals,
     volume: async () => {
       othersBytes = await files.measureOthers((name) => name.startsWith(`${ledgerName}.`));

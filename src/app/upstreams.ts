@@ -10,18 +10,17 @@ import type { Namespace } from "../oci/reference.ts";
 import type { Observers } from "./observers.ts";
 import { Budget } from "../upstream/budget.ts";
 import type { Lookup } from "../upstream/addresses.ts";
-import { createUpstream, maxWaiting, type UpstreamOptions } from "../upstream/client.ts";
+import { createUpstream, maxWaiting } from "../upstream/client.ts";
 import { systemClock } from "../concurrency/clock.ts";
-import { type ConnectionOptions, createConnections } from "../upstream/connections.ts";
+import { createConnections } from "../upstream/connections.ts";
 import { createFetchJson, type FetchJson } from "../upstream/credentials/fetch-json.ts";
-import type { CredentialError, CredentialSource } from "../upstream/credentials/source.ts";
+import type { CredentialSource } from "../upstream/credentials/source.ts";
 import { createDispatcher, type ProxySettings } from "../upstream/dispatcher.ts";
 import { Failover } from "../upstream/failover.ts";
 import { publicGuard } from "../upstream/guard.ts";
 import { Limiter } from "../concurrency/limiter.ts";
 import { createOfflineUpstream } from "../upstream/offline.ts";
 import { createPublicLookup } from "../upstream/public-lookup.ts";
-import type { UpstreamObserver } from "../upstream/transport.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 
 /** So many sites at least it takes to hold all connections to namespaces that are not configured. */
@@ -39,8 +38,6 @@ export interface UpstreamsOptions {
   readonly lookup?: Lookup;
   /** Certificates (PEM) that are trusted for unlisted namespaces, besides the built-in ones. */
   readonly ca?: string;
-  /** Hears of credentials that could not be renewed while the old ones still do. */
-  readonly onCredentialProblem?: (namespace: string, problem: CredentialError) => void;
 }
 
 /** How much each client of a namespace that is not configured remembers of tokens and of limits: there may be many. */
@@ -66,7 +63,7 @@ export class Upstreams {
     this.#options = options;
     this.#observers = observers;
     this.#public = createDispatcher({
-      ...config.upstreamDefaults,
+      timeouts: config.upstreamDefaults,
       guard: publicGuard,
       acceptInvalidCerts: false,
       lookup: options.lookup ?? createPublicLookup(),
@@ -92,12 +89,9 @@ export class Upstreams {
     if (settings.offline) {
       return createOfflineUpstream(settings.host);
     }
-    const observer = this.#observers.upstream(settings.namespace);
-    const own = this.#client(settings, settings, { budget, observer, retries: settings.retries });
+    const own = this.#client(settings, settings, budget, settings.retries);
     // The next host is a mirror's second try.
-    const mirrors = settings.mirrors.map((mirror) =>
-      this.#client(mirror, settings, { budget: new Budget(systemClock), observer, retries: 0 }),
-    );
+    const mirrors = settings.mirrors.map((mirror) => this.#client(mirror, settings, new Budget(systemClock), 0));
     const upstream = mirrors.length === 0 ? own : new Failover(mirrors, own, systemClock);
     this.#open.push(upstream);
     return upstream;
@@ -106,18 +100,19 @@ export class Upstreams {
   /** The client of a namespace that is not configured, over public addresses only; there is nothing to close. */
   unlisted(namespace: Namespace, budget: Budget): Upstream {
     return createUpstream({
-      ...this.#defaults,
-      ...this.#common(this.#defaults),
-      observer: this.#observers.upstream(namespace),
       host: namespace,
       tls: true,
+      userAgent: this.#userAgent(this.#defaults),
       credentials: undefined,
+      retries: this.#defaults.retries,
+      limiter: this.#publicLimiter,
+      remembered: unlistedRemembered,
+      observer: this.#observers.upstream(namespace),
+      budget,
       dispatcher: this.#public,
       redirectDispatcher: this.#public,
+      publicDispatcher: this.#public,
       sharedDispatcher: true,
-      remembered: unlistedRemembered,
-      budget,
-      limiter: this.#publicLimiter,
     });
   }
 
@@ -133,52 +128,45 @@ export class Upstreams {
     await Promise.all(this.#dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
-  #client(
-    endpoint: EndpointConfig,
-    settings: UpstreamConfig,
-    own: { readonly budget: Budget; readonly observer: UpstreamObserver; readonly retries: number },
-  ): Upstream {
+  #client(endpoint: EndpointConfig, settings: UpstreamConfig, budget: Budget, retries: number): Upstream {
+    const { namespace, maxConnections } = settings;
     const { headers, host, pathPrefix, realmHosts, tls } = endpoint;
-    return createUpstream({
-      ...own,
-      ...this.#common(settings),
-      ...createConnections(this.#connectionOptions(endpoint, settings)),
-      credentials: this.#source(endpoint, settings, own.budget),
+    const { dispatcher, redirectDispatcher } = createConnections({
       host,
       tls,
-      headers,
-      pathPrefix,
-      realmHosts,
-      maxConnections: settings.maxConnections,
-    });
-  }
-
-  #connectionOptions(endpoint: EndpointConfig, settings: UpstreamConfig): ConnectionOptions {
-    const { acceptInvalidCerts, allowPrivateRedirects, host, tls } = endpoint;
-    const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, namespace } = settings;
-    return {
-      host,
-      tls,
-      acceptInvalidCerts,
-      allowPrivateRedirects,
-      connectTimeoutMs,
-      headerTimeoutMs,
-      idleTimeoutMs,
+      acceptInvalidCerts: endpoint.acceptInvalidCerts,
+      allowPrivateRedirects: endpoint.allowPrivateRedirects,
+      timeouts: settings,
       lookup: this.#options.lookup,
       proxy: toProxySettings(endpoint.proxy, this.#proxies),
       ca: readNamedFile(namespace, "ca_file", endpoint.caFile),
       clientCert: readNamedFile(namespace, "client_cert", endpoint.clientCert),
       clientKey: readNamedFile(namespace, "client_key", endpoint.clientKey),
-    };
+    });
+    return createUpstream({
+      host,
+      tls,
+      userAgent: this.#userAgent(settings),
+      headers,
+      pathPrefix,
+      realmHosts,
+      credentials: this.#source(endpoint, settings, budget),
+      retries,
+      limiter: new Limiter(maxConnections, { maxWaiting }),
+      observer: this.#observers.upstream(namespace),
+      budget,
+      dispatcher,
+      redirectDispatcher,
+      publicDispatcher: this.#public,
+    });
   }
 
   #source(endpoint: EndpointConfig, settings: UpstreamConfig, budget: Budget): CredentialSource | undefined {
-    const { namespace } = settings;
     const source = createCredentials(endpoint, {
       clock: systemClock,
       budget,
       fetchJson: this.#cloudFetch(endpoint, settings),
-      onProblem: (problem) => this.#options.onCredentialProblem?.(namespace, problem),
+      onProblem: this.#observers.credentials(settings.namespace),
     });
     if (source !== undefined) {
       this.#sources.push(source);
@@ -191,12 +179,9 @@ export class Upstreams {
     let fetchJson: FetchJson | undefined;
     return (request, signal) => {
       if (fetchJson === undefined) {
-        const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs } = settings;
         const dispatcher = createDispatcher({
           acceptInvalidCerts: false,
-          connectTimeoutMs,
-          headerTimeoutMs,
-          idleTimeoutMs,
+          timeouts: settings,
           lookup: this.#options.lookup,
           proxy: toProxySettings(endpoint.proxy, this.#proxies),
         });
@@ -207,11 +192,8 @@ export class Upstreams {
     };
   }
 
-  #common(settings: UpstreamDefaults): Pick<UpstreamOptions, "publicDispatcher" | "userAgent"> {
-    return {
-      publicDispatcher: this.#public,
-      userAgent: settings.userAgent ?? `entrepot/${this.#options.version}`,
-    };
+  #userAgent({ userAgent }: UpstreamDefaults): string {
+    return userAgent ?? `entrepot/${this.#options.version}`;
   }
 }
 

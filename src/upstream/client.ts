@@ -8,7 +8,7 @@ import { type Clock, systemClock } from "../concurrency/clock.ts";
 import { Budget } from "./budget.ts";
 import { parseBase } from "./connections.ts";
 import type { CredentialSource } from "./credentials/source.ts";
-import { Limiter, QueueFull } from "../concurrency/limiter.ts";
+import { type Limiter, QueueFull } from "../concurrency/limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
 import { listReferrers, listTags } from "./pages.ts";
 import { obeyingLimits } from "./rate-limit.ts";
@@ -34,10 +34,8 @@ export interface UpstreamOptions {
   readonly userAgent: string;
   /** `undefined`: anonymous. The upstream does not close it. */
   readonly credentials: CredentialSource | undefined;
-  /** How many requests to the registry and its token servers run at once, each until its body has ended. */
-  readonly maxConnections: number;
-  /** Where several upstreams share their slots; `maxConnections` means nothing then. */
-  readonly limiter?: Limiter | undefined;
+  /** The slots of requests to the registry and its token servers, each of which holds one until its body has ended. */
+  readonly limiter: Limiter;
   /** Further tries before the first byte, for failures that may pass. */
   readonly retries: number;
   readonly observer: UpstreamObserver;
@@ -94,8 +92,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     return (isOwn ? direct : elsewhere)(request);
   };
   const again = { retries, clock };
-  const limiter = options.limiter ?? new Limiter(options.maxConnections, { maxWaiting });
-  const limited = (by: Exchange): Exchange => retrying(limiting(by, limiter, base), again);
+  const limited = (by: Exchange): Exchange => retrying(limiting(by, options.limiter, base), again);
   const publicly = connectBy(options.publicDispatcher);
   const others = answeringOthers({
     upstream: base,

@@ -16,15 +16,20 @@ export interface ProxySettings {
   readonly noProxy?: string;
 }
 
-/** How connections are made. All times are in milliseconds. */
-export interface DispatcherOptions {
-  readonly acceptInvalidCerts: boolean;
+/** How long is waited for a server, in milliseconds. */
+export interface Timeouts {
   /** The time for the name look-up, the connection and the TLS handshake together. */
   readonly connectTimeoutMs: number;
   /** The time from a request until its response's headers are complete. */
   readonly headerTimeoutMs: number;
   /** The longest time without a byte of a body that somebody is waiting for. */
   readonly idleTimeoutMs: number;
+}
+
+/** How connections are made. */
+export interface DispatcherOptions {
+  readonly timeouts: Timeouts;
+  readonly acceptInvalidCerts: boolean;
   /** Resolves names; the system's own when it is left out. */
   readonly lookup?: Lookup | undefined;
   /** Certificates (PEM) to trust besides the built-in ones. */
@@ -81,7 +86,7 @@ function throughProxy(options: DispatcherOptions, proxy: ProxySettings): OpenOri
     return new EnvHttpProxyAgent({
       connect,
       requestTls: tls,
-      proxyTls: { timeout: options.connectTimeoutMs, allowH2: false },
+      proxyTls: { timeout: options.timeouts.connectTimeoutMs, allowH2: false },
       factory: (origin: string | URL, own: object) => {
         const pool = makePool(origin, own);
         add(pool);
@@ -103,8 +108,8 @@ function createPool(
 ): undici.Pool {
   return new Pool(origin, {
     allowH2: false,
-    headersTimeout: options.headerTimeoutMs,
-    bodyTimeout: options.idleTimeoutMs,
+    headersTimeout: options.timeouts.headerTimeoutMs,
+    bodyTimeout: options.timeouts.idleTimeoutMs,
     keepAliveTimeout: keepAliveMs,
     keepAliveMaxTimeout: keepAliveMs,
     maxHeaderSize: maxHeaderBytes,
@@ -142,7 +147,7 @@ function tlsOptions(options: DispatcherOptions): undici.buildConnector.BuildOpti
   return {
     allowH2: false,
     rejectUnauthorized: !options.acceptInvalidCerts,
-    timeout: options.connectTimeoutMs,
+    timeout: options.timeouts.connectTimeoutMs,
     ...(secureContext !== undefined && { secureContext }),
   };
 }

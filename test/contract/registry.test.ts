@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { createMetrics } from "../../src/observe/metrics.ts";
 import { createLogger } from "../../src/observe/log.ts";
-import { createObservers } from "../../src/app/observers.ts";
-import { createStorageObservers } from "../../src/app/storage-observers.ts";
+import { createObservers, type Observers } from "../../src/app/observers.ts";
 import { startEngine } from "../../src/app/engine.ts";
 import { Upstreams } from "../../src/app/upstreams.ts";
 import type { Config } from "../../src/config/file-schema.ts";
@@ -83,14 +82,11 @@ class MirrorSubject implements Subject {
 }
 
 /** The program's observers, which tell nobody. */
-async function quietObservers(monotonic: () => number): Promise<Parameters<typeof startEngine>[2]> {
+async function quietObservers(monotonic: () => number): Promise<Observers> {
   const metrics = createMetrics("0.0.0-test");
   const log = await createLogger({ level: "silent", format: "json" });
   const namespaces = new Set(["docker.io"]);
-  return {
-    ...createObservers({ metrics, log, monotonic, namespaces }),
-    ...createStorageObservers(metrics, log, monotonic),
-  };
+  return createObservers({ metrics, log, monotonic, namespaces });
 }
 
 /** A mirror as the program composes it, on a folder. */
@@ -101,10 +97,13 @@ async function onFolder(host: string, changes: Partial<Config> = {}): Promise<Mi
   const clock = { now: () => now, monotonic: () => now };
   const engine = await startEngine(
     mirrorConfig(host, root, { config: changes }),
-    { version: "0.0.0-test", ...clock },
-    await quietObservers(clock.monotonic),
-    (error) => {
-      throw error;
+    { version: "0.0.0-test" },
+    {
+      clock,
+      observers: await quietObservers(clock.monotonic),
+      onError: (error) => {
+        throw error;
+      },
     },
   );
   return {

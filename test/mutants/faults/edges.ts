@@ -7,14 +7,14 @@ export const edges: readonly Fault[] = [
     [
       {
         name: "body-by-header-timeout",
-        find: "bodyTimeout: options.idleTimeoutMs,",
-        replace: "bodyTimeout: options.headerTimeoutMs,",
+        find: "bodyTimeout: options.timeouts.idleTimeoutMs,",
+        replace: "bodyTimeout: options.timeouts.headerTimeoutMs,",
         breaks: "idle_timeout is how long a body may pause",
       },
       {
         name: "headers-by-idle-timeout",
-        find: "headersTimeout: options.headerTimeoutMs,",
-        replace: "headersTimeout: options.idleTimeoutMs,",
+        find: "headersTimeout: options.timeouts.headerTimeoutMs,",
+        replace: "headersTimeout: options.timeouts.idleTimeoutMs,",
         breaks: "header_timeout is how long an answer may take to begin",
       },
     ],

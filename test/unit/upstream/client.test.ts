@@ -7,6 +7,7 @@ import { limiting } from "../../../src/upstream/client.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { Limiter } from "../../../src/concurrency/limiter.ts";
 import {
+  fiveSeconds,
   anyAsk,
   answer,
   answerIndex,
@@ -57,9 +58,7 @@ test("a shared dispatcher outlives its upstreams", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response));
   const dispatcher = createDispatcher({
     acceptInvalidCerts: false,
-    connectTimeoutMs: 5000,
-    headerTimeoutMs: 5000,
-    idleTimeoutMs: 5000,
+    timeouts: fiveSeconds,
   });
   const shared = { dispatcher, sharedDispatcher: true };
   await startUpstream(context, server.host, shared).upstream.close();

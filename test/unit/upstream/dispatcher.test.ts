@@ -3,10 +3,11 @@ import type { LookupAddress } from "node:dns";
 import { test, type TestContext } from "node:test";
 import type { Dispatcher } from "undici";
 import type { Lookup } from "../../../src/upstream/addresses.ts";
-import { createDispatcher, type DispatcherOptions } from "../../../src/upstream/dispatcher.ts";
+import { createDispatcher, type DispatcherOptions, type Timeouts } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import { certificate } from "./certificate.ts";
 import {
+  fiveSeconds,
   answer,
   answerIndex,
   failure,
@@ -23,13 +24,7 @@ import {
 const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
 
 function dispatcherWith(options: Partial<DispatcherOptions>): Dispatcher {
-  return createDispatcher({
-    acceptInvalidCerts: false,
-    connectTimeoutMs: 5000,
-    headerTimeoutMs: 5000,
-    idleTimeoutMs: 5000,
-    ...options,
-  });
+  return createDispatcher({ acceptInvalidCerts: false, timeouts: fiveSeconds, ...options });
 }
 
 function publicOnly(answers: LookupAddress[][]): { options: StartOptions; looked: string[] } {
@@ -188,8 +183,9 @@ test("an answer that does not begin ends by the time for headers, a body that st
   const server = await startServer(context, (_request, response, path) => {
     if (path === "/stalls") response.writeHead(200, { "content-length": 10 }).write("half");
   });
-  const ask = async (path: string, options: Partial<DispatcherOptions>): Promise<string> => {
-    const dispatcher = dispatcherWith({ headerTimeoutMs: foreverMs, idleTimeoutMs: foreverMs, ...options });
+  const ask = async (path: string, times: Partial<Timeouts>): Promise<string> => {
+    const timeouts = { ...fiveSeconds, headerTimeoutMs: foreverMs, idleTimeoutMs: foreverMs, ...times };
+    const dispatcher = dispatcherWith({ timeouts });
     context.after(() => dispatcher.destroy());
     const { body } = await dispatcher.request({ origin: server.url, path, method: "GET" });
     return body.text();

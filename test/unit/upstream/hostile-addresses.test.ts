@@ -10,7 +10,7 @@ import { createConnections } from "../../../src/upstream/connections.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { createRedirectGuard, publicGuard } from "../../../src/upstream/guard.ts";
 import type { Upstream } from "../../../src/upstream/upstream.ts";
-import { answer, failure, anyAsk, repository, someDigest, startServer } from "./scripted.ts";
+import { fiveSeconds, answer, failure, anyAsk, repository, someDigest, startServer } from "./scripted.ts";
 import { challenge, hub } from "./quirk.ts";
 import { type HostHandler, startWorld, toLoopback } from "./world.ts";
 
@@ -41,9 +41,7 @@ async function startPublic(
   };
   const shared = {
     acceptInvalidCerts: true,
-    connectTimeoutMs: 5000,
-    headerTimeoutMs: 5000,
-    idleTimeoutMs: 5000,
+    timeouts: fiveSeconds,
   };
   const guard = createRedirectGuard({ scope: "public", hasPublicName: true, note: () => {} });
   const { upstream, asked } = await startWorld(
@@ -108,9 +106,8 @@ test("a token server inside that is configured opens the way to nothing else the
   const inside = await startServer(context, (_request, response) => answer(response, 200, "inside"));
   const other = await startServer(context, (_request, response) => answer(response, 200, "inside"));
   const port = inside.host.replace(/^.*:/, "");
-  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
   const { dispatcher, redirectDispatcher } = createConnections({
-    ...timeouts,
+    timeouts: fiveSeconds,
     host: "registry.example.com",
     tls: false,
     acceptInvalidCerts: false,

@@ -3,12 +3,11 @@ import { test, type TestContext } from "node:test";
 import type { Dispatcher } from "undici";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { createBarrier } from "../../support/barrier.ts";
-import { answer, startServer } from "./scripted.ts";
+import { fiveSeconds, answer, startServer } from "./scripted.ts";
 import { toLoopback } from "./world.ts";
 
 function open(context: TestContext): Dispatcher {
-  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
-  const dispatcher = createDispatcher({ ...timeouts, acceptInvalidCerts: false, lookup: toLoopback });
+  const dispatcher = createDispatcher({ timeouts: fiveSeconds, acceptInvalidCerts: false, lookup: toLoopback });
   context.after(() => dispatcher.destroy());
   return dispatcher;
 }

@@ -10,6 +10,7 @@ import { publicGuard } from "../../../src/upstream/guard.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
 import { certificate } from "./certificate.ts";
 import {
+  fiveSeconds,
   answer,
   answerIndex,
   failure,
@@ -159,9 +160,8 @@ test("headers of 100 KiB come through a tunnel, and from a proxy that forwards",
 test("tunnels to many hosts are not all kept", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response), certificate);
   const proxy = await startProxy(context, server.host);
-  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
   const settings = { https: proxy.url };
-  const dispatcher = createDispatcher({ ...timeouts, acceptInvalidCerts: true, proxy: settings });
+  const dispatcher = createDispatcher({ timeouts: fiveSeconds, acceptInvalidCerts: true, proxy: settings });
   context.after(() => dispatcher.destroy());
   for (let host = 0; host < 200; host++) {
     const { body } = await dispatcher.request({ origin: `https://r${host}.example.com`, path: "/", method: "GET" });
@@ -216,9 +216,7 @@ for (const [host, tls] of [
     const dispatcher = createDispatcher({
       guard: publicGuard,
       acceptInvalidCerts: false,
-      connectTimeoutMs: 5000,
-      headerTimeoutMs: 5000,
-      idleTimeoutMs: 5000,
+      timeouts: fiveSeconds,
       proxy: { http: proxy.url, https: proxy.url },
     });
     const { upstream } = startUpstream(context, host, { tls, dispatcher });

@@ -8,13 +8,14 @@ import type { TlsOptions } from "node:tls";
 import { parseDigest, type Digest } from "../../../src/oci/digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "../../../src/oci/reference.ts";
 import type { Clock } from "../../../src/concurrency/clock.ts";
+import { Limiter } from "../../../src/concurrency/limiter.ts";
 import { Body } from "../../../src/upstream/body.ts";
-import { createUpstream, type UpstreamOptions } from "../../../src/upstream/client.ts";
+import { createUpstream, maxWaiting, type UpstreamOptions } from "../../../src/upstream/client.ts";
 import { type ConnectionOptions, createConnections } from "../../../src/upstream/connections.ts";
 import { createFixed } from "../../../src/upstream/credentials/fixed.ts";
 import type { Credentials } from "../../../src/upstream/credentials.ts";
 import type { CredentialSource } from "../../../src/upstream/credentials/source.ts";
-import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
+import { createDispatcher, type Timeouts } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/upstream/transport.ts";
 import { type Ask, UpstreamError, type Upstream, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
@@ -106,10 +107,17 @@ export interface ObservedRequest {
   readonly durationMs: number;
 }
 
+/** For servers that answer at once. */
+export const fiveSeconds: Timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
+
 /** How a client of a scripted server differs from the usual one. */
 export interface StartOptions
-  extends Partial<Omit<UpstreamOptions, "credentials" | "host">>, Partial<Omit<ConnectionOptions, "host" | "tls">> {
+  extends
+    Partial<Timeouts>,
+    Partial<Omit<UpstreamOptions, "credentials" | "host">>,
+    Partial<Omit<ConnectionOptions, "host" | "tls">> {
   readonly credentials?: Credentials | CredentialSource | undefined;
+  readonly maxConnections?: number;
 }
 
 /** A client of a scripted server. Its connections are cut after the test. */
@@ -120,8 +128,8 @@ export function startUpstream(
 ): { readonly upstream: Upstream; readonly observed: ObservedRequest[] } {
   const observed: ObservedRequest[] = [];
   const { credentials, ...rest } = overrides;
-  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
-  const options = { host, tls: false, acceptInvalidCerts: false, ...timeouts, ...rest };
+  const timeouts = { ...fiveSeconds, ...rest };
+  const options = { host, tls: false, acceptInvalidCerts: false, timeouts, ...rest };
   // One that is given stands for both, as it does for unlisted namespaces.
   const { dispatcher, redirectDispatcher } =
     rest.dispatcher === undefined
@@ -131,7 +139,7 @@ export function startUpstream(
   context.after(() => Promise.all([dispatcher, redirectDispatcher, publicDispatcher].map((made) => made.destroy())));
   const upstream = createUpstream({
     userAgent: "entrepot/test",
-    maxConnections: 4,
+    limiter: new Limiter(rest.maxConnections ?? 4, { maxWaiting }),
     retries: 0,
     observer: { request: (event) => observed.push(event) },
     clock: createClock(),

@@ -9,6 +9,7 @@ import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import { certificate } from "./certificate.ts";
 import {
+  fiveSeconds,
   answer,
   answerIndex,
   collect,
@@ -27,7 +28,6 @@ import { alice, basicAlice } from "./scripted-registry.ts";
 const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
 const extra = { "X-Team": "s3cret", "CF-Access-Client-Id": "id" };
 const trusting = { tls: true, ca: certificate.cert, lookup: toLoopback };
-const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
 const port = ({ host }: ScriptedServer): string => host.replace(/^.*:/, "");
 
 test("the path's prefix is on the wire: in paths, in scopes, and in nothing that comes back", async (context) => {
@@ -107,8 +107,13 @@ test("a listed realm of another site gets the credentials; it is not held to pub
     credentials: alice,
     headers: extra,
     // What is not listed may be at public addresses only, and this one is not.
-    redirectDispatcher: createDispatcher({ ...timeouts, ...trusting, acceptInvalidCerts: false, guard: publicGuard }),
-    dispatcher: createDispatcher({ ...timeouts, ...trusting, acceptInvalidCerts: false }),
+    redirectDispatcher: createDispatcher({
+      timeouts: fiveSeconds,
+      ...trusting,
+      acceptInvalidCerts: false,
+      guard: publicGuard,
+    }),
+    dispatcher: createDispatcher({ timeouts: fiveSeconds, ...trusting, acceptInvalidCerts: false }),
     realmHosts: [`auth.example.org:${port(auth)}`],
   });
   assert.ok(await upstream.manifest(repository, tag, anyAsk()));
@@ -144,7 +149,7 @@ test("the client's certificate is shown to the upstream, and not to what it redi
 test("a certificate or key that cannot be read is told at once", () => {
   const options = { host: "registry.example.com", tls: true, acceptInvalidCerts: false };
   for (const wrong of [{ clientCert: "no PEM" }, { clientKey: "no PEM" }]) {
-    assert.throws(() => createConnections({ ...options, ...timeouts, ...wrong }), /routines/);
+    assert.throws(() => createConnections({ ...options, timeouts: fiveSeconds, ...wrong }), /routines/);
   }
 });
 

@@ -2,7 +2,7 @@ import type { TestContext } from "node:test";
 import type { Lookup } from "../../../src/upstream/addresses.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { certificate } from "./certificate.ts";
-import { answer, type Handler, startServer, type StartOptions, startUpstream } from "./scripted.ts";
+import { fiveSeconds, answer, type Handler, startServer, type StartOptions, startUpstream } from "./scripted.ts";
 
 /** A few hosts, each a name with a server of its own behind https; all of them share a port. */
 export interface World {
@@ -52,11 +52,10 @@ export async function startWorld(
   );
   const port = server.host.replace(/^.*:/, "");
   const at = (host: string): string => `${host}:${port}`;
-  const timeouts = { connectTimeoutMs: 5000, headerTimeoutMs: 5000, idleTimeoutMs: 5000 };
   // The certificate is not what these tests are about, and to add it to the built-in ones takes time.
   const trusting = { tls: true, acceptInvalidCerts: true, lookup: toLoopback };
   // Without the guard, which would refuse this machine's address.
-  const publicDispatcher = options.publicDispatcher ?? createDispatcher({ ...timeouts, ...trusting });
+  const publicDispatcher = options.publicDispatcher ?? createDispatcher({ timeouts: fiveSeconds, ...trusting });
   const first = Object.keys(hosts)[0] ?? "";
   const started = startUpstream(context, at(first), { ...trusting, ...options, publicDispatcher });
   return { asked, seen, at, ...started };

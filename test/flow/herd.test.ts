@@ -12,7 +12,7 @@ import { inspectStorage } from "../support/storage.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 /** The blob is 256 of these: much more than the MiB that a fill keeps in memory. */
-const piece = (soaks ? 1024 : 256) * 1024;
+const piece = (soaks ? 1024 : 128) * 1024;
 const size = 256 * piece;
 /** Several times what the whole herd takes. */
 const patienceMs = 100_000;

@@ -9,11 +9,12 @@ import fc from "fast-check";
 import "../support/network.ts";
 import { type CacheFolder, danglingTags, linkName } from "../support/cache-folder.ts";
 import { chooseSeed } from "../support/random.ts";
+import { soaks } from "../support/soak.ts";
 import { createSpaceContent, reachOf } from "../support/space-content.ts";
 import { type SpaceSettings, SpaceWorld } from "../support/space-world.ts";
 
-/** A longer search with SPACE_MODEL_RUNS=500; the same runs again with TEST_SEED. */
-const runs = Number(process.env["SPACE_MODEL_RUNS"] ?? 10);
+/** SPACE_MODEL_RUNS asks for more; the same runs again with TEST_SEED. */
+const runs = Number(process.env["SPACE_MODEL_RUNS"] ?? (soaks ? 500 : 6));
 const stepMs = 1_000;
 const imageCount = 12;
 

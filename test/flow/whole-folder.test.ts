@@ -47,12 +47,12 @@ async function start(host: string, root: string, bytes: number): Promise<Mirror>
 }
 
 test("many small images of many repositories: the folder never takes more, and most of it is of use", async () => {
-  const maxBytes = 8 * megabyte;
+  const maxBytes = 5 * megabyte;
   await using upstream = await createUpstream();
   await using folder = await createTemporaryDirectory();
   const root = join(folder.path, "root");
-  const images = Array.from({ length: 150 }, (_, number) => {
-    const repository = `team/app-${number % 50}/part`;
+  const images = Array.from({ length: 90 }, (_, number) => {
+    const repository = `team/app-${number % 30}/part`;
     return { repository, ...upstream.addImage(repository, `v${number}`, { layers: 3, layerBytes: 20_000 }) };
   });
   await using mirror = await start(upstream.host, root, maxBytes);

@@ -170,7 +170,7 @@ test("what the configuration lists is warmed when a mirror starts", async () => 
   upstream.addImage("library/listed", "1", { platforms: 2 });
   upstream.addImage("library/filed", "1");
   const file = `${folder.path}/images`;
-  await writeFile(file, "# one more\nfiled:1\n");
+  await writeFile(file, "# one more, and one that is none\nno image\nfiled:1\n");
   const warm = {
     ...noWarming,
     images: [parseImageReference("listed:1")],
@@ -180,6 +180,8 @@ test("what the configuration lists is warmed when a mirror starts", async () => 
   await using mirror = await start(upstream, { config: { warm }, random: () => 0 });
   await mirror.logged({ msg: "a job ended", kind: "warm", state: "succeeded" });
   assert.ok((await mirror.metric("entrepot_job_last_success_timestamp_seconds", { kind: "warm" })) > 1_000_000_000);
+  const { err } = await mirror.logged({ msg: "maintenance failed" });
+  assert.match(JSON.stringify(err), /cannot be read whole.*line 2/);
   const asked = blobsAsked(upstream);
   await upstream.down();
   const pulled = [...(await pull(mirror, "library/listed", "1")), ...(await pull(mirror, "library/filed", "1"))];

@@ -239,6 +239,21 @@ describe("a client that has ended its side", () => {
     barrier.release();
   });
 
+  test("is not looked after any more when its connection is closed", async (context) => {
+    const barrier = createBarrier();
+    await using server = await start(inTwo(barrier));
+    const begun = context.mock.method(globalThis, "setInterval");
+    const ended = context.mock.method(globalThis, "clearInterval");
+    using client = await connectRaw(server.port);
+    client.socket.end(get("/v2/a"));
+    const looking = (): unknown[] =>
+      begun.mock.calls.filter((call) => call.arguments[1] === 5_000).map(({ result }) => result);
+    await until(() => looking().length === 1);
+    barrier.release();
+    await client.closed;
+    await until(() => ended.mock.calls.some((call) => call.arguments[0] === looking()[0]));
+  });
+
   test("is waited for while it takes what has come", async (context) => {
     // More than the kernel takes for a client that does not read.
     const chunk = Buffer.alloc(32 * 1024 * 1024, "x");

@@ -96,6 +96,7 @@ test("referrers are an index, exactly typed, with the filter that was applied", 
     link: `</v2/a/b/referrers/${otherDigest}?ns=docker.io&artifactType=x&last=1>; rel="next"`,
   });
   assert.deepEqual(registry.asked, [`referrers a/b ${otherDigest} artifactType=x`]);
+  assert.equal(seen.facts.reference, otherDigest);
   const plain = await ask(
     createFakeRegistry({ referrers: answered(page(index), bypass) }),
     `/v2/a/b/referrers/${otherDigest}`,

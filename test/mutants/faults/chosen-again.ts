@@ -39,6 +39,30 @@ export const chosenAgain: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "jobs/purge-target",
+    ["unit/jobs/purge-target"],
+    [
+      {
+        name: "localhost-is-a-repository",
+        find: ' || text === "localhost"',
+        replace: "",
+        breaks: "localhost alone is taken for a registry",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "jobs/verify-records",
+    ["unit/jobs/verify-running"],
+    [
+      {
+        name: "gone-tag-is-torn",
+        find: '          if (record === "absent") return;\n',
+        replace: "",
+        breaks: "a tag that goes while it is looked at is no torn one",
+      },
+    ],
+  ),
+  ...faultsOf(
     "store/buffers",
     ["unit/store/buffers"],
     [
@@ -59,6 +83,42 @@ export const chosenAgain: readonly Fault[] = [
         find: "      closeSync(file);\n      return undefined;",
         replace: "      return undefined;",
         breaks: "the ledger's reader leaves no folder open that stands in an object's place",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/hashing",
+    ["unit/store/hashing"],
+    [
+      {
+        name: "busiest-thread-first",
+        find: "thread.jobs < least.jobs ? thread : least",
+        replace: "thread.jobs < least.jobs ? least : thread",
+        breaks: "a hash goes to the thread that has fewest, where all are busy",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/read-whole",
+    ["unit/store/read-whole"],
+    [
+      {
+        name: "small-ones-from-the-pool",
+        find: "Buffer.allocUnsafeSlow(object.sizeBytes)",
+        replace: "Buffer.allocUnsafe(object.sizeBytes)",
+        breaks: "a small record that is kept keeps no more memory than its own",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/content-records",
+    ["unit/store/content-records"],
+    [
+      {
+        name: "page-without-document",
+        find: 'return isObject(value["page"]) && isObject(value["page"]["document"]);',
+        replace: 'return isObject(value["page"]);',
+        breaks: "a page without a document is none",
       },
     ],
   ),
@@ -119,6 +179,60 @@ export const chosenAgain: readonly Fault[] = [
         find: '    socket.once("close", () => this.#forget());\n',
         replace: "",
         breaks: "requests of a client that has left do not count as waiting",
+      },
+      {
+        name: "half-closed-looked-after-for-ever",
+        find: '    socket.once("close", () => clearInterval(timer));\n',
+        replace: "",
+        breaks: "a half-closed connection leaves no timer",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "http/handler",
+    ["http/listings"],
+    [
+      {
+        name: "referrers-of-nothing-in-the-log",
+        find: "      facts.reference = endpoint.digest;\n      return pullReferrers",
+        replace: "      return pullReferrers",
+        breaks: "the log says whose referrers were asked for",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "http/admin",
+    ["http/admin"],
+    [
+      {
+        name: "json-by-its-beginning",
+        find: "/^application\\/json *(?:;|$)/i",
+        replace: "/^application\\/json/i",
+        breaks: "only application/json is taken for JSON, not what begins so",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "upstream/absences",
+    ["unit/upstream/absences"],
+    [
+      {
+        name: "questions-kept",
+        find: "if (--equal.questions === 0) asking.delete(key);",
+        replace: "--equal.questions;",
+        breaks: "of questions that were answered nothing is kept but absences",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "app/maintenance",
+    ["flow/warm"],
+    [
+      {
+        name: "bad-line-warms-nothing",
+        find: "error instanceof ImageListError ? error.images : []",
+        replace: "[]",
+        breaks: "a list with a bad line warms its other images",
       },
     ],
   ),

@@ -38,6 +38,7 @@ describe("what is no target", () => {
   const cases: [text: string, code: string, message: RegExp][] = [
     ["docker.io", "NAME_INVALID", /write docker\.io\/ for all/],
     ["short", "NAME_INVALID", /write short\/ for all/],
+    ["localhost", "NAME_INVALID", /write localhost\/ for all/],
     ["", "NAME_INVALID", /repository name/],
     ["/", "NAME_INVALID", /repository name/],
     ["Alpine:3", "NAME_INVALID", /lower-case/],

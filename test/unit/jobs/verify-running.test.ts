@@ -151,6 +151,17 @@ test("a tag that goes with its manifest while it is looked at was not dangling",
   assert.equal(reads, 2);
 });
 
+test("a tag that goes before it is read is not torn", async () => {
+  await using world = await openWorld();
+  const reader = readerWith(world.store, {
+    async get(key) {
+      if (key === tagKey(id, latest)) await world.content.removeTag(id, latest);
+      return world.store.get(key);
+    },
+  });
+  assert.deepEqual(countsOf(await world.scrub(true, { reader }), "tags"), { examined: 1 });
+});
+
 test("a tag that goes with its manifest while it is looked at, and is back with it, is not dangling, and stays", async () => {
   await using world = await openWorld();
   const { digest: manifest, mediaType, bytes: document } = world.image.root;

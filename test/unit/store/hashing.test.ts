@@ -211,6 +211,20 @@ test("a thread that has nothing to do is used before another one starts", async 
   await pool.close();
 });
 
+test("where all threads are busy, a hash goes to one that has fewest", async (context) => {
+  using _loop = holdEventLoop();
+  const posted = context.mock.method(Worker.prototype, "postMessage");
+  const pool = new HashPool(2);
+  const running = Array.from({ length: 6 }, () => pool.start("sha256"));
+  const started = Map.groupBy(posted.mock.calls, (call) => call.this);
+  assert.deepEqual(
+    [...started.values()].map((calls) => calls.length),
+    [3, 3],
+  );
+  for (const hash of running) hash.drop();
+  await pool.close();
+});
+
 test("a pool that nobody waits for keeps no process alive", async () => {
   await using folder = await createTemporaryDirectory();
   const program = join(folder.path, "program.mjs");

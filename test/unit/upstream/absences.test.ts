@@ -89,6 +89,23 @@ test("an absence that is told after it was found is not remembered", async () =>
   assert.equal(await upstream.resolve(one, tag, by), found);
 });
 
+test("of very many questions no more is kept than absences", async (context) => {
+  const kept = new Set<ReadonlyMap<unknown, unknown>>();
+  const set: (this: Map<unknown, unknown>, key: unknown, value: unknown) => Map<unknown, unknown> = Reflect.get(
+    Map.prototype,
+    "set",
+  );
+  context.mock.method(Map.prototype, "set", function (this: Map<unknown, unknown>, key: unknown, value: unknown) {
+    if (String(key).startsWith("manifests/")) kept.add(this);
+    return set.call(this, key, value);
+  });
+  const { upstream } = setUp(30_000);
+  for (let number = 0; number < 300; number++) await upstream.manifest(one, parseTag(String(number)), by);
+  context.mock.restoreAll();
+  assert.ok(kept.size > 0);
+  for (const { size } of kept) assert.ok(size <= 100, `${size} are kept`);
+});
+
 test("with a time of 0 nothing is remembered", async () => {
   const { calls, upstream } = setUp(0);
   await upstream.manifest(one, tag, by);

@@ -3,14 +3,14 @@ import type { EndpointConfig } from "../config/endpoint-schema.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { createAcr } from "../upstream/credentials/acr.ts";
 import { createByPattern } from "../upstream/credentials/by-pattern.ts";
-import { createDockerConfig } from "../upstream/credentials/docker-config.ts";
+import { DockerConfigSource } from "../upstream/credentials/docker-config.ts";
 import { createEcr } from "../upstream/credentials/ecr.ts";
 import type { FetchJson } from "../upstream/credentials/fetch-json.ts";
 import { createFixed } from "../upstream/credentials/fixed.ts";
 import { createGcp } from "../upstream/credentials/gcp.ts";
 import { createPasswordFile } from "../upstream/credentials/password-file.ts";
 import type { Budget } from "../upstream/budget.ts";
-import { createRotation } from "../upstream/credentials/rotation.ts";
+import { Rotation } from "../upstream/credentials/rotation.ts";
 import type { CredentialSource, ProblemListener } from "../upstream/credentials/source.ts";
 
 /** What sources of credentials need besides their settings. */
@@ -34,42 +34,37 @@ export function createCredentials(endpoint: EndpointConfig, tools: CredentialToo
     return otherwise;
   }
   const entries = repositoryCredentials.map(({ match, accounts: own }) => {
-    return { match, source: own.length === 0 ? anonymous : createAccounts(own, host, tools) };
+    return { match, source: own.length === 0 ? createFixed(undefined) : createAccounts(own, host, tools) };
   });
   return createByPattern(entries, otherwise);
 }
 
-/** For repositories that are asked for without credentials although others are not. */
-const anonymous: CredentialSource = {
-  async get(_repository, signal) {
-    signal.throwIfAborted();
-    return undefined;
-  },
-  refused() {},
-  close() {},
-};
-
 function createAccounts(accounts: readonly CredentialConfig[], host: string, tools: CredentialTools): CredentialSource {
   const sources = accounts.map((account) => createAccount(account, host, tools));
   const [only] = sources;
-  return only !== undefined && sources.length === 1 ? only : createRotation(sources, tools.budget, tools);
+  return only !== undefined && sources.length === 1
+    ? only
+    : new Rotation(sources, tools.budget, tools.clock, tools.onProblem);
 }
 
 function createAccount(account: CredentialConfig, host: string, tools: CredentialTools): CredentialSource {
+  const { clock, fetchJson, onProblem } = tools;
   switch (account.kind) {
     case "password":
       return createFixed(account);
     case "password-file":
-      return createPasswordFile({ ...tools, username: account.username, path: account.passwordFile });
+      return createPasswordFile({ username: account.username, path: account.passwordFile, clock, onProblem });
     case "docker-config":
-      return createDockerConfig({ ...tools, host, path: account.path });
+      return new DockerConfigSource({ path: account.path, host, clock, onProblem });
     case "ecr": {
-      const { endpoint, ...rest } = account;
-      return createEcr({ ...tools, host, ...rest, endpoint: endpoint === undefined ? undefined : new URL(endpoint) });
+      const { profile, roleArn, externalId, endpoint } = account;
+      return createEcr({ host, profile, roleArn, externalId, endpoint, clock, fetchJson, onProblem });
     }
     case "gcp":
-      return createGcp({ ...tools, host, ...account });
-    case "acr":
-      return createAcr({ ...tools, host, ...account });
+      return createGcp({ host, keyFile: account.keyFile, clock, onProblem });
+    case "acr": {
+      const { clientId, tenantId } = account;
+      return createAcr({ host, clientId, tenantId, clock, fetchJson, onProblem });
+    }
   }
 }

@@ -1,19 +1,21 @@
 import type { Clock } from "../concurrency/clock.ts";
 import type { Repository } from "../oci/reference.ts";
 import { toStatusError } from "./failures.ts";
-import type { Exchange, HttpResponse, RequestHeaders, RequestKind } from "./transport.ts";
+import type { Exchange, HttpResponse, RequestKind } from "./transport.ts";
 import type { Ask } from "./upstream.ts";
 
 /** A question to a repository of the registry. */
 export interface Question {
   readonly kind: Exclude<RequestKind, "token">;
-  readonly method: "GET" | "HEAD";
+  /** Default: GET. */
+  readonly method?: "HEAD";
   readonly repository: Repository;
   /** What follows the repository's name in the path: `manifests/latest`. */
   readonly resource: string;
   /** Without `?`. */
   readonly query?: string;
-  readonly headers: RequestHeaders;
+  readonly accept: string;
+  readonly range?: string | undefined;
   /** Answers, besides a 200, that the asker wants to see itself. */
   readonly wants?: (response: HttpResponse) => boolean;
 }
@@ -45,10 +47,18 @@ export class Registry {
    * @throws {UpstreamError} for all other answers but a 200 and those that the asker wants.
    */
   async ask(question: Question, { signal, interest }: Ask): Promise<HttpResponse | undefined> {
-    const { kind, method, repository, headers } = question;
+    const { kind, method = "GET", repository, accept, range } = question;
     const url = new URL(`/v2/${this.#prefix}${repository}/${question.resource}`, this.#base);
     url.search = question.query ?? "";
-    const response = await this.#exchange({ kind, method, repository, url, headers, signal, interest });
+    const response = await this.#exchange({
+      kind,
+      method,
+      repository,
+      url,
+      headers: { accept, range },
+      signal,
+      interest,
+    });
     const { status } = response;
     if (status === 200 || question.wants?.(response) === true) return response;
     response.body.discard();

@@ -87,10 +87,10 @@ function ask(
   return registry.ask(
     {
       kind: "blob",
-      method: "GET",
       repository,
       resource: `blobs/${digest}`,
-      headers: { accept: "*/*", range },
+      accept: "*/*",
+      range,
       wants: ({ status }) =>
         range === undefined
           ? (status === 204 || status === 416) && isOfNothing(digest)

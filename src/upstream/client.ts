@@ -14,7 +14,7 @@ import { listReferrers, listTags } from "./pages.ts";
 import { obeyingLimits } from "./rate-limit.ts";
 import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
-import { createRegistryChallenge } from "./registry-challenge.ts";
+import { RegistryChallenge } from "./registry-challenge.ts";
 import { retrying } from "./retry.ts";
 import { siteOf } from "./site.ts";
 import { createExchange, type Exchange, type HttpResponse, type UpstreamObserver } from "./transport.ts";
@@ -111,7 +111,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     clock,
     credentials,
     learned: createLearned(clock, remembered),
-    challenge: createRegistryChallenge(base, retrying(redirected, again), clock),
+    challenge: new RegistryChallenge(base, retrying(redirected, again), clock),
     exchange: limited(exchange),
     foreignExchange: limited(publicly),
     registry: limited(redirected),

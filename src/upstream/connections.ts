@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
-import { createOwnPlace, createRedirectGuard } from "./guard.ts";
+import { createRedirectGuard, OwnPlace } from "./guard.ts";
 import { UpstreamError } from "./upstream.ts";
 
 /** How the connections of one configured upstream are made. */
@@ -30,7 +30,7 @@ export interface Connections {
  * @throws {UpstreamError} "refused": `host` is not a host with an optional port. As `createDispatcher`.
  */
 export function createConnections(options: ConnectionOptions): Connections {
-  const own = createOwnPlace(parseBase(options));
+  const own = new OwnPlace(parseBase(options));
   const guard = options.allowPrivateRedirects === true ? undefined : createRedirectGuard(own);
   return {
     dispatcher: createDispatcher({ ...options, own }),

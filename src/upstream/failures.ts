@@ -64,13 +64,10 @@ export function toUpstreamError(host: string, doing: string, error: unknown): Up
  * @param denies Whether the status says that there is no right to read.
  */
 export function toStatusError(response: FailedResponse, now: number, denies = false): UpstreamError {
+  const { status, upstream, url } = response;
+  const failure = denies ? "denied" : status === 429 ? "rate-limited" : "status";
   const retryAfterSeconds = askedRestSeconds(response, now);
-  return new UpstreamError(
-    response.upstream,
-    denies ? "denied" : response.status === 429 ? "rate-limited" : "status",
-    `${formatPlace(response.url)}: status ${response.status}`,
-    { status: response.status, ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }) },
-  );
+  return new UpstreamError(upstream, failure, `${formatPlace(url)}: status ${status}`, { status, retryAfterSeconds });
 }
 
 /** The failure of an answer that breaks the protocol, in the way that is told. */

@@ -35,34 +35,32 @@ export const publicGuard: ConnectionGuard = {
 };
 
 /** Where an upstream itself is. */
-export interface OwnPlace {
-  /** By the address of its latest connection; before that, and behind a proxy, by its host as it is configured. */
-  readonly scope: AddressScope;
+export class OwnPlace {
   /** Whether its host is a name of the public DNS. */
   readonly hasPublicName: boolean;
+  readonly #host: string;
+  #scope: AddressScope;
+
+  constructor(upstream: URL) {
+    const hostname = bareHostname(upstream.hostname);
+    this.#host = upstream.host;
+    this.hasPublicName = isPublicName(hostname);
+    this.#scope = isIP(hostname) === 0 ? "public" : scopeOf(hostname);
+  }
+
+  /** By the address of its latest connection; before that, and behind a proxy, by its host as it is configured. */
+  get scope(): AddressScope {
+    return this.#scope;
+  }
+
   /**
    * Notes the address that a connection to `host` (with its port, where that is not the scheme's) was made to, after
    * the TLS handshake where there is one. Only the upstream's own host counts: not a token server that is configured
    * for it, as what that may be near to is no business of redirects.
    */
-  note(host: string, address: string): void;
-}
-
-/** Where an upstream is, as far as its host tells. */
-export function createOwnPlace(upstream: URL): OwnPlace {
-  const hostname = bareHostname(upstream.hostname);
-  let scope: AddressScope = isIP(hostname) === 0 ? "public" : scopeOf(hostname);
-  return {
-    get scope() {
-      return scope;
-    },
-    hasPublicName: isPublicName(hostname),
-    note(host, address) {
-      if (host === upstream.host) {
-        scope = scopeOf(address);
-      }
-    },
-  };
+  note(host: string, address: string): void {
+    if (host === this.#host) this.#scope = scopeOf(address);
+  }
 }
 
 /**
@@ -70,7 +68,7 @@ export function createOwnPlace(upstream: URL): OwnPlace {
  * to us as the upstream itself is: a private one may lead to private addresses, one on this machine to this machine as
  * well. Link-local addresses, and with them cloud metadata, are never reached.
  */
-export function createRedirectGuard(own: OwnPlace): ConnectionGuard {
+export function createRedirectGuard(own: Pick<OwnPlace, "scope" | "hasPublicName">): ConnectionGuard {
   const mayReach = (address: string): boolean => {
     const scope = scopeOf(address);
     switch (scope) {

@@ -2,7 +2,7 @@ import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { acceptManifests, type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
-import type { Registry } from "./ask.ts";
+import type { Question, Registry } from "./ask.ts";
 import { announcedLength, isLabelledEncoded, mediaTypeOf } from "./body.ts";
 import { invalid, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -46,16 +46,7 @@ export async function fetchManifest(
   reference: Reference,
   by: Ask,
 ): Promise<UpstreamManifest | undefined> {
-  const response = await registry.ask(
-    {
-      kind: "manifest",
-      method: "GET",
-      repository,
-      resource: `manifests/${reference}`,
-      headers: { accept: acceptManifests },
-    },
-    by,
-  );
+  const response = await registry.ask(questionOf(repository, reference), by);
   if (response === undefined) return undefined;
   const bytes = await response.body.read(maxManifestBytes);
   await turnToRead(bytes);
@@ -67,6 +58,10 @@ export async function fetchManifest(
   return { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
 }
 
+function questionOf(repository: Repository, reference: Reference): Question {
+  return { kind: "manifest", repository, resource: `manifests/${reference}`, accept: acceptManifests };
+}
+
 /** What a HEAD told; or that it is `refused`, as the next one will be, or that it `failed`. */
 async function askHead(
   registry: Registry,
@@ -76,17 +71,8 @@ async function askHead(
 ): Promise<Told | "refused" | "failed"> {
   let response: HttpResponse | undefined;
   try {
-    response = await registry.ask(
-      {
-        kind: "manifest",
-        method: "HEAD",
-        repository,
-        resource: `manifests/${reference}`,
-        headers: { accept: acceptManifests },
-        wants: ({ status }) => status !== 429,
-      },
-      by,
-    );
+    const wants = ({ status }: HttpResponse): boolean => status !== 429;
+    response = await registry.ask({ ...questionOf(repository, reference), method: "HEAD", wants }, by);
   } catch (error) {
     if (by.signal.aborted || !isFailedAnswer(error)) throw error;
     return "failed";

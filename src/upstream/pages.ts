@@ -3,7 +3,7 @@ import { DocumentError, type Json, maxListingNames, parseDocument } from "../oci
 import { parseNextLink } from "../oci/link.ts";
 import { indexMediaType } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { Registry } from "./ask.ts";
+import type { Question, Registry } from "./ask.ts";
 import { mediaTypeOf } from "./body.ts";
 import { invalid } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -23,17 +23,8 @@ export async function listTags(
   query: string,
   by: Ask,
 ): Promise<UpstreamPage | undefined> {
-  const response = await registry.ask(
-    {
-      kind: "tags",
-      method: "GET",
-      repository,
-      resource: "tags/list",
-      query,
-      headers: { accept: "application/json" },
-    },
-    by,
-  );
+  const question: Question = { kind: "tags", repository, resource: "tags/list", query, accept: "application/json" };
+  const response = await registry.ask(question, by);
   return response && toPage(response, await readWhole(response));
 }
 
@@ -51,11 +42,10 @@ export async function listReferrers(
   const response = await registry.ask(
     {
       kind: "referrers",
-      method: "GET",
       repository,
       resource: `referrers/${subject}`,
       query,
-      headers: { accept: indexMediaType },
+      accept: indexMediaType,
       wants: ({ status }) => status === 501 || (status < 500 && !undecided.has(status)),
     },
     by,

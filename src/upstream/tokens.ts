@@ -93,7 +93,8 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
     const maySend = trust === "trusted" && credentials !== undefined && !isIdentityToken(credentials);
     const authorization = maySend ? formatBasic(credentials) : undefined;
     const response = await exchange({
-      ...about(request, signal),
+      ...about(request),
+      signal,
       method: "GET",
       url,
       headers: { accept: "application/json", authorization },
@@ -126,7 +127,8 @@ async function post(
     form.set("scope", scopes.join(" "));
   }
   return options.exchange({
-    ...about(request, signal),
+    ...about(request),
+    signal,
     method: "POST",
     url: realm,
     headers: { accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
@@ -134,11 +136,8 @@ async function post(
   });
 }
 
-function about(
-  { repository, identity }: TokenRequest,
-  signal: AbortSignal,
-): Pick<HttpRequest, "kind" | "repository" | "identity" | "signal"> {
-  return { kind: "token", repository, signal, ...(identity === undefined ? {} : { identity }) };
+function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind" | "repository" | "identity"> {
+  return { kind: "token", repository, identity };
 }
 
 function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
@@ -162,7 +161,7 @@ function toTokenError(host: string, realm: URL, error: unknown): UpstreamError {
   const { status, retryAfterSeconds } = error instanceof UpstreamError ? error : {};
   return new UpstreamError(host, "token", `the token server ${realm.host} could not be asked`, {
     cause: error,
-    ...(status === undefined ? {} : { status }),
-    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    status,
+    retryAfterSeconds,
   });
 }

@@ -42,7 +42,7 @@ export interface HttpRequest extends Ask {
   readonly headers: RequestHeaders;
   readonly body?: string;
   /** The `fingerprint` of the credentials on whose behalf it is sent, also where they do not go along. */
-  readonly identity?: string;
+  readonly identity?: string | undefined;
   /** Whether a redirect has led to another origin on the way here, even if it has led back since. */
   readonly crossedOrigin?: boolean;
 }

@@ -146,7 +146,7 @@ export class UpstreamError extends Error {
     host: string,
     failure: UpstreamFailure,
     message: string,
-    options: { status?: number; retryAfterSeconds?: number; cause?: unknown } = {},
+    options: { status?: number | undefined; retryAfterSeconds?: number | undefined; cause?: unknown } = {},
   ) {
     super(`${host}: ${message}`, options.cause === undefined ? undefined : { cause: options.cause });
     this.host = host;

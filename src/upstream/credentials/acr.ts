@@ -1,7 +1,7 @@
 import { acrCloudOf } from "../../oci/provider-hosts.ts";
 import type { Clock } from "../../concurrency/clock.ts";
 import type { FetchJson } from "./fetch-json.ts";
-import { createRenewing } from "./renewing.ts";
+import { RenewingSource } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";
 
 /** How Azure Container Registry is logged in to. */
@@ -42,7 +42,7 @@ export function createAcr(options: AcrOptions): CredentialSource {
   const audience = audiences[acrCloudOf(host) ?? ""];
   if (audience === undefined) throw new CredentialError(name, "expected <name>.azurecr.io");
   const askToken = options.askToken ?? ((wanted, signal) => askAzure(name, wanted, options, signal));
-  return createRenewing({
+  return new RenewingSource({
     name,
     clock,
     random,

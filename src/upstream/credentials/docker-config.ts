@@ -1,4 +1,6 @@
 import type { Clock } from "../../concurrency/clock.ts";
+import type { Repository } from "../../oci/reference.ts";
+import type { Credentials } from "../credentials.ts";
 import { askCredentialHelper } from "./credential-helper.ts";
 import {
   type DockerAuths,
@@ -7,9 +9,9 @@ import {
   type HelperQuestion,
   parseDockerAuths,
 } from "./docker-auths.ts";
-import { createRenewing } from "./renewing.ts";
+import { RenewingSource } from "./renewing.ts";
 import type { CredentialSource, Environment, ProblemListener } from "./source.ts";
-import { createWatchedFile } from "./watched-file.ts";
+import { WatchedFile } from "./watched-file.ts";
 
 /** Which Docker configuration is used, and for whom. */
 export interface DockerConfigOptions {
@@ -37,21 +39,54 @@ const helperLifetimeMs = 15 * 60_000;
  *
  * A helper's answer is used for five minutes, and for ten more while the helper fails.
  */
-export function createDockerConfig(options: DockerConfigOptions): CredentialSource {
-  const { path, host, clock, env, helperTimeoutMs, onProblem } = options;
-  const name = `docker config ${path}`;
-  const file = createWatchedFile({
-    name,
-    path,
-    maxBytes,
-    clock,
-    onProblem,
-    parse: (text) => parseDockerAuths(name, text),
-  });
-  let current: { readonly auths: DockerAuths; readonly helper: CredentialSource | undefined } | undefined;
+export class DockerConfigSource implements CredentialSource {
+  readonly #options: DockerConfigOptions;
+  readonly #file: WatchedFile<DockerAuths>;
+  #current: { readonly auths: DockerAuths; readonly helper: CredentialSource | undefined } | undefined;
 
-  const createHelperSource = ({ helper, serverUrl }: HelperQuestion): CredentialSource =>
-    createRenewing({
+  constructor(options: DockerConfigOptions) {
+    this.#options = options;
+    const { path, clock, onProblem } = options;
+    const name = `docker config ${path}`;
+    this.#file = new WatchedFile({
+      name,
+      path,
+      maxBytes,
+      clock,
+      onProblem,
+      parse: (text) => parseDockerAuths(name, text),
+    });
+  }
+
+  async get(repository: Repository, signal: AbortSignal): Promise<Credentials | undefined> {
+    const auths = await this.#file.read(signal);
+    const helper = this.#helperOf(auths);
+    const auth = findDockerAuth(auths, this.#options.host, repository);
+    if (auth !== undefined && auth.path !== "") return auth.credentials;
+    return (await helper?.get(repository, signal)) ?? auth?.credentials;
+  }
+
+  refused(credentials: Credentials): void {
+    this.#file.expire();
+    this.#current?.helper?.refused(credentials);
+  }
+
+  close(): void {
+    this.#current?.helper?.close();
+  }
+
+  #helperOf(auths: DockerAuths): CredentialSource | undefined {
+    if (this.#current?.auths !== auths) {
+      // The helper before it is not closed: somebody may be waiting for it still.
+      const question = findDockerHelper(auths, this.#options.host);
+      this.#current = { auths, helper: question && this.#createHelper(question) };
+    }
+    return this.#current.helper;
+  }
+
+  #createHelper({ helper, serverUrl }: HelperQuestion): CredentialSource {
+    const { clock, env, helperTimeoutMs, onProblem } = this.#options;
+    return new RenewingSource({
       name: `credential helper docker-credential-${helper}`,
       clock,
       timeoutMs: helperTimeoutMs,
@@ -62,29 +97,5 @@ export function createDockerConfig(options: DockerConfigOptions): CredentialSour
         return { credentials, renewAt: now + helperRenewalMs, expiresAt: now + helperLifetimeMs };
       },
     });
-  const helperOf = (auths: DockerAuths): CredentialSource | undefined => {
-    if (current?.auths !== auths) {
-      // The helper before it is not closed: somebody may be waiting for it still.
-      const question = findDockerHelper(auths, host);
-      current = { auths, helper: question === undefined ? undefined : createHelperSource(question) };
-    }
-    return current.helper;
-  };
-
-  return {
-    async get(repository, signal) {
-      const auths = await file.read(signal);
-      const helper = helperOf(auths);
-      const auth = findDockerAuth(auths, host, repository);
-      if (auth !== undefined && auth.path !== "") return auth.credentials;
-      return (await helper?.get(repository, signal)) ?? auth?.credentials;
-    },
-    refused(credentials) {
-      file.expire();
-      current?.helper?.refused(credentials);
-    },
-    close() {
-      current?.helper?.close();
-    },
-  };
+  }
 }

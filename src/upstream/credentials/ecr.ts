@@ -3,7 +3,7 @@ import type { Credentials } from "../credentials.ts";
 import { type AwsKeys, signAwsRequest } from "./aws-signature.ts";
 import { parseEcrHost } from "../../oci/provider-hosts.ts";
 import type { FetchJson } from "./fetch-json.ts";
-import { createRenewing, type Lease } from "./renewing.ts";
+import { type Lease, RenewingSource } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";
 
 /** How Amazon ECR is logged in to. */
@@ -19,7 +19,7 @@ export interface EcrOptions {
   readonly roleArn?: string | undefined;
   readonly externalId?: string | undefined;
   /** Where the API is, in place of the region's own endpoint: a VPC endpoint. */
-  readonly endpoint?: URL | undefined;
+  readonly endpoint?: string | undefined;
   /** The keys, in place of AWS's chain. */
   readonly keys?: (() => Promise<AwsKeys>) | undefined;
   readonly random?: (() => number) | undefined;
@@ -59,7 +59,7 @@ export function createEcr(options: EcrOptions): CredentialSource {
     const expiresAt = data?.expiresAt instanceof Date ? data.expiresAt.getTime() : clock.now() + lifetimeMs;
     return { credentials: decodeToken(name, data?.authorizationToken), expiresAt };
   };
-  return createRenewing({ name, clock, fetch, random, onProblem });
+  return new RenewingSource({ name, clock, fetch, random, onProblem });
 }
 
 async function askPrivate(
@@ -74,7 +74,7 @@ async function askPrivate(
     region,
     useFipsEndpoint: fips,
     credentials: await findKeys(region, options),
-    ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
+    ...(endpoint === undefined ? {} : { endpoint }),
   });
   try {
     const answer = await client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal });
@@ -90,7 +90,7 @@ async function askPublic(
   options: EcrOptions,
   signal: AbortSignal,
 ): Promise<AuthorizationData | undefined> {
-  const url = options.endpoint ?? new URL(publicEndpoint);
+  const url = new URL(options.endpoint ?? publicEndpoint);
   const keys = await (await findKeys(publicRegion, options))();
   const body = "{}";
   const headers = {

@@ -1,9 +1,8 @@
 import type { Credentials } from "../credentials.ts";
 import type { CredentialSource } from "./source.ts";
 
-/** A source of one user name and one password, which are taken to the letter. */
-export function createFixed({ username, password }: Credentials): CredentialSource {
-  const credentials: Credentials = { username, password };
+/** A source of the same credentials always, taken to the letter; of `undefined`, one for whoever asks anonymously. */
+export function createFixed(credentials: Credentials | undefined): CredentialSource {
   return {
     async get(_repository, signal) {
       signal.throwIfAborted();

@@ -2,7 +2,7 @@ import { isGcpHost } from "../../oci/provider-hosts.ts";
 import { readFile } from "node:fs/promises";
 import type { AuthClient, AwsClientOptions, IdentityPoolClientOptions } from "google-auth-library";
 import type { Clock } from "../../concurrency/clock.ts";
-import { createRenewing } from "./renewing.ts";
+import { RenewingSource } from "./renewing.ts";
 import { CredentialError, type CredentialSource, type ProblemListener, readText } from "./source.ts";
 
 /** How Google's registries are logged in to. */
@@ -45,7 +45,7 @@ export function createGcp(options: GcpOptions): CredentialSource {
     throw new CredentialError(name, "expected <location>-docker.pkg.dev, gcr.io or a host below it");
   }
   const askToken = options.askToken ?? (() => askGoogle(name, keyFile));
-  return createRenewing({
+  return new RenewingSource({
     name,
     clock,
     random,

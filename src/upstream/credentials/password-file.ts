@@ -1,7 +1,7 @@
 import type { Clock } from "../../concurrency/clock.ts";
 import type { Credentials } from "../credentials.ts";
 import { CredentialError, type CredentialSource, type ProblemListener } from "./source.ts";
-import { createWatchedFile } from "./watched-file.ts";
+import { WatchedFile } from "./watched-file.ts";
 
 /** Where a password is kept. */
 export interface PasswordFileOptions {
@@ -21,7 +21,7 @@ const maxBytes = 64 * 1024;
  */
 export function createPasswordFile({ username, path, clock, onProblem }: PasswordFileOptions): CredentialSource {
   const name = `password file ${path}`;
-  const file = createWatchedFile<Credentials>({
+  const file = new WatchedFile<Credentials>({
     name,
     path,
     maxBytes,

@@ -1,4 +1,5 @@
 import type { Clock } from "../../concurrency/clock.ts";
+import type { Repository } from "../../oci/reference.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
 import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
 import { CredentialError, type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
@@ -46,73 +47,86 @@ const jitterPart = 0.15;
  * of it; a renewal that fails leaves the old ones in use until they expire. After a refusal the next `get` waits for
  * new ones, and takes the refused ones where there are none: the refusal may have had another reason.
  */
-export function createRenewing(options: RenewingOptions): CredentialSource {
-  const { name, clock, fetch, timeoutMs = defaultTimeoutMs, random = Math.random, onProblem } = options;
-  const closing = new AbortController();
-  let held: Held | undefined;
-  let failure: { readonly error: CredentialError; readonly until: number } | undefined;
-  let flight: Promise<Credentials | undefined> | undefined;
-  let believedAt = Number.NEGATIVE_INFINITY;
+export class RenewingSource implements CredentialSource {
+  readonly #options: RenewingOptions;
+  readonly #closing = new AbortController();
+  #held: Held | undefined;
+  #failure: { readonly error: CredentialError; readonly until: number } | undefined;
+  #flight: Promise<Credentials | undefined> | undefined;
+  #believedAt = -Infinity;
 
-  const ask = async (): Promise<Credentials | undefined> => {
+  constructor(options: RenewingOptions) {
+    this.#options = options;
+  }
+
+  async get(_repository: Repository, signal: AbortSignal): Promise<Credentials | undefined> {
+    const { clock, onProblem } = this.#options;
+    signal.throwIfAborted();
+    this.#closing.signal.throwIfAborted();
+    const current = this.#held !== undefined && clock.monotonic() < this.#held.expiresAt ? this.#held : undefined;
+    if (current !== undefined && (this.#isResting || !current.refused)) {
+      if (clock.monotonic() >= current.renewAt && this.#flight === undefined && !this.#isResting) {
+        this.#join().catch((error: unknown) => onProblem?.(error as CredentialError));
+      }
+      return current.credentials;
+    }
+    if (this.#failure !== undefined && this.#isResting) throw this.#failure.error;
+    try {
+      return await settleOrAbort(this.#join(), signal);
+    } catch (error) {
+      if (signal.aborted || current === undefined || !(error instanceof CredentialError)) throw error;
+      onProblem?.(error);
+      return current.credentials;
+    }
+  }
+
+  refused(credentials: Credentials): void {
+    const now = this.#options.clock.monotonic();
+    const held = this.#held;
+    const isOwn = held !== undefined && fingerprint(held.credentials) === fingerprint(credentials);
+    if (isOwn && now - this.#believedAt >= refusalIntervalMs) {
+      this.#believedAt = now;
+      held.refused = true;
+    }
+  }
+
+  close(): void {
+    this.#closing.abort(new CredentialError(this.#options.name, "closed"));
+    this.#held = undefined;
+  }
+
+  /** Whether nobody asks, as the last question failed just now. */
+  get #isResting(): boolean {
+    const { clock } = this.#options;
+    return this.#flight === undefined && this.#failure !== undefined && clock.monotonic() < this.#failure.until;
+  }
+
+  #join(): Promise<Credentials | undefined> {
+    // It begins in the next tick, so that `#flight` is set before it can end.
+    this.#flight ??= Promise.resolve().then(() => this.#ask());
+    return this.#flight;
+  }
+
+  async #ask(): Promise<Credentials | undefined> {
+    const { name, clock, fetch, timeoutMs = defaultTimeoutMs, random = Math.random } = this.#options;
     const timeout = AbortSignal.timeout(timeoutMs);
-    const signal = AbortSignal.any([closing.signal, timeout]);
+    const signal = AbortSignal.any([this.#closing.signal, timeout]);
     try {
       const lease = await settleOrAbort(fetch(signal), signal);
-      held = hold(lease, clock, random());
-      failure = undefined;
+      this.#held = hold(lease, clock, random());
+      this.#failure = undefined;
       return lease.credentials;
     } catch (error) {
-      const problem =
-        timeout.aborted && !closing.signal.aborted
-          ? new CredentialError(name, `no answer within ${timeoutMs / 1000} s`)
-          : toCredentialError(name, error);
-      failure = { error: problem, until: clock.monotonic() + restMs };
+      const isLate = timeout.aborted && !this.#closing.signal.aborted;
+      const problem = isLate
+        ? new CredentialError(name, `no answer within ${timeoutMs / 1000} s`)
+        : toCredentialError(name, error);
+      this.#failure = { error: problem, until: clock.monotonic() + restMs };
       throw problem;
     } finally {
-      flight = undefined;
+      this.#flight = undefined;
     }
-  };
-  const join = (): Promise<Credentials | undefined> => {
-    // It begins in the next tick, so that `flight` is set before it can end.
-    flight ??= Promise.resolve().then(ask);
-    return flight;
-  };
-  const isResting = (): boolean => flight === undefined && failure !== undefined && clock.monotonic() < failure.until;
-
-  return {
-    async get(_repository, signal) {
-      signal.throwIfAborted();
-      closing.signal.throwIfAborted();
-      const current = held !== undefined && clock.monotonic() < held.expiresAt ? held : undefined;
-      if (current !== undefined && (isResting() || !current.refused)) {
-        if (clock.monotonic() >= current.renewAt && flight === undefined && !isResting()) {
-          join().catch((error: unknown) => onProblem?.(error as CredentialError));
-        }
-        return current.credentials;
-      }
-      if (failure !== undefined && isResting()) throw failure.error;
-      try {
-        return await settleOrAbort(join(), signal);
-      } catch (error) {
-        if (signal.aborted || current === undefined || !(error instanceof CredentialError)) throw error;
-        onProblem?.(error);
-        return current.credentials;
-      }
-    },
-    refused(credentials) {
-      const now = clock.monotonic();
-      const isOwn = held !== undefined && fingerprint(held.credentials) === fingerprint(credentials);
-      if (held !== undefined && isOwn && now - believedAt >= refusalIntervalMs) {
-        believedAt = now;
-        held.refused = true;
-      }
-    },
-    close() {
-      closing.abort(new CredentialError(name, "closed"));
-      held = undefined;
-    },
-  };
+  }
 }
 
 function hold({ credentials, expiresAt, renewAt }: Lease, clock: Clock, random: number): Held {

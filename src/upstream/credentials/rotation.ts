@@ -1,15 +1,9 @@
 import type { Clock } from "../../concurrency/clock.ts";
+import type { Repository } from "../../oci/reference.ts";
 import type { Budget } from "../budget.ts";
 import { type Credentials, fingerprint } from "../credentials.ts";
 import { Rests } from "../rest.ts";
 import { type CredentialSource, type ProblemListener, toCredentialError } from "./source.ts";
-
-/** How accounts are used in turn. */
-export interface RotationOptions {
-  readonly clock: Clock;
-  /** Hears, once for each new problem, of an account that has no credentials to give while others have. */
-  readonly onProblem?: ProblemListener | undefined;
-}
 
 interface Candidate {
   readonly source: CredentialSource;
@@ -28,76 +22,73 @@ const benchMs = 60_000;
  * another has twice as much left, and then goes to the one with the most. An account that the registry has said nothing
  * about counts as full. It closes all of its sources.
  */
-export function createRotation(
-  sources: readonly CredentialSource[],
-  budget: Pick<Budget, "remaining">,
-  { clock, onProblem }: RotationOptions,
-): CredentialSource {
-  const bench = new Rests<string>(clock);
+export class Rotation implements CredentialSource {
+  readonly #sources: readonly CredentialSource[];
+  readonly #budget: Pick<Budget, "remaining">;
+  readonly #onProblem: ProblemListener | undefined;
+  readonly #bench: Rests<string>;
   /** By source: what was last told of its problem. */
-  const reported = new Map<CredentialSource, string>();
-  let current: CredentialSource | undefined;
+  readonly #reported = new Map<CredentialSource, string>();
+  #current: CredentialSource | undefined;
 
-  const report = (source: CredentialSource, failure: unknown): void => {
-    const problem = toCredentialError("accounts", failure);
-    if (reported.get(source) !== problem.message) {
-      reported.set(source, problem.message);
-      onProblem?.(problem);
+  /** @param onProblem Hears, once for each new problem, of an account that has none to give while others have. */
+  constructor(
+    sources: readonly CredentialSource[],
+    budget: Pick<Budget, "remaining">,
+    clock: Clock,
+    onProblem?: ProblemListener,
+  ) {
+    this.#sources = sources;
+    this.#budget = budget;
+    this.#bench = new Rests(clock);
+    this.#onProblem = onProblem;
+  }
+
+  async get(repository: Repository, signal: AbortSignal): Promise<Credentials | undefined> {
+    signal.throwIfAborted();
+    const asked = this.#sources.map(async (source): Promise<Candidate> => {
+      const credentials = await source.get(repository, signal);
+      const own = fingerprint(credentials);
+      return { source, credentials, fingerprint: own, remaining: this.#budget.remaining(own) ?? Infinity };
+    });
+    const results = await Promise.allSettled(asked);
+    signal.throwIfAborted();
+    const candidates = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    const failures = results.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
+    if (candidates.length === 0) throw toCredentialError("accounts", failures[0]);
+    for (const [index, source] of this.#sources.entries()) this.#report(source, failures[index]);
+    const chosen = this.#choose(candidates);
+    this.#current = chosen?.source;
+    return chosen?.credentials;
+  }
+
+  refused(credentials: Credentials): void {
+    this.#bench.begin(fingerprint(credentials), benchMs);
+    for (const source of this.#sources) source.refused(credentials);
+  }
+
+  close(): void {
+    for (const source of this.#sources) source.close();
+  }
+
+  #report(source: CredentialSource, failure: unknown): void {
+    if (failure === undefined) {
+      this.#reported.delete(source);
+      return;
     }
-  };
-  const isBenched = ({ fingerprint: own }: Candidate): boolean => bench.leftMs(own) > 0;
+    const problem = toCredentialError("accounts", failure);
+    if (this.#reported.get(source) === problem.message) return;
+    this.#reported.set(source, problem.message);
+    this.#onProblem?.(problem);
+  }
 
-  return {
-    async get(repository, signal) {
-      signal.throwIfAborted();
-      const asked = sources.map(async (source): Promise<Candidate> => {
-        const credentials = await source.get(repository, signal);
-        const own = fingerprint(credentials);
-        return { source, credentials, fingerprint: own, remaining: budget.remaining(own) ?? Number.POSITIVE_INFINITY };
-      });
-      const results = await Promise.allSettled(asked);
-      signal.throwIfAborted();
-      const candidates = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-      const failures = results.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
-      if (candidates.length === 0) throw toCredentialError("accounts", failures[0]);
-      for (const [index, source] of sources.entries()) {
-        if (failures[index] === undefined) {
-          reported.delete(source);
-        } else {
-          report(source, failures[index]);
-        }
-      }
-      const chosen = choose(candidates, isBenched, current);
-      current = chosen?.source;
-      return chosen?.credentials;
-    },
-    refused(credentials) {
-      bench.begin(fingerprint(credentials), benchMs);
-      for (const source of sources) {
-        source.refused(credentials);
-      }
-    },
-    close() {
-      for (const source of sources) {
-        source.close();
-      }
-    },
-  };
-}
-
-function choose(
-  candidates: readonly Candidate[],
-  isBenched: (candidate: Candidate) => boolean,
-  current: CredentialSource | undefined,
-): Candidate | undefined {
-  const willing = candidates.filter((candidate) => !isBenched(candidate));
-  const pool = willing.length > 0 ? willing : candidates;
-  const best = pool.reduce<Candidate | undefined>(
-    (most, candidate) => (most === undefined || candidate.remaining > most.remaining ? candidate : most),
-    undefined,
-  );
-  const staying = pool.find(({ source }) => source === current);
-  return staying !== undefined && best !== undefined && staying.remaining >= best.remaining * leavingPart
-    ? staying
-    : best;
+  #choose(candidates: readonly Candidate[]): Candidate | undefined {
+    const willing = candidates.filter(({ fingerprint: own }) => this.#bench.leftMs(own) === 0);
+    const pool = willing.length > 0 ? willing : candidates;
+    // Of those that have as much, also of those of which nothing is known, the first.
+    const [best] = pool.toSorted((a, b) => b.remaining - a.remaining);
+    const staying = pool.find(({ source }) => source === this.#current);
+    const stays = staying !== undefined && best !== undefined && staying.remaining >= best.remaining * leavingPart;
+    return stays ? staying : best;
+  }
 }

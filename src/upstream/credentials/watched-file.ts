@@ -4,18 +4,6 @@ import type { Clock } from "../../concurrency/clock.ts";
 import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
 import { CredentialError, type ProblemListener, readText, toCredentialError } from "./source.ts";
 
-/** A small file that is read again when it changes. */
-export interface WatchedFile<Content> {
-  /**
-   * What the file says now. The same object as before where it says the same as before.
-   *
-   * @throws {CredentialError} The file cannot be read or used, and never could. The signal's reason after an abort.
-   */
-  read(signal: AbortSignal): Promise<Content>;
-  /** The next `read` looks at the file, however short ago the last look was. */
-  expire(): void;
-}
-
 /** What file is read, and how. */
 export interface WatchedFileOptions<Content> {
   /** The source's name in messages. */
@@ -33,53 +21,62 @@ export interface WatchedFileOptions<Content> {
 const intervalMs = 1000;
 
 /**
- * Watches a file by reading it, not by its times: a secret that is mounted into a container changes by a symbolic link
- * that is pointed elsewhere, and one that is written in place can change twice within a tick of the file's clock.
+ * A small file that is read again when it changes. It is watched by reading it, not by its times: a secret that is
+ * mounted into a container changes by a symbolic link that is pointed elsewhere, and one that is written in place can
+ * change twice within a tick of the file's clock.
  */
-export function createWatchedFile<Content>(options: WatchedFileOptions<Content>): WatchedFile<Content> {
-  const { name, path, maxBytes, clock, parse, onProblem } = options;
-  let good: { readonly text: string; readonly content: Content } | undefined;
-  let lookedAt = Number.NEGATIVE_INFINITY;
-  let reported: string | undefined;
-  let look: Promise<Content> | undefined;
+export class WatchedFile<Content> {
+  readonly #options: WatchedFileOptions<Content>;
+  #good: { readonly text: string; readonly content: Content } | undefined;
+  #lookedAt = -Infinity;
+  #reported: string | undefined;
+  #look: Promise<Content> | undefined;
 
-  const readAgain = async (): Promise<Content> => {
+  constructor(options: WatchedFileOptions<Content>) {
+    this.#options = options;
+  }
+
+  /**
+   * What the file says now. The same object as before where it says the same as before.
+   *
+   * @throws {CredentialError} The file cannot be read or used, and never could. The signal's reason after an abort.
+   */
+  async read(signal: AbortSignal): Promise<Content> {
+    signal.throwIfAborted();
+    if (this.#look === undefined) {
+      const now = this.#options.clock.monotonic();
+      if (this.#good !== undefined && now - this.#lookedAt < intervalMs) return this.#good.content;
+      // Before the look: what changes during it is seen by the next one.
+      this.#lookedAt = now;
+      this.#look = Promise.resolve().then(() => this.#readAgain());
+    }
+    return settleOrAbort(this.#look, signal);
+  }
+
+  /** The next `read` looks at the file, however short ago the last look was. */
+  expire(): void {
+    this.#lookedAt = -Infinity;
+  }
+
+  async #readAgain(): Promise<Content> {
+    const { name, path, maxBytes, parse, onProblem } = this.#options;
     try {
       const text = await readWhole(name, path, maxBytes);
-      if (text !== good?.text) {
-        good = { text, content: parse(text) };
-      }
-      reported = undefined;
-      return good.content;
+      if (text !== this.#good?.text) this.#good = { text, content: parse(text) };
+      this.#reported = undefined;
+      return this.#good.content;
     } catch (error) {
       const problem = toCredentialError(name, error);
-      if (good === undefined) throw problem;
-      if (problem.message !== reported) {
-        reported = problem.message;
+      if (this.#good === undefined) throw problem;
+      if (problem.message !== this.#reported) {
+        this.#reported = problem.message;
         onProblem?.(problem);
       }
-      return good.content;
+      return this.#good.content;
     } finally {
-      look = undefined;
+      this.#look = undefined;
     }
-  };
-
-  return {
-    async read(signal) {
-      signal.throwIfAborted();
-      const age = clock.monotonic() - lookedAt;
-      if (look === undefined && good !== undefined && age < intervalMs) return good.content;
-      if (look === undefined) {
-        // Before the look: what changes during it is seen by the next one.
-        lookedAt = clock.monotonic();
-        look = Promise.resolve().then(readAgain);
-      }
-      return settleOrAbort(look, signal);
-    },
-    expire() {
-      lookedAt = Number.NEGATIVE_INFINITY;
-    },
-  };
+  }
 }
 
 async function readWhole(name: string, path: string, maxBytes: number): Promise<string> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AddressScope } from "../../../src/upstream/addresses.ts";
-import { createOwnPlace, createRedirectGuard, isPublicName, publicGuard } from "../../../src/upstream/guard.ts";
+import { createRedirectGuard, isPublicName, OwnPlace, publicGuard } from "../../../src/upstream/guard.ts";
 
 const addresses: Record<AddressScope, string[]> = {
   public: ["8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808"],
@@ -19,7 +19,7 @@ const reaches: Record<AddressScope, AddressScope[]> = {
 
 for (const [own, allowed] of Object.entries(reaches) as [AddressScope, AddressScope[]][]) {
   test(`an upstream at a ${own} address may lead to ${allowed.join(", ")} ones, and to no others`, () => {
-    const place = createOwnPlace(new URL("https://registry.example.com"));
+    const place = new OwnPlace(new URL("https://registry.example.com"));
     const guard = createRedirectGuard(place);
     for (const address of addresses[own]) {
       place.note("registry.example.com", address);
@@ -43,13 +43,13 @@ for (const [upstream, scope, hasPublicName] of [
   ["https://10.0.0.1", "private", false],
 ] as const) {
   test(`before its first connection ${upstream} is taken to be ${scope}`, () => {
-    const place = createOwnPlace(new URL(upstream));
+    const place = new OwnPlace(new URL(upstream));
     assert.deepEqual([place.scope, place.hasPublicName], [scope, hasPublicName]);
   });
 }
 
 test("where another host is, a token server for one, says nothing of where the upstream is", () => {
-  const place = createOwnPlace(new URL("https://registry.example.com"));
+  const place = new OwnPlace(new URL("https://registry.example.com"));
   for (const host of ["auth.example.com", "registry.example.com:8443"]) {
     place.note(host, "10.0.0.1");
     assert.equal(place.scope, "public");
@@ -75,9 +75,9 @@ for (const [hostname, isPublic] of names) {
     const url = new URL(`https://${hostname}/`);
     assert.equal(publicGuard.refusalOf(url, true) === undefined, isPublic);
     assert.equal(publicGuard.refusalOf(url, false), undefined, "without one, its addresses decide");
-    const guard = createRedirectGuard(createOwnPlace(new URL("https://registry.example.com")));
+    const guard = createRedirectGuard(new OwnPlace(new URL("https://registry.example.com")));
     assert.equal(guard.refusalOf(url, true) === undefined, isPublic);
-    const inside = createRedirectGuard(createOwnPlace(new URL("https://registry.corp.internal")));
+    const inside = createRedirectGuard(new OwnPlace(new URL("https://registry.corp.internal")));
     assert.equal(inside.refusalOf(url, true), undefined, "an upstream without a public name may lead there");
   });
 }

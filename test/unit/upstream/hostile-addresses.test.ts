@@ -43,7 +43,7 @@ async function startPublic(
     acceptInvalidCerts: true,
     timeouts: fiveSeconds,
   };
-  const guard = createRedirectGuard({ scope: "public", hasPublicName: true, note: () => {} });
+  const guard = createRedirectGuard({ scope: "public", hasPublicName: true });
   const { upstream, asked } = await startWorld(
     context,
     { [hub]: registry },

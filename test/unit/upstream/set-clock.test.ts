@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Budget } from "../../../src/upstream/budget.ts";
 import { fingerprint } from "../../../src/upstream/credentials.ts";
-import { createRenewing } from "../../../src/upstream/credentials/renewing.ts";
-import { createRotation } from "../../../src/upstream/credentials/rotation.ts";
+import { RenewingSource } from "../../../src/upstream/credentials/renewing.ts";
+import { Rotation } from "../../../src/upstream/credentials/rotation.ts";
 import { Failover } from "../../../src/upstream/failover.ts";
 import { TextCache } from "../../../src/upstream/text-cache.ts";
 import { type Upstream, UpstreamError } from "../../../src/upstream/upstream.ts";
@@ -59,7 +59,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
   "an account that was refused": async (clock) => {
     const [one, two] = ["one", "two"].map((username) => ({ username, password: "x" }));
     const sources = [one, two].map((credentials) => fakeSource(credentials).source);
-    const rotation = createRotation(sources, { remaining: (key) => (key === fingerprint(one) ? 10 : 1) }, { clock });
+    const rotation = new Rotation(sources, { remaining: (key) => (key === fingerprint(one) ? 10 : 1) }, clock);
     rotation.refused({ username: "one", password: "x" });
     const waits = async (): Promise<boolean> => (await rotation.get(repository, never()))?.username === "two";
     return { ms: 60_000, waits };
@@ -68,7 +68,7 @@ const waiting: Readonly<Record<string, Waiting>> = {
     let given = 0;
     const fetch = (): Promise<{ credentials: { username: string; password: string }; expiresAt: number }> =>
       Promise.resolve({ credentials: { username: "x", password: `${++given}` }, expiresAt: clock.now() + hour });
-    const source = createRenewing({ name: "test", clock, random: () => 0, fetch });
+    const source = new RenewingSource({ name: "test", clock, random: () => 0, fetch });
     const waits = async (): Promise<boolean> => (await source.get(repository, never()))?.password === "1";
     await waits();
     return { ms: hour, waits };

@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parseRepository } from "../../../../src/oci/reference.ts";
-import { createDockerConfig } from "../../../../src/upstream/credentials/docker-config.ts";
+import { DockerConfigSource } from "../../../../src/upstream/credentials/docker-config.ts";
 import type { CredentialSource, Environment } from "../../../../src/upstream/credentials/source.ts";
 import { createTemporaryDirectory } from "../../../support/temporary.ts";
 import { createClock, never } from "../scripted.ts";
@@ -28,7 +28,7 @@ function setUp(folder: string, host: string, env: Environment = {}): Setting {
   const problems: string[] = [];
   const path = join(folder, "config.json");
   const onProblem = (problem: Error): void => void problems.push(problem.message);
-  const source = createDockerConfig({ path, host, clock, env, onProblem });
+  const source = new DockerConfigSource({ path, host, clock, env, onProblem });
   return {
     source,
     clock,
@@ -134,7 +134,13 @@ test("a helper that hangs is given up", { timeout: 20_000 }, async () => {
   const env = await writeHelper(folder.path, "hang", 'mkfifo "$FOLDER/w"; exec cat "$FOLDER/w"');
   const path = join(folder.path, "config.json");
   await writeFile(path, JSON.stringify({ credsStore: "hang" }));
-  const source = createDockerConfig({ path, host: "a.example.com", clock: createClock(), env, helperTimeoutMs: 50 });
+  const source = new DockerConfigSource({
+    path,
+    host: "a.example.com",
+    clock: createClock(),
+    env,
+    helperTimeoutMs: 50,
+  });
   await assert.rejects(source.get(parseRepository("app"), never()), {
     message: "credential helper docker-credential-hang: no answer within 0.05 s",
   });

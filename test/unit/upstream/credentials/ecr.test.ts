@@ -36,7 +36,7 @@ async function start(
     host: privateHost,
     clock,
     fetchJson: createFetchJson(),
-    endpoint: new URL(server.url),
+    endpoint: server.url,
     keys,
     random: () => 0,
     onProblem: (problem) => problems.push(problem.message),

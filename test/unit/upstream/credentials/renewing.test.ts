@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Credentials } from "../../../../src/upstream/credentials.ts";
-import { createRenewing, type Lease, type RenewingOptions } from "../../../../src/upstream/credentials/renewing.ts";
+import { RenewingSource, type Lease, type RenewingOptions } from "../../../../src/upstream/credentials/renewing.ts";
 import { CredentialError, type CredentialSource } from "../../../../src/upstream/credentials/source.ts";
 import { createClock, never, repository } from "../scripted.ts";
 
@@ -24,7 +24,7 @@ function asking(overrides: Partial<RenewingOptions> = {}): {
   const clock = createClock();
   const problems: string[] = [];
   const questions: ReturnType<typeof asking>["questions"] = [];
-  const source = createRenewing({
+  const source = new RenewingSource({
     name: "test",
     clock,
     random: () => 0,
@@ -74,7 +74,7 @@ test("equal calls at once are one question, and its answer is kept", async () =>
 test("that there are no credentials is kept as well", async () => {
   let asked = 0;
   const clock = createClock();
-  const source = createRenewing({
+  const source = new RenewingSource({
     name: "test",
     clock,
     fetch: async () => {
@@ -113,7 +113,7 @@ for (const [random, part] of [
 test("a source may say itself when to renew", async () => {
   const clock = createClock();
   let asked = 0;
-  const source = createRenewing({
+  const source = new RenewingSource({
     name: "test",
     clock,
     fetch: async () => {

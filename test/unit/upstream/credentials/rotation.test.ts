@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Credentials, fingerprint } from "../../../../src/upstream/credentials.ts";
-import { createRotation } from "../../../../src/upstream/credentials/rotation.ts";
+import { Rotation } from "../../../../src/upstream/credentials/rotation.ts";
 import { CredentialError, type CredentialSource } from "../../../../src/upstream/credentials/source.ts";
 import { createClock, never, repository } from "../scripted.ts";
 import { type FakeSource, fakeSource } from "./fake-source.ts";
@@ -23,10 +23,11 @@ function rotate(...names: string[]): {
   const accounts = names.map((name) => fakeSource(named(name)));
   const byFingerprint = new Map(names.map((name) => [fingerprint(named(name)), name]));
   const budget = { remaining: (key: string) => left.get(byFingerprint.get(key) ?? key) };
-  const source = createRotation(
+  const source = new Rotation(
     accounts.map((account) => account.source),
     budget,
-    { clock, onProblem: (problem) => problems.push(problem.message) },
+    clock,
+    (problem) => problems.push(problem.message),
   );
   return {
     source,

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { parseAdminToken } from "../config/admin-token.ts";
+import { parseAdminToken } from "../config/file-schema.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
 import type { Config } from "../config/file-schema.ts";

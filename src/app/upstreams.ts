@@ -9,10 +9,10 @@ import { createCredentials } from "./credential-sources.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Observers } from "./observers.ts";
 import { Budget } from "../upstream/budget.ts";
-import type { Lookup } from "../upstream/addresses.ts";
+import type { NameLookup } from "../upstream/addresses.ts";
 import { createUpstream, maxWaiting } from "../upstream/client.ts";
 import { systemClock } from "../concurrency/clock.ts";
-import { createConnections } from "../upstream/connections.ts";
+import { createConnections } from "../upstream/connection-pools.ts";
 import { createFetchJson, type FetchJson } from "../upstream/credentials/fetch-json.ts";
 import type { CredentialSource } from "../upstream/credentials/source.ts";
 import { createDispatcher, type ProxySettings } from "../upstream/dispatcher.ts";
@@ -35,7 +35,7 @@ const publicBulkMs = 2 * 60_000;
 export interface UpstreamsOptions {
   readonly version: string;
   /** How names are resolved. Default: as the system does it; those of unlisted namespaces by `createPublicLookup`. */
-  readonly lookup?: Lookup;
+  readonly lookup?: NameLookup;
   /** Certificates (PEM) that are trusted for unlisted namespaces, besides the built-in ones. */
   readonly ca?: string;
 }

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { NamePattern } from "../oci/name-pattern.ts";
 import { ValueError } from "./config-error.ts";
 import { filePath, list, pattern, secret } from "./fields.ts";
-import { addProblem, type Problem } from "./messages.ts";
+import { addProblem, type Problem } from "./problems.ts";
 import { provider, type ProviderConfig } from "./provider-schema.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
 import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";

@@ -10,8 +10,8 @@ import {
 } from "./credential-schema.ts";
 import { filePath, hiddenText, list, secret, text, yesOrNo } from "./fields.ts";
 import { checkHeaders } from "./header-fields.ts";
-import { addProblem, type Problem } from "./messages.ts";
-import { findMisplacement } from "./provider-hosts.ts";
+import { addProblem, type Problem } from "./problems.ts";
+import { findMisplacement, isOfProvider } from "./provider-schema.ts";
 import { hideProxy, parseProxySetting } from "./proxy.ts";
 import { parsePathPrefix } from "./repository-names.ts";
 import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";
@@ -109,10 +109,8 @@ export function readEndpoint<V extends EndpointValues>(
     ),
   ];
   for (const { path, account } of places) {
-    const message = findMisplacement(account, values.host, values.tls);
-    if (message !== undefined) {
-      report({ path, message });
-    }
+    const message = isOfProvider(account) ? findMisplacement(account.kind, values.host, values.tls) : undefined;
+    if (message !== undefined) report({ path, message });
   }
   const others = Object.entries(values).filter(([name]) => !(name in accountsSettings));
   return { ...(Object.fromEntries(others) as Omit<V, keyof AccountsValues>), accounts };

@@ -7,9 +7,7 @@ import type { Kind } from "./setting.ts";
 import { formatSize, parseRate, parseSize, ratePattern, sizePattern } from "./size.ts";
 
 /** How much of a volume: a number of bytes, or a share (0 to 1) of the volume's total size. */
-export type SizeLimit =
-  | { readonly kind: "bytes"; readonly bytes: number }
-  | { readonly kind: "share"; readonly share: number };
+type Limit = { readonly kind: "bytes"; readonly bytes: number } | { readonly kind: "share"; readonly share: number };
 
 /** What timers can count, in milliseconds. */
 const maxTimerMs = 24 * 86_400_000;
@@ -166,20 +164,20 @@ export const share: Kind<number> = text(parseShare, {
 
 const bareLimit = 'needs a unit or a percent sign, as in "50GiB" or "90%"';
 
-function parseSizeLimit(value: string): SizeLimit {
+function parseSizeLimit(value: string): Limit {
   if (/^\s*[\d.]+\s*$/.test(value)) {
     throw new ValueError(bareLimit);
   }
   return value.includes("%") ? { kind: "share", share: parseShare(value) } : { kind: "bytes", bytes: parseSize(value) };
 }
 
-function showSizeLimit(limit: SizeLimit): string {
+function showSizeLimit(limit: Limit): string {
   return limit.kind === "share" ? formatShare(limit.share) : formatSize(limit.bytes);
 }
 
 const limitOptions = { pattern: limitPattern, explainNumber: () => bareLimit, show: showSizeLimit };
 /** A size, or a share of the volume. */
-export const sizeLimit: Kind<SizeLimit> = text(parseSizeLimit, limitOptions);
+export const sizeLimit: Kind<Limit> = text(parseSizeLimit, limitOptions);
 
 const bareSize = (): string => 'a size needs a unit, as in "500MB" or "50GiB"';
 
@@ -206,7 +204,7 @@ function orNone<T>(
 }
 
 /** A `sizeLimit` above 0; `undefined` for no limit. */
-export const sizeLimitOrNone: Kind<SizeLimit | undefined> = orNone(
+export const sizeLimitOrNone: Kind<Limit | undefined> = orNone(
   parseSizeLimit,
   (limit) => (limit.kind === "share" ? limit.share : limit.bytes),
   limitOptions,

@@ -1,4 +1,4 @@
-import type { Problem } from "./messages.ts";
+import type { Problem } from "./problems.ts";
 
 /** Headers that the program sets itself, and those that are about the connection. */
 const reserved: ReadonlySet<string> = new Set(

@@ -1,5 +1,5 @@
 import { ValueError } from "./config-error.ts";
-import type { Problem } from "./messages.ts";
+import type { Problem } from "./problems.ts";
 import type { KeyPath } from "./yaml-file.ts";
 
 /** The environment's variables, as `process.env` has them. */

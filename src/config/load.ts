@@ -1,8 +1,8 @@
 import { ConfigError } from "./config-error.ts";
-import { addCredentials, type CredentialMap, readCredentials } from "./credentials.ts";
+import { addCredentials, type CredentialMap, readCredentials } from "./upstream-credentials.ts";
 import { fileSchema, interpolatedKeys } from "./file-schema.ts";
-import { interpolateKeys } from "./interpolation.ts";
-import { check, formatPath, type Problem } from "./messages.ts";
+import { type Environment, interpolateKeys } from "./interpolation.ts";
+import { check, formatPath, type Problem } from "./problems.ts";
 import { checkNamedFiles, explainReading } from "./named-files.ts";
 import { flagOf, isSwitch, type Option, options } from "./options.ts";
 import { readProxyEnvironment } from "./proxy.ts";
@@ -15,7 +15,7 @@ export interface ConfigSources {
   /** Values of flags that were given, by the option's name (`options`); a switch is `true`. */
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
   /** The environment. A variable that is empty counts as unset. */
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Environment;
   /** Reads a file whole; its error's `code` goes into the message. */
   readFile(path: string): Uint8Array;
 }

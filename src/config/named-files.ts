@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { Problem } from "./messages.ts";
+import type { Problem } from "./problems.ts";
 import type { EndpointConfig } from "./endpoint-schema.ts";
 import type { UpstreamConfig } from "./upstream-schema.ts";
 import { TextError } from "./text.ts";

@@ -1,7 +1,8 @@
 import * as z from "zod";
+import { acrCloudOf, isGcpHost, parseEcrHost } from "../oci/provider-hosts.ts";
 import { ValueError } from "./config-error.ts";
 import { filePath, text } from "./fields.ts";
-import { suggest } from "./messages.ts";
+import { suggest } from "./problems.ts";
 import { givenOf, type Kind, mapping, omissible, required, type Settings, showAll, type Values } from "./setting.ts";
 
 const word = text((value) => {
@@ -42,7 +43,8 @@ const settingsOf = {
   },
 };
 
-type Provider = keyof typeof settingsOf;
+/** A cloud provider whose registries have credentials of its own. */
+export type Provider = keyof typeof settingsOf;
 const providers = Object.keys(settingsOf) as Provider[];
 
 /** Credentials of a cloud provider. What is not set is not there. */
@@ -87,3 +89,30 @@ export const provider: Kind<ProviderConfig> = {
   settings,
   show: ({ kind, ...values }) => showAll(settings, { type: kind, ...values }),
 };
+
+/** Whether an account is of a provider. */
+export function isOfProvider(account: { readonly kind: string }): account is ProviderConfig {
+  return account.kind in settingsOf;
+}
+
+interface Wanted {
+  readonly fits: (host: string) => boolean;
+  readonly example: string;
+}
+
+/** The hosts that a cloud provider's credentials are for. They are good for more than one registry. */
+const hosts: Readonly<Record<Provider, Wanted>> = {
+  ecr: {
+    fits: (host) => parseEcrHost(host) !== undefined,
+    example: "<account>.dkr.ecr.<region>.amazonaws.com or public.ecr.aws",
+  },
+  gcp: { fits: isGcpHost, example: "<location>-docker.pkg.dev or gcr.io" },
+  acr: { fits: (host) => acrCloudOf(host) !== undefined, example: "<name>.azurecr.io" },
+};
+
+/** Why an account of a provider cannot be used with a registry; `undefined`: it can. */
+export function findMisplacement(kind: Provider, host: string, tls: boolean): string | undefined {
+  const { fits, example } = hosts[kind];
+  if (!fits(host)) return `${kind} credentials are for hosts such as ${example}, not for ${host}`;
+  return tls ? undefined : `${kind} credentials need \`tls: true\``;
+}

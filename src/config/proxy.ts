@@ -1,6 +1,6 @@
 import { ValueError } from "./config-error.ts";
 import type { Environment } from "./interpolation.ts";
-import type { Problem } from "./messages.ts";
+import type { Problem } from "./problems.ts";
 
 /** The proxies that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`). */
 export interface ProxyEnvironment {

@@ -12,7 +12,7 @@ import {
   sizeOrNone,
   text,
 } from "./fields.ts";
-import { addProblem } from "./messages.ts";
+import { addProblem } from "./problems.ts";
 import { type Kind, section, setting, type Values } from "./setting.ts";
 
 function parseRoot(value: string): string {

@@ -22,7 +22,7 @@ import {
   timeout,
   yesOrNo,
 } from "./fields.ts";
-import { addProblem } from "./messages.ts";
+import { addProblem } from "./problems.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
 import {
   givenOf,

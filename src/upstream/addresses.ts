@@ -3,7 +3,7 @@ import { isIP, type LookupFunction } from "node:net";
 import ipaddr from "ipaddr.js";
 
 /** A name look-up that gives all addresses of a name: `dns.lookup` with `all: true`, or a test's own. */
-export type Lookup = (
+export type NameLookup = (
   hostname: string,
   options: LookupOptions & { readonly all: true },
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
@@ -89,7 +89,7 @@ export function bareHostname(hostname: string): string {
  * nothing.
  */
 export function guardLookup(
-  lookup: Lookup = systemLookup,
+  lookup: NameLookup = systemLookup,
   mayReach: (address: string) => boolean = isPublicAddress,
 ): LookupFunction {
   return (hostname, options, callback) => {

@@ -1,7 +1,7 @@
 import { type Digest, isOfNothing } from "../oci/digest.ts";
 import { type ContentRange, parseContentRange } from "../oci/range.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { Registry } from "./ask.ts";
+import type { RegistryClient } from "./registry-client.ts";
 import { announcedLength, isLabelledEncoded, mediaTypeOf } from "./body.ts";
 import { invalid } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -23,7 +23,7 @@ interface Wanted {
 
 /** `Upstream.blob`. */
 export async function openBlob(
-  registry: Registry,
+  registry: RegistryClient,
   repository: Repository,
   digest: Digest,
   from: { readonly offset: number; readonly sizeBytes?: number },
@@ -47,7 +47,7 @@ export async function openBlob(
 
 /** `Upstream.statBlob`. */
 export async function statBlob(
-  registry: Registry,
+  registry: RegistryClient,
   repository: Repository,
   digest: Digest,
   by: Ask,
@@ -79,7 +79,7 @@ export async function statBlob(
  * have expired, for which a new one is to be had. Of what is empty, stores say 204 and 416.
  */
 function ask(
-  registry: Registry,
+  registry: RegistryClient,
   { repository, digest }: Wanted,
   range: string | undefined,
   by: Ask,

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
-import { invalid, toUpstreamError, formatPlace } from "./failures.ts";
+import { invalid, toUpstreamError, withoutQuery } from "./failures.ts";
 import { Pace } from "./pace.ts";
 import { UpstreamError } from "./upstream.ts";
 
@@ -71,7 +71,7 @@ export class Body {
     const startedAt = clock.monotonic();
     for await (const chunk of this.chunks(announcedBytes)) {
       if (clock.monotonic() - startedAt > wholeMs) {
-        throw new UpstreamError(upstream, "timeout", `${formatPlace(url)}: it takes more than ${wholeMs} ms`);
+        throw new UpstreamError(upstream, "timeout", `${withoutQuery(url)}: it takes more than ${wholeMs} ms`);
       }
       const endBytes = sizeBytes + chunk.length;
       if (endBytes > maxBytes) throw invalid(this.#options, `the body is over ${maxBytes} bytes`);
@@ -97,7 +97,7 @@ export class Body {
    */
   async *chunks(expectedBytes: number | undefined): AsyncGenerator<Buffer, void, undefined> {
     const { clock, signal, upstream, url } = this.#options;
-    const place = formatPlace(url);
+    const place = withoutQuery(url);
     let readBytes = 0;
     const pace = new Pace(clock);
     try {

@@ -1,16 +1,16 @@
 import type { Dispatcher } from "undici";
 import type { Repository } from "../oci/reference.ts";
-import { Registry } from "./ask.ts";
+import { RegistryClient } from "./registry-client.ts";
 import { createLearned } from "./attempt.ts";
 import { answeringOthers, authenticating } from "./auth.ts";
 import { openBlob, statBlob } from "./blobs.ts";
 import { type Clock, systemClock } from "../concurrency/clock.ts";
 import { Budget } from "./budget.ts";
-import { parseBase } from "./connections.ts";
+import { parseBase } from "./connection-pools.ts";
 import type { CredentialSource } from "./credentials/source.ts";
 import { type Limiter, QueueFull } from "../concurrency/limiter.ts";
 import { fetchManifest, resolveManifest } from "./manifests.ts";
-import { listReferrers, listTags } from "./pages.ts";
+import { fetchReferrers, fetchTags } from "./pages.ts";
 import { obeyingLimits } from "./rate-limit.ts";
 import { isListedRealm } from "./realm.ts";
 import { followRedirects } from "./redirects.ts";
@@ -116,14 +116,14 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     foreignExchange: limited(publicly),
     registry: limited(redirected),
   });
-  const registry = new Registry(base, prefix, authenticated, clock);
+  const registry = new RegistryClient(base, prefix, authenticated, clock);
   return {
     resolve: (...question) => resolveManifest(registry, ...question),
     manifest: (...question) => fetchManifest(registry, ...question),
     blob: (...question) => openBlob(registry, ...question),
     statBlob: (...question) => statBlob(registry, ...question),
-    tags: (...question) => listTags(registry, ...question),
-    referrers: (...question) => listReferrers(registry, ...question),
+    tags: (...question) => fetchTags(registry, ...question),
+    referrers: (...question) => fetchReferrers(registry, ...question),
     close: async () => {
       if (options.sharedDispatcher !== true) {
         await Promise.all([dispatcher.destroy(), redirectDispatcher.destroy()]);

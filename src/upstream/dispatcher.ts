@@ -1,6 +1,6 @@
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import type * as undici from "undici";
-import { guardLookup, type Lookup } from "./addresses.ts";
+import { guardLookup, type NameLookup } from "./addresses.ts";
 import { acceptContinue } from "./continue.ts";
 import type { ConnectionGuard, OwnPlace } from "./guard.ts";
 import { type OpenOrigin, Origins } from "./origins.ts";
@@ -31,7 +31,7 @@ export interface DispatcherOptions {
   readonly timeouts: Timeouts;
   readonly acceptInvalidCerts: boolean;
   /** Resolves names; the system's own when it is left out. */
-  readonly lookup?: Lookup | undefined;
+  readonly lookup?: NameLookup | undefined;
   /** Certificates (PEM) to trust besides the built-in ones. */
   readonly ca?: string | Buffer | undefined;
   /** A certificate (PEM) to show to the server, and its key. */

@@ -67,12 +67,12 @@ export function toStatusError(response: FailedResponse, now: number, denies = fa
   const { status, upstream, url } = response;
   const failure = denies ? "denied" : status === 429 ? "rate-limited" : "status";
   const retryAfterSeconds = askedRestSeconds(response, now);
-  return new UpstreamError(upstream, failure, `${formatPlace(url)}: status ${status}`, { status, retryAfterSeconds });
+  return new UpstreamError(upstream, failure, `${withoutQuery(url)}: status ${status}`, { status, retryAfterSeconds });
 }
 
 /** The failure of an answer that breaks the protocol, in the way that is told. */
 export function invalid({ upstream, url }: Origin, reason: string, cause?: unknown): UpstreamError {
-  return new UpstreamError(upstream, "invalid", `${formatPlace(url)}: ${reason}`, { cause });
+  return new UpstreamError(upstream, "invalid", `${withoutQuery(url)}: ${reason}`, { cause });
 }
 
 /** Whether a connection failed in a way that may have passed at the next try. A time-out has cost enough as it is. */
@@ -97,7 +97,7 @@ export function isPassingStatus(status: number): boolean {
 }
 
 /** A URL as it may stand in a message: host and path. */
-export function formatPlace(url: URL): string {
+export function withoutQuery(url: URL): string {
   return `${url.host}${url.pathname}`;
 }
 

@@ -2,7 +2,7 @@ import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { acceptManifests, type Manifest, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Reference, type Repository } from "../oci/reference.ts";
-import type { Question, Registry } from "./ask.ts";
+import type { Question, RegistryClient } from "./registry-client.ts";
 import { announcedLength, isLabelledEncoded, mediaTypeOf } from "./body.ts";
 import { invalid, isFailedAnswer, isPassingStatus } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -24,7 +24,7 @@ type Told = Exclude<Resolved, UpstreamManifest>;
  * (containerd#6684, watchtower#667); where the GET is answered, the next ones are GETs at once.
  */
 export async function resolveManifest(
-  registry: Registry,
+  registry: RegistryClient,
   repository: Repository,
   reference: Reference,
   by: Ask,
@@ -41,7 +41,7 @@ export async function resolveManifest(
 
 /** `Upstream.manifest`. The media type is the one that `parseManifest` settles on. */
 export async function fetchManifest(
-  registry: Registry,
+  registry: RegistryClient,
   repository: Repository,
   reference: Reference,
   by: Ask,
@@ -64,7 +64,7 @@ function questionOf(repository: Repository, reference: Reference): Question {
 
 /** What a HEAD told; or that it is `refused`, as the next one will be, or that it `failed`. */
 async function askHead(
-  registry: Registry,
+  registry: RegistryClient,
   repository: Repository,
   reference: Reference,
   by: Ask,

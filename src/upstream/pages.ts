@@ -3,7 +3,7 @@ import { DocumentError, type Json, maxListingNames, parseDocument } from "../oci
 import { parseNextLink } from "../oci/link.ts";
 import { indexMediaType } from "../oci/manifest.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { Question, Registry } from "./ask.ts";
+import type { Question, RegistryClient } from "./registry-client.ts";
 import { mediaTypeOf } from "./body.ts";
 import { invalid } from "./failures.ts";
 import type { HttpResponse } from "./transport.ts";
@@ -17,8 +17,8 @@ const maxPageBytes = 4 * 1024 * 1024;
 const undecided: ReadonlySet<number> = new Set([401, 403, 407, 408, 421, 425, 429]);
 
 /** `Upstream.tags`. */
-export async function listTags(
-  registry: Registry,
+export async function fetchTags(
+  registry: RegistryClient,
   repository: Repository,
   query: string,
   by: Ask,
@@ -32,8 +32,8 @@ export async function listTags(
  * `Upstream.referrers`. Only a 200 with an index is an answer of this API, be it called plain JSON; the subject itself, a
  * web page, a redirect to one (ghcr.io), a 501 or most of the 4xx mean that the registry does not have it.
  */
-export async function listReferrers(
-  registry: Registry,
+export async function fetchReferrers(
+  registry: RegistryClient,
   repository: Repository,
   subject: Digest,
   query: string,

@@ -3,7 +3,7 @@ import { Resolver } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { callbackify } from "node:util";
-import type { Lookup } from "./addresses.ts";
+import type { NameLookup } from "./addresses.ts";
 
 /** How long a look-up may take, with all that it tries. */
 const lookupMs = 5_000;
@@ -25,7 +25,7 @@ export interface PublicLookupOptions {
  * the system's resolver likes, and cannot be called off. Two names whose servers never answer would so keep every
  * configured registry from being reached.
  */
-export function createPublicLookup(options: PublicLookupOptions = {}): Lookup {
+export function createPublicLookup(options: PublicLookupOptions = {}): NameLookup {
   let running = 0;
   const begin = callbackify((hostname: string) => look(hostname, options).finally(() => running--));
   return (hostname, _options, callback) => {

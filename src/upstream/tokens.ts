@@ -1,6 +1,6 @@
 import { DocumentError, type Json, parseDocument } from "../oci/document.ts";
 import { type Credentials, formatBasic, isIdentityToken } from "./credentials.ts";
-import { formatPlace, toStatusError } from "./failures.ts";
+import { withoutQuery, toStatusError } from "./failures.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { judgeRealm } from "./realm.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirects.ts";
@@ -103,7 +103,7 @@ async function get(request: TokenRequest, options: TokenClientOptions, signal: A
     response.body.discard();
     url = redirectTarget(response);
   }
-  throw new UpstreamError(host, "token", `${formatPlace(request.realm)}: the redirects do not end`);
+  throw new UpstreamError(host, "token", `${withoutQuery(request.realm)}: the redirects do not end`);
 }
 
 /** The realm must be trusted: the body is the credentials. That is why no redirect is followed either. */
@@ -141,7 +141,7 @@ function about({ repository, identity }: TokenRequest): Pick<HttpRequest, "kind"
 }
 
 function parseToken(host: string, url: URL, bytes: Buffer): PassingText {
-  const unusable = new UpstreamError(host, "token", `${formatPlace(url)}: the answer holds no usable token`);
+  const unusable = new UpstreamError(host, "token", `${withoutQuery(url)}: the answer holds no usable token`);
   let fields: Json;
   try {
     ({ fields } = parseDocument(bytes, maxTokenNames));

@@ -1,7 +1,7 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
 import { announcedLength, Body } from "./body.ts";
-import { formatPlace, invalid, toUpstreamError } from "./failures.ts";
+import { withoutQuery, invalid, toUpstreamError } from "./failures.ts";
 import type { Ask } from "./upstream.ts";
 
 /** What a request is for, as it is counted. `token`: all that belongs to authentication. */
@@ -123,7 +123,7 @@ export function createExchange(options: {
     } catch (error) {
       observe(undefined);
       signal.throwIfAborted();
-      throw toUpstreamError(host, `${method} ${formatPlace(url)}`, error);
+      throw toUpstreamError(host, `${method} ${withoutQuery(url)}`, error);
     }
   };
 }

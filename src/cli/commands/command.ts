@@ -1,5 +1,5 @@
 import { type Command, Help } from "commander";
-import { parseAdminToken } from "../../config/admin-token.ts";
+import { parseAdminToken } from "../../config/file-schema.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { formatListen, type ListenAddress } from "../../config/address.ts";
 import type { Config } from "../../config/file-schema.ts";

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Credentials } from "../credentials.ts";
 import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
-import { CredentialError, type Environment } from "./source.ts";
+import { CredentialError } from "./source.ts";
 
 /** What a helper program may do. */
 export interface HelperLimits {
   /** The program's environment, in whose PATH it is looked for; without it, our own. */
-  readonly env?: Environment | undefined;
+  readonly env?: NodeJS.ProcessEnv | undefined;
   readonly maxOutputBytes?: number | undefined;
 }
 

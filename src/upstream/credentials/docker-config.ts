@@ -10,7 +10,7 @@ import {
   parseDockerAuths,
 } from "./docker-auths.ts";
 import { RenewingSource } from "./renewing.ts";
-import type { CredentialSource, Environment, ProblemListener } from "./source.ts";
+import type { CredentialSource, ProblemListener } from "./source.ts";
 import { WatchedFile } from "./watched-file.ts";
 
 /** Which Docker configuration is used, and for whom. */
@@ -21,7 +21,7 @@ export interface DockerConfigOptions {
   readonly host: string;
   readonly clock: Clock;
   /** The environment of helper programs; without it, our own. */
-  readonly env?: Environment | undefined;
+  readonly env?: NodeJS.ProcessEnv | undefined;
   /** How long a helper may take. */
   readonly helperTimeoutMs?: number | undefined;
   readonly onProblem?: ProblemListener | undefined;

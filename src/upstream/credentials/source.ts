@@ -19,9 +19,6 @@ export interface CredentialSource {
   close(): void;
 }
 
-/** The environment's variables, as `process.env` has them. */
-export type Environment = Readonly<Record<string, string | undefined>>;
-
 /** Hears of a problem that did not keep the source from answering: a renewal that failed, a file that is broken. */
 export type ProblemListener = (problem: CredentialError) => void;
 

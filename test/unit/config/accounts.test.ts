@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { NamePattern } from "../../../src/oci/name-pattern.ts";
-import { findMisplacement } from "../../../src/config/provider-hosts.ts";
+import { findMisplacement, type Provider } from "../../../src/config/provider-schema.ts";
 import { parseRepositoryPattern } from "../../../src/config/repository-names.ts";
 import type { CredentialConfig } from "../../../src/config/credential-schema.ts";
 import type { UpstreamConfig } from "../../../src/config/upstream-schema.ts";
@@ -230,7 +230,7 @@ describe("what is wrong with accounts", () => {
 
 test("a provider's hosts are those that its source takes", () => {
   const common = { clock: systemClock, fetchJson: () => Promise.reject(new Error("nothing is sent")) };
-  const sources: [CredentialConfig["kind"], (host: string) => unknown][] = [
+  const sources: [Provider, (host: string) => unknown][] = [
     ["ecr", (host) => createEcr({ ...common, host })],
     ["gcp", (host) => createGcp({ ...common, host })],
     ["acr", (host) => createAcr({ ...common, host })],
@@ -262,10 +262,9 @@ test("a provider's hosts are those that its source takes", () => {
   ];
   for (const [kind, create] of sources) {
     for (const host of hosts) {
-      const account = { kind } as CredentialConfig;
       const theirs = problemOf(() => create(host)) === undefined;
-      assert.equal(findMisplacement(account, host, true) === undefined, theirs, `${kind} ${host}`);
-      assert.equal(findMisplacement(account, `${host}:443`, true) === undefined, theirs, `${kind} ${host}:443`);
+      assert.equal(findMisplacement(kind, host, true) === undefined, theirs, `${kind} ${host}`);
+      assert.equal(findMisplacement(kind, `${host}:443`, true) === undefined, theirs, `${kind} ${host}:443`);
     }
   }
 });

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { flagOf, options } from "../../../src/config/options.ts";
-import { formatJsonSchema, formatReference } from "../../../src/config/reference.ts";
+import { formatJsonSchema, formatReference } from "../../../src/config/reference-page.ts";
 import { load, loadFile, pems } from "./loading.ts";
 
 const root = new URL("../../../", import.meta.url);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { LookupAddress } from "node:dns";
 import { test, type TestContext } from "node:test";
 import type { Dispatcher } from "undici";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
 import { createDispatcher, type DispatcherOptions, type Timeouts } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import { certificate } from "./certificate.ts";
@@ -21,7 +21,7 @@ import {
   tag,
 } from "./scripted.ts";
 
-const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
+const toLoopback: NameLookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
 
 function dispatcherWith(options: Partial<DispatcherOptions>): Dispatcher {
   return createDispatcher({ acceptInvalidCerts: false, timeouts: fiveSeconds, ...options });

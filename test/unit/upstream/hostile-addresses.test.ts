@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import type { Dispatcher } from "undici";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
-import { createConnections } from "../../../src/upstream/connections.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
+import { createConnections } from "../../../src/upstream/connection-pools.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { createRedirectGuard, publicGuard } from "../../../src/upstream/guard.ts";
 import type { Upstream } from "../../../src/upstream/upstream.ts";
@@ -31,7 +31,7 @@ async function startPublic(
 ): Promise<{ upstream: Upstream; asked: string[]; looked: string[] }> {
   const looked: string[] = [];
   const queue = [...answers];
-  const lookup: Lookup = (hostname, _options, callback) => {
+  const lookup: NameLookup = (hostname, _options, callback) => {
     looked.push(hostname);
     const addresses = queue.length > 1 ? queue.shift() : queue[0];
     callback(

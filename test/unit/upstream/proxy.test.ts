@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { test, type TestContext } from "node:test";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import { UpstreamError } from "../../../src/upstream/upstream.ts";
@@ -67,8 +67,8 @@ async function startProxy(context: TestContext, target: string, status: number =
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, authorizations };
 }
 
-const noLookup: Lookup = (hostname, _options, callback) => callback(new Error(`looked up: ${hostname}`), []);
-const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
+const noLookup: NameLookup = (hostname, _options, callback) => callback(new Error(`looked up: ${hostname}`), []);
+const toLoopback: NameLookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
 
 test("https goes through a tunnel, with the name looked up there and the certificate checked here", async (context) => {
   const server = await startServer(context, (_request, response) => answerIndex(response), certificate);

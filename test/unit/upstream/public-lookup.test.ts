@@ -4,7 +4,7 @@ import { lookup as systemLookup } from "node:dns/promises";
 import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import "../../support/network.ts";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
 import { createPublicLookup } from "../../../src/upstream/public-lookup.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 import { startNameServer } from "./name-server.ts";
@@ -12,7 +12,7 @@ import { startNameServer } from "./name-server.ts";
 const nowhere = "/nonexistent/hosts";
 const six = "2606:4700:0:0:0:0:0:1";
 
-function ask(lookup: Lookup, name: string): Promise<LookupAddress[]> {
+function ask(lookup: NameLookup, name: string): Promise<LookupAddress[]> {
   return new Promise((resolve, reject) => {
     lookup(name, { all: true }, (error, addresses) => (error === null ? resolve(addresses) : reject(error)));
   });

@@ -11,7 +11,7 @@ import type { Clock } from "../../../src/concurrency/clock.ts";
 import { Limiter } from "../../../src/concurrency/limiter.ts";
 import { Body } from "../../../src/upstream/body.ts";
 import { createUpstream, maxWaiting, type UpstreamOptions } from "../../../src/upstream/client.ts";
-import { type ConnectionOptions, createConnections } from "../../../src/upstream/connections.ts";
+import { type ConnectionOptions, createConnections } from "../../../src/upstream/connection-pools.ts";
 import { createFixed } from "../../../src/upstream/credentials/fixed.ts";
 import type { Credentials } from "../../../src/upstream/credentials.ts";
 import type { CredentialSource } from "../../../src/upstream/credentials/source.ts";

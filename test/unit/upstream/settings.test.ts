@@ -3,8 +3,8 @@ import type { LookupAddress } from "node:dns";
 import { test, type TestContext } from "node:test";
 import type { TLSSocket } from "node:tls";
 import { parseRepository } from "../../../src/oci/reference.ts";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
-import { createConnections } from "../../../src/upstream/connections.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
+import { createConnections } from "../../../src/upstream/connection-pools.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { publicGuard } from "../../../src/upstream/guard.ts";
 import { certificate } from "./certificate.ts";
@@ -25,7 +25,7 @@ import {
 } from "./scripted.ts";
 import { alice, basicAlice } from "./scripted-registry.ts";
 
-const toLoopback: Lookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
+const toLoopback: NameLookup = (_hostname, _options, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }]);
 const extra = { "X-Team": "s3cret", "CF-Access-Client-Id": "id" };
 const trusting = { tls: true, ca: certificate.cert, lookup: toLoopback };
 const port = ({ host }: ScriptedServer): string => host.replace(/^.*:/, "");
@@ -166,7 +166,7 @@ async function startRedirecting(
     certificate,
   );
   const looked: string[] = [];
-  const lookup: Lookup = (hostname, _options, callback) => {
+  const lookup: NameLookup = (hostname, _options, callback) => {
     looked.push(hostname);
     callback(null, [addresses[hostname] ?? { address: "127.0.0.1", family: 4 }]);
   };

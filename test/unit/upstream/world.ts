@@ -1,5 +1,5 @@
 import type { TestContext } from "node:test";
-import type { Lookup } from "../../../src/upstream/addresses.ts";
+import type { NameLookup } from "../../../src/upstream/addresses.ts";
 import { createDispatcher } from "../../../src/upstream/dispatcher.ts";
 import { certificate } from "./certificate.ts";
 import { fiveSeconds, answer, type Handler, startServer, type StartOptions, startUpstream } from "./scripted.ts";
@@ -17,7 +17,7 @@ export interface World {
 /** How a host answers; `host` gives another host's address. */
 export type HostHandler = (...args: [...Parameters<Handler>, at: (host: string) => string]) => void;
 
-export const toLoopback: Lookup = (_hostname, _options, callback) =>
+export const toLoopback: NameLookup = (_hostname, _options, callback) =>
   callback(null, [{ address: "127.0.0.1", family: 4 }]);
 
 /**

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { parseRepository } from "../../../../src/oci/reference.ts";
 import { DockerConfigSource } from "../../../../src/upstream/credentials/docker-config.ts";
-import type { CredentialSource, Environment } from "../../../../src/upstream/credentials/source.ts";
+import type { CredentialSource } from "../../../../src/upstream/credentials/source.ts";
 import { createTemporaryDirectory } from "../../../support/temporary.ts";
 import { createClock, never } from "../scripted.ts";
 import { writeHelper } from "./helper-program.ts";
@@ -23,7 +23,7 @@ interface Setting {
   readonly password: (repository: string) => Promise<string | undefined>;
 }
 
-function setUp(folder: string, host: string, env: Environment = {}): Setting {
+function setUp(folder: string, host: string, env: NodeJS.ProcessEnv = {}): Setting {
   const clock = createClock();
   const problems: string[] = [];
   const path = join(folder, "config.json");

@@ -21,7 +21,7 @@ export interface Question {
 }
 
 /** The registry, as the operations of the client ask it. */
-export class Registry {
+export class RegistryClient {
   readonly clock: Clock;
   /** Until when no HEAD is sent, as they are refused; by `clock.monotonic`. */
   headsSparedUntil = 0;

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { namesOfPatterns } from "./fields.ts";
 import { fileSchema, interpolatedKeys } from "./file-schema.ts";
-import { type JsonSchema, structureOf } from "./messages.ts";
+import { type JsonSchema, structureOf } from "./problems.ts";
 import { options } from "./options.ts";
 import { upstreamDefaults } from "./upstream-schema.ts";
 

@@ -2,7 +2,7 @@ import type { Namespace } from "../oci/reference.ts";
 import { parseCanonicalNamespace } from "./address.ts";
 import { ConfigError, ValueError } from "./config-error.ts";
 import { credentialsSchema, type PasswordPair } from "./credential-schema.ts";
-import { check, formatPath } from "./messages.ts";
+import { check, formatPath } from "./problems.ts";
 import type { Config } from "./file-schema.ts";
 import type { UpstreamConfig } from "./upstream-schema.ts";
 import { impliedUpstream } from "./upstream-schema.ts";

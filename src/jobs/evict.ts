@@ -240,8 +240,16 @@ export class Evictor implements Relief {
       before = new Set(names);
       for (const candidate of candidates) {
         if (!wanted()) return;
+        if (this.#tools.pins() !== pins) break;
+        // Its registry may have begun to fail.
+        if (candidate.kind !== "content" && this.#tools.retention(candidate.id.namespace).keeps) continue;
         // What is in use has been used now: it is no candidate any more, and gives way to the next ones.
         await remover.remove(candidate);
+      }
+      // What was pinned meanwhile stays: it is asked for anew.
+      if (this.#tools.pins() !== pins) {
+        before = new Set();
+        continue;
       }
       looked += candidates.length;
       if (!isNew || (remover.dryRun && looked >= dryRunSize)) return;

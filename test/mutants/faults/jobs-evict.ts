@@ -90,6 +90,24 @@ export const jobsEvict: readonly Fault[] = [
         breaks: "nothing goes for a fill that has given up while it waited",
       },
       {
+        name: "pinned-since-removed",
+        find: "if (this.#tools.pins() !== pins) break;",
+        replace: "",
+        breaks: "what is pinned stays, also where it was a candidate before",
+      },
+      {
+        name: "pin-ends-a-run",
+        find: "before = new Set();\n        continue;",
+        replace: "return;",
+        breaks: "a pin that is added keeps nothing else from going",
+      },
+      {
+        name: "kept-since-removed",
+        find: 'if (candidate.kind !== "content" && this.#tools.retention(candidate.id.namespace).keeps) continue;',
+        replace: "",
+        breaks: "what cannot be fetched again stays, also where it was a candidate before",
+      },
+      {
         name: "the-same-for-ever",
         find: "if (!isNew || (remover.dryRun",
         replace: "if ((remover.dryRun",

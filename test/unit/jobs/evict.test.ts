@@ -282,6 +282,28 @@ test("listings and content of nobody are evicted in their turn", async () => {
   ]);
 });
 
+test("what is pinned while others are removed stays, and what cannot be fetched again since then", async () => {
+  for (const keep of [
+    (world: EvictWorld) => void (world.pins = ["docker.io/library/a"]),
+    (world: EvictWorld) => void (world.retention = () => ({ idleMs: Infinity, keeps: true })),
+  ]) {
+    const world = createEvictWorld(20);
+    const names = await addBlobs(world, 12, a);
+    world.onDelete = async () => keep(world);
+    await world.evictor.tidy();
+    assert.deepEqual(await world.left(a, names), names.slice(1));
+  }
+});
+
+test("a pin that is added while others are removed ends nothing: the next ones go", async () => {
+  const world = createEvictWorld(20);
+  const names = await addBlobs(world, 12, a);
+  world.onDelete = async () => void (world.pins = ["docker.io/library/b"]);
+  await world.evictor.tidy();
+  assert.deepEqual(await world.left(a, names), names.slice(7));
+  assert.deepEqual(world.shortages, []);
+});
+
 test("a dry run counts what would go, once, and removes nothing", async () => {
   const world = createEvictWorld(20);
   const names = await addBlobs(world, 12, a);

@@ -2,10 +2,9 @@ import * as z from "zod";
 import type { NamePattern } from "../oci/name-pattern.ts";
 import { ValueError } from "./config-error.ts";
 import { filePath, list, pattern, secret } from "./fields.ts";
-import { addProblem, type Problem } from "./problems.ts";
 import { provider, type ProviderConfig } from "./provider-schema.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
-import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";
+import { assembled, type Kind, optional, type Report, required, setting, showAll, type Values } from "./setting.ts";
 
 /** A user name for Basic authentication (RFC 7617 §2); messages do not repeat it. */
 const username = secret((value) => {
@@ -53,17 +52,12 @@ export type CredentialConfig =
   | { readonly kind: "docker-config"; readonly path: string }
   | ProviderConfig;
 
-/** Takes what is wrong, with its place below the keys that are read. */
-type Report = (problem: Problem) => void;
-
 const account: Kind<CredentialConfig> = {
-  schema: mapping(accountSettings).transform((keys, context): CredentialConfig => {
-    const read = readAccount(valuesOf(accountSettings, keys), (problem) => addProblem(context, problem));
-    if (read === undefined && context.issues.length === 0) {
-      const message = "an account needs `username`, `docker_config` or `credentials`";
-      context.addIssue({ code: "custom", message });
+  schema: assembled(accountSettings, (values, report): CredentialConfig => {
+    if (givenNames(values).length === 0) {
+      report({ path: [], message: "an account needs `username`, `docker_config` or `credentials`" });
     }
-    return read ?? z.NEVER;
+    return readAccount(values, report) ?? z.NEVER;
   }),
   show: (config) => showAll(accountSettings, accountValues(config)),
   settings: accountSettings,
@@ -94,13 +88,11 @@ export interface RepositoryCredentials {
 const byRepositorySettings = { match, ...accountsSettings };
 
 const byRepository: Kind<RepositoryCredentials> = {
-  schema: mapping(byRepositorySettings).transform((keys, context): RepositoryCredentials => {
-    const values = valuesOf(byRepositorySettings, keys);
-    const accounts = readAccounts(values, (problem) => addProblem(context, problem));
-    if (accounts.length === 0 && keys["accounts"] === undefined && context.issues.length === 0) {
-      context.addIssue({ code: "custom", message: "needs credentials; `accounts: []` stands for none" });
+  schema: assembled(byRepositorySettings, (values, report, keys): RepositoryCredentials => {
+    if (givenNames(values).length === 0 && keys["accounts"] === undefined) {
+      report({ path: [], message: "needs credentials; `accounts: []` stands for none" });
     }
-    return { match: values.match, accounts };
+    return { match: values.match, accounts: readAccounts(values, report) };
   }),
   show: ({ match: repositories, accounts }) => {
     return showAll(byRepositorySettings, { match: repositories, ...accountsValues(accounts) });

@@ -10,11 +10,11 @@ import {
 } from "./credential-schema.ts";
 import { filePath, hiddenText, list, secret, text, yesOrNo } from "./fields.ts";
 import { checkHeaders } from "./header-fields.ts";
-import { addProblem, type Problem } from "./problems.ts";
+import { addProblem } from "./problems.ts";
 import { findMisplacement, isOfProvider } from "./provider-schema.ts";
 import { hideProxy, parseProxySetting } from "./proxy.ts";
 import { parsePathPrefix } from "./repository-names.ts";
-import { type Kind, mapping, optional, required, setting, showAll, type Values, valuesOf } from "./setting.ts";
+import { assembled, type Kind, optional, type Report, required, setting, showAll, type Values } from "./setting.ts";
 
 /** Docker Hub's registry: what `docker.io` is asked at. */
 const dockerHubHost = "registry-1.docker.io";
@@ -87,12 +87,11 @@ export interface EndpointConfig extends Omit<EndpointValues, keyof AccountsValue
   readonly proxy: string | undefined;
 }
 
-/** Puts an endpoint together from its values. What it gives after a problem is of no use. */
+/** Puts an endpoint together from its values. */
 export function readEndpoint<V extends EndpointValues>(
   values: V,
-  context: z.core.$RefinementCtx,
+  report: Report,
 ): Omit<V, keyof AccountsValues> & { readonly accounts: readonly CredentialConfig[] } {
-  const report = (problem: Problem): void => addProblem(context, problem);
   const { clientCert, clientKey } = values;
   if ((clientCert === undefined) !== (clientKey === undefined)) {
     const [alone, missing] = clientCert === undefined ? ["client_key", "client_cert"] : ["client_cert", "client_key"];
@@ -131,9 +130,7 @@ const mirrorSettings = {
   proxy: optional("proxy", proxy).about("As the upstream's `proxy`, which holds where this is null."),
 };
 
-const mirrorMapping = mapping(mirrorSettings).transform((keys, context): EndpointConfig =>
-  readEndpoint(valuesOf(mirrorSettings, keys), context),
-);
+const mirrorMapping: z.ZodType<EndpointConfig> = assembled(mirrorSettings, readEndpoint);
 
 /** One entry of `mirrors`. Where its proxy is `undefined`, it is the upstream's. */
 export const mirror: Kind<EndpointConfig> = {

@@ -9,19 +9,18 @@ import {
 } from "./address.ts";
 import { ValueError } from "./config-error.ts";
 import { choice, filePath, list, pattern, secret, text, timeout, yesOrNo } from "./fields.ts";
-import { addProblem, type Problem } from "./problems.ts";
 import { noProxies, type ProxyEnvironment } from "./proxy.ts";
 import {
+  assembled,
   keysWithVariables,
   type Kind,
-  mapping,
   omissible,
   optional,
+  type Report,
   section,
   setting,
   showAll,
   type Values,
-  valuesOf,
 } from "./setting.ts";
 import { storage, verify } from "./storage-schema.ts";
 import {
@@ -141,11 +140,8 @@ export interface Config extends Omit<FileValues, "upstreams"> {
 }
 
 /** The schema of the configuration file. The environment's proxies are not in it. */
-export const fileSchema: z.ZodType<Config> = mapping(fileSettings).transform((keys, context): Config => {
-  const values = valuesOf(fileSettings, keys);
-  for (const problem of findConflicts(values)) {
-    addProblem(context, problem);
-  }
+export const fileSchema: z.ZodType<Config> = assembled(fileSettings, (values, report): Config => {
+  reportConflicts(values, report);
   const { upstreamDefaults: defaults } = values;
   const upstreams = values.upstreams.map((entry) => completeUpstream(entry, defaults));
   const hub = upstreams.some(({ namespace }) => namespace === "docker.io")
@@ -160,32 +156,33 @@ export function showConfig(config: Config): object {
 }
 
 /** What is right by itself but not together. */
-function findConflicts({ listen: address, adminListen, adminToken, adminTokenFile, upstreams }: FileValues): Problem[] {
-  const conflicts: Problem[] = [];
+function reportConflicts(values: FileValues, report: Report): void {
+  const { listen: address, adminListen, adminToken, adminTokenFile, upstreams } = values;
   const namespaces = new Map<string, number>();
-  const serverNames = new Map<string, string>();
-  for (const [index, { namespace, serverNames: names }] of upstreams.entries()) {
+  const owners = new Map<string, string>();
+  for (const [index, { namespace, serverNames }] of upstreams.entries()) {
     const first = namespaces.get(namespace);
     if (first !== undefined) {
       const message = `${namespace} is listed already, as upstreams[${first}]`;
-      conflicts.push({ path: ["upstreams", index, "namespace"], message });
+      report({ path: ["upstreams", index, "namespace"], message });
     }
     namespaces.set(namespace, first ?? index);
-    for (const [position, name] of names.entries()) {
-      const owner = serverNames.get(name);
+    for (const [position, name] of serverNames.entries()) {
+      const owner = owners.get(name);
       if (owner !== undefined) {
-        const message = `${name} stands for ${owner} already`;
-        conflicts.push({ path: ["upstreams", index, "server_names", position], message });
+        report({
+          path: ["upstreams", index, "server_names", position],
+          message: `${name} stands for ${owner} already`,
+        });
       }
-      serverNames.set(name, owner ?? namespace);
+      owners.set(name, owner ?? namespace);
     }
   }
   if (adminToken !== undefined && adminTokenFile !== undefined) {
-    conflicts.push({ path: ["admin_token_file"], message: "not together with `admin_token`" });
+    report({ path: ["admin_token_file"], message: "not together with `admin_token`" });
   }
   const anyPort = address.kind === "tcp" && address.port === 0;
   if (adminListen !== undefined && !anyPort && formatListen(adminListen) === formatListen(address)) {
-    conflicts.push({ path: ["admin_listen"], message: "must be another address than listen" });
+    report({ path: ["admin_listen"], message: "must be another address than listen" });
   }
-  return conflicts;
 }

@@ -3,7 +3,7 @@ import { acrCloudOf, isGcpHost, parseEcrHost } from "../oci/provider-hosts.ts";
 import { ValueError } from "./config-error.ts";
 import { filePath, text } from "./fields.ts";
 import { suggest } from "./problems.ts";
-import { givenOf, type Kind, mapping, omissible, required, type Settings, showAll, type Values } from "./setting.ts";
+import { assembled, givenOf, type Kind, omissible, required, type Settings, showAll, type Values } from "./setting.ts";
 
 const word = text((value) => {
   if (!/^[\x21-\x7e]{1,2048}$/.test(value)) {
@@ -70,13 +70,12 @@ const type = required("type", name).about(
 
 const settings = { type, ...settingsOf.ecr, ...settingsOf.gcp, ...settingsOf.acr };
 
-const mappingSchema = mapping(settings).transform((keys, context): ProviderConfig => {
-  const kind = keys["type"] as Provider;
+const mappingSchema = assembled(settings, ({ type: kind }, report, keys): ProviderConfig => {
   const own: Settings = settingsOf[kind];
   const isOf = (key: string, settings: Settings): boolean => Object.values(settings).some((each) => each.key === key);
   for (const key of Object.keys(keys).filter((each) => each !== "type" && !isOf(each, own))) {
     const owner = providers.find((candidate) => isOf(key, settingsOf[candidate]));
-    context.addIssue({ code: "custom", path: [key], message: `belongs to ${owner}, not to ${kind}` });
+    report({ path: [key], message: `belongs to ${owner}, not to ${kind}` });
   }
   return { kind, ...givenOf(own, keys) };
 });

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { addProblem, type Problem } from "./problems.ts";
 
 /** How values of one kind are read from a file, and written for people. */
 export interface Kind<T> {
@@ -109,17 +110,17 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>;
 export type Values<S> = { readonly [Name in keyof S]: S[Name] extends Setting<infer T> ? T : never };
 
 /** A mapping as it was read, by the file's keys. */
-type Keys = Readonly<Record<string, unknown>>;
+export type Keys = Readonly<Record<string, unknown>>;
 
 /** The schema of a mapping that has these settings, and may have others. */
-export function mapping(settings: Settings, others: Settings = {}): z.ZodType<Keys> {
+function mapping(settings: Settings, others: Settings = {}): z.ZodType<Keys> {
   const own = Object.values(settings).map(({ key, schema }) => [key, schema] as const);
   const more = Object.values(others).map(({ key, ownSchema }) => [key, ownSchema.optional()] as const);
   return z.strictObject(Object.fromEntries([...own, ...more]));
 }
 
 /** What a mapping comes to. */
-export function valuesOf<S extends Settings>(settings: S, keys: Keys): Values<S> {
+function valuesOf<S extends Settings>(settings: S, keys: Keys): Values<S> {
   const values = Object.entries(settings).map(([name, { key }]) => [name, keys[key] ?? undefined] as const);
   return Object.fromEntries(values) as Values<S>;
 }
@@ -136,10 +137,41 @@ export function showAll<S extends Settings>(settings: S, values: Partial<Values<
   return Object.fromEntries(given.map(([name, own]) => [own.key, own.show(values[name])]));
 }
 
-/** A mapping with nothing to it but its settings. */
-export function section<S extends Settings>(settings: S): Kind<Values<S>> {
+/**
+ * Takes what is wrong, with its place below the mapping that is read. What is wrong with the mapping as a whole is told
+ * where nothing within it is.
+ */
+export type Report = (problem: Problem) => void;
+
+/**
+ * The schema of a mapping that `read` makes something of, and of which it reports what is right by itself but not
+ * together. What it gives after a problem is of no use.
+ *
+ * @param others Settings that the mapping may have besides; they are among its keys, and not among its values.
+ */
+export function assembled<S extends Settings, T>(
+  settings: S,
+  read: (values: Values<S>, report: Report, keys: Keys) => T,
+  others?: Settings,
+): z.ZodType<T> {
+  return mapping(settings, others).transform((keys, context) => {
+    const report: Report = (problem) => {
+      if (problem.path.length > 0 || context.issues.length === 0) addProblem(context, problem);
+    };
+    return read(valuesOf(settings, keys), report, keys);
+  });
+}
+
+/** A mapping with nothing to it but its settings, and what `check` reports of them together. */
+export function section<S extends Settings>(
+  settings: S,
+  check?: (values: Values<S>, report: Report) => void,
+): Kind<Values<S>> {
   return {
-    schema: mapping(settings).transform((keys) => valuesOf(settings, keys)),
+    schema: assembled(settings, (values, report) => {
+      check?.(values, report);
+      return values;
+    }),
     show: (values) => showAll(settings, values),
     settings,
   };

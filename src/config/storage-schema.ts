@@ -12,7 +12,6 @@ import {
   sizeOrNone,
   text,
 } from "./fields.ts";
-import { addProblem } from "./problems.ts";
 import { type Kind, section, setting, type Values } from "./setting.ts";
 
 function parseRoot(value: string): string {
@@ -74,20 +73,15 @@ const settings = {
 /** Where the content is kept, and how much of it. */
 export interface StorageConfig extends Values<typeof settings> {}
 
-const plain = section(settings);
-
 /** The mapping `storage`. */
-export const storage: Kind<StorageConfig> = {
-  ...plain,
-  schema: plain.schema.superRefine(({ highWatermark: high, lowWatermark: low }, context) => {
-    if (low === 0) {
-      addProblem(context, { path: ["low_watermark"], message: "must be more than 0%" });
-    } else if (low >= high) {
-      const message = `must be more than low_watermark, which is ${formatShare(low)}; got "${formatShare(high)}"`;
-      addProblem(context, { path: ["high_watermark"], message });
-    }
-  }),
-};
+export const storage: Kind<StorageConfig> = section(settings, ({ highWatermark: high, lowWatermark: low }, report) => {
+  if (low === 0) {
+    report({ path: ["low_watermark"], message: "must be more than 0%" });
+  } else if (low >= high) {
+    const message = `must be more than low_watermark, which is ${formatShare(low)}; got "${formatShare(high)}"`;
+    report({ path: ["high_watermark"], message });
+  }
+});
 
 const verifySettings = {
   intervalMs: setting("interval", intervalOrNever, "7d").about(

@@ -22,19 +22,19 @@ import {
   timeout,
   yesOrNo,
 } from "./fields.ts";
-import { addProblem } from "./problems.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
 import {
+  assembled,
   givenOf,
   type Kind,
-  mapping,
+  type Keys,
   optional,
+  type Report,
   required,
   section,
   setting,
   showAll,
   type Values,
-  valuesOf,
 } from "./setting.ts";
 
 function parsePlainText(value: string): string {
@@ -151,25 +151,26 @@ export type UpstreamEntry = Omit<UpstreamConfig, keyof UpstreamDefaults> & Parti
 
 /** One entry of `upstreams`; it is written with its defaults. */
 export const upstream: Kind<UpstreamEntry> = {
-  schema: mapping(entrySettings, defaultsSettings).transform((keys, context): UpstreamEntry => {
-    const values = valuesOf(entrySettings, keys);
-    const { namespace } = values;
-    const patterns = [
-      ...(values.allow ?? []).map((rule, index) => ({ path: ["allow", index], text: rule.text })),
-      ...values.deny.map((rule, index) => ({ path: ["deny", index], text: rule.text })),
-      ...values.repositoryCredentials.map(({ match }, index) => {
-        return { path: ["credentials_by_repository", index, "match"], text: match.text };
-      }),
-    ];
-    for (const { path, text: written } of patterns.filter((each) => each.text.startsWith(`${namespace}/`))) {
-      const message = `leave the namespace out: write "${written.slice(namespace.length + 1)}"`;
-      addProblem(context, { path, message });
-    }
-    return { ...readEndpoint(values, context), ...givenOf(defaultsSettings, keys) };
-  }),
+  schema: assembled(entrySettings, readUpstream, defaultsSettings),
   show: (entry) => showAll({ ...entrySettings, ...defaultsSettings }, endpointValues(entry)),
   settings: { ...entrySettings, ...defaultsSettings },
 };
+
+function readUpstream(values: Values<typeof entrySettings>, report: Report, keys: Keys): UpstreamEntry {
+  const { namespace } = values;
+  const patterns = [
+    ...(values.allow ?? []).map((rule, index) => ({ path: ["allow", index], text: rule.text })),
+    ...values.deny.map((rule, index) => ({ path: ["deny", index], text: rule.text })),
+    ...values.repositoryCredentials.map(({ match }, index) => {
+      return { path: ["credentials_by_repository", index, "match"], text: match.text };
+    }),
+  ];
+  for (const { path, text: written } of patterns.filter((each) => each.text.startsWith(`${namespace}/`))) {
+    const message = `leave the namespace out: write "${written.slice(namespace.length + 1)}"`;
+    report({ path, message });
+  }
+  return { ...readEndpoint(values, report), ...givenOf(defaultsSettings, keys) };
+}
 
 /** Fills in what an entry leaves out. */
 export function completeUpstream(entry: UpstreamEntry, defaults: UpstreamDefaults): UpstreamConfig {

@@ -246,11 +246,7 @@ class LedgerClient implements Ledger {
         this.#options.observer.rebuilding(reply.reason);
         break;
       case "rebuilt":
-        this.#options.observer.rebuilt({
-          objects: reply.objects,
-          unreadable: reply.unreadable,
-          durationMs: reply.durationMs,
-        });
+        this.#options.observer.rebuilt(reply);
         break;
       case "failed":
         this.#options.observer.failed(reply.error);

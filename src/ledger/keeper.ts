@@ -54,11 +54,9 @@ export class Keeper {
   handle(message: LedgerMessage): void {
     this.#clock = { now: message.now, since: performance.now() };
     switch (message.kind) {
-      case "changes": {
-        const changed = this.#take(message.changes);
-        this.#done(message.id, changed);
+      case "changes":
+        this.#done(message.id, this.#take(message.changes));
         break;
-      }
       case "query":
         this.#answer(message);
         break;

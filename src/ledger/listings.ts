@@ -1,5 +1,4 @@
-import type { Digest } from "../oci/digest.ts";
-import { isDigest } from "../oci/digest.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import type { Namespace, Repository, Tag } from "../oci/reference.ts";
 import { parsePin, type Pin } from "../oci/pin.ts";
 import type { RepositoryId } from "../store/layout.ts";

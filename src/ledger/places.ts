@@ -36,15 +36,7 @@ export function* walkPlaces(sql: Statements, limit: number): Generator<Place[]> 
   for (const rows of links) {
     yield rows.map((row) => ({ kind: "link", id: idOf(row), digest: unpackDigest(row.digest) }));
   }
-  const tags = walk<Named & { tag: Tag }>(
-    sql,
-    `SELECT x.repository, x.tag, ${named("tags")} WHERE (x.repository, x.tag) > (?, ?)
-     ORDER BY x.repository, x.tag LIMIT ?`,
-    [0, ""],
-    ({ repository, tag }) => [repository, tag],
-    limit,
-  );
-  for (const rows of tags) yield rows.map((row) => ({ kind: "tag", id: idOf(row), tag: row.tag }));
+  for (const rows of walkTags(sql, limit)) yield rows.map((row) => ({ kind: "tag", id: idOf(row), tag: row.tag }));
   const pages = walk<Named & { page: PageKind; page_name: string }>(
     sql,
     `SELECT x.repository, x.page, x.name AS page_name, ${named("pages")}
@@ -60,15 +52,7 @@ export function* walkPlaces(sql: Statements, limit: number): Generator<Place[]> 
 
 /** All tags, each as a use of what it stands for; in parts, as above. */
 export function* walkTagUses(sql: Statements, limit: number): Generator<LedgerChange[]> {
-  const tags = walk<Named & { tag: Tag; digest: Uint8Array; used: number }>(
-    sql,
-    `SELECT x.repository, x.tag, x.used, c.digest, ${named("tags")} CROSS JOIN contents c ON c.id = x.content
-     WHERE (x.repository, x.tag) > (?, ?) ORDER BY x.repository, x.tag LIMIT ?`,
-    [0, ""],
-    ({ repository, tag }) => [repository, tag],
-    limit,
-  );
-  for (const rows of tags) {
+  for (const rows of walkTags(sql, limit)) {
     yield rows.map((row) => ({
       kind: "use",
       id: idOf(row),
@@ -77,6 +61,20 @@ export function* walkTagUses(sql: Statements, limit: number): Generator<LedgerCh
       at: unpackTime(row.used),
     }));
   }
+}
+
+function walkTags(
+  sql: Statements,
+  limit: number,
+): Generator<(Named & { readonly tag: Tag; readonly digest: Uint8Array; readonly used: number })[]> {
+  return walk(
+    sql,
+    `SELECT x.repository, x.tag, x.used, c.digest, ${named("tags")} CROSS JOIN contents c ON c.id = x.content
+     WHERE (x.repository, x.tag) > (?, ?) ORDER BY x.repository, x.tag LIMIT ?`,
+    [0, ""],
+    ({ repository, tag }) => [repository, tag],
+    limit,
+  );
 }
 
 /** The rows of a query that takes a key, after which they come in order, and how many there are to be. */

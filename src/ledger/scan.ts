@@ -62,14 +62,12 @@ async function readObject(
   const place = parseKey(key);
   switch (place?.kind) {
     case "content":
-      changes.push({ ...place, sizeBytes, at });
-      return undefined;
     case "page":
       changes.push({ ...place, sizeBytes, at });
       return undefined;
     case "link": {
       // The link is kept in memory and hardly ever read: its content's time says more of when it was used.
-      const content = await lookUp(files, blobKey(place.digest));
+      const content = await orUnreadable(files, () => files.reader.head(blobKey(place.digest)));
       changes.push({ ...place, at: Math.max(at, content?.usedAt ?? 0) });
       if (!wantsChildren(place.digest)) return undefined;
       const link = await readRecord(files, key);
@@ -108,22 +106,18 @@ async function readRecord(files: Files, key: Key): Promise<unknown> {
   }
 }
 
-async function lookUp({ reader, onUnreadable }: Files, key: Key): Promise<StoredFile | undefined> {
-  try {
-    return await reader.head(key);
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    onUnreadable();
-    return undefined;
-  }
+async function read(files: Files, key: Key, limitBytes: number): Promise<Buffer | undefined> {
+  return orUnreadable(files, async () => {
+    const object = await files.reader.get(key);
+    return object && readWhole(object, limitBytes);
+  });
 }
 
-async function read({ reader, onUnreadable }: Files, key: Key, limitBytes: number): Promise<Buffer | undefined> {
+/** What is asked of the store. One file that cannot be read does not keep the ledger from knowing all others. */
+async function orUnreadable<T>({ onUnreadable }: Files, ask: () => Promise<T>): Promise<T | undefined> {
   try {
-    const object = await reader.get(key);
-    return object && (await readWhole(object, limitBytes));
+    return await ask();
   } catch (error) {
-    // One file that cannot be read does not keep the ledger from knowing all others.
     if (!(error instanceof StoreError)) throw error;
     onUnreadable();
     return undefined;

@@ -139,13 +139,13 @@ export const ledgerMemory: readonly Fault[] = [
       },
       {
         name: "unreadable-file-ends-it",
-        find: "onUnreadable();\n    return undefined;\n  }\n}\n\nasync function read(",
-        replace: "throw error;\n  }\n}\n\nasync function read(",
+        find: "orUnreadable(files, () => files.reader.head(blobKey(place.digest)))",
+        replace: "files.reader.head(blobKey(place.digest))",
         breaks: "one file that cannot be looked up does not keep the ledger from the others",
       },
       {
         name: "unreadable-object-ends-it",
-        find: "// One file that cannot be read does not keep the ledger from knowing all others.\n    if (!(error instanceof StoreError)) throw error;",
+        find: "if (!(error instanceof StoreError)) throw error;",
         replace: "throw error;",
         breaks: "one file that cannot be read does not keep the ledger from the others",
       },

@@ -103,11 +103,7 @@ export async function openOffline(config: Config, options: OfflineOptions): Prom
 
 async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log: Logger) => Promise<T>): Promise<T> {
   const { logDestination: destination, onLogFailure: onFailure } = options;
-  const log = await createLogger({
-    ...settings,
-    ...(destination !== undefined && { destination }),
-    ...(onFailure !== undefined && { onFailure }),
-  });
+  const log = await createLogger({ ...settings, destination, onFailure });
   try {
     return await work(log);
   } catch (error) {

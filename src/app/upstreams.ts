@@ -174,22 +174,16 @@ export class Upstreams {
     return source;
   }
 
-  /** Asks a cloud's API over connections of their own, which are made when they are needed. */
+  /** Asks a cloud's API over connections of its own. */
   #cloudFetch(endpoint: EndpointConfig, settings: UpstreamConfig): FetchJson {
-    let fetchJson: FetchJson | undefined;
-    return (request, signal) => {
-      if (fetchJson === undefined) {
-        const dispatcher = createDispatcher({
-          acceptInvalidCerts: false,
-          timeouts: settings,
-          lookup: this.#options.lookup,
-          proxy: toProxySettings(endpoint.proxy, this.#proxies),
-        });
-        this.#dispatchers.push(dispatcher);
-        fetchJson = createFetchJson(dispatcher);
-      }
-      return fetchJson(request, signal);
-    };
+    const dispatcher = createDispatcher({
+      acceptInvalidCerts: false,
+      timeouts: settings,
+      lookup: this.#options.lookup,
+      proxy: toProxySettings(endpoint.proxy, this.#proxies),
+    });
+    this.#dispatchers.push(dispatcher);
+    return createFetchJson(dispatcher);
   }
 
   #userAgent({ userAgent }: UpstreamDefaults): string {

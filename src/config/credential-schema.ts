@@ -1,27 +1,17 @@
 import * as z from "zod";
 import type { NamePattern } from "../oci/name-pattern.ts";
-import { ValueError } from "./config-error.ts";
-import { filePath, list, pattern, secret } from "./fields.ts";
+import { filePath, fitting, list, pattern, secret, uncontrolled } from "./fields.ts";
 import { provider, type ProviderConfig } from "./provider-schema.ts";
 import { parseRepositoryPattern } from "./repository-names.ts";
 import { assembled, type Kind, optional, type Report, required, setting, showAll, type Values } from "./setting.ts";
 
 /** A user name for Basic authentication (RFC 7617 §2); messages do not repeat it. */
-const username = secret((value) => {
+const username = secret(
   // oxlint-disable-next-line no-control-regex -- what is refused are the control characters
-  if (value === "" || /[:\x00-\x1f\x7f]/.test(value)) {
-    throw new ValueError("must not be empty, nor hold a colon or a control character");
-  }
-  return value;
-});
+  fitting(/^[^:\x00-\x1f\x7f]+$/, "must not be empty, nor hold a colon or a control character"),
+);
 
-const password = secret((value) => {
-  // oxlint-disable-next-line no-control-regex -- what is refused are the control characters
-  if (value === "" || /[\x00-\x1f\x7f]/.test(value)) {
-    throw new ValueError("must not be empty, nor hold a control character such as a line's end");
-  }
-  return value;
-});
+const password = secret(fitting(uncontrolled, "must not be empty, nor hold a control character such as a line's end"));
 
 /** The keys of one account. */
 const accountSettings = {

@@ -86,17 +86,23 @@ export function count(least: number, most: number): Kind<number> {
 }
 
 /**
- * Reads a file's path.
+ * A parser of texts that fit a grammar, as they are.
  *
- * @throws {ValueError}
+ * @param message What is expected; it is said in place of the text.
  */
-export function parseFilePath(value: string): string {
-  // oxlint-disable-next-line no-control-regex -- what is refused are the control characters
-  if (value === "" || /[\x00-\x1f\x7f]/.test(value)) {
-    throw new ValueError("expected a file's path");
-  }
-  return value;
+export function fitting(grammar: RegExp, message: string): (value: string) => string {
+  return (value) => {
+    if (!grammar.test(value)) throw new ValueError(message);
+    return value;
+  };
 }
+
+/** A text without control characters, such as a line's end. */
+// oxlint-disable-next-line no-control-regex -- what is refused are the control characters
+export const uncontrolled: RegExp = /^[^\x00-\x1f\x7f]+$/;
+
+/** Reads a file's path. */
+export const parseFilePath: (value: string) => string = fitting(uncontrolled, "expected a file's path");
 
 /** A file's path, which may hold variables. */
 export const filePath: Kind<string> = text(parseFilePath, { show: escapeReferences, hasVariables: true });

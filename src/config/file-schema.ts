@@ -7,8 +7,7 @@ import {
   parseCanonicalNamespace,
   parseUnlistedPattern,
 } from "./address.ts";
-import { ValueError } from "./config-error.ts";
-import { choice, filePath, list, pattern, secret, text, timeout, yesOrNo } from "./fields.ts";
+import { choice, filePath, fitting, list, pattern, secret, text, timeout, yesOrNo } from "./fields.ts";
 import { noProxies, type ProxyEnvironment } from "./proxy.ts";
 import {
   assembled,
@@ -43,17 +42,11 @@ const unlisted: Kind<boolean | readonly NamePattern[]> = {
   show: (value) => (typeof value === "boolean" ? value : unlistedNames.show(value)),
 };
 
-/**
- * Reads the token of the administration API: at least 16 printable ASCII characters, as a header can carry them.
- *
- * @throws {ValueError} The message does not repeat the token.
- */
-export function parseAdminToken(text: string): string {
-  if (!/^[\x21-\x7e]{16,}$/.test(text)) {
-    throw new ValueError("must be at least 16 printable ASCII characters, without spaces");
-  }
-  return text;
-}
+/** Reads the token of the administration API, as a header can carry it. */
+export const parseAdminToken: (text: string) => string = fitting(
+  /^[\x21-\x7e]{16,}$/,
+  "must be at least 16 printable ASCII characters, without spaces",
+);
 
 const logSettings = {
   level: setting("level", choice(["trace", "debug", "info", "warn", "error", "silent"]), "info")

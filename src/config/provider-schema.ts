@@ -1,16 +1,11 @@
 import * as z from "zod";
 import { acrCloudOf, isGcpHost, parseEcrHost } from "../oci/provider-hosts.ts";
 import { ValueError } from "./config-error.ts";
-import { filePath, text } from "./fields.ts";
+import { filePath, fitting, text } from "./fields.ts";
 import { suggest } from "./problems.ts";
 import { assembled, givenOf, type Kind, omissible, required, type Settings, showAll, type Values } from "./setting.ts";
 
-const word = text((value) => {
-  if (!/^[\x21-\x7e]{1,2048}$/.test(value)) {
-    throw new ValueError("must be printable ASCII text without spaces");
-  }
-  return value;
-});
+const word = text(fitting(/^[\x21-\x7e]{1,2048}$/, "must be printable ASCII text without spaces"));
 
 const endpoint = text((value) => {
   const url = URL.parse(value);

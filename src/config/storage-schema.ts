@@ -2,6 +2,7 @@ import { parsePin, PinError } from "../oci/pin.ts";
 import * as z from "zod";
 import { ValueError } from "./config-error.ts";
 import {
+  fitting,
   formatShare,
   intervalOrNever,
   list,
@@ -13,13 +14,6 @@ import {
   text,
 } from "./fields.ts";
 import { type Kind, section, setting, type Values } from "./setting.ts";
-
-function parseRoot(value: string): string {
-  if (value === "" || value.includes("\0")) {
-    throw new ValueError("expected a folder's path");
-  }
-  return value;
-}
 
 function parsePinPattern(value: string): string {
   try {
@@ -41,7 +35,7 @@ const settings = {
   type: setting("type", filesystem, "filesystem").about(
     "Where the content is kept. This version has `filesystem` only.",
   ),
-  root: setting("root", text(parseRoot), "./data")
+  root: setting("root", text(fitting(/^[^\0]+$/, "expected a folder's path")), "./data")
     .about(
       "The folder of the content; it is made when it is missing. A relative path starts at the working directory, not at the file.",
     )

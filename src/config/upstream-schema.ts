@@ -14,6 +14,7 @@ import {
   count,
   duration,
   durationOrForever,
+  fitting,
   list,
   pattern,
   share,
@@ -37,12 +38,10 @@ import {
   type Values,
 } from "./setting.ts";
 
-function parsePlainText(value: string): string {
-  if (!/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)) {
-    throw new ValueError("must be printable ASCII text without spaces around it; leave the key out for the default");
-  }
-  return value;
-}
+const parseUserAgent = fitting(
+  /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/,
+  "must be printable ASCII text without spaces around it; leave the key out for the default",
+);
 
 function parseServerName(value: string): string {
   if (value.includes(":") || value.includes("/") || value.includes("@")) {
@@ -53,7 +52,7 @@ function parseServerName(value: string): string {
 
 /** The keys of `upstream_defaults`, which an upstream's entry may leave to these. */
 const defaultsSettings = {
-  userAgent: optional("user_agent", text(parsePlainText), null).about(
+  userAgent: optional("user_agent", text(parseUserAgent), null).about(
     "The `User-Agent` that the upstream is sent; null for `entrepot/<version>`.",
   ),
   /** As of `EndpointConfig`. */

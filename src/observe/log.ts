@@ -9,11 +9,11 @@ export interface LogOptions {
   /** One JSON object a line, or lines for people. */
   readonly format: "json" | "pretty";
   /** Where to; `fileDescriptor` where it is not given. */
-  readonly destination?: DestinationStream;
+  readonly destination?: DestinationStream | undefined;
   /** An open file; standard output where it is not given. */
   readonly fileDescriptor?: number;
   /** Told of the first line that could not be written, and then of the first after each that could. */
-  readonly onFailure?: (error: Error) => void;
+  readonly onFailure?: ((error: Error) => void) | undefined;
 }
 
 const bufferedLength = 4096;

@@ -2,6 +2,7 @@ import type { Dispatcher } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
 import { invalid, toUpstreamError, withoutQuery } from "./failures.ts";
 import { Pace } from "./pace.ts";
+import type { Headed } from "./rest.ts";
 import { UpstreamError } from "./upstream.ts";
 
 /** As much of a body that nobody wants is read to keep the connection; a longer one costs the connection. */
@@ -122,11 +123,6 @@ export class Body {
       throw new UpstreamError(upstream, "unreachable", message);
     }
   }
-}
-
-/** The headers of a response. */
-interface Headed {
-  header(name: string): string | undefined;
 }
 
 /** The length that `Content-Length` announces; `undefined`: none, or unreadable. */

@@ -61,24 +61,24 @@ const maxHeaderBytes = 128 * 1024;
  */
 export function createDispatcher(options: DispatcherOptions): undici.Dispatcher {
   const { guard, proxy } = options;
-  const isProxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
-  const open = isProxied ? throughProxy(options, proxy) : directly(options);
-  return new Origins(open, (origin) => guard?.refusalOf(new URL(origin), isProxied));
-}
-
-function directly(options: DispatcherOptions): OpenOrigin {
   const tls = tlsOptions(options);
   const connect = createConnector(options, tls);
-  return (origin, add) => {
+  const isProxied = proxy !== undefined && Boolean(proxy.http || proxy.https);
+  const directly: OpenOrigin = (origin, add) => {
     const pool = createPool(origin, options, connect);
     add(pool);
     return pool;
   };
+  const open = isProxied ? throughProxy(proxy, options, tls, connect) : directly;
+  return new Origins(open, (origin) => guard?.refusalOf(new URL(origin), isProxied));
 }
 
-function throughProxy(options: DispatcherOptions, proxy: ProxySettings): OpenOrigin {
-  const tls = tlsOptions(options);
-  const connect = createConnector(options, tls);
+function throughProxy(
+  proxy: ProxySettings,
+  options: DispatcherOptions,
+  tls: undici.buildConnector.BuildOptions,
+  connect: undici.buildConnector.connector,
+): OpenOrigin {
   return (_origin, add) => {
     // The proxy's own pools have neither our time-outs nor our keep-alive where these do not say so.
     const makePool = (origin: string | URL, own: object): undici.Pool =>

@@ -1,5 +1,5 @@
 import { RefusedAddressError } from "./addresses.ts";
-import { askedRestSeconds } from "./rest.ts";
+import { askedRestSeconds, type Headed } from "./rest.ts";
 import { UpstreamError, type UpstreamFailure } from "./upstream.ts";
 
 /** Where an answer came from. */
@@ -10,9 +10,8 @@ interface Origin {
 }
 
 /** The part of a response that a failure is made from. */
-interface FailedResponse extends Origin {
+interface FailedResponse extends Origin, Headed {
   readonly status: number;
-  header(name: string): string | undefined;
 }
 
 const timeouts: ReadonlySet<string> = new Set([

@@ -7,8 +7,9 @@ const longestRestSeconds = 3600;
 /** How many who rest are remembered, where nothing else is said. */
 const usuallyRemembered = 1024;
 
-/** The part of a response that tells of a rest. */
-interface Headed {
+/** The headers of a response. */
+export interface Headed {
+  /** A header by its lower-case name. */
   header(name: string): string | undefined;
 }
 

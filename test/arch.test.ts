@@ -18,11 +18,12 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["upstream", { unit: "upstream", rank: 1 }],
   ["ledger", { unit: "ledger", rank: 2 }],
   ["registry", { unit: "registry", rank: 3 }],
-  ["jobs", { unit: "jobs", rank: 4 }],
-  ["http", { unit: "http", rank: 5 }],
-  ["app", { unit: "app", rank: 6 }],
-  ["cli", { unit: "program", rank: 7 }],
-  ["main.ts", { unit: "program", rank: 7 }],
+  ["bucket", { unit: "bucket", rank: 4 }],
+  ["jobs", { unit: "jobs", rank: 5 }],
+  ["http", { unit: "http", rank: 6 }],
+  ["app", { unit: "app", rank: 7 }],
+  ["cli", { unit: "program", rank: 8 }],
+  ["main.ts", { unit: "program", rank: 8 }],
 ]);
 const mayImportConfig: ReadonlySet<string> = new Set(["config", "app", "program"]);
 const vagueNames: ReadonlySet<string> = new Set(["util", "utils", "helper", "helpers", "types", "index"]);

@@ -6,11 +6,12 @@ import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, withLookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
+import type { Checked } from "../upstream/upstream.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
 import type { Asker, Interest } from "../concurrency/interest.ts";
 
 /** What the upstream tells of a manifest without sending it: all, or the digest alone. */
-type Told = Descriptor | Pick<Descriptor, "digest">;
+type Told = (Descriptor | Pick<Descriptor, "digest">) & Checked;
 
 /** A stored manifest, as one request found it. */
 export interface StoredManifest {
@@ -80,10 +81,10 @@ export class Manifests {
     id: RepositoryId,
     reference: Reference,
     interest?: Interest,
-  ): Promise<ManifestContent | undefined> {
+  ): Promise<(ManifestContent & Checked) | undefined> {
     const { upstream, signal } = this.#tools;
     const manifest = await upstream.manifest(id.repository, reference, { signal, interest });
-    return manifest && this.#keep(lookup, id, manifest);
+    return manifest && { ...(await this.#keep(lookup, id, manifest)), ...checkOf(manifest) };
   }
 
   /**
@@ -94,7 +95,8 @@ export class Manifests {
     const { upstream, signal } = this.#tools;
     const ask = async (interest: Interest): Promise<Told | undefined> => {
       const told = await upstream.resolve(id.repository, reference, { signal, interest });
-      return told !== undefined && "bytes" in told ? (await this.#keep(lookup, id, told)).descriptor : told;
+      if (told === undefined || !("bytes" in told)) return told;
+      return { ...(await this.#keep(lookup, id, told)).descriptor, ...checkOf(told) };
     };
     return this.#heads.run(`${id.repository}@${reference}`, ask, asker);
   }
@@ -138,4 +140,8 @@ export class Manifests {
     }
     return true;
   }
+}
+
+function checkOf({ checkedAt }: Checked): Checked {
+  return checkedAt === undefined ? {} : { checkedAt };
 }

@@ -3,7 +3,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
 import type { Asker, Interest } from "../concurrency/interest.ts";
-import { UpstreamError } from "../upstream/upstream.ts";
+import { type Checked, UpstreamError } from "../upstream/upstream.ts";
 import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "../store/layout.ts";
@@ -180,21 +180,25 @@ export class Tags {
   async #refresh(known: Known, interest: Interest): Promise<ManifestContent | undefined> {
     const { content, background, now } = this.#tools;
     const { id, tag } = known;
-    const checkedAt = now();
-    const digest = await this.#currentDigest(known, interest);
-    const manifest = digest === "absent" ? undefined : await this.#load(known, digest, interest);
-    if (manifest === undefined) return undefined;
+    const askedAt = now();
+    const told = await this.#current(known, interest);
+    const manifest = told === "absent" ? undefined : await this.#load(known, told?.digest, interest);
+    if (told === "absent" || manifest === undefined) return undefined;
     const { descriptor } = manifest;
+    const checkedAt = told?.checkedAt ?? manifest.checkedAt ?? askedAt;
     this.#seen.delete(tagKey(id, tag));
     background.run(() => content.setTag(id, tag, { ...descriptor, checkedAt }));
     return manifest;
   }
 
-  /** The digest that a tag has now; `undefined` where a GET of the tag is the way to know. */
-  async #currentDigest({ lookup, id, tag, record }: Known, interest: Interest): Promise<Digest | "absent" | undefined> {
+  /** What a tag stands for now; `undefined` where a GET of the tag is the way to know. */
+  async #current(
+    { lookup, id, tag, record }: Known,
+    interest: Interest,
+  ): Promise<(Pick<Descriptor, "digest"> & Checked) | "absent" | undefined> {
     const seen = this.#recentlySeen(id, tag);
-    if (seen !== undefined || record === undefined) return seen?.digest;
-    return (await this.#manifests.head(lookup, id, tag, interest).answer)?.digest ?? "absent";
+    if (seen !== undefined || record === undefined) return seen;
+    return (await this.#manifests.head(lookup, id, tag, interest).answer) ?? "absent";
   }
 
   /** The manifest of a tag, by the digest that it was said to have; by the tag where none was, or not a true one. */
@@ -202,9 +206,9 @@ export class Tags {
     { lookup, id, tag }: Known,
     digest: Digest | undefined,
     interest: Interest,
-  ): Promise<ManifestContent | undefined> {
+  ): Promise<(ManifestContent & Checked) | undefined> {
     if (digest !== undefined) {
-      const manifest =
+      const manifest: (ManifestContent & Checked) | undefined =
         (await lookup.manifest(id, digest)) ?? (await this.#manifests.fetch(lookup, id, digest, interest));
       if (manifest !== undefined) return manifest;
     }
@@ -215,9 +219,10 @@ export class Tags {
     const { content, background, now } = this.#tools;
     const { lookup, id, tag, record } = known;
     const ask = async (interest: Interest): Promise<Descriptor | undefined> => {
-      const checkedAt = now();
+      const askedAt = now();
       const told = await this.#manifests.head(lookup, id, tag, interest).answer;
       if (told === undefined) return undefined;
+      const checkedAt = told.checkedAt ?? askedAt;
       // A stored manifest keeps its media type, and HEAD tells the same as GET.
       const stored = (await lookup.manifest(id, told.digest))?.descriptor;
       const descriptor =

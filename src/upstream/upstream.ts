@@ -17,7 +17,12 @@ export interface UpstreamManifest {
  * What a reference stands for now: the descriptor that a HEAD told, or the digest alone where the HEAD did not tell the
  * size; or the manifest itself, where a GET had to decide.
  */
-export type Resolved = Descriptor | Pick<Descriptor, "digest"> | UpstreamManifest;
+export type Resolved = (Descriptor | Pick<Descriptor, "digest"> | UpstreamManifest) & Checked;
+
+/** When what is told was true: milliseconds since 1970; now, where nothing is said. */
+export interface Checked {
+  readonly checkedAt?: number;
+}
 
 /**
  * What an answer's headers make of a blob, where that is not plainly the blob: a `page` (HTML), which may be the page of
@@ -82,7 +87,7 @@ export interface Upstream {
    */
   resolve(repository: Repository, reference: Reference, by: Ask): Promise<Resolved | undefined>;
   /** A whole manifest by GET: at most 4 MiB, digest and media type checked. */
-  manifest(repository: Repository, reference: Reference, by: Ask): Promise<UpstreamManifest | undefined>;
+  manifest(repository: Repository, reference: Reference, by: Ask): Promise<(UpstreamManifest & Checked) | undefined>;
   /**
    * A blob by GET, from byte `offset` on (by `Range` where it is not 0, and without where that is refused). Resolves
    * when the response's headers are here. `sizeBytes`, where it is known from a response before, must be the same again.

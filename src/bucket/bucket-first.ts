@@ -1,0 +1,142 @@
+import type { Digest } from "../oci/digest.ts";
+import { isManifestMediaType } from "../oci/manifest.ts";
+import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
+import { type FreshnessPolicy, isFresh, mayServeStale } from "../registry/freshness.ts";
+import { standsIn } from "../registry/stale.ts";
+import type { Page, TagRecord } from "../store/content-records.ts";
+import type { PageKind, RepositoryId } from "../store/layout.ts";
+import type { OpenObject } from "../store/object-store.ts";
+import { type Resolved, type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
+import type { Bucket } from "./bucket.ts";
+
+/** What a bucket in front of an upstream works with. */
+export interface BucketFirstOptions {
+  readonly bucket: Bucket;
+  readonly namespace: Namespace;
+  readonly policy: FreshnessPolicy;
+  /** As of `Clock`. */
+  readonly now: () => number;
+}
+
+/**
+ * The same upstream, whose questions the bucket answers where it can: what has a digest, and tags that somebody has
+ * checked within their time. What is stale in the bucket, and listings, stand in for an upstream that fails.
+ *
+ * The mirror above hashes what it gets, stores it in its folder, and knows no difference. A bucket that breaks on the way
+ * is one more broken connection: the transfer goes on from where it stands, by the bucket or the upstream.
+ */
+export function askBucketFirst(upstream: Upstream, { bucket, namespace, policy, now }: BucketFirstOptions): Upstream {
+  const idOf = (repository: Repository): RepositoryId => ({ namespace, repository });
+
+  /** What a tag stands for by the bucket's word, or the upstream's, or the bucket's old one where that fails. */
+  async function byTag<T extends object>(
+    record: TagRecord | undefined,
+    stored: (record: TagRecord) => Promise<T | undefined>,
+    ask: () => Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    if (record !== undefined && isFresh(record.checkedAt, now(), policy)) {
+      const found = await stored(record);
+      if (found !== undefined) return found;
+    }
+    try {
+      return await ask();
+    } catch (error) {
+      const isUsable = standsIn(error) && record !== undefined && mayServeStale(record.checkedAt, now(), policy);
+      const found = isUsable ? await stored(record) : undefined;
+      if (found === undefined) throw error;
+      return found;
+    }
+  }
+
+  async function listing(
+    repository: Repository,
+    kind: PageKind,
+    request: string,
+    ask: () => Promise<Page | undefined>,
+  ): Promise<Page | undefined> {
+    try {
+      return await ask();
+    } catch (error) {
+      const page = standsIn(error) ? await bucket.page(idOf(repository), kind, request) : undefined;
+      if (page === undefined) throw error;
+      return page;
+    }
+  }
+
+  return {
+    async resolve(repository: Repository, reference: Reference, by) {
+      const id = idOf(repository);
+      const ask = (): Promise<Resolved | undefined> => upstream.resolve(repository, reference, by);
+      if (!isDigestReference(reference)) {
+        const told = async ({ digest, mediaType, size, checkedAt }: TagRecord): Promise<Resolved> => ({
+          digest,
+          mediaType,
+          size,
+          checkedAt,
+        });
+        return byTag(await bucket.tag(id, reference), told, ask);
+      }
+      const link = await bucket.link(id, reference);
+      const isManifest = link !== undefined && link.role !== "blob" && isManifestMediaType(link.mediaType);
+      return isManifest ? { mediaType: link.mediaType, digest: reference, size: link.sizeBytes } : ask();
+    },
+    async manifest(repository, reference, by) {
+      const id = idOf(repository);
+      if (isDigestReference(reference)) {
+        return (await bucket.manifest(id, reference)) ?? upstream.manifest(repository, reference, by);
+      }
+      return byTag(
+        await bucket.tag(id, reference),
+        async ({ digest, checkedAt }) => {
+          const manifest = await bucket.manifest(id, digest);
+          return manifest && { ...manifest, checkedAt };
+        },
+        () => upstream.manifest(repository, reference, by),
+      );
+    },
+    async blob(repository, digest, from, by) {
+      const object = await bucket.open(idOf(repository), digest);
+      if (object === undefined) return upstream.blob(repository, digest, from, by);
+      if (object.sizeBytes === (from.sizeBytes ?? object.sizeBytes)) {
+        return blobOf(object, from.offset, namespace, by.signal);
+      }
+      await object.close();
+      return upstream.blob(repository, digest, from, by);
+    },
+    async statBlob(repository, digest: Digest, by) {
+      const sizeBytes = await bucket.sizeOf(idOf(repository), digest);
+      return sizeBytes === undefined ? upstream.statBlob(repository, digest, by) : { sizeBytes };
+    },
+    tags: (repository, query, by) => listing(repository, "tags", query, () => upstream.tags(repository, query, by)),
+    referrers: (repository, subject, query, by) =>
+      listing(repository, "referrers", `${subject}?${query}`, () => upstream.referrers(repository, subject, query, by)),
+    close: () => upstream.close(),
+  };
+}
+
+/** An object of the bucket as a blob on its way. */
+function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal: AbortSignal): UpstreamBlob {
+  let isClosed = false;
+  const close = async (): Promise<void> => {
+    if (!isClosed) await object.close();
+    isClosed = true;
+  };
+  async function* read(): AsyncGenerator<Buffer> {
+    const chunks = object.read({ start: offset, end: object.sizeBytes })[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const { value, done } = await settleOrAbort(chunks.next(), signal);
+        if (done === true) return;
+        yield Buffer.from(value.buffer, value.byteOffset, value.length);
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      throw new UpstreamError(namespace, "unreachable", "the bucket broke off", { cause: error });
+    } finally {
+      // An abort leaves a chunk that is still on its way: it ends by itself.
+      void Promise.resolve(chunks.return?.()).then(close, close);
+    }
+  }
+  return { sizeBytes: object.sizeBytes, body: read(), cancel: () => void close() };
+}

@@ -1,0 +1,246 @@
+import { LRUCache } from "lru-cache";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import { maxManifestBytes } from "../oci/manifest.ts";
+import type { Tag } from "../oci/reference.ts";
+import {
+  isBlobLink,
+  isLink,
+  isPageRecord,
+  isTagRecord,
+  type Link,
+  type Page,
+  type TagRecord,
+} from "../store/content-records.ts";
+import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } from "../store/layout.ts";
+import { errorOf, type Key, type ObjectStore, type OpenObject, type Version } from "../store/object-store.ts";
+import { readRecord } from "../store/read-record.ts";
+import { readWhole } from "../store/read-whole.ts";
+import { turnToRead } from "../concurrency/turn.ts";
+import { readManifest } from "../registry/manifest-bytes.ts";
+import type { ManifestContent } from "../registry/registry.ts";
+
+/** How long a question may take before the upstream is asked in the bucket's place, in milliseconds. */
+const patienceMs = 2_000;
+const firstRestMs = 1_000;
+const longestRestMs = 30_000;
+/** How many keys are remembered of which it is known that they are there. */
+const maxKnown = 50_000;
+
+/** A store that takes content while that is still on its way. */
+export interface BucketStore extends ObjectStore {
+  /**
+   * Stores what `bytes` yields, once that has ended; where it throws, nothing is left. A chunk is valid until the next
+   * one is asked for.
+   */
+  upload(
+    key: Key,
+    bytes: AsyncIterable<Uint8Array>,
+    options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
+  ): Promise<Version>;
+}
+
+/** Told of what becomes of questions to the bucket; for metrics and the log. */
+export interface BucketObserver {
+  /** `failed`: nobody can tell; whoever asked does without. */
+  asked(outcome: "found" | "absent" | "failed"): void;
+  /** The bucket could not be used. Told once for a failure, not while it is spared for that. */
+  failed(error: Error): void;
+  /** It answers again. */
+  recovered(): void;
+}
+
+/** What the bucket works with. */
+export interface BucketOptions {
+  readonly store: BucketStore;
+  readonly observer: BucketObserver;
+  readonly monotonic: () => number;
+}
+
+/**
+ * What replicas share: content and records by the keys of `store/layout`, as they lie in a folder. It is asked where
+ * the folder has nothing, before the upstream is.
+ *
+ * What cannot be read there counts as absent, so that the upstream is asked: questions never throw for that. A bucket
+ * that fails, or takes 2 s, is spared: 1 s, doubling to 30 s, then one question tries whether it is back. Content is not
+ * verified here but for manifests; whoever serves it hashes it on its way, as if it came from an upstream.
+ */
+export class Bucket {
+  readonly #options: BucketOptions;
+  /** What is known to be there: of a record its text. */
+  readonly #known = new LRUCache<Key, string>({ max: maxKnown });
+  #failures = 0;
+  #restUntil = 0;
+
+  constructor(options: BucketOptions) {
+    this.#options = options;
+  }
+
+  /** Whether questions are not even asked now. */
+  get isResting(): boolean {
+    return this.#options.monotonic() < this.#restUntil;
+  }
+
+  /** What is known to be stored at a key: a record's text, nothing of content. */
+  known(key: Key): string | undefined {
+    return this.#known.get(key);
+  }
+
+  /** That a repository contains a digest. */
+  async link(id: RepositoryId, digest: Digest): Promise<Link | undefined> {
+    return this.#record(linkKey(id, digest), isLink);
+  }
+
+  /** What a tag stood for when somebody checked it last. */
+  async tag(id: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
+    return this.#record(tagKey(id, tag), isTagRecord);
+  }
+
+  /** A page of a listing as it was stored last. */
+  async page(id: RepositoryId, kind: PageKind, request: string): Promise<Page | undefined> {
+    const record = await this.#record(pageKey(id, kind, request), isPageRecord);
+    return record?.request === request ? record.page : undefined;
+  }
+
+  /** A manifest that a repository contains. One that does not have its digest is none, and is removed. */
+  async manifest(id: RepositoryId, digest: Digest): Promise<ManifestContent | undefined> {
+    const link = await this.link(id, digest);
+    if (link === undefined || link.role === "blob") return undefined;
+    const key = blobKey(digest);
+    const bytes = await this.#ask(async () => {
+      const object = await this.#options.store.get(key);
+      return object && readWhole(object, maxManifestBytes);
+    });
+    if (bytes === undefined) return undefined;
+    await turnToRead(bytes);
+    if (digestOf(bytes, algorithmOf(digest)) !== digest) {
+      await this.discard(digest);
+      return undefined;
+    }
+    this.#known.set(key, "");
+    const parsed = readManifest(bytes, link.mediaType);
+    return parsed && { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
+  }
+
+  /** A blob that a repository contains. The caller closes it. */
+  async open(id: RepositoryId, digest: Digest): Promise<OpenObject | undefined> {
+    const link = await this.link(id, digest);
+    if (link === undefined || !isBlobLink(link)) return undefined;
+    const key = blobKey(digest);
+    const object = await this.#ask(
+      () => this.#options.store.get(key),
+      (late) => late.close(),
+    );
+    if (object === undefined || object.sizeBytes === link.sizeBytes) {
+      if (object !== undefined) this.#known.set(key, "");
+      return object;
+    }
+    await object.close();
+    await this.discard(digest);
+    return undefined;
+  }
+
+  /** The size of a blob that a repository contains. */
+  async sizeOf(id: RepositoryId, digest: Digest): Promise<number | undefined> {
+    const link = await this.link(id, digest);
+    if (link === undefined || !isBlobLink(link)) return undefined;
+    return (await this.has(blobKey(digest))) === true ? link.sizeBytes : undefined;
+  }
+
+  /** Whether there is something at a key; `undefined` where that cannot be told. */
+  async has(key: Key): Promise<boolean | undefined> {
+    if (this.#known.has(key)) return true;
+    let told = false;
+    const found = await this.#ask(async () => {
+      const info = await this.#options.store.head(key);
+      told = true;
+      return info;
+    });
+    return told ? found !== undefined : undefined;
+  }
+
+  /** Stores content from its bytes on the way; see `BucketStore.upload`. Throws what fails. */
+  async putContent(
+    digest: Digest,
+    bytes: AsyncIterable<Uint8Array>,
+    options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const key = blobKey(digest);
+    await this.#write(() => this.#options.store.upload(key, bytes, options));
+    this.#known.set(key, "");
+  }
+
+  /** Stores a record. Throws what fails. */
+  async putRecord(key: Key, text: string): Promise<void> {
+    await this.#write(() => this.#options.store.put(key, Buffer.from(text)));
+    this.#known.set(key, text);
+  }
+
+  /** Removes content that is not what it should be: it will be stored anew. */
+  async discard(digest: Digest): Promise<void> {
+    const key = blobKey(digest);
+    this.#known.delete(key);
+    await this.#ask(async () => {
+      await this.#options.store.delete(key);
+      return undefined;
+    });
+  }
+
+  async #record<T extends object>(key: Key, isRecord: (value: unknown) => value is T): Promise<T | undefined> {
+    const record = await this.#ask(() => readRecord(this.#options.store, key, isRecord));
+    if (record === undefined) this.#known.delete(key);
+    else this.#known.set(key, JSON.stringify(record));
+    return record;
+  }
+
+  /** Asks the store, as long as anybody should wait. `drop` gets an answer that comes too late. */
+  async #ask<T>(
+    question: () => Promise<T | undefined>,
+    drop: (late: T) => Promise<void> = async () => undefined,
+  ): Promise<T | undefined> {
+    const { observer } = this.#options;
+    if (this.isResting) {
+      observer.asked("failed");
+      return undefined;
+    }
+    const late = Promise.withResolvers<"late">();
+    const timer = setTimeout(() => late.resolve("late"), patienceMs);
+    try {
+      const asked = question();
+      const answer = await Promise.race([asked.then((found) => ({ found })), late.promise]);
+      if (answer === "late") {
+        asked.then((found) => (found === undefined ? undefined : drop(found))).catch(() => undefined);
+        throw new Error(`the bucket did not answer in ${patienceMs} ms`);
+      }
+      this.#succeed();
+      observer.asked(answer.found === undefined ? "absent" : "found");
+      return answer.found;
+    } catch (error) {
+      this.#fail(errorOf(error));
+      observer.asked("failed");
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #write<T>(write: () => Promise<T>): Promise<T> {
+    const done = await write();
+    this.#succeed();
+    return done;
+  }
+
+  #succeed(): void {
+    if (this.#failures === 0) return;
+    this.#failures = 0;
+    this.#restUntil = 0;
+    this.#options.observer.recovered();
+  }
+
+  #fail(error: Error): void {
+    // What was under way when the rest began tells nothing new.
+    if (this.isResting) return;
+    this.#restUntil = this.#options.monotonic() + Math.min(longestRestMs, firstRestMs * 2 ** this.#failures);
+    this.#failures++;
+    this.#options.observer.failed(error);
+  }
+}

@@ -1,0 +1,308 @@
+import type { Digest } from "../oci/digest.ts";
+import { Background } from "../concurrency/background.ts";
+import { Changes } from "../concurrency/changes.ts";
+import type { Clock } from "../concurrency/clock.ts";
+import { newBlobLink } from "../registry/content.ts";
+import type { Fill } from "../registry/fill.ts";
+import { isTagRecord } from "../store/content-records.ts";
+import { blobKey, blobsPrefix, linkKey, parseKey, repositoriesPrefix, type RepositoryId } from "../store/layout.ts";
+import { errorOf, type Key, type ObjectInfo, type ObjectStore } from "../store/object-store.ts";
+import { readWhole } from "../store/read-whole.ts";
+import { UpstreamError } from "../upstream/upstream.ts";
+import type { Bucket } from "./bucket.ts";
+
+const maxRecordBytes = 8 * 1024 * 1024;
+/** How many objects are copied at a time, besides those that are copied on their way. */
+const copiesAtOnce = 4;
+/** How many keys wait at most; what is left out is made up for. */
+const maxWaiting = 10_000;
+/** Larger blobs are copied while they are on their way from the upstream. */
+const followedBytes = 8 * 1024 * 1024;
+const firstRestMs = 1_000;
+const longestRestMs = 60_000;
+
+/** Told of copies, for metrics and the log. */
+export interface CopyObserver {
+  /** An object is in the bucket by now. */
+  copied(sizeBytes: number): void;
+  /** An object could not be copied. It is tried again, unless the folder does not have it. */
+  failed(error: Error): void;
+}
+
+/** What copies are made with. */
+export interface CopiesOptions {
+  readonly bucket: Bucket;
+  /** What the bucket has. */
+  readonly listed: Pick<ObjectStore, "list">;
+  readonly folder: Pick<ObjectStore, "get" | "list">;
+  readonly clock: Clock;
+  readonly observer: CopyObserver;
+  /** Told of what fails outside of copying. */
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * Sees to it that what is stored in the folder is in the bucket too: in the background, a few objects at a time, a
+ * manifest before its link, and that before its tags. While the bucket fails what is to be copied waits, as keys, of
+ * which there is a bounded number; what was left out, or waited when a process ended, is found by comparing the listings
+ * of both (`makeUp`).
+ */
+export class Copies {
+  readonly #options: CopiesOptions;
+  /** In the order in which they are copied. */
+  readonly #waiting = new Set<Key>();
+  readonly #copying = new Map<Key, Promise<void>>();
+  readonly #running: Background;
+  readonly #stopping = new AbortController();
+  readonly #changes = new Changes();
+  #taken = 0;
+  #failures = 0;
+  #isResting = false;
+  #isBehind = false;
+
+  constructor(options: CopiesOptions) {
+    this.#options = options;
+    this.#running = new Background(options.onError);
+  }
+
+  /** How many objects wait or are being copied, as far as is known. */
+  get waiting(): number {
+    return this.#waiting.size + this.#taken;
+  }
+
+  /** Whether something was left out that `makeUp` will find. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  /** The folder, of which all content and records are copied when they have been written. */
+  watch(folder: ObjectStore): ObjectStore {
+    return {
+      head: (key) => folder.head(key),
+      get: (key) => folder.get(key),
+      list: (prefix, options) => folder.list(prefix, options),
+      delete: (key, options) => folder.delete(key, options),
+      close: () => folder.close(),
+      put: async (key, source, options) => {
+        const version = await folder.put(key, source, options);
+        if (parseKey(key) !== undefined) this.add(key);
+        return version;
+      },
+    };
+  }
+
+  /** Has the object at a key copied, as it is when its turn has come. */
+  add(key: Key): void {
+    if (this.#stopping.signal.aborted) return;
+    if (this.#waiting.size < maxWaiting) this.#waiting.add(key);
+    else if (!this.#waiting.has(key)) this.#isBehind = true;
+    this.#work();
+  }
+
+  /**
+   * Copies a large blob while it is filled: the bucket has it as soon as its digest is right, also where the folder has
+   * no room for it. A blob that came from the bucket, and was not what it should be, is removed there.
+   */
+  follow(fill: Fill, id: RepositoryId, digest: Digest): void {
+    const { bucket, observer } = this.#options;
+    const key = blobKey(digest);
+    this.#running.run(async () => {
+      const opened = await fill.opened.catch(() => "failed");
+      const isLarge = (fill.sizeBytes ?? Infinity) > followedBytes;
+      if (opened === "streaming" && isLarge && fill.joinable && !this.#copying.has(key)) {
+        const copied = this.#once(key, () => this.#copyFill(fill, id, digest));
+        await copied.catch((error: unknown) => observer.failed(errorOf(error)));
+      }
+      await fill.ended;
+      const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";
+      if (isWrong && bucket.known(key) !== undefined) await bucket.discard(digest);
+    });
+  }
+
+  /**
+   * Finds what the folder has and the bucket does not, by their listings, and copies it. Records that differ are left as
+   * they are.
+   *
+   * @throws {StoreError} either could not be listed.
+   */
+  async makeUp(): Promise<void> {
+    this.#isBehind = false;
+    const { folder, listed, onError } = this.#options;
+    const { signal } = this.#stopping;
+    for (const prefix of [blobsPrefix, repositoriesPrefix]) {
+      const missing = missingFrom(listed.list(prefix), folder.list(prefix, { onUnreadable: onError }));
+      for await (const { key } of missing) {
+        while (!signal.aborted && this.#waiting.size >= maxWaiting / 2) await this.#change();
+        if (signal.aborted) return;
+        if (parseKey(key) !== undefined) this.add(key);
+      }
+    }
+  }
+
+  /** Resolves when nothing waits and nothing is being copied. */
+  async idle(): Promise<void> {
+    do await this.#running.idle();
+    while (this.waiting > 0 && !this.#stopping.signal.aborted);
+  }
+
+  /** Gives up what waits and what is under way. */
+  async close(): Promise<void> {
+    this.#stopping.abort(new Error("the process is stopping"));
+    this.#waiting.clear();
+    await this.#running.idle();
+  }
+
+  async #change(): Promise<void> {
+    await this.#changes.next(this.#stopping.signal).catch(() => undefined);
+  }
+
+  #work(): void {
+    for (const key of this.#waiting) {
+      if (this.#isResting || this.#taken >= copiesAtOnce) return;
+      this.#waiting.delete(key);
+      this.#taken++;
+      this.#running.run(() => this.#take(key));
+    }
+  }
+
+  async #take(key: Key): Promise<void> {
+    const { signal } = this.#stopping;
+    try {
+      await this.#once(key, () => this.#copy(key));
+      this.#failures = 0;
+    } catch (error) {
+      if (!signal.aborted) {
+        this.#options.observer.failed(errorOf(error));
+        this.#waiting.add(key);
+        await this.#rest();
+      }
+    } finally {
+      this.#taken--;
+      this.#changes.tell();
+      this.#work();
+    }
+  }
+
+  /** One failure, of one or several at once, lets all rest. */
+  async #rest(): Promise<void> {
+    if (this.#isResting) return;
+    this.#isResting = true;
+    const ms = Math.min(longestRestMs, firstRestMs * 2 ** this.#failures++);
+    await this.#options.clock.wait(ms, this.#stopping.signal).catch(() => undefined);
+    this.#isResting = false;
+  }
+
+  /** Copies what is at a key, unless that goes on already. */
+  async #once(key: Key, copy: () => Promise<void>): Promise<void> {
+    const copying = this.#copying.get(key) ?? copy().finally(() => this.#copying.delete(key));
+    this.#copying.set(key, copying);
+    await copying;
+  }
+
+  async #copy(key: Key): Promise<void> {
+    const place = parseKey(key);
+    switch (place?.kind) {
+      case "content":
+        return this.#copyContent(place.digest);
+      case "link":
+        await this.#once(blobKey(place.digest), () => this.#copyContent(place.digest));
+        return this.#copyRecord(key);
+      case "tag": {
+        const { id } = place;
+        return this.#copyRecord(key, async (record) => {
+          if (!isTagRecord(record)) return false;
+          const link = linkKey(id, record.digest);
+          await this.#once(link, () => this.#copy(link));
+          return !this.#isNewerThere(key, record.checkedAt);
+        });
+      }
+      case "page":
+        return this.#copyRecord(key);
+      case undefined:
+    }
+  }
+
+  async #copyContent(digest: Digest): Promise<void> {
+    const { bucket, folder, observer } = this.#options;
+    const key = blobKey(digest);
+    if (bucket.known(key) !== undefined) return;
+    const object = await folder.get(key);
+    // It has been removed meanwhile, or is still to come.
+    if (object === undefined) return;
+    try {
+      if ((await bucket.has(key)) === true) return;
+      const { sizeBytes } = object;
+      await bucket.putContent(digest, object.read({ start: 0, end: sizeBytes }), {
+        sizeBytes,
+        signal: this.#stopping.signal,
+      });
+      observer.copied(sizeBytes);
+    } finally {
+      await object.close();
+    }
+  }
+
+  /** Copies a record, unless the bucket is known to have it as it is, or `admit` does not want it. */
+  async #copyRecord(key: Key, admit: (record: unknown) => Promise<boolean> = async () => true): Promise<void> {
+    const { bucket, folder, observer } = this.#options;
+    const object = await folder.get(key);
+    const text = object && (await readWhole(object, maxRecordBytes))?.toString("utf8");
+    if (text === undefined || bucket.known(key) === text) return;
+    const record = parse(text);
+    if (record === undefined || !(await admit(record))) return;
+    await bucket.putRecord(key, text);
+    observer.copied(text.length);
+  }
+
+  /** Whether the bucket is known to have a later check of a tag. */
+  #isNewerThere(key: Key, checkedAt: number): boolean {
+    const known = parse(this.#options.bucket.known(key) ?? "");
+    return isTagRecord(known) && known.checkedAt >= checkedAt;
+  }
+
+  async #copyFill(fill: Fill, id: RepositoryId, digest: Digest): Promise<void> {
+    const { bucket, observer } = this.#options;
+    const { signal } = this.#stopping;
+    const key = blobKey(digest);
+    // In the tick in which it could be joined: so no byte is missed.
+    const reader = fill.join();
+    try {
+      if (bucket.known(key) === undefined && (await bucket.has(key)) !== true) {
+        const size = fill.sizeBytes === undefined ? {} : { sizeBytes: fill.sizeBytes };
+        await bucket.putContent(digest, reader.read(undefined, signal), { ...size, signal });
+        observer.copied(fill.receivedBytes);
+      }
+    } finally {
+      await reader.close();
+    }
+    await fill.ended;
+    // What the folder has no room for has no link there.
+    if (fill.state === "committed" || bucket.known(linkKey(id, digest)) !== undefined) return;
+    await bucket.putRecord(linkKey(id, digest), JSON.stringify({ ...newBlobLink, sizeBytes: fill.receivedBytes }));
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What `wanted` has and `there` does not; both are in the order of their keys. */
+async function* missingFrom(
+  there: AsyncIterable<ObjectInfo>,
+  wanted: AsyncIterable<ObjectInfo>,
+): AsyncGenerator<ObjectInfo> {
+  const others = there[Symbol.asyncIterator]();
+  try {
+    let other = await others.next();
+    for await (const object of wanted) {
+      while (other.done !== true && other.value.key < object.key) other = await others.next();
+      if (other.done === true || other.value.key !== object.key) yield object;
+    }
+  } finally {
+    await others.return?.();
+  }
+}

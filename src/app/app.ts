@@ -193,6 +193,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     throw error;
   }
   maintenance.start();
+  storage.tier?.copies.start();
   return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
 }
 
@@ -208,6 +209,7 @@ function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
     metrics.storageBytes.set({ kind: "other" }, besides.othersBytes + besides.slackBytes);
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
+    metrics.bucketWaiting.set(storage.tier?.copies.waiting ?? 0);
     for (const namespace of mirrors.upstreams.keys()) {
       metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
     }

@@ -1,5 +1,6 @@
 import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
+import type { BucketStore } from "../bucket/bucket.ts";
 import { Evictor } from "../jobs/evict.ts";
 import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance } from "./maintenance.ts";
@@ -13,6 +14,7 @@ import { openStorage, type Storage } from "./storage.ts";
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
   readonly graceMs?: number;
+  readonly bucketStore?: BucketStore;
   /** From 0 to 1: how late jobs begin that the configuration wants. */
   readonly random?: () => number;
 }
@@ -52,7 +54,7 @@ export async function startEngine(
   { clock, observers, onError, scrubGraceMs }: EngineTools,
 ): Promise<Engine> {
   const { now, monotonic } = clock;
-  const storage = await openStorage(config, clock, observers);
+  const storage = await openStorage(config, { clock, observers, bucketStore: options.bucketStore });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, clock, storage, observers);
@@ -108,6 +110,7 @@ export async function startEngine(
     async idle() {
       await fills.idle();
       await mirrors.idle();
+      await storage.tier?.copies.idle();
     },
     async close() {
       // Before all the rest, which its jobs use.

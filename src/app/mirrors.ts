@@ -10,6 +10,7 @@ import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
+import { askBucketFirst } from "../bucket/bucket-first.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
 import type { NamePattern } from "../oci/name-pattern.ts";
@@ -66,18 +67,22 @@ export function createMirrors(
       ? new Budget({ monotonic }, { reserve: settings.rateLimitReserve, onTold: observers.budget(namespace) })
       : new Budget({ monotonic }, { remembered: unlistedAccounts });
     if (trusted) upstreams.set(namespace, { breaker, budget });
+    const policy = { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted, ttlMs: settings.manifestInvalidationMs };
+    const guarded = rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic);
+    const { tier } = storage;
     return createMirror({
       content: storage.content,
       fills: storage.fills,
       hashes: storage.hashes,
       namespace,
-      upstream: rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic),
+      upstream: tier === undefined ? guarded : askBucketFirst(guarded, { bucket: tier.bucket, namespace, policy, now }),
+      ...(tier && { follow: tier.copies.follow.bind(tier.copies) }),
       breaker,
       budget,
       trusted,
       remembered,
       background,
-      policy: { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted, ttlMs: settings.manifestInvalidationMs },
+      policy,
       retries: settings.retries,
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,

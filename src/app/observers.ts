@@ -1,3 +1,5 @@
+import type { BucketObserver } from "../bucket/bucket.ts";
+import type { CopyObserver } from "../bucket/copies.ts";
 import type { EvictObserver, Shortage } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { problemsOf } from "../jobs/verify.ts";
@@ -29,6 +31,10 @@ export interface Observers {
   readonly jobs: JobObserver;
   /** Stored content did not have its digest, and was put aside. */
   readonly damaged: (digest: Digest) => void;
+  readonly bucket: BucketObserver;
+  readonly copies: CopyObserver;
+  /** Told of what fails beside copying to the bucket. */
+  uncopied(error: unknown): void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */
@@ -84,6 +90,14 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
       metrics.quarantined.inc();
       log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
     },
+    bucket: {
+      asked: (outcome) => metrics.bucketRequests.inc({ outcome }),
+      failed: (error) =>
+        log.warn({ err: error }, "the bucket fails: what the folder does not have comes from the upstream"),
+      recovered: () => log.info("the bucket answers again"),
+    },
+    copies: observeCopies(metrics, log, monotonic),
+    uncopied: (error) => log.error({ err: error }, "the folder could not be compared with the bucket"),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
     budget: (namespace) => (state, turned) => {
       metrics.rateLimit.set({ namespace }, state.limit);
@@ -119,6 +133,22 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
 function isHeld(error: UpstreamError): boolean {
   if (error.failure === "token" && error.cause instanceof UpstreamError) return isHeld(error.cause);
   return error.failure === "rate-limited" && error.status === undefined;
+}
+
+function observeCopies(metrics: Metrics, log: Logger, monotonic: () => number): CopyObserver {
+  let toldAt = -Infinity;
+  return {
+    copied: (sizeBytes) => {
+      metrics.bucketCopies.inc();
+      metrics.bucketCopiedBytes.inc(sizeBytes);
+    },
+    failed: (error) => {
+      metrics.bucketCopyFailures.inc();
+      if (monotonic() - toldAt < repeatFailureMs) return;
+      toldAt = monotonic();
+      log.warn({ err: error }, "something could not be copied to the bucket: it is tried again");
+    },
+  };
 }
 
 /** What is told of the storage. */

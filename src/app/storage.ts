@@ -11,6 +11,9 @@ import { Fills } from "../registry/fills.ts";
 import { openLedger } from "../ledger/client.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { Space } from "../registry/space.ts";
+import { Bucket, type BucketStore } from "../bucket/bucket.ts";
+import { Copies } from "../bucket/copies.ts";
+import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
@@ -28,6 +31,14 @@ export type SpaceSettings = Pick<
   "maxBytes" | "blobInvalidationMs" | "manifestInvalidationMs" | "offline"
 >;
 
+/** What the storage works with. */
+export interface StorageTools {
+  readonly clock: Pick<Clock, "now" | "monotonic">;
+  readonly observers: Observers;
+  /** What is behind the folder. */
+  readonly bucketStore: BucketStore | undefined;
+}
+
 /** The storage's folder, and all that works on it. */
 export interface Storage {
   /** The folder itself. */
@@ -39,6 +50,8 @@ export interface Storage {
   readonly fills: Fills;
   readonly ledger: Ledger;
   readonly space: Space;
+  /** What is behind the folder, and what sees to it that everything is there. */
+  readonly tier: { readonly bucket: Bucket; readonly copies: Copies } | undefined;
   /** What a namespace's entry says of space, or the defaults where it has none. */
   settings(namespace: Namespace): SpaceSettings;
   /** Ends fills, writes what is pending and gives the folder back. */
@@ -50,12 +63,9 @@ export interface Storage {
  *
  * @throws {RootError} the folder is in use, or is not one of ours.
  */
-export async function openStorage(
-  config: Config,
-  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
-  observers: Observers,
-): Promise<Storage> {
+export async function openStorage(config: Config, { clock, observers, bucketStore }: StorageTools): Promise<Storage> {
   const { storage } = config;
+  const { now, monotonic } = clock;
   const pool = new BufferPool();
   const files = await FilesystemStore.open(storage.root, pool);
   const store = meterStore(files, observers.store);
@@ -86,7 +96,14 @@ export async function openStorage(
     monotonic,
   });
   const books = keepBooks(ledger, space, { now, monotonic });
-  const content = new Content(store, books, undefined, observers.damaged, meterMoves(files, observers.store));
+  const tier = bucketStore && openTier(bucketStore, store, clock, observers);
+  const content = new Content(
+    tier?.copies.watch(store) ?? store,
+    books,
+    undefined,
+    observers.damaged,
+    meterMoves(files, observers.store),
+  );
   space.countBesides(() => ({
     ...ledger.overhead,
     quarantineBytes: content.quarantine.bytes,
@@ -113,13 +130,27 @@ export async function openStorage(
     fills,
     ledger,
     space,
+    tier,
     settings,
     async close() {
       await fills.close(new Error("the process is stopping"));
+      await tier?.copies.close();
+      await bucketStore?.close();
       await Promise.all([ledger.close(), hashes.close()]);
       await store.close();
     },
   };
+}
+
+function openTier(
+  store: BucketStore,
+  folder: ObjectStore,
+  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
+  { bucket: bucketObserver, copies: observer, uncopied: onError }: Observers,
+): Storage["tier"] {
+  const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
+  const clock = { ...systemClock, now, monotonic };
+  return { bucket, copies: new Copies({ bucket, listed: store, folder, clock, observer, onError }) };
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {

@@ -20,6 +20,8 @@ const maxWaiting = 10_000;
 const followedBytes = 8 * 1024 * 1024;
 const firstRestMs = 1_000;
 const longestRestMs = 60_000;
+/** How often it is looked whether something was left out that has to be made up for. */
+const makeUpMs = 60_000;
 
 /** Told of copies, for metrics and the log. */
 export interface CopyObserver {
@@ -58,7 +60,9 @@ export class Copies {
   #taken = 0;
   #failures = 0;
   #isResting = false;
-  #isBehind = false;
+  /** At the start something may have been waiting when the last process ended. */
+  #isBehind = true;
+  #keepingUp: Promise<void> | undefined;
 
   constructor(options: CopiesOptions) {
     this.#options = options;
@@ -139,10 +143,15 @@ export class Copies {
     }
   }
 
-  /** Resolves when nothing waits and nothing is being copied. */
+  /** Makes up for what is missing in the bucket, now and whenever something was left out, until this is closed. */
+  start(): void {
+    this.#keepingUp ??= this.#keepUp();
+  }
+
+  /** Resolves when nothing is being copied, and nothing waits but for the bucket to be back. */
   async idle(): Promise<void> {
     do await this.#running.idle();
-    while (this.waiting > 0 && !this.#stopping.signal.aborted);
+    while (this.waiting > 0 && !this.#isResting);
   }
 
   /** Gives up what waits and what is under way. */
@@ -150,6 +159,21 @@ export class Copies {
     this.#stopping.abort(new Error("the process is stopping"));
     this.#waiting.clear();
     await this.#running.idle();
+    await this.#keepingUp;
+  }
+
+  async #keepUp(): Promise<void> {
+    const { clock, observer } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      if (this.#isBehind) {
+        await this.makeUp().catch((error: unknown) => {
+          this.#isBehind = true;
+          if (!signal.aborted) observer.failed(errorOf(error));
+        });
+      }
+      await clock.wait(makeUpMs, signal).catch(() => undefined);
+    }
   }
 
   async #change(): Promise<void> {
@@ -174,7 +198,7 @@ export class Copies {
       if (!signal.aborted) {
         this.#options.observer.failed(errorOf(error));
         this.#waiting.add(key);
-        await this.#rest();
+        this.#rest();
       }
     } finally {
       this.#taken--;
@@ -184,12 +208,15 @@ export class Copies {
   }
 
   /** One failure, of one or several at once, lets all rest. */
-  async #rest(): Promise<void> {
+  #rest(): void {
     if (this.#isResting) return;
     this.#isResting = true;
     const ms = Math.min(longestRestMs, firstRestMs * 2 ** this.#failures++);
-    await this.#options.clock.wait(ms, this.#stopping.signal).catch(() => undefined);
-    this.#isResting = false;
+    const rested = this.#options.clock.wait(ms, this.#stopping.signal).catch(() => undefined);
+    void rested.then(() => {
+      this.#isResting = false;
+      this.#work();
+    });
   }
 
   /** Copies what is at a key, unless that goes on already. */

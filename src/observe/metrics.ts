@@ -31,6 +31,11 @@ export interface Metrics {
   readonly jobSucceededAt: Gauge<"kind">;
   readonly verifyProblems: Counter<"what">;
   readonly quarantined: Counter;
+  readonly bucketRequests: Counter<"outcome">;
+  readonly bucketCopies: Counter;
+  readonly bucketCopiedBytes: Counter;
+  readonly bucketCopyFailures: Counter;
+  readonly bucketWaiting: Gauge;
   /** Calls `update` before each `render`, to set gauges of what is known anyway. */
   onRender(update: () => void): void;
   /** The media type of `render`'s text. */
@@ -204,6 +209,32 @@ export function createMetrics(version: string): Metrics {
       name: "entrepot_verify_problems_total",
       help: "What verify jobs found wrong: damaged, dangling, failed (to be read), torn, wrong size; dry runs too.",
       labelNames: ["what"],
+      registers,
+    }),
+    bucketRequests: new Counter({
+      name: "entrepot_bucket_requests_total",
+      help: "Questions to the bucket, by what came of them: found, absent or failed (also not asked, as it has failed).",
+      labelNames: ["outcome"],
+      registers,
+    }),
+    bucketCopies: new Counter({
+      name: "entrepot_bucket_copies_total",
+      help: "Objects that were copied to the bucket.",
+      registers,
+    }),
+    bucketCopiedBytes: new Counter({
+      name: "entrepot_bucket_copied_bytes_total",
+      help: "Bytes that were copied to the bucket.",
+      registers,
+    }),
+    bucketCopyFailures: new Counter({
+      name: "entrepot_bucket_copy_failures_total",
+      help: "Objects that could not be copied to the bucket; they are tried again.",
+      registers,
+    }),
+    bucketWaiting: new Gauge({
+      name: "entrepot_bucket_waiting_objects",
+      help: "Objects that are not in the bucket yet, as far as is known.",
       registers,
     }),
     quarantined: new Counter({

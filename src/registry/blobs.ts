@@ -176,7 +176,10 @@ export class Blobs {
       },
       link !== undefined,
     );
-    if (!joined) void fill.ended.then(() => fill.state === "committed" && this.#standings.noteStored(digest));
+    if (!joined) {
+      void fill.ended.then(() => fill.state === "committed" && this.#standings.noteStored(digest));
+      this.#tools.follow?.(fill, id, digest);
+    }
     // In the same tick: a reader that is there before the first byte can miss none.
     return { fill, joined, reader: fill.join(asker) };
   }

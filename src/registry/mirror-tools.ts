@@ -5,6 +5,9 @@ import type { Budget } from "../upstream/budget.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Background } from "../concurrency/background.ts";
 import type { Content } from "./content.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { RepositoryId } from "../store/layout.ts";
+import type { Fill } from "./fill.ts";
 import type { Fills } from "./fills.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
 import type { Ledger } from "../ledger/ledger.ts";
@@ -36,6 +39,8 @@ export interface MirrorTools {
   readonly checkDigest: boolean;
   /** Whether an image's blobs are fetched as soon as a client has its manifest. */
   readonly prefetch: boolean;
+  /** Told of each fill that this mirror begins, in the tick in which it begins. */
+  readonly follow?: (fill: Fill, id: RepositoryId, digest: Digest) => void;
   /** Told of each manifest and blob that a client was given or told of, a manifest perhaps by tag. */
   readonly noteUse: Ledger["use"];
   /** For what is stored; see `Clock`. */

@@ -1,0 +1,236 @@
+/* Mirrors that share a bucket: what one has fetched the others have, whatever becomes of folders and upstreams. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import "../support/network.ts";
+import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
+import { blobKey, tagKey } from "../../src/store/layout.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { mediaTypes } from "../support/image.ts";
+import { MemoryBucket } from "../support/bucket.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { createTemporaryDirectory } from "../support/temporary.ts";
+import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
+
+const minute = 60_000;
+const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/test") };
+
+interface Image {
+  readonly digest: Digest;
+  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
+}
+
+/** An image in the upstream, with a layer that is copied on its way and one that is copied when it is stored. */
+function addImage(upstream: ScriptedUpstream, tag: string): Image {
+  const blobs = [
+    Buffer.from(`{"tag":"${tag}"}`),
+    pseudoRandomBytes(9 * 1024 * 1024, tag),
+    pseudoRandomBytes(1_000, tag),
+  ].map((bytes) => ({ digest: upstream.addBlob(bytes, { repository: "library/test" }), bytes }));
+  const [config, ...layers] = blobs.map(({ digest, bytes: { length: size } }) => ({ digest, size }));
+  const digest = upstream.addManifest("library/test", tag, {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    config: { mediaType: mediaTypes.config, ...config },
+    layers: layers.map((layer) => ({ mediaType: mediaTypes.layer, ...layer })),
+  });
+  return { digest, blobs };
+}
+
+async function start(upstream: ScriptedUpstream, bucket: MemoryBucket, options: MirrorOptions = {}): Promise<Mirror> {
+  return startMirror(upstream.host, { bucketStore: bucket, ...options });
+}
+
+/** Pulls a whole image as a client does; answers must be right, or this fails. */
+async function pull(mirror: Mirror, tag: string, image: Image): Promise<void> {
+  const manifest = await mirror.get(`/v2/library/test/manifests/${tag}`);
+  assert.equal(manifest.status, 200);
+  assert.equal(digestOf(manifest.body), image.digest);
+  for (const { digest, bytes } of image.blobs) {
+    const { status, body } = await mirror.get(`/v2/library/test/blobs/${digest}`);
+    assert.equal(status, 200);
+    assert.ok(body.equals(bytes));
+  }
+}
+
+test("an instance with an empty folder serves all that another has fetched, and its upstream is not asked, nor there", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  {
+    await using first = await start(upstream, bucket);
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  const requests = upstream.requests.length;
+  await using second = await start(upstream, bucket);
+  await pull(second, "1", image);
+  assert.equal(upstream.requests.length, requests);
+  await second.app.idle();
+  assert.equal(bucket.open, 0);
+  await upstream.down();
+  await using third = await start(upstream, bucket, { now: () => Date.now() + 1_000 * minute });
+  await pull(third, "1", image);
+});
+
+test("a blob that is asked for alone, of an image that another instance has, comes from the bucket", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  {
+    await using first = await start(upstream, bucket);
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  await upstream.down();
+  await using second = await start(upstream, bucket);
+  for (const { digest, bytes } of image.blobs) {
+    const head = await second.get(`/v2/library/test/blobs/${digest}`, { method: "HEAD" });
+    assert.equal(head.headers["content-length"], String(bytes.length));
+    assert.ok((await second.get(`/v2/library/test/blobs/${digest}`)).body.equals(bytes));
+  }
+  const { digest } = image.blobs[0] ?? assert.fail();
+  const other = await second.get(`/v2/library/other/blobs/${digest}`);
+  assert.notEqual(other.status, 200, "no other repository is known to contain it");
+});
+
+test("what is in the folder costs no question to the bucket", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  await using mirror = await start(upstream, bucket);
+  await pull(mirror, "1", image);
+  await mirror.app.idle();
+  bucket.asked.length = 0;
+  await pull(mirror, "1", image);
+  assert.deepEqual(bucket.asked, []);
+});
+
+test("a tag that one instance has checked is fresh for the others, for as long as for itself", async () => {
+  let now = Date.UTC(2026, 0, 1);
+  const settings = { now: () => now, upstream: { manifestInvalidationMs: 10 * minute } };
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  await using first = await start(upstream, bucket, settings);
+  await using second = await start(upstream, bucket, settings);
+  await pull(first, "1", image);
+  await first.app.idle();
+  await pull(second, "1", image);
+  await second.app.idle();
+  now += 11 * minute;
+  await pull(first, "1", image);
+  await first.app.idle();
+  const requests = upstream.requests.length;
+  await pull(second, "1", image);
+  assert.equal(upstream.requests.length, requests, "the first one has just checked it");
+  now += 9 * minute + 59_000;
+  await pull(second, "1", image);
+  assert.equal(upstream.requests.length, requests);
+  now += 2_000;
+  await pull(second, "1", image);
+  assert.equal(upstream.requests.length, requests + 1, "that check was for ten minutes, whoever heard of it");
+});
+
+test("a bucket that fails is missed by nobody, and gets what it lacks when it is back", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  await using folder = await createTemporaryDirectory();
+  const image = addImage(upstream, "1");
+  bucket.failure = new Error("SlowDown");
+  {
+    await using mirror = await start(upstream, bucket, { root: `${folder.path}/root` });
+    await pull(mirror, "1", image);
+    await pull(mirror, "1", image);
+    assert.equal((await mirror.get("/readyz")).status, 200);
+    await mirror.logged({ msg: "the bucket fails: what the folder does not have comes from the upstream" });
+    await mirror.app.idle();
+    assert.ok((await mirror.metric("entrepot_bucket_waiting_objects")) > 0);
+  }
+  assert.deepEqual(await bucket.keys(), []);
+  bucket.failure = undefined;
+  {
+    await using again = await start(upstream, bucket, { root: `${folder.path}/root` });
+    await bucketHolds(bucket, again, image);
+  }
+  await upstream.down();
+  await using other = await start(upstream, bucket);
+  await pull(other, "1", image);
+});
+
+/** Resolves when the bucket has an image, which a mirror is copying. */
+async function bucketHolds(bucket: MemoryBucket, mirror: Mirror, image: Image): Promise<void> {
+  const wanted = [tagKey(id, parseTag("1")), ...image.blobs.map(({ digest }) => blobKey(digest))];
+  for (;;) {
+    await mirror.app.idle();
+    const keys = new Set(await bucket.keys());
+    if (wanted.every((key) => keys.has(key))) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test("damage in the bucket reaches nobody, and is mended", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  {
+    await using first = await start(upstream, bucket);
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  for (const { digest, bytes } of image.blobs) {
+    const damaged = Buffer.from(bytes);
+    damaged[bytes.length >> 1] = (damaged[bytes.length >> 1] ?? 0) ^ 1;
+    await bucket.plant(blobKey(digest), damaged);
+  }
+  await bucket.plant(blobKey(image.digest), Buffer.from("{}"));
+  await using second = await start(upstream, bucket);
+  const manifest = await second.get("/v2/library/test/manifests/1");
+  assert.equal(digestOf(manifest.body), image.digest, "a manifest is looked at before it is served");
+  for (const { digest, bytes } of image.blobs) {
+    const first = await second.get(`/v2/library/test/blobs/${digest}`).catch(() => undefined);
+    if (first?.status === 200) assert.ok(first.body.equals(bytes));
+    await second.app.idle();
+    const again = await second.get(`/v2/library/test/blobs/${digest}`);
+    assert.ok(again.body.equals(bytes));
+  }
+  await second.app.idle();
+  await upstream.down();
+  await using third = await start(upstream, bucket);
+  await pull(third, "1", image);
+});
+
+test("a bucket that breaks on the way is one more broken connection", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  {
+    await using first = await start(upstream, bucket);
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  await using second = await start(upstream, bucket);
+  bucket.breaksAt = 4 * 1024 * 1024;
+  const [, layer] = image.blobs;
+  const body = second.get(`/v2/library/test/blobs/${layer?.digest}`);
+  await second.logged({ msg: "the upstream's connection broke; the fill goes on" });
+  bucket.breaksAt = undefined;
+  assert.ok((await body).body.equals(layer?.bytes ?? Buffer.alloc(0)));
+  await second.app.idle();
+  assert.equal(bucket.open, 0);
+});
+
+test("a blob that the folder has no room for is in the bucket all the same", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  const storage = { maxObjectBytes: 1024 * 1024 };
+  {
+    await using first = await start(upstream, bucket, { storage });
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  await upstream.down();
+  await using second = await start(upstream, bucket, { storage });
+  await pull(second, "1", image);
+});

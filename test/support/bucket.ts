@@ -1,0 +1,96 @@
+import type { BucketStore } from "../../src/bucket/bucket.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import type { Key, ObjectInfo, OpenObject, PutOptions, Source, Version } from "../../src/store/object-store.ts";
+import type { Barrier } from "./barrier.ts";
+
+/** A bucket in memory, with what was asked of it; it fails and waits as a test says. */
+export class MemoryBucket implements BucketStore {
+  readonly #memory = new MemoryStore();
+  /** What was asked, in order: `get blobs/…`. */
+  readonly asked: string[] = [];
+  /** Everything fails with this. */
+  failure: Error | undefined;
+  /** Everything waits here, after it was noted. */
+  hold: Barrier | undefined;
+  /** Where a body that is read breaks, in bytes. */
+  breaksAt: number | undefined;
+  /** Bodies that were opened and not closed. */
+  open = 0;
+
+  async head(key: Key): Promise<ObjectInfo | undefined> {
+    await this.#note(`head ${key}`);
+    return this.#memory.head(key);
+  }
+
+  async get(key: Key): Promise<OpenObject | undefined> {
+    await this.#note(`get ${key}`);
+    const object = await this.#memory.get(key);
+    if (object === undefined) return undefined;
+    this.open++;
+    const read = this.#read.bind(this);
+    return {
+      ...object,
+      read: (span) => read(object.read(span), span.start),
+      close: async () => {
+        this.open--;
+        await object.close();
+      },
+    };
+  }
+
+  async put(key: Key, source: Source, options?: PutOptions): Promise<Version> {
+    await this.#note(`put ${key}`);
+    return this.#memory.put(key, source, options);
+  }
+
+  async upload(key: Key, bytes: AsyncIterable<Uint8Array>): Promise<Version> {
+    await this.#note(`upload ${key}`);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
+    if (this.failure !== undefined) throw this.failure;
+    return this.#memory.put(key, Buffer.concat(chunks));
+  }
+
+  async delete(key: Key): Promise<void> {
+    await this.#note(`delete ${key}`);
+    await this.#memory.delete(key);
+  }
+
+  async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
+    await this.#note(`list ${prefix}`);
+    yield* this.#memory.list(prefix);
+  }
+
+  /** What it has, whoever asks. */
+  async keys(): Promise<Key[]> {
+    const keys: Key[] = [];
+    for (const prefix of ["blobs", "repositories"]) {
+      for await (const { key } of this.#memory.list(prefix as Key)) keys.push(key);
+    }
+    return keys;
+  }
+
+  /** Puts something into it that nobody has stored. */
+  async plant(key: Key, bytes: Buffer): Promise<void> {
+    await this.#memory.put(key, bytes);
+  }
+
+  /** It stays as it is when a mirror on it ends. */
+  async close(): Promise<void> {}
+
+  async #note(what: string): Promise<void> {
+    this.asked.push(what);
+    await this.hold?.wait();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  async *#read(chunks: AsyncIterable<Uint8Array>, start: number): AsyncGenerator<Uint8Array> {
+    let offset = start;
+    for await (const chunk of chunks) {
+      const left = (this.breaksAt ?? Infinity) - offset;
+      yield chunk.subarray(0, Math.max(0, left));
+      if (left < chunk.length) throw new Error("the bucket's connection broke");
+      offset += chunk.length;
+    }
+  }
+}

@@ -9,6 +9,7 @@ import type { Repository } from "../../src/oci/reference.ts";
 import type { Registry } from "../../src/registry/registry.ts";
 import { Budget } from "../../src/upstream/budget.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
+import { MemoryBucket } from "../support/bucket.ts";
 import { until } from "../support/event-loop.ts";
 import { mirrorConfig } from "../support/mirror.ts";
 import { openFilesBelow } from "../support/open-files.ts";
@@ -90,14 +91,14 @@ async function quietObservers(monotonic: () => number): Promise<Observers> {
 }
 
 /** A mirror as the program composes it, on a folder. */
-async function onFolder(host: string, changes: Partial<Config> = {}): Promise<Mirror> {
+async function onFolder(host: string, changes: Partial<Config> = {}, bucket?: MemoryBucket): Promise<Mirror> {
   const folder = await createTemporaryDirectory();
   const root = `${folder.path}/root`;
   let now = started;
   const clock = { now: () => now, monotonic: () => now };
   const engine = await startEngine(
     mirrorConfig(host, root, { config: changes }),
-    { version: "0.0.0-test" },
+    { version: "0.0.0-test", ...(bucket && { bucketStore: bucket }) },
     {
       clock,
       observers: await quietObservers(clock.monotonic),
@@ -115,6 +116,7 @@ async function onFolder(host: string, changes: Partial<Config> = {}): Promise<Mi
       const ofContent = (path: string): boolean => !/\/(?:lock|ledger)[^/]*$/.test(path);
       await until(() => openFilesBelow(root).filter(ofContent).length === 0);
       await engine.close();
+      assert.equal(bucket?.open ?? 0, 0);
       assert.deepEqual((await inspectStorage(root)).temporary, []);
       await folder[Symbol.asyncDispose]();
     },
@@ -152,6 +154,11 @@ function settingUp(start: (host: string) => Promise<Mirror>): SetUp {
 
 registrySuite("a mirror with a store in memory", settingUp(inMemory), capabilities);
 registrySuite("a mirror on a folder", settingUp(onFolder), capabilities);
+registrySuite(
+  "a mirror on a folder with a bucket behind it",
+  settingUp((host) => onFolder(host, {}, new MemoryBucket())),
+  capabilities,
+);
 // Only blobs are read in another way then.
 describeRegistry("a mirror on a folder that checks digests", "blobs", () =>
   blobTests(

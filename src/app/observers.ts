@@ -34,7 +34,7 @@ export interface Observers {
   readonly bucket: BucketObserver;
   readonly copies: CopyObserver;
   /** Told of what fails beside copying to the bucket. */
-  uncopied(error: unknown): void;
+  readonly uncopied: (error: unknown) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */

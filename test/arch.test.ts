@@ -195,11 +195,11 @@ describe("what the checks find", () => {
     assert.deepEqual(findRankProblems(sources), [
       "src/oci/a.ts (rank 0) imports src/store/s.ts (rank 1)",
       "src/store/s.ts (rank 1) imports src/upstream/u.ts (rank 1)",
-      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 5)",
+      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 6)",
       "src/upstream/u.ts imports src/config/c.ts: only app/, cli/ and main.ts know the configuration",
       "src/upstream/u.ts imports ../observe/gone.ts, which is no file of the tree",
       "src/config/c.ts (rank 1) imports src/store/s.ts (rank 1)",
-      "src/http/h.ts (rank 5) imports src/app/app.ts (rank 6)",
+      "src/http/h.ts (rank 6) imports src/app/app.ts (rank 7)",
       "src/cli/x.ts imports ../../test/y.ts, which is no file of the tree",
       "src/other/o.ts is in no folder that has a rank",
     ]);

@@ -136,8 +136,7 @@ async function carryOut(
       try {
         for (const item of left) {
           stop.throwIfAborted();
-          await remove(item);
-          progress.count(what);
+          if ((await remove(item)) !== false) progress.count(what);
           progress.advance(1);
         }
       } catch (error) {

@@ -5,6 +5,7 @@ import { Jobs } from "../../../src/jobs/jobs.ts";
 import { purgeSteps, type PurgeTools, reportPurge } from "../../../src/jobs/purge.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { OciError } from "../../../src/oci/errors.ts";
+import { parseTag } from "../../../src/oci/reference.ts";
 import { LedgerNotReady, type PurgePlan, type PurgeTarget } from "../../../src/ledger/ledger.ts";
 import { alpine } from "../../support/administration.ts";
 
@@ -25,7 +26,7 @@ function part(number: number, more: boolean): PurgePlan {
 /** Purges by these plans, one after the other; the job when it has ended, and what was removed. */
 async function run(
   plans: readonly PurgePlan[],
-  { isKnown = true }: { readonly isKnown?: boolean } = {},
+  { isKnown = true, movedTags = [] }: { readonly isKnown?: boolean; readonly movedTags?: readonly string[] } = {},
 ): Promise<{ readonly job: JobState; readonly failure: Error | undefined; readonly removed: Digest[] }> {
   const removed: Digest[] = [];
   const left = plans.values();
@@ -35,7 +36,7 @@ async function run(
       purgePlan: async () => left.next().value ?? assert.fail("it goes on"),
     },
     content: {
-      removeTag: async () => true,
+      removeTag: async (_id, tag) => !movedTags.includes(tag),
       removeLink: async (_id, digest) => void removed.push(digest),
       pages: { remove: async () => undefined },
       removeBlob: async () => true,
@@ -64,6 +65,13 @@ test("a large target goes in parts, each planned when the one before is gone, un
   });
   const [step] = job.steps;
   assert.deepEqual([step?.done, step?.total], [6, 6]);
+});
+
+test("a tag that stands for something else since it was planned stays, and is not counted", async () => {
+  const tags = ["one", "other"].map((tag) => ({ id: alpine, tag: parseTag(tag), digest: named(0) }));
+  const { job } = await run([{ ...nothing, tags }], { movedTags: ["other"] });
+  assert.equal(reportPurge("all", job).tags, 1);
+  assert.equal(job.steps[0]?.done, 2);
 });
 
 test("a target of which nothing is cached fails the job", async () => {

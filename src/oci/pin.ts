@@ -1,7 +1,7 @@
 import { isDigest } from "./digest.ts";
 import { OciError } from "./errors.ts";
 import { canonicalNamespace, dockerHub, maxRepositoryLength, parseNamespace } from "./reference.ts";
-import { NamePattern } from "./name-pattern.ts";
+import { fits, NamePattern } from "./name-pattern.ts";
 
 /** Something that a pin may mean. Without tag and digest: a repository with all that it holds. */
 export interface Pinnable {
@@ -71,7 +71,13 @@ export function parsePin(text: string): Pin {
   const tag = mark === ":" ? new NamePattern(reference) : undefined;
   const digest = mark === "@" ? reference : undefined;
   const matchesRepository = (id: Pinnable): boolean =>
-    namespace.matches(id.namespace) && fits(repository, id.repository.split("/"));
+    namespace.matches(id.namespace) &&
+    fits(
+      repository,
+      id.repository.split("/"),
+      (part) => part === undefined,
+      (part, name) => part?.matches(name) ?? true,
+    );
   return {
     pattern: `${namespaceText}/${repositoryText}${mark}${reference}`,
     of: tag !== undefined ? "tags" : digest !== undefined ? "digest" : "repository",
@@ -99,29 +105,6 @@ function readNamespace(text: string): string {
     throw new PinError(`expected a registry's name such as quay.io or *.example.com, got ${quote(text)}`);
   }
   return lower;
-}
-
-/** Follows all ways through the pattern at once; `undefined` is `**`. */
-function fits(pattern: readonly (NamePattern | undefined)[], parts: readonly string[]): boolean {
-  let reached = withSkips(pattern, new Set([0]));
-  for (const part of parts) {
-    const next = new Set<number>();
-    for (const position of reached) {
-      if (position === pattern.length) continue;
-      const expected = pattern[position];
-      if (expected === undefined) next.add(position);
-      else if (expected.matches(part)) next.add(position + 1);
-    }
-    reached = withSkips(pattern, next);
-  }
-  return reached.has(pattern.length);
-}
-
-function withSkips(pattern: readonly (NamePattern | undefined)[], positions: Set<number>): Set<number> {
-  for (const position of positions) {
-    if (position < pattern.length && pattern[position] === undefined) positions.add(position + 1);
-  }
-  return positions;
 }
 
 function quote(text: string): string {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Credentials } from "../credentials.ts";
 import { settleOrAbort } from "../../concurrency/settle-or-abort.ts";
-import { CredentialError } from "./source.ts";
+import { CredentialError, parseJson } from "./source.ts";
 
 /** What a helper program may do. */
 export interface HelperLimits {
@@ -84,16 +84,9 @@ function talk(
 }
 
 function parseAnswer(name: string, output: string): Credentials | undefined {
-  const unusable = new CredentialError(name, "its answer holds no credentials");
-  let answer: unknown;
-  try {
-    answer = JSON.parse(output);
-  } catch {
-    // The parser's message quotes the answer.
-    throw unusable;
-  }
-  if (typeof answer !== "object" || answer === null) throw unusable;
-  const { Username: username, Secret: password } = answer as { Username?: unknown; Secret?: unknown };
-  if (typeof username !== "string" || typeof password !== "string") throw unusable;
+  const unusable = "its answer holds no credentials";
+  const answer = (parseJson(name, output, unusable) ?? {}) as { Username?: unknown; Secret?: unknown };
+  const { Username: username, Secret: password } = answer;
+  if (typeof username !== "string" || typeof password !== "string") throw new CredentialError(name, unusable);
   return username === "" && password === "" ? undefined : { username, password };
 }

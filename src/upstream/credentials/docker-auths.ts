@@ -1,5 +1,5 @@
 import type { Credentials } from "../credentials.ts";
-import { CredentialError } from "./source.ts";
+import { CredentialError, parseJson } from "./source.ts";
 
 /** What a Docker `config.json` says about credentials. */
 export interface DockerAuths {
@@ -41,13 +41,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * @throws {CredentialError} It is no such file. Messages quote nothing but keys.
  */
 export function parseDockerAuths(name: string, text: string): DockerAuths {
-  let config: unknown;
-  try {
-    config = JSON.parse(text);
-  } catch {
-    // The parser's message quotes the text.
-    throw new CredentialError(name, "it is not valid JSON");
-  }
+  const config = parseJson(name, text, "it is not valid JSON");
   const { auths, credsStore, credHelpers } = fieldsOf(name, "the file", config);
   const entries = Object.entries(fieldsOf(name, "auths", auths ?? {})).flatMap(([key, value]) => {
     const credentials = readEntry(name, key, value);

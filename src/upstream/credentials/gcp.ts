@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { AuthClient, AwsClientOptions, IdentityPoolClientOptions } from "google-auth-library";
 import type { Clock } from "../../concurrency/clock.ts";
 import { RenewingSource } from "./renewing.ts";
-import { CredentialError, type CredentialSource, type ProblemListener, readText } from "./source.ts";
+import { CredentialError, type CredentialSource, parseJson, type ProblemListener, readText } from "./source.ts";
 
 /** How Google's registries are logged in to. */
 export interface GcpOptions {
@@ -97,11 +97,6 @@ async function createClient(name: string, path: string): Promise<AuthClient> {
 }
 
 function parseKey(name: string, path: string, text: string): Readonly<Record<string, unknown>> {
-  try {
-    const key: unknown = JSON.parse(text);
-    return typeof key === "object" && key !== null ? (key as Record<string, unknown>) : {};
-  } catch {
-    // The parser's message quotes the text.
-    throw new CredentialError(name, `the file ${path} is not valid JSON`);
-  }
+  const key = parseJson(name, text, `the file ${path} is not valid JSON`);
+  return typeof key === "object" && key !== null ? (key as Record<string, unknown>) : {};
 }

@@ -56,6 +56,19 @@ export function readText(source: string, bytes: Uint8Array): string {
 }
 
 /**
+ * Reads JSON.
+ *
+ * @throws {CredentialError} with this message: the parser's own quotes the text.
+ */
+export function parseJson(source: string, text: string, message: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new CredentialError(source, message);
+  }
+}
+
+/**
  * What is told of an error that a library threw: its name, its code and its status, and nothing of its message. AWS
  * quotes the request that it was sent in its messages, with the session's token in it.
  */

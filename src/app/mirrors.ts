@@ -11,6 +11,7 @@ import { restrict } from "../registry/restrict.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
 import { askBucketFirst } from "../bucket/bucket-first.ts";
+import { type RedirectMode, redirectBlobs } from "../bucket/redirect.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
 import type { NamePattern } from "../oci/name-pattern.ts";
@@ -27,6 +28,7 @@ const unlistedAccounts = 16;
 /** What the configuration does not say; all but the version is for tests. */
 export interface MirrorsOptions extends UpstreamsOptions {
   readonly staleWaitMs?: number;
+  readonly redirect?: RedirectMode;
 }
 
 /** The mirrors of all namespaces, on one storage. */
@@ -70,7 +72,7 @@ export function createMirrors(
     const policy = { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted, ttlMs: settings.manifestInvalidationMs };
     const guarded = rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic);
     const { tier } = storage;
-    return createMirror({
+    const registry = createMirror({
       content: storage.content,
       fills: storage.fills,
       hashes: storage.hashes,
@@ -92,6 +94,10 @@ export function createMirrors(
       monotonic,
       signal: stopping.signal,
     });
+    if (tier?.presign === undefined) return registry;
+    const { bucket, presign } = tier;
+    const mode = options.redirect ?? "never";
+    return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign }) };
   };
   const namespaces = new Namespaces({
     rules: {

@@ -18,7 +18,7 @@ import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
 import { meterMoves, meterStore } from "../store/metered.ts";
-import type { ObjectStore } from "../store/object-store.ts";
+import type { Key, ObjectStore } from "../store/object-store.ts";
 
 const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
@@ -39,6 +39,14 @@ export interface StorageTools {
   readonly bucketStore: BucketStore | undefined;
 }
 
+/** What is behind the folder. */
+export interface Tier {
+  readonly bucket: Bucket;
+  readonly copies: Copies;
+  /** See `BucketStore.presign`. */
+  readonly presign: ((key: Key) => Promise<string>) | undefined;
+}
+
 /** The storage's folder, and all that works on it. */
 export interface Storage {
   /** The folder itself. */
@@ -51,7 +59,7 @@ export interface Storage {
   readonly ledger: Ledger;
   readonly space: Space;
   /** What is behind the folder, and what sees to it that everything is there. */
-  readonly tier: { readonly bucket: Bucket; readonly copies: Copies } | undefined;
+  readonly tier: Tier | undefined;
   /** What a namespace's entry says of space, or the defaults where it has none. */
   settings(namespace: Namespace): SpaceSettings;
   /** Ends fills, writes what is pending and gives the folder back. */
@@ -147,10 +155,11 @@ function openTier(
   folder: ObjectStore,
   { now, monotonic }: Pick<Clock, "now" | "monotonic">,
   { bucket: bucketObserver, copies: observer, uncopied: onError }: Observers,
-): Storage["tier"] {
+): Tier {
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
-  return { bucket, copies: new Copies({ bucket, listed: store, folder, clock, observer, onError }) };
+  const copies = new Copies({ bucket, listed: store, folder, clock, observer, onError });
+  return { bucket, copies, presign: store.presign?.bind(store) };
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {

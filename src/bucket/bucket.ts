@@ -24,7 +24,11 @@ const patienceMs = 2_000;
 const firstRestMs = 1_000;
 const longestRestMs = 30_000;
 /** How many keys are remembered of which it is known that they are there. */
-const maxKnown = 50_000;
+const maxKnown = 20_000;
+/** For how long: somebody may remove what is old. */
+const knownMs = 3_600_000;
+/** What these and their texts take at most. */
+const maxKnownBytes = 4 * 1024 * 1024;
 
 /** A store that takes content while that is still on its way. */
 export interface BucketStore extends ObjectStore {
@@ -37,6 +41,8 @@ export interface BucketStore extends ObjectStore {
     bytes: AsyncIterable<Uint8Array>,
     options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
   ): Promise<Version>;
+  /** An address at which whoever has it can read an object, for a few minutes. */
+  presign?(key: Key): Promise<string>;
 }
 
 /** Told of what becomes of questions to the bucket; for metrics and the log. */
@@ -67,7 +73,12 @@ export interface BucketOptions {
 export class Bucket {
   readonly #options: BucketOptions;
   /** What is known to be there: of a record its text. */
-  readonly #known = new LRUCache<Key, string>({ max: maxKnown });
+  readonly #known = new LRUCache<Key, string>({
+    max: maxKnown,
+    maxSize: maxKnownBytes,
+    ttl: knownMs,
+    sizeCalculation: (text, key) => text.length + key.length,
+  });
   #failures = 0;
   #restUntil = 0;
 

@@ -61,6 +61,8 @@ export async function pullBlob(pull: Pull, digest: Digest): Promise<Reply> {
   const range = pull.head ? undefined : parseRange(pull.headers.range);
   if (pull.head || unlessMet(pull, digest, {}) !== undefined) return describeBlob(pull, digest);
   const { registry, repository } = pull.place;
+  const location = await registry.blobLocation?.(repository, digest);
+  if (location !== undefined) return redirectTo(pull, digest, location);
   const answer = await registry.openBlob(repository, digest, pull.asker);
   if (answer === undefined) throw unknownBlob(pull, digest);
   pull.facts.cache = answer.cache;
@@ -131,6 +133,14 @@ async function describeBlob(pull: Pull, digest: Digest): Promise<Reply> {
       headers: sizeBytes === undefined ? headers : { ...headers, "Content-Length": sizeBytes },
     }
   );
+}
+
+/** The address gives the blob to whoever has it, for a short time: nobody may keep it for others. */
+function redirectTo(pull: Pull, digest: Digest, location: string): Reply {
+  const cache = { hit: true } as const;
+  pull.facts.cache = cache;
+  const headers = contentHeaders(pull, digest, { value: undefined, cache });
+  return { status: 307, headers: { ...headers, "Cache-Control": "no-store", "Content-Length": 0, Location: location } };
 }
 
 function stream(blob: BlobContent, span: { readonly start: number; readonly end: number } | undefined): BodyStream {

@@ -88,5 +88,14 @@ export interface Warmable {
   ): Promise<Answer<number> | undefined>;
 }
 
+/** A registry that knows another place where its blobs are to be had. */
+export interface Redirecting {
+  /**
+   * The address at which a client can have a blob that the repository is known to contain, without anything of ours, for
+   * a while; whoever has it can. `undefined`: here only, or nowhere.
+   */
+  blobLocation(repository: Repository, digest: Digest): Promise<string | undefined>;
+}
+
 /** What a namespace offers: who wants more than to pull asks what is there. */
-export type Registry = PullRegistry & Partial<Warmable>;
+export type Registry = PullRegistry & Partial<Warmable> & Partial<Redirecting>;

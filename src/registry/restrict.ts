@@ -14,6 +14,7 @@ export function restrict(registry: Registry, permits: (repository: Repository) =
       return question(repository, ...rest);
     };
   const storeBlob = registry.storeBlob?.bind(registry);
+  const blobLocation = registry.blobLocation?.bind(registry);
   return {
     resolve: gate((...question) => registry.resolve(...question)),
     manifest: gate((...question) => registry.manifest(...question)),
@@ -22,5 +23,6 @@ export function restrict(registry: Registry, permits: (repository: Repository) =
     tags: gate((...question) => registry.tags(...question)),
     referrers: gate((...question) => registry.referrers(...question)),
     ...(storeBlob !== undefined && { storeBlob: gate(storeBlob) }),
+    ...(blobLocation !== undefined && { blobLocation: gate(blobLocation) }),
   };
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { NamePattern } from "../../src/oci/name-pattern.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
 import { blobKey, tagKey } from "../../src/store/layout.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
@@ -233,4 +234,47 @@ test("a blob that the folder has no room for is in the bucket all the same", asy
   await upstream.down();
   await using second = await start(upstream, bucket, { storage });
   await pull(second, "1", image);
+});
+
+test("clients are sent to the bucket for what the mode says, and nobody is who may not have it", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  const [{ digest } = assert.fail(), layer = assert.fail()] = image.blobs;
+  const path = `/v2/library/test/blobs/${digest}`;
+  const expectRedirect = async (mirror: Mirror, of: Digest = digest): Promise<void> => {
+    const { status, headers, body } = await mirror.get(`/v2/library/test/blobs/${of}`);
+    assert.equal(status, 307);
+    assert.equal(headers.location, `http://bucket.example.com/${blobKey(of)}?signed`);
+    assert.equal(headers["cache-control"], "no-store");
+    assert.equal(headers["docker-content-digest"], of);
+    assert.equal(body.length, 0);
+  };
+  {
+    await using never = await start(upstream, bucket);
+    await pull(never, "1", image);
+    await never.app.idle();
+    assert.equal((await never.get(path)).status, 200);
+  }
+  {
+    await using always = await start(upstream, bucket, { redirect: "always" });
+    assert.equal((await always.get("/v2/library/test/manifests/1")).status, 200, "manifests are served");
+    await expectRedirect(always);
+    assert.equal((await always.get(path, { method: "HEAD" })).status, 200);
+    assert.equal((await always.get(`/v2/library/other/blobs/${digest}`)).status, 404, "it is not known to contain it");
+    bucket.failure = new Error("SlowDown");
+    assert.equal((await always.get(`/v2/library/test/blobs/${layer.digest}`)).status, 200);
+    bucket.failure = undefined;
+  }
+  {
+    await using denying = await start(upstream, bucket, {
+      redirect: "always",
+      upstream: { deny: [new NamePattern("library/test")] },
+    });
+    assert.equal((await denying.get(path)).status, 403);
+  }
+  await using cold = await start(upstream, bucket, { redirect: "cold" });
+  await expectRedirect(cold);
+  await cold.app.idle();
+  assert.equal(bucket.open, 0);
 });

@@ -75,6 +75,10 @@ export class MemoryBucket implements BucketStore {
     await this.#memory.put(key, bytes);
   }
 
+  async presign(key: Key): Promise<string> {
+    return `http://bucket.example.com/${key}?signed`;
+  }
+
   /** It stays as it is when a mirror on it ends. */
   async close(): Promise<void> {}
 

@@ -134,8 +134,9 @@ function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal
       if (signal.aborted) throw error;
       throw new UpstreamError(namespace, "unreachable", "the bucket broke off", { cause: error });
     } finally {
-      // An abort leaves a chunk that is still on its way: it ends by itself.
-      void Promise.resolve(chunks.return?.()).then(close, close);
+      const closed = Promise.resolve(chunks.return?.()).then(close, close);
+      // After an abort a chunk may still be on its way, and is not waited for.
+      if (!signal.aborted) await closed;
     }
   }
   return { sizeBytes: object.sizeBytes, body: read(), cancel: () => void close() };

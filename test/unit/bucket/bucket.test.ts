@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+import { Bucket } from "../../../src/bucket/bucket.ts";
+import { digestOf } from "../../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import type { Link } from "../../../src/store/content-records.ts";
+import { blobKey, linkKey, pageKey, tagKey } from "../../../src/store/layout.ts";
+import type { Key } from "../../../src/store/object-store.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { MemoryBucket } from "../../support/bucket.ts";
+import { turn } from "../../support/event-loop.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
+
+const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
+const latest = parseTag("latest");
+const bytes = Buffer.from("content");
+const digest = digestOf(bytes);
+const blobLink: Link = { mediaType: "application/octet-stream", sizeBytes: bytes.length, role: "blob" };
+const index = manifestContent(Buffer.from('{"schemaVersion":2,"manifests":[]}'), mediaTypes.index);
+const indexLink: Link = { mediaType: mediaTypes.index, sizeBytes: index.bytes.length, role: "manifest" };
+
+interface Subject {
+  readonly bucket: Bucket;
+  readonly store: MemoryBucket;
+  readonly told: string[];
+  now: number;
+  plant(key: Key, record: object | Buffer): Promise<void>;
+}
+
+function setUp(): Subject {
+  const store = new MemoryBucket();
+  const told: string[] = [];
+  const subject: Subject = {
+    store,
+    told,
+    now: 0,
+    bucket: new Bucket({
+      store,
+      monotonic: () => subject.now,
+      observer: {
+        asked: (outcome) => void told.push(outcome),
+        failed: (error) => void told.push(`! ${error.message}`),
+        recovered: () => void told.push("back"),
+      },
+    }),
+    plant: (key, record) => store.plant(key, Buffer.isBuffer(record) ? record : Buffer.from(JSON.stringify(record))),
+  };
+  return subject;
+}
+
+test("records are read by the keys of the folder, and what is none is absent", async () => {
+  const { bucket, plant } = setUp();
+  const record = { ...index.descriptor, checkedAt: 5 };
+  const page = { document: { tags: ["a"] }, nextQuery: "last=a", filtersApplied: undefined };
+  assert.equal(await bucket.tag(id, latest), undefined);
+  await plant(tagKey(id, latest), record);
+  await plant(linkKey(id, digest), blobLink);
+  await plant(pageKey(id, "tags", "n=1"), { request: "n=1", page });
+  assert.deepEqual(await bucket.tag(id, latest), record);
+  assert.deepEqual(await bucket.link(id, digest), blobLink);
+  assert.deepEqual((await bucket.page(id, "tags", "n=1"))?.document, page.document);
+  await plant(pageKey(id, "tags", "n=1"), { request: "n=2", page });
+  assert.equal(await bucket.page(id, "tags", "n=1"), undefined, "another request has its place");
+  await plant(tagKey(id, latest), Buffer.from("{torn"));
+  assert.equal(await bucket.tag(id, latest), undefined);
+});
+
+test("a manifest needs its link and its digest; one that is damaged is removed", async () => {
+  const { bucket, store, plant } = setUp();
+  await plant(blobKey(index.descriptor.digest), index.bytes);
+  assert.equal(
+    await bucket.manifest(id, index.descriptor.digest),
+    undefined,
+    "nothing says that it is this repository's",
+  );
+  await plant(linkKey(id, index.descriptor.digest), { ...indexLink, role: "blob" });
+  assert.equal(await bucket.manifest(id, index.descriptor.digest), undefined);
+  await plant(linkKey(id, index.descriptor.digest), indexLink);
+  assert.deepEqual((await bucket.manifest(id, index.descriptor.digest))?.descriptor, index.descriptor);
+  await plant(blobKey(index.descriptor.digest), Buffer.from('{"schemaVersion":2,"manifests":[],"a":1}'));
+  assert.equal(await bucket.manifest(id, index.descriptor.digest), undefined);
+  assert.ok(!(await store.keys()).includes(blobKey(index.descriptor.digest)));
+  assert.equal(store.open, 0);
+});
+
+test("a blob needs a link as a blob, and its link's size; one of another size is removed", async () => {
+  const { bucket, store, plant } = setUp();
+  await plant(blobKey(digest), bytes);
+  assert.equal(await bucket.open(id, digest), undefined);
+  assert.equal(await bucket.sizeOf(id, digest), undefined);
+  await plant(linkKey(id, digest), { ...blobLink, role: "manifest" });
+  assert.equal(await bucket.open(id, digest), undefined);
+  await plant(linkKey(id, digest), blobLink);
+  const object = await bucket.open(id, digest);
+  assert.equal(object?.sizeBytes, bytes.length);
+  assert.equal(await bucket.sizeOf(id, digest), bytes.length);
+  await object?.close();
+  await plant(blobKey(digest), Buffer.from("short"));
+  assert.equal(await bucket.open(id, digest), undefined);
+  assert.ok(!(await store.keys()).includes(blobKey(digest)));
+  assert.equal(store.open, 0);
+});
+
+test("a bucket that fails is spared, for longer each time, and asked again by one question", async () => {
+  const subject = setUp();
+  const { bucket, store, told } = subject;
+  store.failure = new Error("SlowDown");
+  assert.equal(await bucket.tag(id, latest), undefined);
+  assert.equal(await bucket.tag(id, latest), undefined);
+  assert.equal(store.asked.length, 1);
+  subject.now = 999;
+  await bucket.tag(id, latest);
+  assert.equal(store.asked.length, 1);
+  subject.now = 1_000;
+  await bucket.tag(id, latest);
+  subject.now = 2_999;
+  await bucket.tag(id, latest);
+  assert.equal(store.asked.length, 2, "the second rest is of two seconds");
+  store.failure = undefined;
+  subject.now = 3_000;
+  await bucket.tag(id, latest);
+  await bucket.tag(id, latest);
+  assert.equal(store.asked.length, 4);
+  const failures = told.filter((what) => what.startsWith("!"));
+  assert.deepEqual(failures, ["! SlowDown", "! SlowDown"], "told once for each rest");
+  assert.equal(told.filter((what) => what === "back").length, 1);
+});
+
+test("what takes too long is given up, and closed when it comes", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const { bucket, store, plant, told } = setUp();
+    await plant(blobKey(digest), bytes);
+    await plant(linkKey(id, digest), blobLink);
+    assert.notEqual(await bucket.link(id, digest), undefined);
+    store.hold = createBarrier();
+    const { hold } = store;
+    const link = bucket.link(id, digest);
+    await hold.reached;
+    mock.timers.tick(1_999);
+    await turn(2);
+    assert.ok(!told.includes("failed"));
+    mock.timers.tick(1);
+    assert.equal(await link, undefined);
+    assert.ok(bucket.isResting);
+    hold.release();
+    await turn(5);
+    assert.equal(store.open, 0);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("whether something is there cannot be told by a bucket that fails", async () => {
+  const { bucket, store } = setUp();
+  assert.equal(await bucket.has(blobKey(digest)), false);
+  store.failure = new Error("down");
+  assert.equal(await bucket.has(blobKey(digest)), undefined);
+  store.failure = undefined;
+  const other = setUp();
+  await other.plant(blobKey(digest), bytes);
+  assert.equal(await other.bucket.has(blobKey(digest)), true);
+});

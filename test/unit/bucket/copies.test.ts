@@ -1,0 +1,210 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Bucket } from "../../../src/bucket/bucket.ts";
+import { Copies } from "../../../src/bucket/copies.ts";
+import { digestOf } from "../../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
+import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/store/layout.ts";
+import { MemoryStore } from "../../../src/store/memory.ts";
+import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
+import { createBarrier } from "../../support/barrier.ts";
+import { MemoryBucket } from "../../support/bucket.ts";
+import { turn, until } from "../../support/event-loop.ts";
+
+const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
+const bytes = Buffer.from("content");
+const digest = digestOf(bytes);
+const link = { mediaType: "application/octet-stream", sizeBytes: bytes.length, role: "blob" };
+
+interface Subject {
+  readonly store: MemoryBucket;
+  readonly memory: MemoryStore;
+  readonly folder: ObjectStore;
+  readonly bucket: Bucket;
+  readonly copies: Copies;
+  /** What was told: sizes, and messages of failures. */
+  readonly told: (number | string)[];
+  /** The rests that were begun, in milliseconds, and how they end. */
+  readonly rests: { readonly ms: number; readonly end: () => void }[];
+}
+
+function setUp(memory: MemoryStore = new MemoryStore(), store: MemoryBucket = new MemoryBucket()): Subject {
+  const told: (number | string)[] = [];
+  const rests: Subject["rests"] = [];
+  const observer = { asked: () => undefined, failed: () => undefined, recovered: () => undefined };
+  // Far apart, so that no question is spared for the failure of one before.
+  let now = 0;
+  const bucket = new Bucket({ store, observer, monotonic: () => (now += 3_600_000) });
+  const copies = new Copies({
+    bucket,
+    listed: store,
+    folder: memory,
+    clock: {
+      now: () => 0,
+      monotonic: () => 0,
+      wait: (ms, signal) =>
+        new Promise((resolve, reject) => {
+          rests.push({ ms, end: resolve });
+          signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+        }),
+    },
+    observer: { copied: (size) => void told.push(size), failed: (error) => void told.push(error.message) },
+    onError: (error) => {
+      throw error;
+    },
+  });
+  return { store, memory, bucket, copies, told, rests, folder: copies.watch(memory) };
+}
+
+async function put(folder: ObjectStore, key: Key, record: object | Buffer): Promise<void> {
+  await folder.put(key, Buffer.isBuffer(record) ? record : Buffer.from(JSON.stringify(record)));
+}
+
+function written({ asked }: MemoryBucket): string[] {
+  return asked.filter((what) => /^(?:put|upload) /.test(what));
+}
+
+test("what is written to the folder is copied as it is, and nothing that is the folder's own", async () => {
+  const { folder, store, copies, told } = setUp();
+  await put(folder, blobKey(digest), bytes);
+  await put(folder, linkKey(id, digest), link);
+  await put(folder, quarantineKey(digest), bytes);
+  await put(folder, "state/pins" as Key, { patterns: [] });
+  await copies.idle();
+  assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
+  assert.deepEqual(told, [bytes.length, JSON.stringify(link).length]);
+  assert.equal(copies.waiting, 0);
+});
+
+test("a record comes after what it speaks of, which is copied for its sake where nobody asked for that", async () => {
+  const { memory, folder, store, copies } = setUp();
+  await put(memory, blobKey(digest), bytes);
+  await put(memory, linkKey(id, digest), link);
+  await put(folder, tagKey(id, parseTag("1")), { digest, mediaType: "a/b", size: 7, checkedAt: 1 });
+  await copies.idle();
+  assert.deepEqual(written(store), [
+    `upload ${blobKey(digest)}`,
+    `put ${linkKey(id, digest)}`,
+    `put ${tagKey(id, parseTag("1"))}`,
+  ]);
+});
+
+test("what the bucket is known to have is not copied again, and a tag not over a later check", async () => {
+  const { folder, bucket, store, copies, memory } = setUp();
+  const tag = tagKey(id, parseTag("1"));
+  const record = { digest, mediaType: "a/b", size: 7, checkedAt: 5 };
+  await store.plant(tag, Buffer.from(JSON.stringify(record)));
+  await store.plant(linkKey(id, digest), Buffer.from(JSON.stringify(link)));
+  await bucket.tag(id, parseTag("1"));
+  await bucket.link(id, digest);
+  await put(folder, linkKey(id, digest), link);
+  await put(folder, tag, record);
+  await put(folder, tag, { ...record, checkedAt: 4 });
+  await copies.idle();
+  assert.deepEqual(written(store), []);
+  await put(folder, tag, { ...record, checkedAt: 6 });
+  await copies.idle();
+  assert.deepEqual(written(store), [`put ${tag}`]);
+  await put(folder, linkKey(id, digest), { ...link, role: "both" });
+  await copies.idle();
+  assert.equal(written(store).length, 2, "a link that changed is another one");
+  await memory.close();
+});
+
+test("content that is there by somebody else is not sent", async () => {
+  const { folder, store, copies, told } = setUp();
+  await store.plant(blobKey(digest), bytes);
+  await put(folder, blobKey(digest), bytes);
+  await copies.idle();
+  assert.deepEqual(store.asked, [`head ${blobKey(digest)}`]);
+  assert.deepEqual(told, []);
+});
+
+test("four objects at a time are copied", async () => {
+  const { folder, store, copies } = setUp();
+  store.hold = createBarrier();
+  const { hold } = store;
+  for (let count = 0; count < 10; count++) {
+    const content = Buffer.from(`${count}`);
+    await put(folder, blobKey(digestOf(content)), content);
+  }
+  await hold.arrivals(4);
+  await turn(5);
+  assert.equal(store.asked.length, 4);
+  assert.equal(copies.waiting, 10);
+  hold.release();
+  await copies.idle();
+  assert.equal((await store.keys()).length, 10);
+});
+
+test("a failure lets all rest, longer each time, and what failed is copied when it is over", async () => {
+  const { folder, store, copies, told, rests } = setUp();
+  store.failure = new Error("SlowDown");
+  await put(folder, linkKey(id, digest), link);
+  await copies.idle();
+  assert.deepEqual(told, ["SlowDown"]);
+  assert.equal(copies.waiting, 1);
+  rests[0]?.end();
+  await until(() => rests.length === 2);
+  await put(folder, blobKey(digest), bytes);
+  await turn(5);
+  assert.deepEqual(
+    rests.map(({ ms }) => ms),
+    [1_000, 2_000],
+  );
+  assert.equal(told.length, 2, "nothing is tried while it rests");
+  store.failure = undefined;
+  rests[1]?.end();
+  await until(() => copies.waiting === 0);
+  assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
+});
+
+test("what was left out, or waited when a process ended, is found by the listings of both", async () => {
+  const memory = new MemoryStore();
+  const store = new MemoryBucket();
+  const contents = Array.from({ length: 20 }, (_, count) => Buffer.from(`${count}`));
+  for (const [count, content] of contents.entries()) {
+    await put(memory, blobKey(digestOf(content)), content);
+    if (count % 3 === 0) await store.plant(blobKey(digestOf(content)), content);
+  }
+  const others = Buffer.from("another instance's");
+  await store.plant(blobKey(digestOf(others)), others);
+  await put(memory, linkKey(id, digest), link);
+  const { copies, rests } = setUp(memory, store);
+  assert.ok(copies.isBehind, "at the start nobody knows");
+  copies.start();
+  await until(() => rests.length === 1);
+  await copies.idle();
+  assert.ok(!copies.isBehind);
+  assert.equal((await store.keys()).length, 22);
+  assert.equal(written(store).length, 14);
+  const asked = store.asked.length;
+  rests[0]?.end();
+  await until(() => rests.length === 2);
+  assert.equal(store.asked.length, asked, "it is not compared without a reason");
+  await copies.close();
+});
+
+test("more than can wait is left out, and made up for", async () => {
+  const { memory, folder, store, copies, rests } = setUp();
+  store.failure = new Error("down");
+  copies.start();
+  await until(() => rests.length === 1);
+  await put(folder, linkKey(id, digest), link);
+  await until(() => rests.length === 2);
+  for (let count = 0; count < 10_002; count++) copies.add(linkKey(id, digestOf(Buffer.from(`${count}`))));
+  assert.ok(copies.waiting <= 10_000);
+  assert.ok(copies.isBehind);
+  await copies.close();
+  assert.equal(copies.waiting, 0);
+  await memory.close();
+});
+
+test("what has been removed from the folder meanwhile is not copied", async () => {
+  const { memory, store, copies } = setUp();
+  copies.add(blobKey(digest));
+  copies.add(linkKey(id, digest));
+  await copies.idle();
+  assert.deepEqual(await store.keys(), []);
+  await memory.close();
+});

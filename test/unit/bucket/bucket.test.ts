@@ -24,7 +24,7 @@ interface Subject {
   readonly store: MemoryBucket;
   readonly told: string[];
   now: number;
-  plant(key: Key, record: object | Buffer): Promise<void>;
+  readonly plant: (key: Key, record: object | Buffer) => Promise<void>;
 }
 
 function setUp(): Subject {

@@ -5,6 +5,7 @@ import type { Observers } from "./observers.ts";
 import type { Namespace, Repository } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
 import { createMirror } from "../registry/mirror.ts";
+import { Lookup } from "../registry/lookup.ts";
 import { Namespaces } from "../registry/namespaces.ts";
 import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
@@ -77,7 +78,16 @@ export function createMirrors(
       fills: storage.fills,
       hashes: storage.hashes,
       namespace,
-      upstream: tier === undefined ? guarded : askBucketFirst(guarded, { bucket: tier.bucket, namespace, policy, now }),
+      upstream:
+        tier === undefined
+          ? guarded
+          : askBucketFirst(guarded, {
+              bucket: tier.bucket,
+              namespace,
+              link: (...link) => new Lookup(storage.content).link(...link),
+              policy,
+              now,
+            }),
       ...(tier && { follow: tier.copies.follow.bind(tier.copies) }),
       breaker,
       budget,

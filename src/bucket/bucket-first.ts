@@ -4,7 +4,7 @@ import { isDigestReference, type Namespace, type Reference, type Repository } fr
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale } from "../registry/freshness.ts";
 import { standsIn } from "../registry/stale.ts";
-import type { Page, TagRecord } from "../store/content-records.ts";
+import type { Link, Page, TagRecord } from "../store/content-records.ts";
 import type { PageKind, RepositoryId } from "../store/layout.ts";
 import type { OpenObject } from "../store/object-store.ts";
 import { type Resolved, type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
@@ -14,6 +14,8 @@ import type { Bucket } from "./bucket.ts";
 export interface BucketFirstOptions {
   readonly bucket: Bucket;
   readonly namespace: Namespace;
+  /** What the folder knows that a repository contains; nothing where it cannot tell. */
+  readonly link: (id: RepositoryId, digest: Digest) => Promise<Link | undefined>;
   readonly policy: FreshnessPolicy;
   /** As of `Clock`. */
   readonly now: () => number;
@@ -26,7 +28,10 @@ export interface BucketFirstOptions {
  * The mirror above hashes what it gets, stores it in its folder, and knows no difference. A bucket that breaks on the way
  * is one more broken connection: the transfer goes on from where it stands, by the bucket or the upstream.
  */
-export function askBucketFirst(upstream: Upstream, { bucket, namespace, policy, now }: BucketFirstOptions): Upstream {
+export function askBucketFirst(
+  upstream: Upstream,
+  { bucket, namespace, link, policy, now }: BucketFirstOptions,
+): Upstream {
   const idOf = (repository: Repository): RepositoryId => ({ namespace, repository });
 
   /** What a tag stands for by the bucket's word, or the upstream's, or the bucket's old one where that fails. */
@@ -77,9 +82,9 @@ export function askBucketFirst(upstream: Upstream, { bucket, namespace, policy, 
         });
         return byTag(await bucket.tag(id, reference), told, ask);
       }
-      const link = await bucket.link(id, reference);
-      const isManifest = link !== undefined && link.role !== "blob" && isManifestMediaType(link.mediaType);
-      return isManifest ? { mediaType: link.mediaType, digest: reference, size: link.sizeBytes } : ask();
+      const found = await bucket.link(id, reference);
+      const isManifest = found !== undefined && found.role !== "blob" && isManifestMediaType(found.mediaType);
+      return isManifest ? { mediaType: found.mediaType, digest: reference, size: found.sizeBytes } : ask();
     },
     async manifest(repository, reference, by) {
       const id = idOf(repository);
@@ -96,7 +101,8 @@ export function askBucketFirst(upstream: Upstream, { bucket, namespace, policy, 
       );
     },
     async blob(repository, digest, from, by) {
-      const object = await bucket.open(idOf(repository), digest);
+      const id = idOf(repository);
+      const object = await bucket.open(id, digest, await link(id, digest));
       if (object === undefined) return upstream.blob(repository, digest, from, by);
       if (object.sizeBytes === (from.sizeBytes ?? object.sizeBytes)) {
         return blobOf(object, from.offset, namespace, by.signal);
@@ -105,7 +111,8 @@ export function askBucketFirst(upstream: Upstream, { bucket, namespace, policy, 
       return upstream.blob(repository, digest, from, by);
     },
     async statBlob(repository, digest: Digest, by) {
-      const sizeBytes = await bucket.sizeOf(idOf(repository), digest);
+      const id = idOf(repository);
+      const sizeBytes = await bucket.sizeOf(id, digest, await link(id, digest));
       return sizeBytes === undefined ? upstream.statBlob(repository, digest, by) : { sizeBytes };
     },
     tags: (repository, query, by) => listing(repository, "tags", query, () => upstream.tags(repository, query, by)),

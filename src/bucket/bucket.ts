@@ -132,9 +132,9 @@ export class Bucket {
     return parsed && { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
   }
 
-  /** A blob that a repository contains. The caller closes it. */
-  async open(id: RepositoryId, digest: Digest): Promise<OpenObject | undefined> {
-    const link = await this.link(id, digest);
+  /** A blob that a repository contains, by a link that is known or the bucket's. The caller closes it. */
+  async open(id: RepositoryId, digest: Digest, known?: Link): Promise<OpenObject | undefined> {
+    const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     const key = blobKey(digest);
     const object = await this.#ask(
@@ -146,13 +146,14 @@ export class Bucket {
       return object;
     }
     await object.close();
-    await this.discard(digest);
+    // Which of both is wrong only the bucket's own link says.
+    if (known === undefined) await this.discard(digest);
     return undefined;
   }
 
   /** The size of a blob that a repository contains. */
-  async sizeOf(id: RepositoryId, digest: Digest): Promise<number | undefined> {
-    const link = await this.link(id, digest);
+  async sizeOf(id: RepositoryId, digest: Digest, known?: Link): Promise<number | undefined> {
+    const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     return (await this.has(blobKey(digest))) === true ? link.sizeBytes : undefined;
   }

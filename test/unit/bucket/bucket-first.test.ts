@@ -34,6 +34,8 @@ interface Subject {
   readonly behind: FakeUpstream;
   readonly store: MemoryBucket;
   now: number;
+  /** The folder's link to the blob. */
+  link: Link | undefined;
 }
 
 /** A bucket that has a manifest under a tag that was checked at 0, a blob, and a page; the upstream has nothing. */
@@ -46,7 +48,14 @@ async function setUp(): Promise<Subject> {
     store,
     behind,
     now: 0,
-    upstream: askBucketFirst(behind, { bucket, namespace, policy, now: () => subject.now }),
+    link: undefined,
+    upstream: askBucketFirst(behind, {
+      bucket,
+      namespace,
+      policy,
+      now: () => subject.now,
+      link: async () => subject.link,
+    }),
   };
   const put = (key: Parameters<MemoryBucket["plant"]>[0], record: object): Promise<void> =>
     store.plant(key, Buffer.from(JSON.stringify(record)));
@@ -175,5 +184,18 @@ test("a blob is closed when its reader leaves, when it is cancelled and when the
   abort.abort(new Error("the end"));
   await assert.rejects(read(aborted?.body ?? assert.fail()), /the end/);
   await turn(2);
+  assert.equal(store.open, 0);
+});
+
+test("what the folder knows to be this repository's costs one question, and its link is no reason to remove anything", async () => {
+  const subject = await setUp();
+  const { upstream, store } = subject;
+  subject.link = { mediaType: mediaTypes.layer, sizeBytes: bytes.length, role: "blob" };
+  const blob = await upstream.blob(a, digest, { offset: 0 }, by);
+  blob?.cancel();
+  assert.deepEqual(store.asked, [`get ${blobKey(digest)}`]);
+  subject.link = { ...subject.link, sizeBytes: 5 };
+  await upstream.blob(a, digest, { offset: 0 }, by);
+  assert.ok((await store.keys()).includes(blobKey(digest)));
   assert.equal(store.open, 0);
 });

@@ -126,8 +126,9 @@ export function askBucketFirst(
 function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal: AbortSignal): UpstreamBlob {
   let isClosed = false;
   const close = async (): Promise<void> => {
-    if (!isClosed) await object.close();
+    if (isClosed) return;
     isClosed = true;
+    await object.close();
   };
   async function* read(): AsyncGenerator<Buffer> {
     const chunks = object.read({ start: offset, end: object.sizeBytes })[Symbol.asyncIterator]();
@@ -146,5 +147,5 @@ function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal
       if (!signal.aborted) await closed;
     }
   }
-  return { sizeBytes: object.sizeBytes, body: read(), cancel: () => void close() };
+  return { sizeBytes: object.sizeBytes, origin: "bucket", body: read(), cancel: () => void close() };
 }

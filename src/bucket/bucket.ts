@@ -72,7 +72,7 @@ export interface BucketOptions {
  */
 export class Bucket {
   readonly #options: BucketOptions;
-  /** What is known to be there: of a record its text. */
+  /** What is known to be there: of a record its text, of content its size. */
   readonly #known = new LRUCache<Key, string>({
     max: maxKnown,
     maxSize: maxKnownBytes,
@@ -81,6 +81,8 @@ export class Bucket {
   });
   #failures = 0;
   #restUntil = 0;
+  /** A question tries whether it is back. */
+  #isTrying = false;
 
   constructor(options: BucketOptions) {
     this.#options = options;
@@ -88,10 +90,10 @@ export class Bucket {
 
   /** Whether questions are not even asked now. */
   get isResting(): boolean {
-    return this.#options.monotonic() < this.#restUntil;
+    return this.#isTrying || this.#options.monotonic() < this.#restUntil;
   }
 
-  /** What is known to be stored at a key: a record's text, nothing of content. */
+  /** What is known to be stored at a key: a record's text, the size of content. */
   known(key: Key): string | undefined {
     return this.#known.get(key);
   }
@@ -117,17 +119,19 @@ export class Bucket {
     const link = await this.link(id, digest);
     if (link === undefined || link.role === "blob") return undefined;
     const key = blobKey(digest);
-    const bytes = await this.#ask(async () => {
-      const object = await this.#options.store.get(key);
-      return object && readWhole(object, maxManifestBytes);
-    });
+    const bytes = (
+      await this.#ask(async () => {
+        const object = await this.#options.store.get(key);
+        return object && readWhole(object, maxManifestBytes);
+      })
+    )?.found;
     if (bytes === undefined) return undefined;
     await turnToRead(bytes);
     if (digestOf(bytes, algorithmOf(digest)) !== digest) {
       await this.discard(digest);
       return undefined;
     }
-    this.#known.set(key, "");
+    this.#known.set(key, String(bytes.length));
     const parsed = readManifest(bytes, link.mediaType);
     return parsed && { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
   }
@@ -137,17 +141,16 @@ export class Bucket {
     const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     const key = blobKey(digest);
-    const object = await this.#ask(
+    const answer = await this.#ask(
       () => this.#options.store.get(key),
       (late) => late.close(),
     );
-    if (object === undefined || object.sizeBytes === link.sizeBytes) {
-      if (object !== undefined) this.#known.set(key, "");
-      return object;
-    }
+    const object = answer?.found;
+    if (object === undefined) return undefined;
+    this.#known.set(key, String(object.sizeBytes));
+    if (object.sizeBytes === link.sizeBytes) return object;
+    // Which of both is wrong is not known: the link may be, and the content is others' too.
     await object.close();
-    // Which of both is wrong only the bucket's own link says.
-    if (known === undefined) await this.discard(digest);
     return undefined;
   }
 
@@ -155,19 +158,18 @@ export class Bucket {
   async sizeOf(id: RepositoryId, digest: Digest, known?: Link): Promise<number | undefined> {
     const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
-    return (await this.has(blobKey(digest))) === true ? link.sizeBytes : undefined;
+    return (await this.has(digest, link.sizeBytes)) ? link.sizeBytes : undefined;
   }
 
-  /** Whether there is something at a key; `undefined` where that cannot be told. */
-  async has(key: Key): Promise<boolean | undefined> {
-    if (this.#known.has(key)) return true;
-    let told = false;
-    const found = await this.#ask(async () => {
-      const info = await this.#options.store.head(key);
-      told = true;
-      return info;
-    });
-    return told ? found !== undefined : undefined;
+  /** Whether content of this size is there, as far as can be told. */
+  async has(digest: Digest, sizeBytes: number | undefined): Promise<boolean> {
+    const key = blobKey(digest);
+    const known = this.#known.get(key);
+    if (known !== undefined) return sizeBytes === undefined || known === String(sizeBytes);
+    const found = (await this.#ask(() => this.#options.store.head(key)))?.found;
+    if (found === undefined) return false;
+    this.#known.set(key, String(found.sizeBytes));
+    return sizeBytes === undefined || found.sizeBytes === sizeBytes;
   }
 
   /** Stores content from its bytes on the way; see `BucketStore.upload`. Throws what fails. */
@@ -177,13 +179,20 @@ export class Bucket {
     options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
   ): Promise<void> {
     const key = blobKey(digest);
-    await this.#write(() => this.#options.store.upload(key, bytes, options));
-    this.#known.set(key, "");
+    let sizeBytes = 0;
+    const counted = async function* (): AsyncGenerator<Uint8Array> {
+      for await (const chunk of bytes) {
+        sizeBytes += chunk.length;
+        yield chunk;
+      }
+    };
+    await this.#options.store.upload(key, counted(), options);
+    this.#known.set(key, String(sizeBytes));
   }
 
   /** Stores a record. Throws what fails. */
   async putRecord(key: Key, text: string): Promise<void> {
-    await this.#write(() => this.#options.store.put(key, Buffer.from(text)));
+    await this.#options.store.put(key, Buffer.from(text));
     this.#known.set(key, text);
   }
 
@@ -198,22 +207,27 @@ export class Bucket {
   }
 
   async #record<T extends object>(key: Key, isRecord: (value: unknown) => value is T): Promise<T | undefined> {
-    const record = await this.#ask(() => readRecord(this.#options.store, key, isRecord));
-    if (record === undefined) this.#known.delete(key);
-    else this.#known.set(key, JSON.stringify(record));
-    return record;
+    const answer = await this.#ask(() => readRecord(this.#options.store, key, isRecord));
+    if (answer?.found !== undefined) this.#known.set(key, JSON.stringify(answer.found));
+    else if (answer !== undefined) this.#known.delete(key);
+    return answer?.found;
   }
 
-  /** Asks the store, as long as anybody should wait. `drop` gets an answer that comes too late. */
+  /**
+   * Asks the store, as long as anybody should wait; `undefined` where there is no answer. `drop` gets one that comes
+   * too late.
+   */
   async #ask<T>(
     question: () => Promise<T | undefined>,
     drop: (late: T) => Promise<void> = async () => undefined,
-  ): Promise<T | undefined> {
+  ): Promise<{ readonly found: T | undefined } | undefined> {
     const { observer } = this.#options;
     if (this.isResting) {
       observer.asked("failed");
       return undefined;
     }
+    const isTrial = this.#failures > 0;
+    if (isTrial) this.#isTrying = true;
     const late = Promise.withResolvers<"late">();
     const timer = setTimeout(() => late.resolve("late"), patienceMs);
     try {
@@ -225,20 +239,15 @@ export class Bucket {
       }
       this.#succeed();
       observer.asked(answer.found === undefined ? "absent" : "found");
-      return answer.found;
+      return answer;
     } catch (error) {
       this.#fail(errorOf(error));
       observer.asked("failed");
       return undefined;
     } finally {
       clearTimeout(timer);
+      if (isTrial) this.#isTrying = false;
     }
-  }
-
-  async #write<T>(write: () => Promise<T>): Promise<T> {
-    const done = await write();
-    this.#succeed();
-    return done;
   }
 
   #succeed(): void {
@@ -249,9 +258,10 @@ export class Bucket {
   }
 
   #fail(error: Error): void {
+    const now = this.#options.monotonic();
     // What was under way when the rest began tells nothing new.
-    if (this.isResting) return;
-    this.#restUntil = this.#options.monotonic() + Math.min(longestRestMs, firstRestMs * 2 ** this.#failures);
+    if (now < this.#restUntil) return;
+    this.#restUntil = now + Math.min(longestRestMs, firstRestMs * 2 ** this.#failures);
     this.#failures++;
     this.#options.observer.failed(error);
   }

@@ -119,7 +119,7 @@ export class Copies {
       }
       await fill.ended;
       const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";
-      if (isWrong && bucket.known(key) !== undefined) await bucket.discard(digest);
+      if (isWrong && fill.source.isFromBucket === true) await bucket.discard(digest);
     });
   }
 
@@ -251,14 +251,12 @@ export class Copies {
 
   async #copyContent(digest: Digest): Promise<void> {
     const { bucket, folder, observer } = this.#options;
-    const key = blobKey(digest);
-    if (bucket.known(key) !== undefined) return;
-    const object = await folder.get(key);
+    const object = await folder.get(blobKey(digest));
     // It has been removed meanwhile, or is still to come.
     if (object === undefined) return;
+    const { sizeBytes } = object;
     try {
-      if ((await bucket.has(key)) === true) return;
-      const { sizeBytes } = object;
+      if (await bucket.has(digest, sizeBytes)) return;
       await bucket.putContent(digest, object.read({ start: 0, end: sizeBytes }), {
         sizeBytes,
         signal: this.#stopping.signal,
@@ -290,11 +288,10 @@ export class Copies {
   async #copyFill(fill: Fill, id: RepositoryId, digest: Digest): Promise<void> {
     const { bucket, observer } = this.#options;
     const { signal } = this.#stopping;
-    const key = blobKey(digest);
     // In the tick in which it could be joined: so no byte is missed.
     const reader = fill.join();
     try {
-      if (bucket.known(key) === undefined && (await bucket.has(key)) !== true) {
+      if (!(await bucket.has(digest, fill.sizeBytes))) {
         const size = fill.sizeBytes === undefined ? {} : { sizeBytes: fill.sizeBytes };
         await bucket.putContent(digest, reader.read(undefined, signal), { ...size, signal });
         observer.copied(fill.receivedBytes);
@@ -303,8 +300,8 @@ export class Copies {
       await reader.close();
     }
     await fill.ended;
-    // What the folder has no room for has no link there.
-    if (fill.state === "committed" || bucket.known(linkKey(id, digest)) !== undefined) return;
+    // What the folder has no room for has no link there. Only the right bytes give a right to it.
+    if (fill.state !== "verified" || bucket.known(linkKey(id, digest)) !== undefined) return;
     await bucket.putRecord(linkKey(id, digest), JSON.stringify({ ...newBlobLink, sizeBytes: fill.receivedBytes }));
   }
 }

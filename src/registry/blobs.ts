@@ -8,6 +8,7 @@ import type { UpstreamBlobInfo } from "../upstream/upstream.ts";
 import { type BlobStandings, type Standing } from "./blob-standings.ts";
 import { type Link, newBlobLink } from "./content.ts";
 import type { Fill } from "./fill.ts";
+import { UpstreamSource } from "./fill-tools.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { type Lookup, withLookup } from "./lookup.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
@@ -168,7 +169,7 @@ export class Blobs {
       {
         id,
         digest,
-        source: { open: (from, by) => upstream.blob(repository, digest, from, by) },
+        source: new UpstreamSource(upstream, repository, digest),
         trusted,
         expectedBytes: this.#knownSize(id, digest, link),
         isStored: async () => reuses && fills.ended !== ended && (await this.#standings.isStored(id, digest)),

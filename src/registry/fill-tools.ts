@@ -1,7 +1,8 @@
 import type { Digest } from "../oci/digest.ts";
 import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool } from "../store/hashing.ts";
-import type { Ask, UpstreamBlob } from "../upstream/upstream.ts";
+import type { Repository } from "../oci/reference.ts";
+import type { Ask, Upstream, UpstreamBlob } from "../upstream/upstream.ts";
 import type { Content } from "./content.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { Space } from "./space.ts";
@@ -36,6 +37,28 @@ export type FillOutcome = "committed" | "unstored" | "absent" | "reused" | "aban
 export interface BlobSource {
   /** The bytes from an offset on; see `Upstream.blob`. `undefined`: it does not have the blob. A body that breaks throws `UpstreamError`. */
   open(from: { readonly offset: number; readonly sizeBytes?: number }, by: Ask): Promise<UpstreamBlob | undefined>;
+  /** Whether any of it came from a bucket so far (`UpstreamBlob.origin`). */
+  readonly isFromBucket?: boolean;
+}
+
+/** An upstream as the source of a blob. */
+export class UpstreamSource implements BlobSource {
+  readonly #open: BlobSource["open"];
+  #isFromBucket = false;
+
+  constructor(upstream: Pick<Upstream, "blob">, repository: Repository, digest: Digest) {
+    this.#open = (from, by) => upstream.blob(repository, digest, from, by);
+  }
+
+  get isFromBucket(): boolean {
+    return this.#isFromBucket;
+  }
+
+  async open(...question: Parameters<BlobSource["open"]>): Promise<UpstreamBlob | undefined> {
+    const blob = await this.#open(...question);
+    this.#isFromBucket ||= blob?.origin === "bucket";
+    return blob;
+  }
 }
 
 /** What to fetch, from whom. */

@@ -8,7 +8,7 @@ import { resuming } from "./fill-body.ts";
 import { FillDoubt } from "./fill-doubt.ts";
 import { FillHash } from "./fill-hash.ts";
 import { FillRoom } from "./fill-room.ts";
-import type { FillOutcome, FillRequest, FillState, FillTools } from "./fill-tools.ts";
+import type { BlobSource, FillOutcome, FillRequest, FillState, FillTools } from "./fill-tools.ts";
 import { holdBack } from "./hold-back.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { areManifest } from "./manifest-bytes.ts";
@@ -35,6 +35,10 @@ export class Fill {
   readonly opened: Promise<"streaming" | "absent" | "stored">;
   /** Resolves, never rejects, when nothing is left to do. */
   readonly ended: Promise<void>;
+  /** Whose fill it is. */
+  readonly id: RepositoryId;
+  /** Whence it comes. */
+  readonly source: BlobSource;
   readonly #request: FillRequest;
   readonly #tools: FillTools;
   readonly #spool: Spool;
@@ -52,6 +56,8 @@ export class Fill {
 
   constructor(request: FillRequest, tools: FillTools) {
     this.#request = request;
+    this.id = request.id;
+    this.source = request.source;
     this.#tools = tools;
     this.#room = new FillRoom({ ...tools, namespace: request.id.namespace, trusted: request.trusted });
     this.#spool = new Spool(tools.spoolFolder, { windowBytes, laggardMs, pool: tools.pool });
@@ -64,11 +70,6 @@ export class Fill {
 
   get state(): FillState {
     return this.#state;
-  }
-
-  /** Whose fill it is. */
-  get id(): RepositoryId {
-    return this.#request.id;
   }
 
   /** Whether all of it is here and right, though perhaps not in the store yet. */

@@ -43,6 +43,8 @@ export interface UpstreamBlob {
   /** The whole blob's size in bytes, where the upstream announced one. */
   readonly sizeBytes: number | undefined;
   readonly label?: DoubtfulLabel;
+  /** Who sends it, where that is not the registry itself. */
+  readonly origin?: "bucket";
   /**
    * The blob's bytes from the offset that was asked for: where the upstream knows no `Range`, the bytes before it are
    * read and dropped. Not verified. It throws `UpstreamError` when the connection breaks, stalls or is short. Leaving

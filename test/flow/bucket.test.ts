@@ -5,7 +5,7 @@ import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { NamePattern } from "../../src/oci/name-pattern.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
-import { blobKey, tagKey } from "../../src/store/layout.ts";
+import { blobKey, linkKey, tagKey } from "../../src/store/layout.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { mediaTypes } from "../support/image.ts";
 import { MemoryBucket } from "../support/bucket.ts";
@@ -199,6 +199,31 @@ test("damage in the bucket reaches nobody, and is mended", async () => {
   await upstream.down();
   await using third = await start(upstream, bucket);
   await pull(third, "1", image);
+});
+
+test("a repository whose upstream sends other bytes than the bucket has gets no link, and takes nothing from it", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  const [, layer = assert.fail()] = image.blobs;
+  {
+    await using first = await start(upstream, bucket);
+    await pull(first, "1", image);
+    await first.app.idle();
+  }
+  const wrong = Buffer.from(layer.bytes);
+  wrong[0] = (wrong[0] ?? 0) ^ 1;
+  upstream.addBlob(wrong, { repository: "library/wrong", digest: layer.digest });
+  const path = `/v2/library/wrong/blobs/${layer.digest}`;
+  await using third = await start(upstream, bucket, { storage: { maxObjectBytes: 1024 } });
+  // So that the content is known to be there.
+  await third.get(`/v2/library/test/blobs/${layer.digest}`);
+  await third.app.idle();
+  await assert.rejects(third.get(path));
+  await third.app.idle();
+  assert.ok((await bucket.keys()).includes(blobKey(layer.digest)));
+  const others = { ...id, repository: parseRepository("library/wrong") };
+  assert.ok(!(await bucket.keys()).includes(linkKey(others, layer.digest)));
 });
 
 test("a bucket that breaks on the way is one more broken connection", async () => {

@@ -1,4 +1,5 @@
 import type { BucketStore } from "../../src/bucket/bucket.ts";
+import { settleOrAbort } from "../../src/concurrency/settle-or-abort.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import type { Key, ObjectInfo, OpenObject, PutOptions, Source, Version } from "../../src/store/object-store.ts";
 import type { Barrier } from "./barrier.ts";
@@ -43,8 +44,12 @@ export class MemoryBucket implements BucketStore {
     return this.#memory.put(key, source, options);
   }
 
-  async upload(key: Key, bytes: AsyncIterable<Uint8Array>): Promise<Version> {
-    await this.#note(`upload ${key}`);
+  async upload(
+    key: Key,
+    bytes: AsyncIterable<Uint8Array>,
+    { signal }: { readonly signal: AbortSignal },
+  ): Promise<Version> {
+    await settleOrAbort(this.#note(`upload ${key}`), signal);
     const chunks: Uint8Array[] = [];
     for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
     if (this.failure !== undefined) throw this.failure;

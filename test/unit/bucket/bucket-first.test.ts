@@ -199,3 +199,12 @@ test("what the folder knows to be this repository's costs one question, and its 
   assert.ok((await store.keys()).includes(blobKey(digest)));
   assert.equal(store.open, 0);
 });
+
+test("a blob is closed once, however often it is given up", async () => {
+  const { upstream, store } = await setUp();
+  const blob = await upstream.blob(a, digest, { offset: 0 }, by);
+  blob?.cancel();
+  blob?.cancel();
+  await turn(2);
+  assert.equal(store.open, 0);
+});

@@ -83,7 +83,7 @@ test("a manifest needs its link and its digest; one that is damaged is removed",
   assert.equal(store.open, 0);
 });
 
-test("a blob needs a link as a blob, and its link's size; one of another size is removed", async () => {
+test("a blob needs a link as a blob, and its link's size; one of another size stays, as the link may be wrong", async () => {
   const { bucket, store, plant } = setUp();
   await plant(blobKey(digest), bytes);
   assert.equal(await bucket.open(id, digest), undefined);
@@ -97,7 +97,8 @@ test("a blob needs a link as a blob, and its link's size; one of another size is
   await object?.close();
   await plant(blobKey(digest), Buffer.from("short"));
   assert.equal(await bucket.open(id, digest), undefined);
-  assert.ok(!(await store.keys()).includes(blobKey(digest)));
+  assert.equal(await bucket.sizeOf(id, digest), undefined);
+  assert.ok((await store.keys()).includes(blobKey(digest)));
   assert.equal(store.open, 0);
 });
 
@@ -151,13 +152,50 @@ test("what takes too long is given up, and closed when it comes", async () => {
   }
 });
 
-test("whether something is there cannot be told by a bucket that fails", async () => {
-  const { bucket, store } = setUp();
-  assert.equal(await bucket.has(blobKey(digest)), false);
+test("whether content is there goes by its size, and cannot be told by a bucket that fails", async () => {
+  const { bucket, store, plant } = setUp();
+  assert.equal(await bucket.has(digest, bytes.length), false);
+  await plant(blobKey(digest), bytes);
+  assert.equal(await bucket.has(digest, bytes.length + 1), false);
+  assert.equal(await bucket.has(digest, bytes.length), true);
+  assert.equal(await bucket.has(digest, undefined), true);
+  assert.equal(store.asked.length, 2, "what is known is not asked again");
   store.failure = new Error("down");
-  assert.equal(await bucket.has(blobKey(digest)), undefined);
+  assert.equal(await bucket.has(digestOf(Buffer.from("other")), 5), false);
+});
+
+test("one question tries whether the bucket is back: the others do without until it has its answer", async () => {
+  const subject = setUp();
+  const { bucket, store } = subject;
+  store.failure = new Error("SlowDown");
+  await bucket.tag(id, latest);
+  subject.now = 1_000;
   store.failure = undefined;
-  const other = setUp();
-  await other.plant(blobKey(digest), bytes);
-  assert.equal(await other.bucket.has(blobKey(digest)), true);
+  store.hold = createBarrier();
+  const { hold } = store;
+  const trial = bucket.link(id, digest);
+  await hold.reached;
+  assert.equal(await bucket.tag(id, latest), undefined);
+  assert.equal(store.asked.length, 2);
+  hold.release();
+  await trial;
+  assert.ok(!bucket.isResting);
+});
+
+test("writes that succeed do not say that questions would", async () => {
+  const { bucket, store } = setUp();
+  store.failure = new Error("SlowDown");
+  await bucket.tag(id, latest);
+  store.failure = undefined;
+  await bucket.putRecord(linkKey(id, digest), JSON.stringify(blobLink));
+  assert.ok(bucket.isResting);
+});
+
+test("what is known of a record outlives a question that got no answer", async () => {
+  const { bucket, store, plant } = setUp();
+  await plant(linkKey(id, digest), blobLink);
+  await bucket.link(id, digest);
+  store.failure = new Error("down");
+  await bucket.link(id, digest);
+  assert.equal(bucket.known(linkKey(id, digest)), JSON.stringify(blobLink));
 });

@@ -120,6 +120,14 @@ test("content that is there by somebody else is not sent", async () => {
   assert.deepEqual(told, []);
 });
 
+test("content of another size than the folder's is damaged, and sent again", async () => {
+  const { folder, store, copies } = setUp();
+  await store.plant(blobKey(digest), Buffer.from("torn"));
+  await put(folder, blobKey(digest), bytes);
+  await copies.idle();
+  assert.deepEqual(written(store), [`upload ${blobKey(digest)}`]);
+});
+
 test("four objects at a time are copied", async () => {
   const { folder, store, copies } = setUp();
   store.hold = createBarrier();

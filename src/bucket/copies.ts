@@ -1,15 +1,27 @@
 import type { Digest } from "../oci/digest.ts";
+import type { Tag } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
 import { Changes } from "../concurrency/changes.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import { newBlobLink } from "../registry/content.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Fill } from "../registry/fill.ts";
 import { isTagRecord } from "../store/content-records.ts";
-import { blobKey, blobsPrefix, linkKey, parseKey, repositoriesPrefix, type RepositoryId } from "../store/layout.ts";
-import { errorOf, type Key, type ObjectInfo, type ObjectStore } from "../store/object-store.ts";
+import {
+  blobKey,
+  blobsPrefix,
+  linkKey,
+  parseKey,
+  repositoriesPrefix,
+  type RepositoryId,
+  tagKey,
+} from "../store/layout.ts";
+import { errorOf, type Key, type ObjectStore } from "../store/object-store.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
+import { FillCopies } from "./fill-copies.ts";
+import { missingFrom } from "./missing.ts";
+import { Refusals } from "./refusals.ts";
 
 const maxRecordBytes = 8 * 1024 * 1024;
 /** How many objects are copied at a time, besides those that are copied on their way. */
@@ -20,6 +32,8 @@ const maxWaiting = 10_000;
 const followedBytes = 8 * 1024 * 1024;
 const firstRestMs = 1_000;
 const longestRestMs = 60_000;
+/** A check of a tag that is older may have been overtaken by another instance's: it is looked up first. */
+const overtakenMs = 30_000;
 /** How often it is looked whether something was left out that has to be made up for. */
 const makeUpMs = 60_000;
 
@@ -27,7 +41,7 @@ const makeUpMs = 60_000;
 export interface CopyObserver {
   /** An object is in the bucket by now. */
   copied(sizeBytes: number): void;
-  /** An object could not be copied. It is tried again, unless the folder does not have it. */
+  /** An object could not be copied. It is tried again, unless the folder does not have it, or the bucket refuses it. */
   failed(error: Error): void;
 }
 
@@ -57,6 +71,8 @@ export class Copies {
   readonly #running: Background;
   readonly #stopping = new AbortController();
   readonly #changes = new Changes();
+  readonly #refusals = new Refusals();
+  readonly #fills: FillCopies;
   #taken = 0;
   #failures = 0;
   #isResting = false;
@@ -67,6 +83,9 @@ export class Copies {
   constructor(options: CopiesOptions) {
     this.#options = options;
     this.#running = new Background(options.onError);
+    const { bucket, clock } = options;
+    const { signal } = this.#stopping;
+    this.#fills = new FillCopies({ bucket, clock, signal, onCopied: (sizeBytes) => this.#noteCopied(sizeBytes) });
   }
 
   /** How many objects wait or are being copied, as far as is known. */
@@ -113,8 +132,9 @@ export class Copies {
     this.#running.run(async () => {
       const opened = await fill.opened.catch(() => "failed");
       const isLarge = (fill.sizeBytes ?? Infinity) > followedBytes;
-      if (opened === "streaming" && isLarge && fill.joinable && !this.#copying.has(key)) {
-        const copied = this.#once(key, () => this.#copyFill(fill, id, digest));
+      const isWanted = isLarge && this.#fills.mayFollow(fill);
+      if (opened === "streaming" && isWanted && fill.joinable && !this.#copying.has(key)) {
+        const copied = this.#once(key, () => this.#fills.copy(fill, id, digest));
         await copied.catch((error: unknown) => observer.failed(errorOf(error)));
       }
       await fill.ended;
@@ -127,17 +147,16 @@ export class Copies {
    * Finds what the folder has and the bucket does not, by their listings, and copies it. Records that differ are left as
    * they are.
    *
-   * @throws {StoreError} either could not be listed.
+   * @throws {StoreError} either could not be listed. And why this is closed, when it is.
    */
   async makeUp(): Promise<void> {
     this.#isBehind = false;
     const { folder, listed, onError } = this.#options;
     const { signal } = this.#stopping;
     for (const prefix of [blobsPrefix, repositoriesPrefix]) {
-      const missing = missingFrom(listed.list(prefix), folder.list(prefix, { onUnreadable: onError }));
+      const missing = missingFrom(listed.list(prefix), folder.list(prefix, { onUnreadable: onError }), signal);
       for await (const { key } of missing) {
-        while (!signal.aborted && this.#waiting.size >= maxWaiting / 2) await this.#change();
-        if (signal.aborted) return;
+        while (this.#waiting.size >= maxWaiting / 2) await this.#changes.next(signal);
         if (parseKey(key) !== undefined) this.add(key);
       }
     }
@@ -176,10 +195,6 @@ export class Copies {
     }
   }
 
-  async #change(): Promise<void> {
-    await this.#changes.next(this.#stopping.signal).catch(() => undefined);
-  }
-
   #work(): void {
     for (const key of this.#waiting) {
       if (this.#isResting || this.#taken >= copiesAtOnce) return;
@@ -192,19 +207,29 @@ export class Copies {
   async #take(key: Key): Promise<void> {
     const { signal } = this.#stopping;
     try {
+      // What is being copied may have been read before it changed.
+      await this.#copying.get(key)?.catch(() => undefined);
       await this.#once(key, () => this.#copy(key));
-      this.#failures = 0;
+      this.#refusals.forget(key);
     } catch (error) {
       if (!signal.aborted) {
         this.#options.observer.failed(errorOf(error));
-        this.#waiting.add(key);
-        this.#rest();
+        if (this.#refusals.mayTryAgain(key)) {
+          this.#waiting.add(key);
+          this.#rest();
+        }
       }
     } finally {
       this.#taken--;
       this.#changes.tell();
       this.#work();
     }
+  }
+
+  #noteCopied(sizeBytes: number): void {
+    this.#refusals.noteCopied();
+    this.#failures = 0;
+    this.#options.observer.copied(sizeBytes);
   }
 
   /** One failure, of one or several at once, lets all rest. */
@@ -235,12 +260,12 @@ export class Copies {
         await this.#once(blobKey(place.digest), () => this.#copyContent(place.digest));
         return this.#copyRecord(key);
       case "tag": {
-        const { id } = place;
+        const { id, tag } = place;
         return this.#copyRecord(key, async (record) => {
           if (!isTagRecord(record)) return false;
           const link = linkKey(id, record.digest);
           await this.#once(link, () => this.#copy(link));
-          return !this.#isNewerThere(key, record.checkedAt);
+          return !(await this.#isNewerThere(id, tag, record.checkedAt));
         });
       }
       case "page":
@@ -250,7 +275,7 @@ export class Copies {
   }
 
   async #copyContent(digest: Digest): Promise<void> {
-    const { bucket, folder, observer } = this.#options;
+    const { bucket, folder } = this.#options;
     const object = await folder.get(blobKey(digest));
     // It has been removed meanwhile, or is still to come.
     if (object === undefined) return;
@@ -261,7 +286,7 @@ export class Copies {
         sizeBytes,
         signal: this.#stopping.signal,
       });
-      observer.copied(sizeBytes);
+      this.#noteCopied(sizeBytes);
     } finally {
       await object.close();
     }
@@ -269,40 +294,24 @@ export class Copies {
 
   /** Copies a record, unless the bucket is known to have it as it is, or `admit` does not want it. */
   async #copyRecord(key: Key, admit: (record: unknown) => Promise<boolean> = async () => true): Promise<void> {
-    const { bucket, folder, observer } = this.#options;
+    const { bucket, folder } = this.#options;
     const object = await folder.get(key);
     const text = object && (await readWhole(object, maxRecordBytes))?.toString("utf8");
     if (text === undefined || bucket.known(key) === text) return;
     const record = parse(text);
     if (record === undefined || !(await admit(record))) return;
-    await bucket.putRecord(key, text);
-    observer.copied(text.length);
+    await settleOrAbort(bucket.putRecord(key, text), this.#stopping.signal);
+    this.#noteCopied(text.length);
   }
 
-  /** Whether the bucket is known to have a later check of a tag. */
-  #isNewerThere(key: Key, checkedAt: number): boolean {
-    const known = parse(this.#options.bucket.known(key) ?? "");
-    return isTagRecord(known) && known.checkedAt >= checkedAt;
-  }
-
-  async #copyFill(fill: Fill, id: RepositoryId, digest: Digest): Promise<void> {
-    const { bucket, observer } = this.#options;
-    const { signal } = this.#stopping;
-    // In the tick in which it could be joined: so no byte is missed.
-    const reader = fill.join();
-    try {
-      if (!(await bucket.has(digest, fill.sizeBytes))) {
-        const size = fill.sizeBytes === undefined ? {} : { sizeBytes: fill.sizeBytes };
-        await bucket.putContent(digest, reader.read(undefined, signal), { ...size, signal });
-        observer.copied(fill.receivedBytes);
-      }
-    } finally {
-      await reader.close();
-    }
-    await fill.ended;
-    // What the folder has no room for has no link there. Only the right bytes give a right to it.
-    if (fill.state !== "verified" || bucket.known(linkKey(id, digest)) !== undefined) return;
-    await bucket.putRecord(linkKey(id, digest), JSON.stringify({ ...newBlobLink, sizeBytes: fill.receivedBytes }));
+  /** Whether the bucket has a later check of a tag, as far as is known. */
+  async #isNewerThere(id: RepositoryId, tag: Tag, checkedAt: number): Promise<boolean> {
+    const { bucket, clock } = this.#options;
+    const now = clock.now();
+    const isOld = now - checkedAt >= overtakenMs;
+    const there = isOld ? await bucket.tag(id, tag) : parse(bucket.known(tagKey(id, tag)) ?? "");
+    // What was checked in the future was checked by a clock that was wrong.
+    return isTagRecord(there) && there.checkedAt >= checkedAt && there.checkedAt <= now;
   }
 }
 
@@ -311,22 +320,5 @@ function parse(text: string): unknown {
     return JSON.parse(text);
   } catch {
     return undefined;
-  }
-}
-
-/** What `wanted` has and `there` does not; both are in the order of their keys. */
-async function* missingFrom(
-  there: AsyncIterable<ObjectInfo>,
-  wanted: AsyncIterable<ObjectInfo>,
-): AsyncGenerator<ObjectInfo> {
-  const others = there[Symbol.asyncIterator]();
-  try {
-    let other = await others.next();
-    for await (const object of wanted) {
-      while (other.done !== true && other.value.key < object.key) other = await others.next();
-      if (other.done === true || other.value.key !== object.key) yield object;
-    }
-  } finally {
-    await others.return?.();
   }
 }

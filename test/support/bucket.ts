@@ -11,6 +11,8 @@ export class MemoryBucket implements BucketStore {
   readonly asked: string[] = [];
   /** Everything fails with this. */
   failure: Error | undefined;
+  /** What cannot be stored. */
+  refuses: Key | undefined;
   /** Everything waits here, after it was noted. */
   hold: Barrier | undefined;
   /** Where a body that is read breaks, in bytes. */
@@ -53,6 +55,7 @@ export class MemoryBucket implements BucketStore {
     const chunks: Uint8Array[] = [];
     for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
     if (this.failure !== undefined) throw this.failure;
+    if (key === this.refuses) throw new Error("refused");
     return this.#memory.put(key, Buffer.concat(chunks));
   }
 

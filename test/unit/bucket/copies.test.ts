@@ -40,10 +40,11 @@ function setUp(memory: MemoryStore = new MemoryStore(), store: MemoryBucket = ne
     listed: store,
     folder: memory,
     clock: {
-      now: () => 0,
+      now: () => 100_000,
       monotonic: () => 0,
       wait: (ms, signal) =>
         new Promise((resolve, reject) => {
+          signal.throwIfAborted();
           rests.push({ ms, end: resolve });
           signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
         }),
@@ -92,17 +93,17 @@ test("a record comes after what it speaks of, which is copied for its sake where
 test("what the bucket is known to have is not copied again, and a tag not over a later check", async () => {
   const { folder, bucket, store, copies, memory } = setUp();
   const tag = tagKey(id, parseTag("1"));
-  const record = { digest, mediaType: "a/b", size: 7, checkedAt: 5 };
+  const record = { digest, mediaType: "a/b", size: 7, checkedAt: 99_005 };
   await store.plant(tag, Buffer.from(JSON.stringify(record)));
   await store.plant(linkKey(id, digest), Buffer.from(JSON.stringify(link)));
   await bucket.tag(id, parseTag("1"));
   await bucket.link(id, digest);
   await put(folder, linkKey(id, digest), link);
   await put(folder, tag, record);
-  await put(folder, tag, { ...record, checkedAt: 4 });
+  await put(folder, tag, { ...record, checkedAt: 99_004 });
   await copies.idle();
   assert.deepEqual(written(store), []);
-  await put(folder, tag, { ...record, checkedAt: 6 });
+  await put(folder, tag, { ...record, checkedAt: 99_006 });
   await copies.idle();
   assert.deepEqual(written(store), [`put ${tag}`]);
   await put(folder, linkKey(id, digest), { ...link, role: "both" });
@@ -215,4 +216,59 @@ test("what has been removed from the folder meanwhile is not copied", async () =
   await copies.idle();
   assert.deepEqual(await store.keys(), []);
   await memory.close();
+});
+
+test("a tag is not copied over another instance's later check, but over one of a clock that was wrong", async () => {
+  const { folder, store, copies } = setUp();
+  const record = { digest, mediaType: "a/b", size: 7 };
+  const tags = { overtaken: 60_000, wrong: 100_001 };
+  for (const [tag, checkedAt] of Object.entries(tags)) {
+    await store.plant(tagKey(id, parseTag(tag)), Buffer.from(JSON.stringify({ ...record, checkedAt })));
+    await put(folder, tagKey(id, parseTag(tag)), { ...record, checkedAt: 50_000 });
+  }
+  await copies.idle();
+  assert.deepEqual(written(store), [`put ${tagKey(id, parseTag("wrong"))}`]);
+});
+
+test("what changes while it is copied is copied again", async () => {
+  const { folder, store, copies } = setUp();
+  store.hold = createBarrier();
+  const { hold } = store;
+  await put(folder, linkKey(id, digest), link);
+  await hold.reached;
+  const changed = { ...link, role: "both" };
+  await put(folder, linkKey(id, digest), changed);
+  hold.release();
+  await copies.idle();
+  const stored = await store.get(linkKey(id, digest));
+  assert.equal(stored?.sizeBytes, JSON.stringify(changed).length);
+});
+
+test("closing waits neither for a write nor for a listing that hangs", async () => {
+  const { folder, store, copies } = setUp();
+  store.hold = createBarrier();
+  copies.start();
+  await put(folder, linkKey(id, digest), link);
+  await put(folder, tagKey(id, parseTag("1")), { digest, mediaType: "a/b", size: 7, checkedAt: 99_999 });
+  await store.hold.arrivals(2);
+  await copies.close();
+  assert.equal(copies.waiting, 0);
+});
+
+test("an object that the bucket refuses is left out in the end, and holds up no other for ever", async () => {
+  const { folder, store, copies, told, rests } = setUp();
+  const refused = Buffer.from("too large");
+  store.refuses = blobKey(digestOf(refused));
+  await put(folder, blobKey(digestOf(refused)), refused);
+  for (let count = 0; copies.waiting > 0; count++) {
+    assert.ok(count < 10);
+    await until(() => rests.length > count || copies.waiting === 0);
+    const other = Buffer.from(`${count}`);
+    await put(folder, blobKey(digestOf(other)), other);
+    rests[count]?.end();
+    await until(() => told.includes(other.length));
+    await copies.idle();
+  }
+  assert.ok(!(await store.keys()).includes(store.refuses));
+  assert.equal(told.filter((what) => what === "refused").length, 6);
 });

@@ -73,6 +73,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   const administration = new Administration({
     content,
     ledger,
+    bucket: storage.tier?.purge,
     space,
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
     rules: mirrors.namespaces.rules,

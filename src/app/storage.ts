@@ -13,6 +13,7 @@ import type { Ledger } from "../ledger/ledger.ts";
 import { Space } from "../registry/space.ts";
 import { Bucket, type BucketStore } from "../bucket/bucket.ts";
 import { Copies } from "../bucket/copies.ts";
+import { BucketPurge } from "../bucket/purge.ts";
 import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
@@ -43,6 +44,7 @@ export interface StorageTools {
 export interface Tier {
   readonly bucket: Bucket;
   readonly copies: Copies;
+  readonly purge: BucketPurge;
   /** See `BucketStore.presign`. */
   readonly presign: ((key: Key) => Promise<string>) | undefined;
 }
@@ -159,7 +161,7 @@ function openTier(
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
   const copies = new Copies({ bucket, listed: store, folder, clock, observer, onError });
-  return { bucket, copies, presign: store.presign?.bind(store) };
+  return { bucket, copies, purge: new BucketPurge({ store, bucket, copies }), presign: store.presign?.bind(store) };
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {

@@ -196,6 +196,11 @@ export class Bucket {
     this.#known.set(key, text);
   }
 
+  /** Notes that what is at a key may have changed. */
+  forget(key: Key): void {
+    this.#known.delete(key);
+  }
+
   /** Removes content that is not what it should be: it will be stored anew. */
   async discard(digest: Digest): Promise<void> {
     const key = blobKey(digest);

@@ -122,6 +122,14 @@ export class Copies {
     this.#work();
   }
 
+  /** Has an object not copied that waits to be; resolves when no copy of it is under way. */
+  async leaveOut(key: Key): Promise<void> {
+    this.#waiting.delete(key);
+    for (let copy = this.#copying.get(key); copy !== undefined; copy = this.#copying.get(key)) {
+      await copy.catch(() => undefined);
+    }
+  }
+
   /**
    * Copies a large blob while it is filled: the bucket has it as soon as its digest is right, also where the folder has
    * no room for it. A blob that came from the bucket, and was not what it should be, is removed there.

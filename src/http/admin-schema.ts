@@ -125,7 +125,10 @@ export const purgeSchema: z.ZodType = z.strictObject({
   contents: count.meta({ description: "Content that nobody else holds." }),
   contentsInUse: count.meta({ description: "Of `contents`, what is in use: it stays until eviction removes it." }),
   freesBytes: bytes,
-  incomplete: z.boolean().meta({ description: "Whether a dry run counted only a part, as there is so much of it." }),
+  bucketObjects: count.optional().meta({ description: "Objects of the bucket, where there is one." }),
+  incomplete: z.boolean().meta({
+    description: "Whether a dry run counted only a part, as there is so much of it, or the bucket fails.",
+  }),
 });
 
 /** A pin, in a body or in a query. */

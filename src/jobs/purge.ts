@@ -1,5 +1,6 @@
 import { OciError } from "../oci/errors.ts";
 import type { Content } from "../registry/content.ts";
+import { errorOf, type Key } from "../store/object-store.ts";
 import { type Ledger, LedgerNotReady, type PurgePlan, type PurgeTarget } from "../ledger/ledger.ts";
 import type { JobState, Step, StepProgress } from "./job.ts";
 import { formatPurgeTarget } from "./purge-target.ts";
@@ -13,6 +14,14 @@ export interface PurgeTools {
   readonly content: Pick<Content, "removeTag" | "removeLink" | "removeBlob"> & {
     readonly pages: Pick<Content["pages"], "remove">;
   };
+  /** What is behind the folder. */
+  readonly bucket?: PurgedBucket | undefined;
+}
+
+/** A bucket, as far as a purge goes; see `BucketPurge`. */
+export interface PurgedBucket {
+  find(target: PurgeTarget, links: PurgePlan["links"]): AsyncIterable<Key>;
+  remove(key: Key): Promise<void>;
 }
 
 /** What was removed, or would be. */
@@ -31,7 +40,9 @@ export interface PurgeReport {
   readonly contentsInUse: number;
   /** What `contents`, tags and links take. */
   readonly freesBytes: number;
-  /** Whether a dry run counted only a part, as there is so much of it. */
+  /** Objects of the bucket, where there is one. */
+  readonly bucketObjects?: number;
+  /** Whether a dry run counted only a part, as there is so much of it, or the bucket fails. */
   readonly incomplete: boolean;
 }
 
@@ -44,16 +55,25 @@ const counts = {
   contentsInUse: "contents in use",
   freesBytes: "bytes freed",
 } as const;
+const inBucket = "objects in the bucket";
 
 /**
  * What removing something from the cache comes to.
  *
- * @throws {OciError} NOT_FOUND where nothing of it is cached.
+ * @throws {OciError} NOT_FOUND where nothing of it is cached; UNAVAILABLE where only the bucket could tell, and fails.
  * @throws {LedgerNotReady} it is not known what is.
  */
 export async function previewPurge(tools: PurgeTools, target: PurgeTarget): Promise<PurgeReport> {
   const plan = await findPlan(tools, target);
-  if (isEmpty(plan)) throw notCached(target);
+  let bucketObjects: number | undefined;
+  let isCounted = true;
+  try {
+    bucketObjects = tools.bucket && (await countOf(tools.bucket.find(target, plan.links)));
+  } catch (error) {
+    if (isEmpty(plan)) throw bucketFails(target, error);
+    isCounted = false;
+  }
+  if (isEmpty(plan) && (bucketObjects ?? 0) === 0) throw notCached(target);
   const { tags, links, pages, contents, freesBytes, more = false } = plan;
   return {
     target: formatPurgeTarget(target),
@@ -64,13 +84,14 @@ export async function previewPurge(tools: PurgeTools, target: PurgeTarget): Prom
     contents: contents.length,
     contentsInUse: 0,
     freesBytes,
-    incomplete: more,
+    ...(bucketObjects !== undefined && { bucketObjects }),
+    incomplete: more || !isCounted,
   };
 }
 
 /**
  * Removes something from the cache: a job of one step, which fails where nothing of it is cached. A large target comes
- * in parts, each planned when the one before it is gone.
+ * in parts, each planned when the one before it is gone. What the bucket has of it goes last.
  */
 export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Step[] {
   const name = formatPurgeTarget(target);
@@ -80,16 +101,22 @@ export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Ste
       title: `Remove ${name}`,
       async run(progress, signal) {
         for (const what of Object.values(counts)) progress.count(what, 0);
+        const { bucket } = tools;
+        if (bucket !== undefined) progress.count(inBucket, 0);
+        const links: PurgePlan["links"][number][] = [];
         let planned = 0;
         for (let more = true; more;) {
           const plan = await findPlan(tools, target);
-          if (planned === 0 && isEmpty(plan)) throw notCached(target);
+          // Of all else the bucket is listed.
+          if (target.kind !== "namespace" && target.kind !== "repository") links.push(...plan.links);
           planned += plan.tags.length + plan.links.length + plan.pages.length + plan.contents.length;
           progress.total(planned, "objects");
           await carryOut(tools, plan, progress, signal);
           progress.count(counts.freesBytes, plan.freesBytes);
           more = plan.more === true;
         }
+        const removed = bucket === undefined ? 0 : await purgeBucket(bucket, target, links, progress, signal);
+        if (planned + removed === 0) throw notCached(target);
       },
     },
   ];
@@ -99,6 +126,7 @@ export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Ste
 export function reportPurge(target: string, job: JobState): PurgeReport {
   const [step] = job.steps;
   const count = (what: keyof typeof counts): number => step?.counts[counts[what]] ?? 0;
+  const inBucketCount = step?.counts[inBucket];
   return {
     target,
     dryRun: false,
@@ -108,6 +136,7 @@ export function reportPurge(target: string, job: JobState): PurgeReport {
     contents: count("contents"),
     contentsInUse: count("contentsInUse"),
     freesBytes: count("freesBytes"),
+    ...(inBucketCount !== undefined && { bucketObjects: inBucketCount }),
     incomplete: false,
   };
 }
@@ -128,25 +157,11 @@ async function carryOut(
   progress: StepProgress,
   signal: AbortSignal,
 ): Promise<void> {
-  const each = async <T>(what: string, items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> => {
-    const left = items.values();
-    const failed = new AbortController();
-    const stop = AbortSignal.any([signal, failed.signal]);
-    const work = async (): Promise<void> => {
-      try {
-        for (const item of left) {
-          stop.throwIfAborted();
-          if ((await remove(item)) !== false) progress.count(what);
-          progress.advance(1);
-        }
-      } catch (error) {
-        failed.abort(error);
-      }
-    };
-    // When this is over, nothing is being removed any more.
-    await Promise.all(Array.from({ length: removalsAtOnce }, work));
-    stop.throwIfAborted();
-  };
+  const each = async <T>(what: string, items: readonly T[], remove: (item: T) => Promise<unknown>): Promise<void> =>
+    removeEach(items.values(), signal, async (item) => {
+      if ((await remove(item)) !== false) progress.count(what);
+      progress.advance(1);
+    });
   // What was pulled again since the plan was made is something else, and stays.
   await each(counts.tags, tags, ({ id, tag, digest }) => content.removeTag(id, tag, digest));
   await each(counts.links, links, ({ id, digest }) => content.removeLink(id, digest));
@@ -154,6 +169,61 @@ async function carryOut(
   await each(counts.contents, contents, async (digest) => {
     if (!(await content.removeBlob(digest))) progress.count(counts.contentsInUse);
   });
+}
+
+/** Removes what a bucket has of a target; how many objects that were. */
+async function purgeBucket(
+  bucket: PurgedBucket,
+  target: PurgeTarget,
+  links: PurgePlan["links"],
+  progress: StepProgress,
+  signal: AbortSignal,
+): Promise<number> {
+  let removed = 0;
+  try {
+    await removeEach(bucket.find(target, links)[Symbol.asyncIterator](), signal, async (key) => {
+      await bucket.remove(key);
+      removed++;
+      progress.count(inBucket);
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw bucketFails(target, error);
+  }
+  return removed;
+}
+
+/** Removes several at a time. When this is over, nothing is being removed any more. */
+async function removeEach<T>(
+  left: Iterator<T> | AsyncIterator<T>,
+  signal: AbortSignal,
+  remove: (item: T) => Promise<void>,
+): Promise<void> {
+  const failed = new AbortController();
+  const stop = AbortSignal.any([signal, failed.signal]);
+  const work = async (): Promise<void> => {
+    try {
+      for (let next = await left.next(); next.done !== true; next = await left.next()) {
+        stop.throwIfAborted();
+        await remove(next.value);
+      }
+    } catch (error) {
+      failed.abort(error);
+    }
+  };
+  await Promise.all(Array.from({ length: removalsAtOnce }, work));
+  stop.throwIfAborted();
+}
+
+async function countOf(items: AsyncIterable<unknown>): Promise<number> {
+  let count = 0;
+  for await (const _ of items) count++;
+  return count;
+}
+
+function bucketFails(target: PurgeTarget, error: unknown): OciError {
+  const reason = errorOf(error).message;
+  return new OciError("UNAVAILABLE", `the bucket fails, and may still have ${formatPurgeTarget(target)}: ${reason}`);
 }
 
 function isEmpty({ tags, links, pages, contents }: PurgePlan): boolean {

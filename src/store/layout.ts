@@ -86,6 +86,16 @@ export const blobsPrefix: Key = "blobs" as Key;
 export const repositoriesPrefix: Key = "repositories" as Key;
 export const quarantinePrefix: Key = "quarantine" as Key;
 
+/**
+ * Below these lies all that is recorded of a namespace; or of one repository, tags first, and nothing of those whose names
+ * begin with its.
+ */
+export function recordPrefixes(namespace: Namespace, repository?: Repository): readonly Key[] {
+  if (repository === undefined) return [`${repositoriesPrefix}/${namespace.replaceAll(":", "+")}` as Key];
+  const key = repositoryKey({ namespace, repository });
+  return ["_tags", "_links", "_pages"].map((kind) => `${key}/${kind}` as Key);
+}
+
 /** What an object of the store is, by its key. */
 export type Place =
   | { readonly kind: "content"; readonly digest: Digest }

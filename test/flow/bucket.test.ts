@@ -10,6 +10,7 @@ import { pseudoRandomBytes } from "../support/content.ts";
 import { mediaTypes } from "../support/image.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { request, type WholeResponse } from "../support/http.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -302,4 +303,30 @@ test("clients are sent to the bucket for what the mode says, and nobody is who m
   await expectRedirect(cold);
   await cold.app.idle();
   assert.equal(bucket.open, 0);
+});
+
+test("what was purged does not come back from the bucket", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  const config = { adminListen: { kind: "tcp", host: "127.0.0.1", port: 0 } } as const;
+  await using mirror = await start(upstream, bucket, { config });
+  await mirror.logged({ msg: "the ledger is in line with the storage" });
+  await pull(mirror, "1", image);
+  await mirror.app.idle();
+  const purge = async (): Promise<WholeResponse> =>
+    request(`${mirror.app.addresses[1]}/_admin/purge`, {
+      method: "POST",
+      body: JSON.stringify({ target: "docker.io/library/test" }),
+      headers: { "Content-Type": "application/json" },
+    });
+  const answer = await purge();
+  assert.equal(answer.status, 200);
+  const { bucketObjects } = JSON.parse(answer.body.toString()) as { readonly bucketObjects: number };
+  assert.equal(bucketObjects, 1 + 1 + image.blobs.length);
+  assert.equal((await purge()).status, 404);
+  await upstream.down();
+  assert.notEqual((await mirror.get("/v2/library/test/manifests/1")).status, 200);
+  for (const { digest } of image.blobs)
+    assert.notEqual((await mirror.get(`/v2/library/test/blobs/${digest}`)).status, 200);
 });

@@ -233,12 +233,14 @@ function describePurge({
   pages,
   freesBytes,
   contentsInUse,
+  bucketObjects,
   incomplete,
 }: PurgeReport): string {
   const parts = [
     formatCount(tags, "tag"),
     `${links} ${links === 1 ? "manifest or blob" : "manifests and blobs"}`,
     formatCount(pages, "listing"),
+    ...(bucketObjects === undefined ? [] : [`${formatCount(bucketObjects, "object")} of the bucket`]),
   ];
   const inUse = contentsInUse === 0 ? "" : `; ${contentsInUse} of them are in use, and go later`;
   const bytes = `${incomplete ? "at least " : ""}${formatBytes(freesBytes)}${dryRun ? " would be freed" : " freed"}`;

@@ -124,8 +124,8 @@ export const chosenBlind: readonly Fault[] = [
     [
       {
         name: "failed-removal-succeeds",
-        find: "    await Promise.all(Array.from({ length: removalsAtOnce }, work));\n    stop.throwIfAborted();",
-        replace: "    await Promise.all(Array.from({ length: removalsAtOnce }, work));",
+        find: "  await Promise.all(Array.from({ length: removalsAtOnce }, work));\n  stop.throwIfAborted();",
+        replace: "  await Promise.all(Array.from({ length: removalsAtOnce }, work));",
         breaks: "a purge that could not remove something fails, and goes on to nothing that is below it",
       },
     ],

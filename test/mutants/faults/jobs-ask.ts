@@ -157,15 +157,27 @@ export const jobsAsk: readonly Fault[] = [
       },
       {
         name: "nothing-is-success",
-        find: "if (planned === 0 && isEmpty(plan)) throw notCached(target);",
+        find: "if (planned + removed === 0) throw notCached(target);",
         replace: "",
         breaks: "who purges what is not there is told",
       },
       {
         name: "last-part-fails",
-        find: "if (planned === 0 && isEmpty(plan)) throw",
-        replace: "if (isEmpty(plan)) throw",
-        breaks: "a part that turns out to be empty is the end",
+        find: "if (planned + removed === 0) throw",
+        replace: "if (removed === 0) throw",
+        breaks: "what the bucket has nothing of was in the folder perhaps",
+      },
+      {
+        name: "bucket-not-counted",
+        find: "      progress.count(inBucket);\n",
+        replace: "",
+        breaks: "it is told how many objects went from the bucket",
+      },
+      {
+        name: "bucket-failure-hidden",
+        find: "    throw bucketFails(target, error);\n  }\n  return removed;",
+        replace: "  }\n  return removed;",
+        breaks: "a purge whose bucket fails has failed",
       },
       {
         name: "failure-forgotten",

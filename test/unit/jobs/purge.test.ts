@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JobState } from "../../../src/jobs/job.ts";
 import { Jobs } from "../../../src/jobs/jobs.ts";
-import { purgeSteps, type PurgeTools, reportPurge } from "../../../src/jobs/purge.ts";
+import { previewPurge, purgeSteps, type PurgedBucket, type PurgeTools, reportPurge } from "../../../src/jobs/purge.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { OciError } from "../../../src/oci/errors.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
 import { LedgerNotReady, type PurgePlan, type PurgeTarget } from "../../../src/ledger/ledger.ts";
+import type { Key } from "../../../src/store/object-store.ts";
 import { alpine } from "../../support/administration.ts";
 
 const target: PurgeTarget = { kind: "repository", id: alpine };
@@ -23,14 +24,21 @@ function part(number: number, more: boolean): PurgePlan {
   return { ...nothing, links, contents: [first], freesBytes: 10, more };
 }
 
+interface RunOptions {
+  readonly isKnown?: boolean;
+  readonly movedTags?: readonly string[];
+  readonly bucket?: PurgedBucket;
+}
+
 /** Purges by these plans, one after the other; the job when it has ended, and what was removed. */
 async function run(
   plans: readonly PurgePlan[],
-  { isKnown = true, movedTags = [] }: { readonly isKnown?: boolean; readonly movedTags?: readonly string[] } = {},
+  { isKnown = true, movedTags = [], bucket }: RunOptions = {},
 ): Promise<{ readonly job: JobState; readonly failure: Error | undefined; readonly removed: Digest[] }> {
   const removed: Digest[] = [];
   const left = plans.values();
   const tools: PurgeTools = {
+    bucket,
     ledger: {
       totals: isKnown ? { bytes: 0, namespaces: new Map() } : undefined,
       purgePlan: async () => left.next().value ?? assert.fail("it goes on"),
@@ -85,4 +93,64 @@ test("before it is known what is stored nothing is planned", async () => {
   const { job, failure } = await run([], { isKnown: false });
   assert.equal(job.state, "failed");
   assert.ok(failure instanceof LedgerNotReady);
+});
+
+/** A bucket that has these objects, or fails at what it is asked. */
+function bucketOf(keys: readonly string[], failsAt?: "find" | "remove"): PurgedBucket & { readonly removed: string[] } {
+  const removed: string[] = [];
+  return {
+    removed,
+    async *find() {
+      if (failsAt === "find") throw new Error("SlowDown");
+      yield* keys as readonly Key[];
+    },
+    remove: async (key) => {
+      if (failsAt === "remove") throw new Error("SlowDown");
+      removed.push(key);
+    },
+  };
+}
+
+test("what the bucket has of it goes too, also where the folder has nothing, and is counted", async () => {
+  for (const plan of [part(0, false), nothing]) {
+    const bucket = bucketOf(["a", "b", "c"]);
+    const { job } = await run([plan], { bucket });
+    assert.equal(job.state, "succeeded");
+    assert.equal(reportPurge("all", job).bucketObjects, 3);
+    assert.deepEqual(bucket.removed.toSorted(), ["a", "b", "c"]);
+  }
+  const { failure } = await run([nothing], { bucket: bucketOf([]) });
+  assert.ok(failure instanceof OciError);
+  assert.equal(failure.code, "NOT_FOUND");
+});
+
+test("a bucket that fails fails the job, after the folder's part", async () => {
+  for (const failsAt of ["find", "remove"] as const) {
+    const { job, failure, removed } = await run([part(0, false)], { bucket: bucketOf(["a"], failsAt) });
+    assert.equal(job.state, "failed");
+    assert.match(failure?.message ?? "", /the bucket fails, and may still have docker.io\/library\/alpine: SlowDown/);
+    assert.equal(removed.length, 2);
+  }
+});
+
+test("a dry run counts what the bucket has, and says so where that fails", async () => {
+  const preview = async (plan: PurgePlan, bucket: PurgedBucket): ReturnType<typeof previewPurge> =>
+    previewPurge(
+      {
+        ledger: { totals: { bytes: 0, namespaces: new Map() }, purgePlan: async () => plan },
+        get content() {
+          return assert.fail("a dry run removes nothing");
+        },
+        bucket,
+      },
+      target,
+    );
+  const bucket = bucketOf(["a", "b"]);
+  assert.equal((await preview(part(0, false), bucket)).bucketObjects, 2);
+  assert.equal((await preview(nothing, bucket)).bucketObjects, 2);
+  assert.deepEqual(bucket.removed, []);
+  const failing = bucketOf([], "find");
+  assert.equal((await preview(part(0, false), failing)).incomplete, true);
+  await assert.rejects(preview(nothing, failing), /the bucket fails/);
+  await assert.rejects(preview(nothing, bucketOf([])), /nothing of/);
 });

@@ -1,4 +1,5 @@
 import type { Fault } from "./fault.ts";
+import { bucket } from "./faults/bucket.ts";
 import { chosenAgain } from "./faults/chosen-again.ts";
 import { chosenBlind } from "./faults/chosen-blind.ts";
 import { edges } from "./faults/edges.ts";
@@ -28,6 +29,7 @@ export const faults: readonly Fault[] = [
   ...ledgerTables,
   ...ledgerQuestions,
   ...registry,
+  ...bucket,
   ...jobsEvict,
   ...jobsRun,
   ...jobsVerify,

@@ -1,0 +1,161 @@
+import { type Fault, faultsOf } from "../fault.ts";
+
+export const bucket: readonly Fault[] = [
+  ...faultsOf(
+    "bucket/bucket",
+    ["unit/bucket/bucket"],
+    [
+      {
+        name: "manifest-as-blob",
+        find: "if (link === undefined || !isBlobLink(link)) return undefined;\n    const key",
+        replace: "if (link === undefined) return undefined;\n    const key",
+        breaks: "what the repository has as a manifest is not given out as a blob",
+      },
+      {
+        name: "blob-as-manifest",
+        find: 'if (link === undefined || link.role === "blob") return undefined;',
+        replace: "if (link === undefined) return undefined;",
+        breaks: "what the repository has as a blob is not given out as a manifest",
+      },
+      {
+        name: "wrong-manifest-served",
+        find: "if (digestOf(bytes, algorithmOf(digest)) !== digest) {",
+        replace: "if (bytes.length === 0) {",
+        breaks: "a manifest is hashed before it is believed",
+      },
+      {
+        name: "size-not-looked-at",
+        find: "return sizeBytes === undefined || found.sizeBytes === sizeBytes;",
+        replace: "return true;",
+        breaks: "content of another size is not what is wanted",
+      },
+      {
+        name: "all-try",
+        find: "return this.#isTrying || ",
+        replace: "return ",
+        breaks: "one question tries whether the bucket is back",
+      },
+      {
+        name: "late-answer-left-open",
+        find: "undefined : drop(found)",
+        replace: "undefined : undefined",
+        breaks: "what comes too late is closed",
+      },
+      {
+        name: "failure-forgets",
+        find: "else if (answer !== undefined) this.#known",
+        replace: "else this.#known",
+        breaks: "what is known outlives a question that got no answer",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/bucket-first",
+    ["unit/bucket/bucket-first"],
+    [
+      {
+        name: "closed-twice",
+        find: "if (isClosed) return;",
+        replace: "",
+        breaks: "a blob is closed once",
+      },
+      {
+        name: "check-is-new",
+        find: "return manifest && { ...manifest, checkedAt };",
+        replace: "return manifest;",
+        breaks: "a tag is fresh from its check on, whoever did that",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/copies",
+    ["unit/bucket/copies"],
+    [
+      {
+        name: "change-missed",
+        find: "await this.#copying.get(key)?.catch(() => undefined);",
+        replace: "",
+        breaks: "what changes while it is copied is copied again",
+      },
+      {
+        name: "future-stays",
+        find: "there.checkedAt >= checkedAt && there.checkedAt <= now",
+        replace: "there.checkedAt >= checkedAt",
+        breaks: "a check by a clock that was wrong does not stay for ever",
+      },
+      {
+        name: "overtaken-check-wins",
+        find: "const isOld = now - checkedAt >= overtakenMs;",
+        replace: "const isOld = false;",
+        breaks: "an earlier check does not win over another instance's",
+      },
+      {
+        name: "hanging-write-holds-up-the-end",
+        find: "await settleOrAbort(bucket.putRecord(key, text), this.#stopping.signal);",
+        replace: "await bucket.putRecord(key, text);",
+        breaks: "a bucket that hangs is not waited for at the end",
+      },
+      {
+        name: "wrong-bytes-of-others-discarded",
+        find: "if (isWrong && fill.source.isFromBucket === true)",
+        replace: "if (isWrong)",
+        breaks: "what an upstream sends has nothing removed from the bucket",
+        tests: ["flow/bucket"],
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/fill-copies",
+    ["unit/bucket/fill-copies"],
+    [
+      {
+        name: "failed-fill-gives-right",
+        find: 'if (fill.state !== "verified" || ',
+        replace: 'if (fill.state === "committed" || ',
+        breaks: "only the right bytes give a right to content that others have",
+      },
+      {
+        name: "clients-wait-for-the-bucket",
+        find: 'over.abort(new Error("the bucket is too slow for clients that wait for it"));',
+        replace: "",
+        breaks: "a bucket that is too slow does not hold up clients",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/missing",
+    ["unit/bucket/missing"],
+    [
+      {
+        name: "listing-holds-up-the-end",
+        find: "settleOrAbort(others.next(), signal)",
+        replace: "others.next()",
+        breaks: "a listing that hangs ends with the signal",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/refusals",
+    ["unit/bucket/copies"],
+    [
+      {
+        name: "refused-for-ever",
+        find: "before.times + 1",
+        replace: "before.times",
+        breaks: "what the bucket refuses is left out in the end",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/purge",
+    ["unit/bucket/purge"],
+    [
+      {
+        name: "copy-comes-after",
+        find: "    await copies.leaveOut(key);\n    await store.delete(key);",
+        replace: "    await store.delete(key);\n    await copies.leaveOut(key);",
+        breaks: "a copy that is under way does not bring back what is removed",
+      },
+    ],
+  ),
+];

@@ -80,7 +80,9 @@ export function askBucketFirst(
           size,
           checkedAt,
         });
-        return byTag(await bucket.tag(id, reference), told, ask);
+        const record = await bucket.tag(id, reference);
+        // It is told to clients as it is.
+        return byTag(record && isManifestMediaType(record.mediaType) ? record : undefined, told, ask);
       }
       const found = await bucket.link(id, reference);
       const isManifest = found !== undefined && found.role !== "blob" && isManifestMediaType(found.mediaType);

@@ -34,9 +34,17 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
+function isSize(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+function isTextOrAbsent(value: unknown): boolean {
+  return value === undefined || typeof value === "string";
+}
+
 /** Whether a value that was read is a link. */
 export function isLink(value: unknown): value is Link {
-  return isObject(value) && typeof value["mediaType"] === "string" && typeof value["sizeBytes"] === "number";
+  return isObject(value) && typeof value["mediaType"] === "string" && isSize(value["sizeBytes"]);
 }
 
 /** Whether a value that was read is a tag's record. */
@@ -46,7 +54,7 @@ export function isTagRecord(value: unknown): value is TagRecord {
     typeof value["digest"] === "string" &&
     isDigest(value["digest"]) &&
     typeof value["mediaType"] === "string" &&
-    typeof value["size"] === "number" &&
+    isSize(value["size"]) &&
     typeof value["checkedAt"] === "number"
   );
 }
@@ -70,5 +78,7 @@ export interface PageRecord {
 /** Whether a value that was read is a page. */
 export function isPageRecord(value: unknown): value is PageRecord {
   if (!isObject(value) || typeof value["request"] !== "string") return false;
-  return isObject(value["page"]) && isObject(value["page"]["document"]);
+  const page = value["page"];
+  if (!isObject(page) || !isObject(page["document"])) return false;
+  return isTextOrAbsent(page["nextQuery"]) && isTextOrAbsent(page["filtersApplied"]);
 }

@@ -116,8 +116,8 @@ export const chosenAgain: readonly Fault[] = [
     [
       {
         name: "page-without-document",
-        find: 'return isObject(value["page"]) && isObject(value["page"]["document"]);',
-        replace: 'return isObject(value["page"]);',
+        find: 'if (!isObject(page) || !isObject(page["document"])) return false;',
+        replace: "if (!isObject(page)) return false;",
         breaks: "a page without a document is none",
       },
     ],

@@ -106,6 +106,14 @@ test("a tag is taken from the bucket within its time, with the time of its check
   assert.equal((await upstream.manifest(a, latest, by))?.descriptor.digest, newer.descriptor.digest);
 });
 
+test("a tag's record that names no manifest is not told to clients", async () => {
+  const { upstream, behind, store } = await setUp();
+  const record = { ...index.descriptor, mediaType: "text/html", checkedAt: 0 };
+  await store.plant(tagKey(id, latest), Buffer.from(JSON.stringify(record)));
+  assert.equal(await upstream.resolve(a, latest, by), undefined);
+  assert.equal(behind.asked.length, 1);
+});
+
 test("a stale tag stands in for an upstream that fails, for as long as the policy says; not for one that refuses", async () => {
   const subject = await setUp();
   const { upstream, behind } = subject;

@@ -61,8 +61,22 @@ test("records are read by the keys of the folder, and what is none is absent", a
   assert.deepEqual((await bucket.page(id, "tags", "n=1"))?.document, page.document);
   await plant(pageKey(id, "tags", "n=1"), { request: "n=2", page });
   assert.equal(await bucket.page(id, "tags", "n=1"), undefined, "another request has its place");
-  await plant(tagKey(id, latest), Buffer.from("{torn"));
-  assert.equal(await bucket.tag(id, latest), undefined);
+  const wrong = [
+    Buffer.from("{torn"),
+    { ...record, size: -1 },
+    { ...record, size: 0.5 },
+    { ...record, digest: "sha256:../../etc" },
+    blobLink,
+    Buffer.alloc(8 * 1024 * 1024 + 1, " "),
+  ];
+  for (const planted of wrong) {
+    await plant(tagKey(id, latest), planted);
+    assert.equal(await bucket.tag(id, latest), undefined);
+  }
+  await plant(linkKey(id, digest), { ...blobLink, sizeBytes: -7 });
+  assert.equal(await bucket.link(id, digest), undefined);
+  await plant(pageKey(id, "tags", "n=1"), { request: "n=1", page: { ...page, nextQuery: ["a"] } });
+  assert.equal(await bucket.page(id, "tags", "n=1"), undefined);
 });
 
 test("a manifest needs its link and its digest; one that is damaged is removed", async () => {

@@ -91,13 +91,14 @@ export function askBucketFirst(
     async manifest(repository, reference, by) {
       const id = idOf(repository);
       if (isDigestReference(reference)) {
-        return (await bucket.manifest(id, reference)) ?? upstream.manifest(repository, reference, by);
+        const found = await bucket.manifest(id, reference);
+        return found ? { ...found, origin: "bucket" } : upstream.manifest(repository, reference, by);
       }
       return byTag(
         await bucket.tag(id, reference),
         async ({ digest, checkedAt }) => {
           const manifest = await bucket.manifest(id, digest);
-          return manifest && { ...manifest, checkedAt };
+          return manifest && { ...manifest, checkedAt, origin: "bucket" as const };
         },
         () => upstream.manifest(repository, reference, by),
       );

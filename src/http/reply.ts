@@ -59,7 +59,8 @@ export function formatCacheStatus(cache: CacheStatus): string {
   if (cache.forwardStatus !== undefined) text += `; fwd-status=${cache.forwardStatus}`;
   if (cache.stored === true) text += "; stored";
   if (cache.collapsed === true) text += "; collapsed";
-  if (cache.staleReason !== undefined) text += `; detail=${cache.staleReason}`;
+  const detail = cache.staleReason ?? cache.origin;
+  if (detail !== undefined) text += `; detail=${detail}`;
   return text;
 }
 

@@ -195,7 +195,9 @@ export class Blobs {
       const opened = await fill.opened;
       if (opened === "streaming") {
         const { stores: stored } = fill;
-        return { value: reader, cache: { hit: false, forward: "uri-miss", stored, collapsed: joined } };
+        const cache = { hit: false, forward: "uri-miss", stored, collapsed: joined } as const;
+        const isFromBucket = fill.source.isFromBucket === true;
+        return { value: reader, cache: isFromBucket ? { ...cache, origin: "bucket" } : cache };
       }
       await reader.close();
       if (opened === "absent") return undefined;

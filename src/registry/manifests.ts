@@ -43,7 +43,7 @@ export class Manifests {
       const { answer, joined } = this.#fetchOnce(lookup, id, digest, asker);
       const value = await answer;
       const cache = { hit: false, forward: "uri-miss", collapsed: joined } as const;
-      return value && { value, cache: { ...cache, stored: this.isStoring(id, value) } };
+      return value && { value, cache: { ...cache, stored: this.isStoring(id, value), ...originOf(value) } };
     });
   }
 
@@ -142,6 +142,11 @@ export class Manifests {
   }
 }
 
-function checkOf({ checkedAt }: Checked): Checked {
-  return checkedAt === undefined ? {} : { checkedAt };
+function checkOf({ checkedAt, origin }: Checked): Checked {
+  return { ...(checkedAt !== undefined && { checkedAt }), ...(origin !== undefined && { origin }) };
+}
+
+/** Who told something that was asked of the upstream, for its `CacheStatus`. */
+export function originOf(told: object): Pick<Checked, "origin"> {
+  return "origin" in told && told.origin === "bucket" ? { origin: told.origin } : {};
 }

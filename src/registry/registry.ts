@@ -17,6 +17,8 @@ export interface CacheStatus {
   readonly stored?: boolean;
   /** The answer came from a request to the upstream that another client had begun. */
   readonly collapsed?: boolean;
+  /** Who answered in the upstream's place. */
+  readonly origin?: "bucket";
   /** Set when a stale answer stands in for an upstream that failed: why. */
   readonly staleReason?: string;
 }

@@ -8,7 +8,7 @@ import type { TagRecord } from "./content.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale, mayServeWhileRevalidating } from "./freshness.ts";
 import { type RepositoryId, tagKey } from "../store/layout.ts";
 import { type Lookup, withLookup } from "./lookup.ts";
-import type { Manifests, StoredManifest } from "./manifests.ts";
+import { type Manifests, originOf, type StoredManifest } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import type { Answer, ManifestContent } from "./registry.ts";
 import { type Flight, SingleFlight } from "../concurrency/single-flight.ts";
@@ -142,7 +142,7 @@ export class Tags {
       }
       const forward = record === undefined ? "uri-miss" : "stale";
       const cache = { hit: false, forward, forwardStatus: 200, collapsed: joined } as const;
-      return { value: fetched, cache: { ...cache, stored: isStoring(fetched) } };
+      return { value: fetched, cache: { ...cache, stored: isStoring(fetched), ...originOf(fetched) } };
     } catch (error) {
       if (!standsIn(error) || usable === undefined) throw error;
       const spare = await findSpare();

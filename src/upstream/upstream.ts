@@ -22,6 +22,8 @@ export type Resolved = (Descriptor | Pick<Descriptor, "digest"> | UpstreamManife
 /** When what is told was true: milliseconds since 1970; now, where nothing is said. */
 export interface Checked {
   readonly checkedAt?: number;
+  /** Who tells it, where that is not the registry itself. */
+  readonly origin?: "bucket";
 }
 
 /**

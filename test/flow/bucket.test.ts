@@ -66,6 +66,10 @@ test("an instance with an empty folder serves all that another has fetched, and 
   }
   const requests = upstream.requests.length;
   await using second = await start(upstream, bucket);
+  for (const path of ["manifests/1", `blobs/${image.blobs[0]?.digest}`]) {
+    const { headers } = await second.get(`/v2/library/test/${path}`);
+    assert.match(String(headers["cache-status"]), /^entrepot; fwd=uri-miss;.* stored; detail=bucket$/);
+  }
   await pull(second, "1", image);
   assert.equal(upstream.requests.length, requests);
   await second.app.idle();

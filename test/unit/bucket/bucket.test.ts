@@ -150,13 +150,13 @@ test("what takes too long is given up, and closed when it comes", async () => {
     assert.notEqual(await bucket.link(id, digest), undefined);
     store.hold = createBarrier();
     const { hold } = store;
-    const link = bucket.link(id, digest);
+    const blob = bucket.open(id, digest, blobLink);
     await hold.reached;
     mock.timers.tick(1_999);
     await turn(2);
     assert.ok(!told.includes("failed"));
     mock.timers.tick(1);
-    assert.equal(await link, undefined);
+    assert.equal(await blob, undefined);
     assert.ok(bucket.isResting);
     hold.release();
     await turn(5);

@@ -236,7 +236,7 @@ test("what changes while it is copied is copied again", async () => {
   const { hold } = store;
   await put(folder, linkKey(id, digest), link);
   await hold.reached;
-  const changed = { ...link, role: "both" };
+  const changed = { ...link, sizeBytes: 12_345 };
   await put(folder, linkKey(id, digest), changed);
   hold.release();
   await copies.idle();

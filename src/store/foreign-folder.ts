@@ -1,0 +1,120 @@
+import { constants, type Dirent, type Stats } from "node:fs";
+import { type FileHandle, lstat, open, opendir, realpath } from "node:fs/promises";
+import type { BufferPool } from "./buffers.ts";
+import { readSpan } from "./file-reader.ts";
+import { readQuietly, versionOf } from "./filesystem-reader.ts";
+import { codeOf, type Key, type ListOptions, type ObjectInfo, type OpenObject, StoreError } from "./object-store.ts";
+import { listInOrder } from "./ordered-listing.ts";
+import { orAbsent, pathOf } from "./root.ts";
+
+const namesAtOnce = 256;
+/** How deep a folder is looked at: a repository's name has 128 parts at most. */
+const maxDepth = 132;
+
+/** What is known of another program's object without reading it. */
+export interface ForeignObject extends ObjectInfo {
+  /** When it was written, in milliseconds since 1970, as far as its place tells that. */
+  readonly writtenAt: number;
+}
+
+/** Another program's objects, which are only read. */
+export interface ForeignReader {
+  /** As `ObjectReader.list`; what is no object, such as a symbolic link, is left out. */
+  list(prefix: Key, options?: ListOptions): AsyncIterable<ForeignObject>;
+  /** As `ObjectReader.get`. */
+  get(key: Key): Promise<OpenObject | undefined>;
+}
+
+/**
+ * Another program's folder. Nothing is written in it, symbolic links in it are not followed, and what is neither file nor
+ * folder is not touched; the program may go on writing there meanwhile.
+ */
+export class ForeignFolder implements ForeignReader {
+  /** Without symbolic links. */
+  readonly root: string;
+  readonly #pool: BufferPool;
+
+  private constructor(root: string, pool: BufferPool) {
+    this.root = root;
+    this.#pool = pool;
+  }
+
+  /** Opens a folder; `path` itself may be a link to it. @throws the system's error where there is none. */
+  static async open(path: string, pool: BufferPool): Promise<ForeignFolder> {
+    return new ForeignFolder(await realpath(path), pool);
+  }
+
+  /** Whether there is a folder of this name in it, which is no link to one. */
+  async hasFolder(name: Key): Promise<boolean> {
+    return (await this.#lookUp(name))?.isDirectory() === true;
+  }
+
+  /** Whether there is anything of this name in it. */
+  async has(name: Key): Promise<boolean> {
+    return (await this.#lookUp(name)) !== undefined;
+  }
+
+  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<ForeignObject> {
+    if (!(await this.hasFolder(prefix))) return;
+    const head = (key: Key): Promise<ForeignObject | undefined> => this.#head(key);
+    yield* listInOrder(prefix, { entries: (folder) => this.#entries(folder), head }, options);
+  }
+
+  async get(key: Key): Promise<OpenObject | undefined> {
+    const file = await orAbsent(this.#open(pathOf(this.root, key)), `${key} could not be opened`);
+    if (file === undefined) return undefined;
+    try {
+      const info = await file.stat();
+      if (!info.isFile()) {
+        await file.close();
+        return undefined;
+      }
+      return {
+        sizeBytes: info.size,
+        version: versionOf(info),
+        read: (span) => readSpan(file, span, this.#pool),
+        close: () => file.close().catch(() => undefined),
+      };
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      throw new StoreError(`${key} could not be opened`, error);
+    }
+  }
+
+  async #head(key: Key): Promise<ForeignObject | undefined> {
+    const info = await this.#lookUp(key);
+    if (info?.isFile() !== true) return undefined;
+    return { key, sizeBytes: info.size, version: versionOf(info), writtenAt: Math.floor(info.mtimeMs) };
+  }
+
+  #lookUp(key: Key): Promise<Stats | undefined> {
+    return orAbsent(lstat(pathOf(this.root, key)), `${key} could not be looked up`);
+  }
+
+  /** Opens what is no link, and does not wait where it is a pipe by now. */
+  async #open(path: string): Promise<FileHandle | undefined> {
+    const careful = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    try {
+      return await open(path, readQuietly | careful);
+    } catch (error) {
+      if (codeOf(error) === "ELOOP") return undefined;
+      // Only a file's owner may ask that reading be not noted.
+      if (codeOf(error) !== "EPERM") throw error;
+      return open(path, constants.O_RDONLY | careful);
+    }
+  }
+
+  async *#entries(folder: Key): AsyncGenerator<Dirent> {
+    if (folder.split("/").length > maxDepth) return;
+    const path = pathOf(this.root, folder);
+    const names = await orAbsent(opendir(path, { bufferSize: namesAtOnce }), `${folder} could not be listed`);
+    if (names === undefined) return;
+    try {
+      for (let entry = await names.read(); entry !== null; entry = await names.read()) yield entry;
+    } catch (error) {
+      throw new StoreError(`${folder} could not be listed`, error);
+    } finally {
+      await names.close().catch(() => undefined);
+    }
+  }
+}

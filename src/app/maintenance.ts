@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
+import { adoptSteps } from "../jobs/adopt.ts";
 import { Administration, type JobSteps } from "../jobs/administration.ts";
 import type { Evictor } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
@@ -51,6 +52,25 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
   const { content, ledger, space, hashes, files } = storage;
   const jobs = new Jobs(observer);
   const steps: JobSteps = {
+    adopt: (wanted) =>
+      adoptSteps(
+        {
+          content,
+          ledger,
+          space,
+          hashes,
+          pool: storage.pool,
+          spoolFolder: files.temporaryPath,
+          maxObjectBytes: config.storage.maxObjectBytes ?? Infinity,
+          now,
+          place: ({ namespace: ns, repository: name }) => {
+            const { namespaces } = mirrors;
+            const { namespace, repository } = namespaces.open({ prefix: [], ns, name }, undefined);
+            return { namespace, repository, trusted: namespaces.rules.isListed(namespace) };
+          },
+        },
+        wanted,
+      ),
     evict: (wanted) => evictor.steps(wanted),
     verify: ({ dryRun, repair, bytesPerSecond }) =>
       verifySteps(

@@ -57,6 +57,7 @@ export interface Storage {
   readonly store: ObjectStore;
   readonly content: Content;
   readonly hashes: HashPool;
+  readonly pool: BufferPool;
   readonly fills: Fills;
   readonly ledger: Ledger;
   readonly space: Space;
@@ -137,6 +138,7 @@ export async function openStorage(config: Config, { clock, observers, bucketStor
     store,
     content,
     hashes,
+    pool,
     fills,
     ledger,
     space,

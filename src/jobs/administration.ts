@@ -15,6 +15,7 @@ import type { NamespaceRules } from "../registry/namespaces.ts";
 import type { Besides } from "../registry/besides.ts";
 import type { Space } from "../registry/space.ts";
 import type { Volume } from "../registry/volume-watch.ts";
+import type { AdoptOptions } from "./adoption.ts";
 import { type JobKind, JobRunning, JobsClosed, type JobState, type RunningJob, type Step } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";
@@ -23,6 +24,7 @@ import { parsePurgeTarget, readNamespace, readRepository } from "./purge-target.
 
 /** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
 export interface JobOptions {
+  readonly adopt: AdoptOptions;
   readonly evict: { readonly dryRun: boolean };
   /** A dry run changes nothing, whatever `repair` says. */
   readonly verify: {
@@ -56,6 +58,11 @@ export type JobRequest =
       readonly platforms?: readonly string[] | undefined;
       readonly parallel?: number | undefined;
     };
+
+/** To take over another program's cache, which is done where its folder is: nobody can ask for it over HTTP. */
+export interface AdoptRequest extends AdoptOptions {
+  readonly kind: "adopt";
+}
 
 /** What the administration works with. */
 export interface AdministrationOptions extends PurgeTools {
@@ -210,7 +217,7 @@ export class Administration {
    *   one of this kind runs, of which there may be one; UNAVAILABLE where the process is stopping.
    * @throws {LedgerNotReady} it is not known what is cached, and the job removes by that.
    */
-  start(request: JobRequest): JobState {
+  start(request: JobRequest | AdoptRequest): JobState {
     const removes = request.kind === "evict" || request.kind === "purge";
     if (removes && this.#options.ledger.totals === undefined) throw new LedgerNotReady();
     return this.#run(request.kind, isDryRun(request), this.#steps(request)).state;
@@ -265,9 +272,11 @@ export class Administration {
     return new OciError("NAME_UNKNOWN", `nothing of ${name} is cached`);
   }
 
-  #steps(request: JobRequest): readonly Step[] {
+  #steps(request: JobRequest | AdoptRequest): readonly Step[] {
     const { steps } = this.#options;
     switch (request.kind) {
+      case "adopt":
+        return steps.adopt(request);
       case "evict":
         return steps.evict({ dryRun: isDryRun(request) });
       case "purge":
@@ -289,7 +298,7 @@ export class Administration {
 }
 
 /** Whether a job only says what it would do; verifying does nothing else unless it is to repair. */
-function isDryRun(request: JobRequest): boolean {
+function isDryRun(request: JobRequest | AdoptRequest): boolean {
   if (request.kind === "warm" || request.kind === "purge") return false;
   return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
 }

@@ -135,6 +135,11 @@ export class Space {
     return this.#fits(namespace, bytes).fits;
   }
 
+  /** Whether room could be set aside now without anything's having to go for it, at once or later. */
+  hasSpareRoom(namespace: Namespace, bytes: number): boolean {
+    return this.#fits(namespace, bytes).isSpare;
+  }
+
   /** Sets room aside; `undefined` where there is none now. */
   reserve(namespace: Namespace, bytes: number, claim: Claim = "sure"): Reservation | undefined {
     if (!this.#take(namespace, bytes, claim)) return undefined;

@@ -146,7 +146,7 @@ export async function createAdministration(
     rules,
     pins,
     jobs,
-    steps: { evict: steps, verify: steps, warm: steps },
+    steps: { adopt: steps, evict: steps, verify: steps, warm: steps },
     ...overrides,
   };
   return {

@@ -1,4 +1,4 @@
-import type { Administration, JobRequest } from "../jobs/administration.ts";
+import type { Administration, AdoptRequest, JobRequest } from "../jobs/administration.ts";
 import type { JobState } from "../jobs/job.ts";
 import { OciError } from "../oci/errors.ts";
 import { CommandFailure, exitCodes } from "./terminal.ts";
@@ -12,6 +12,11 @@ export interface JobHost {
   close(): Promise<void>;
 }
 
+/** A store in this process, where jobs run that need its machine. */
+export interface StoreHost extends JobHost {
+  start(request: JobRequest | AdoptRequest): Promise<JobState>;
+}
+
 /** A store that this process has opened, on which no other one runs. */
 export interface OpenStore {
   readonly administration: Pick<Administration, "start" | "follow" | "cancel">;
@@ -19,7 +24,7 @@ export interface OpenStore {
 }
 
 /** Runs jobs on an open store; `close` closes it. */
-export function runInStore(store: OpenStore): JobHost {
+export function runInStore(store: OpenStore): StoreHost {
   const { administration } = store;
   const never = new AbortController();
   return {

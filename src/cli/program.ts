@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config/config-error.ts";
 import { options } from "../config/options.ts";
 import type { Config } from "../config/file-schema.ts";
+import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";
@@ -50,6 +51,7 @@ export async function runCommandLine(
     },
   };
   const administration = [addContentCommands(context), addPinCommands(context), addJobCommands(context)].flat();
+  addAdoptCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);
   refuseStrangers(program);
   try {

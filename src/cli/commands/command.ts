@@ -35,24 +35,37 @@ const settings: readonly string[] = ["config", "listen", "adminListen", "adminTo
  * @param more The names of the settings that it depends on besides.
  */
 export function addAdminCommand(
-  { program }: CommandContext,
+  context: CommandContext,
   usage: string,
   description: string,
   more: readonly string[] = [],
 ): Command {
-  const names = new Set([...settings, ...more]);
-  const command = program.command(usage).description(description);
-  const help = Object.assign(new Help(), { showGlobalOptions: true });
-  return command
-    .configureHelp({
-      ...command.configureHelp(),
-      visibleGlobalOptions: (each) => help.visibleGlobalOptions(each).filter((flag) => names.has(flag.attributeName())),
-    })
+  return addCommand(context, usage, description, [...settings, ...more])
     .option(
       "--server <url>",
       "the mirror: http://host:port, https://host:port or unix:/path [default: the configuration's admin_listen]",
     )
     .option("--json", "write what the server answers, for scripts");
+}
+
+/**
+ * Adds a command.
+ *
+ * @param names The settings that it depends on: of the global flags its help shows theirs alone.
+ */
+export function addCommand(
+  { program }: CommandContext,
+  usage: string,
+  description: string,
+  names: readonly string[],
+): Command {
+  const shown = new Set(names);
+  const command = program.command(usage).description(description);
+  const help = Object.assign(new Help(), { showGlobalOptions: true });
+  return command.configureHelp({
+    ...command.configureHelp(),
+    visibleGlobalOptions: (each) => help.visibleGlobalOptions(each).filter((flag) => shown.has(flag.attributeName())),
+  });
 }
 
 /** Runs a command with a client, which is closed in the end. */

@@ -1,20 +1,18 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { ConfigError, ValueError } from "../../config/config-error.ts";
+import { ValueError } from "../../config/config-error.ts";
 import { explainReading } from "../../config/named-files.ts";
-import { options as settings } from "../../config/options.ts";
 import { parseRate } from "../../config/size.ts";
 import { decodeText } from "../../config/text.ts";
 import type { JobRequest } from "../../jobs/administration.ts";
 import type { JobState } from "../../jobs/job.ts";
 import { formatImageReference, ImageListError, parseImageList } from "../../oci/image-reference.ts";
-import { loadConfiguration, toFlag } from "../configuration.ts";
-import { type JobHost, runInStore } from "../job-host.ts";
+import { loadConfiguration } from "../configuration.ts";
 import { formatAgo, formatCount, formatMs } from "../quantities.ts";
 import { describeEnd, exitCodeOf, followJob } from "../run-job.ts";
-import { explain } from "../serve.ts";
 import { formatTable } from "../table.ts";
 import { CommandFailure, exitCodes, type Terminal } from "../terminal.ts";
 import { addAdminCommand, type AdminFlags, type CommandContext, connect, withClient, writeJson } from "./command.ts";
+import { addRootFlag, openStore, pullSettings, storeSettings } from "./store.ts";
 
 type ListedJob = Omit<JobState, "steps">;
 
@@ -22,10 +20,6 @@ interface JobFlags extends AdminFlags {
   readonly dryRun?: boolean;
   readonly store?: boolean;
 }
-
-/** The settings that working on the storage itself depends on, and those that pulling does besides. */
-const storeSettings = ["logLevel", "logFormat"];
-const pullSettings = ["upstreamConfigFile", "upstreamCredentials", "maxSize", "minFree", "maxObjectSize"];
 
 /** Adds the commands that run jobs and look at them: `evict`, `verify`, `warm`, `jobs`. */
 export function addJobCommands(context: CommandContext): Command[] {
@@ -107,9 +101,7 @@ function addJobs(context: CommandContext): Command {
 }
 
 function addStoreFlags(command: Command): Command {
-  command.option("--store", "work on the storage folder itself, on which no mirror may run");
-  for (const option of settings.filter(({ name }) => name === "root")) command.addOption(toFlag(option));
-  return command;
+  return addRootFlag(command.option("--store", "work on the storage folder itself, on which no mirror may run"));
 }
 
 /** Starts a job, shows it, and makes its end the command's. */
@@ -117,7 +109,10 @@ async function runJob(context: CommandContext, command: Command, request: JobReq
   const { terminal, person, finish } = context;
   const { json = false, store = false } = command.opts<JobFlags>();
   refuseIdleFlags(command, store);
-  const host = store ? await openStore(context, command, request.kind) : await connect(context, command);
+  const host = store
+    ? // A storage that is not there is no sound one.
+      await openStore(context, await loadConfiguration(command, terminal), request.kind === "verify")
+    : await connect(context, command);
   try {
     const { id } = await host.start(request);
     const followed = await followJob(host, id, { terminal, person, json, onInterrupt: "cancel" });
@@ -159,17 +154,6 @@ function sum(numbers: Iterable<number>): number {
   let total = 0;
   for (const number of numbers) total += number;
   return total;
-}
-
-async function openStore(context: CommandContext, command: Command, kind: JobRequest["kind"]): Promise<JobHost> {
-  const config = await loadConfiguration(command, context.terminal);
-  try {
-    // A storage that is not there is no sound one.
-    return runInStore(await context.openStore(config, kind === "verify"));
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    throw new CommandFailure(explain(error), { cause: error });
-  }
 }
 
 /** The images that a word stands for: itself, or those in the file of that name. */

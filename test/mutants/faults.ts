@@ -6,6 +6,7 @@ import { edges } from "./faults/edges.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
 import { httpServer } from "./faults/http-server.ts";
+import { jobsAdopt } from "./faults/jobs-adopt.ts";
 import { jobsAsk } from "./faults/jobs-ask.ts";
 import { jobsEvict } from "./faults/jobs-evict.ts";
 import { jobsRun } from "./faults/jobs-run.ts";
@@ -34,6 +35,7 @@ export const faults: readonly Fault[] = [
   ...jobsRun,
   ...jobsVerify,
   ...jobsAsk,
+  ...jobsAdopt,
   ...httpServer,
   ...httpPull,
   ...httpAdmin,

@@ -235,6 +235,9 @@ describe("what is left", () => {
     assert.deepEqual((await inspectStorage(world.root)).temporary, []);
     world.source.locked.clear();
     world.source.broken.clear();
+    const { blobs } = await inspectStorage(world.root);
+    assert.deepEqual(numbersOf(await world.run({ dryRun: true }))["blobs"], [2, 4, {}]);
+    assert.deepEqual((await inspectStorage(world.root)).blobs, blobs, "a dry run stores nothing");
     assert.deepEqual(numbersOf(await world.run()), { tags: [1, 0, {}], manifests: [0, 2, {}], blobs: [2, 4, {}] });
   });
 

@@ -1,0 +1,193 @@
+import type { S3, S3ClientConfig } from "@aws-sdk/client-s3";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
+import { type BucketPlace, S3Failure } from "./s3-failure.ts";
+import {
+  defaultConnectTimeoutMs,
+  defaultMaxSockets,
+  defaultRequestTimeoutMs,
+  defaultRetries,
+  type S3Keys,
+  type S3Options,
+} from "./s3-options.ts";
+
+/** What every request is sent with. */
+export interface RequestOptions {
+  readonly abortSignal: AbortSignal;
+  /** How long until the answer begins. */
+  readonly requestTimeout: number;
+}
+
+/** How a request is made. */
+export interface RunOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** What is sent, as that takes time. */
+  readonly sentBytes?: number;
+  /** How long the server may work on it besides. */
+  readonly extraMs?: number;
+  /** The answer's body is read by who asked, for as long as that takes. */
+  readonly streams?: boolean;
+}
+
+/** The slowest upload that is still waited for. */
+const slowestBytesPerMs = 256;
+/** For what the client does between its attempts: it waits 20 s at most. */
+const restMs = 20_000;
+/** Below this, hashing takes less time than handing it to another thread. */
+const smallBodyBytes = 64 * 1024;
+
+/** The client library, loaded and configured for one bucket. Errors of it come as `S3Failure`. */
+export class S3Connection {
+  readonly place: BucketPlace;
+  readonly retries: number;
+  readonly requestTimeoutMs: number;
+  readonly checksums: "when_required" | "when_supported";
+  readonly #client: S3;
+  readonly #closing = new AbortController();
+
+  private constructor(client: S3, options: S3Options) {
+    this.#client = client;
+    this.place = { bucket: options.bucket, endpoint: options.endpoint, region: options.region };
+    this.retries = options.retries ?? defaultRetries;
+    this.requestTimeoutMs = options.requestTimeoutMs ?? defaultRequestTimeoutMs;
+    this.checksums = checksumsOf(options);
+  }
+
+  /** Loads the library, which takes some 100 ms. Nothing is sent. */
+  static async open(options: S3Options): Promise<S3Connection> {
+    const { S3: Client } = await import("@aws-sdk/client-s3");
+    const client = new Client(await configurationOf(options));
+    signOffThread(client);
+    return new S3Connection(client, options);
+  }
+
+  /** The client, for what sends nothing, as signing a URL. */
+  get client(): S3 {
+    return this.#client;
+  }
+
+  /**
+   * Sends a request; the client repeats it where that may help. Credentials that have ended are got anew, once.
+   *
+   * @throws {S3Failure}
+   */
+  async run<T>(call: (s3: S3, options: RequestOptions) => Promise<T>, options: RunOptions = {}): Promise<T> {
+    const { signal, sentBytes = 0, extraMs = 0, streams = false } = options;
+    const requestTimeout = this.requestTimeoutMs + Math.ceil(sentBytes / slowestBytesPerMs) + extraMs;
+    const signals = [this.#closing.signal];
+    if (signal !== undefined) signals.push(signal);
+    // The body of what is read for long ends when its reader wants; how long it may stand still is the reader's to say.
+    const deadline = AbortSignal.timeout((requestTimeout + restMs) * (this.retries + 1));
+    const abortSignal = AbortSignal.any(streams ? signals : [...signals, deadline]);
+    for (let renewed = false; ; renewed = true) {
+      try {
+        const answer = call(this.#client, { abortSignal, requestTimeout });
+        // Credentials are got without regard to the signal.
+        return await (streams ? answer : settleOrAbort(answer, abortSignal));
+      } catch (error) {
+        signal?.throwIfAborted();
+        const failure = new S3Failure(error);
+        if (!failure.isExpiredCredential || renewed) throw failure;
+        await this.keys(true);
+      }
+    }
+  }
+
+  /**
+   * The keys that requests are signed with.
+   *
+   * @param fresh Whether those that are kept will not do.
+   * @throws {S3Failure}
+   */
+  async keys(fresh = false): Promise<S3Keys> {
+    try {
+      // The chain's providers know this option, which the type of the settings does not have.
+      const provider = this.#client.config.credentials as (options?: { forceRefresh: boolean }) => Promise<S3Keys>;
+      return await provider(fresh ? { forceRefresh: true } : undefined);
+    } catch (error) {
+      throw new S3Failure(error);
+    }
+  }
+
+  /** Milliseconds since 1970, as the server counts them, as far as its answers have shown. */
+  now(): number {
+    return Date.now() + this.#client.config.systemClockOffset;
+  }
+
+  /** Ends all connections, and what is under way. */
+  close(): void {
+    this.#closing.abort(new Error("the store was closed"));
+    this.#client.destroy();
+  }
+}
+
+function checksumsOf({ checksums, endpoint }: S3Options): "when_required" | "when_supported" {
+  return checksums ?? (endpoint === undefined ? "when_supported" : "when_required");
+}
+
+async function configurationOf(options: S3Options): Promise<S3ClientConfig> {
+  const { endpoint, region = endpoint === undefined ? undefined : "us-east-1" } = options;
+  const maxSockets = options.maxSockets ?? defaultMaxSockets;
+  return {
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    credentials: await credentialsOf(options),
+    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
+    maxAttempts: (options.retries ?? defaultRetries) + 1,
+    retryMode: "standard",
+    requestChecksumCalculation: checksumsOf(options) === "when_required" ? "WHEN_REQUIRED" : "WHEN_SUPPORTED",
+    // What is read is hashed by who reads it.
+    responseChecksumValidation: "WHEN_REQUIRED",
+    // It would open a connection for each part; and some servers never answer it.
+    expectContinueHeader: false,
+    requestHandler: {
+      connectionTimeout: options.connectTimeoutMs ?? defaultConnectTimeoutMs,
+      requestTimeout: options.requestTimeoutMs ?? defaultRequestTimeoutMs,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: true, maxSockets },
+      httpsAgent: { keepAlive: true, maxSockets, ...(await trustOf(options)) },
+    },
+  };
+}
+
+async function trustOf({ caPem, insecureSkipVerify = false }: S3Options): Promise<object> {
+  const { getCACertificates } = await import("node:tls");
+  return {
+    ...(caPem === undefined ? {} : { ca: [...getCACertificates("default"), caPem] }),
+    ...(insecureSkipVerify ? { rejectUnauthorized: false } : {}),
+  };
+}
+
+/** The provider is given nothing of the client's settings: its endpoint and its trust are for S3, not for STS. */
+async function credentialsOf({ credentials, endpoint, region }: S3Options): Promise<S3Keys | KeyProvider> {
+  if (credentials !== undefined) return credentials;
+  const { fromNodeProviderChain } = await import("@aws-sdk/credential-providers");
+  const chain = fromNodeProviderChain({
+    ignoreCache: true,
+    // The name of a region at an endpoint of one's own says nothing about AWS.
+    ...(endpoint === undefined && region !== undefined ? { clientConfig: { region } } : {}),
+  });
+  return (options) => chain(options?.forceRefresh === true ? { forceRefresh: true } : undefined);
+}
+
+type KeyProvider = (options?: { readonly forceRefresh?: boolean }) => Promise<S3Keys>;
+
+/**
+ * The client hashes what it sends for the signature, in this thread, where 8 MiB take 30 ms. Under TLS the hash is left
+ * out, as AWS's own clients do for streams; without TLS another thread makes it.
+ */
+function signOffThread(client: S3): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const { request } = args as { request: { protocol: string; headers: Record<string, string>; body?: unknown } };
+      const { body } = request;
+      if (body instanceof Uint8Array && body.length >= smallBodyBytes) {
+        request.headers["x-amz-content-sha256"] =
+          request.protocol === "https:"
+            ? "UNSIGNED-PAYLOAD"
+            : Buffer.from(await crypto.subtle.digest("SHA-256", body as Uint8Array<ArrayBuffer>)).toString("hex");
+      }
+      return next(args);
+    },
+    { step: "build", name: "entrepotContentHash" },
+  );
+}

@@ -1,0 +1,213 @@
+import {
+  type Key,
+  type ListOptions,
+  type ObjectInfo,
+  type ObjectStore,
+  type OpenObject,
+  PreconditionFailed,
+  type PutOptions,
+  type Source,
+  type Staged,
+  StoreError,
+  type Version,
+} from "./object-store.ts";
+import { S3Connection } from "./s3-connection.ts";
+import { S3Failure } from "./s3-failure.ts";
+import { type FoundRecord, OpenUploads, recordsPrefix } from "./s3-open-uploads.ts";
+import { S3Object } from "./s3-object.ts";
+import { defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
+import { S3Presigner } from "./s3-presigner.ts";
+import { probe, type S3Abilities } from "./s3-probe.ts";
+import { upload, type UploadOptions } from "./s3-upload.ts";
+import { S3Writer } from "./s3-writer.ts";
+
+/** What a listing tells of an object. */
+interface Listed extends ObjectInfo {
+  readonly writtenAt: number;
+}
+
+/**
+ * A bucket of S3, or of a server that speaks its protocol.
+ *
+ * Where it is another thing than a folder:
+ * - A version is an ETag, which two objects of the same bytes may share.
+ * - What is open stays readable for its first 256 KiB; behind them only while nobody deletes or replaces it.
+ * - `head` cannot tell a missing bucket from a missing object; all else can.
+ * - Two writers that have one condition both win on some servers; `probe` finds out.
+ */
+export class S3Store implements ObjectStore {
+  readonly #connection: S3Connection;
+  readonly #writer: S3Writer;
+  readonly #openUploads: OpenUploads;
+  readonly #presigner: S3Presigner;
+  readonly #partSizeBytes: number;
+
+  private constructor(connection: S3Connection, options: S3Options) {
+    this.#connection = connection;
+    this.#writer = new S3Writer(connection, options);
+    this.#openUploads = new OpenUploads(this.#writer);
+    this.#presigner = new S3Presigner(connection, options);
+    this.#partSizeBytes = options.partSizeBytes ?? defaultPartSizeBytes;
+  }
+
+  /**
+   * Loads the client library. Nothing is sent: `probe` shows whether the bucket can be used.
+   *
+   * @throws {Error} a setting cannot be used.
+   */
+  static async open(options: S3Options): Promise<S3Store> {
+    return new S3Store(await S3Connection.open(options), options);
+  }
+
+  async head(key: Key): Promise<ObjectInfo | undefined> {
+    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(key) };
+    try {
+      const found = await this.#connection.run((s3, options) => s3.headObject(input, options));
+      const { ContentLength: sizeBytes, ETag: version } = found;
+      if (sizeBytes === undefined || version === undefined) {
+        throw new StoreError(`the server's answer for ${key} has no ETag or no size`, undefined);
+      }
+      return { key, sizeBytes, version: version as Version };
+    } catch (error) {
+      if (error instanceof S3Failure && error.isAbsence) return undefined;
+      throw this.#asStoreError(`could not look up ${key}`, error);
+    }
+  }
+
+  async get(key: Key): Promise<OpenObject | undefined> {
+    return S3Object.open(this.#connection, this.#writer.nameOf(key), key);
+  }
+
+  async put(key: Key, source: Source, options: PutOptions = {}): Promise<Version> {
+    if (source instanceof Uint8Array) return this.#writer.put(key, source, options.if);
+    return this.upload(key, bytesOf(source), { sizeBytes: source.sizeBytes, if: options.if });
+  }
+
+  /**
+   * Stores what a stream brings, in parts while it comes where it is large; two of them are in memory. The object
+   * appears when the stream has ended. When the stream throws, that error is thrown, and nothing is left of it.
+   *
+   * @throws {PreconditionFailed}
+   * @throws {StoreError}
+   */
+  async upload(key: Key, bytes: AsyncIterable<Uint8Array>, options: UploadOptions = {}): Promise<Version> {
+    return upload(this.#writer, this.#openUploads, this.#partSizeBytes, key, bytes, options);
+  }
+
+  async delete(key: Key, options: { readonly if?: Version } = {}): Promise<void> {
+    const condition = options.if === undefined ? {} : { IfMatch: options.if };
+    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(key), ...condition };
+    try {
+      await this.#connection.run((s3, sent) => s3.deleteObject(input, sent));
+    } catch (error) {
+      if (!(error instanceof S3Failure)) throw error;
+      const refused = error.isRefusedCondition || error.isAbsence;
+      if (!refused) throw this.#asStoreError(`could not delete ${key}`, error);
+      if (options.if === undefined) return;
+      // What was repeated after a lost answer is refused for its own success.
+      if (error.attempts === 1 || (await this.head(key)) !== undefined) throw new PreconditionFailed(key);
+    }
+  }
+
+  async *list(prefix: Key, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
+    for await (const { key, sizeBytes, version } of this.#listed(prefix, options.after)) {
+      yield { key, sizeBytes, version };
+    }
+  }
+
+  /**
+   * A URL with which anybody may GET the object, also in ranges, for a while: as long as is asked for, or as long as
+   * the credentials last that sign it.
+   *
+   * @throws {StoreError} there are no credentials.
+   */
+  async presign(key: Key, options: { readonly expiresInSeconds: number }): Promise<string> {
+    try {
+      return await this.#presigner.sign(this.#writer.nameOf(key), options.expiresInSeconds);
+    } catch (error) {
+      throw this.#asStoreError(`could not sign a URL for ${key}`, error);
+    }
+  }
+
+  /**
+   * Ends uploads that nobody goes on with: those whose records were not written for so long. A running one writes its
+   * own every 10 minutes.
+   *
+   * @returns how many there were.
+   * @throws {StoreError}
+   */
+  async sweepUploads(olderThanMs: number): Promise<number> {
+    try {
+      return await this.#openUploads.sweep(this.#records(), olderThanMs);
+    } catch (error) {
+      throw this.#asStoreError("could not end uploads that were left open", error);
+    }
+  }
+
+  /**
+   * Finds out what the server can do, by some 60 requests and an object of more than one part. Where it lets several
+   * writers win at once, a conditional write is looked at afterwards from then on, which finds most of that.
+   *
+   * @throws {StoreError} the bucket cannot be used.
+   */
+  async probe(): Promise<S3Abilities> {
+    const abilities = await probe(this, this.#partSizeBytes + 1);
+    if (!abilities.conditionalPut) this.#writer.doubtWins();
+    return abilities;
+  }
+
+  async close(): Promise<void> {
+    this.#connection.close();
+  }
+
+  async *#records(): AsyncGenerator<FoundRecord> {
+    yield* this.#listed(recordsPrefix as Key);
+  }
+
+  /**
+   * Each page is asked for by the last key of the one before, so that what comes and goes meanwhile moves nothing.
+   *
+   * @throws {StoreError}
+   */
+  async *#listed(prefix: Key, after = "" as Key): AsyncGenerator<Listed> {
+    const root = this.#writer.nameOf("");
+    const input = { Bucket: this.#writer.bucket, Prefix: `${root}${prefix}/` };
+    for (let last: string = after; ;) {
+      const start = { ...input, ...(last === "" ? {} : { StartAfter: `${root}${last}` }) };
+      let page;
+      try {
+        page = await this.#connection.run((s3, sent) => s3.listObjectsV2(start, sent));
+      } catch (error) {
+        throw this.#asStoreError(`could not list ${prefix}`, error);
+      }
+      const before = last;
+      for (const { Key: name = "", Size: sizeBytes, ETag: version, LastModified: writtenAt } of page.Contents ?? []) {
+        const key = name.slice(root.length) as Key;
+        if (key <= last) throw new StoreError(`the server's listing of ${prefix} is not in order`, undefined);
+        last = key;
+        // Consoles make empty objects of such names to show a folder.
+        if (sizeBytes === undefined || version === undefined || key.endsWith("/")) continue;
+        yield { key, sizeBytes, version: version as Version, writtenAt: writtenAt?.getTime() ?? 0 };
+      }
+      if (page.IsTruncated !== true) return;
+      if (last === before) throw new StoreError(`the server's listing of ${prefix} does not go on`, undefined);
+    }
+  }
+
+  #asStoreError(action: string, error: unknown): unknown {
+    return error instanceof S3Failure ? this.#writer.error(action, error) : error;
+  }
+}
+
+async function* bytesOf(staged: Staged): AsyncGenerator<Uint8Array> {
+  try {
+    const object = await staged.open();
+    try {
+      yield* object.read({ start: 0, end: object.sizeBytes });
+    } finally {
+      await object.close();
+    }
+  } catch (error) {
+    throw new StoreError("a staged file could not be read", error);
+  }
+}

@@ -1,6 +1,9 @@
+import type { AgentOptions } from "node:https";
+import { getCACertificates } from "node:tls";
 import type { S3, S3ClientConfig } from "@aws-sdk/client-s3";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { type BucketPlace, S3Failure } from "./s3-failure.ts";
+import { keyProvider, KeptKeys } from "./s3-keys.ts";
 import {
   defaultConnectTimeoutMs,
   defaultMaxSockets,
@@ -32,6 +35,8 @@ export interface RunOptions {
 const slowestBytesPerMs = 256;
 /** For what the client does between its attempts: it waits 20 s at most. */
 const restMs = 20_000;
+/** So often may a refusal without a reason have newer credentials got. */
+const suspicionMs = 60_000;
 /** Below this, hashing takes less time than handing it to another thread. */
 const smallBodyBytes = 64 * 1024;
 
@@ -42,22 +47,29 @@ export class S3Connection {
   readonly requestTimeoutMs: number;
   readonly checksums: "when_required" | "when_supported";
   readonly #client: S3;
+  readonly #keys: KeptKeys;
   readonly #closing = new AbortController();
+  /** On the clock of `performance.now`. */
+  #suspectAgainAt: number;
 
-  private constructor(client: S3, options: S3Options) {
+  private constructor(client: S3, keys: KeptKeys, options: S3Options) {
     this.#client = client;
+    this.#keys = keys;
     this.place = { bucket: options.bucket, endpoint: options.endpoint, region: options.region };
     this.retries = options.retries ?? defaultRetries;
     this.requestTimeoutMs = options.requestTimeoutMs ?? defaultRequestTimeoutMs;
     this.checksums = checksumsOf(options);
+    // Keys that are given as they are have no newer ones.
+    this.#suspectAgainAt = typeof options.credentials === "object" ? Infinity : 0;
   }
 
   /** Loads the library, which takes some 100 ms. Nothing is sent. */
   static async open(options: S3Options): Promise<S3Connection> {
     const { S3: Client } = await import("@aws-sdk/client-s3");
-    const client = new Client(await configurationOf(options));
+    const keys = new KeptKeys(await keyProvider(options));
+    const client = new Client(configurationOf(options, keys));
     signOffThread(client);
-    return new S3Connection(client, options);
+    return new S3Connection(client, keys, options);
   }
 
   /** The client, for what sends nothing, as signing a URL. */
@@ -86,7 +98,7 @@ export class S3Connection {
       } catch (error) {
         signal?.throwIfAborted();
         const failure = new S3Failure(error);
-        if (!failure.isExpiredCredential || renewed) throw failure;
+        if (renewed || !(failure.isExpiredCredential || this.#mayHaveEnded(failure))) throw failure;
         await this.keys(true);
       }
     }
@@ -100,12 +112,17 @@ export class S3Connection {
    */
   async keys(fresh = false): Promise<S3Keys> {
     try {
-      // The chain's providers know this option, which the type of the settings does not have.
-      const provider = this.#client.config.credentials as (options?: { forceRefresh: boolean }) => Promise<S3Keys>;
-      return await provider(fresh ? { forceRefresh: true } : undefined);
+      return await this.#keys.get(fresh);
     } catch (error) {
       throw new S3Failure(error);
     }
+  }
+
+  /** Whether a refusal without a reason is to be taken for one of the credentials; only once in a while. */
+  #mayHaveEnded(failure: S3Failure): boolean {
+    if (!failure.isUnexplainedRefusal || performance.now() < this.#suspectAgainAt) return false;
+    this.#suspectAgainAt = performance.now() + suspicionMs;
+    return true;
   }
 
   /** Milliseconds since 1970, as the server counts them, as far as its answers have shown. */
@@ -124,13 +141,14 @@ function checksumsOf({ checksums, endpoint }: S3Options): "when_required" | "whe
   return checksums ?? (endpoint === undefined ? "when_supported" : "when_required");
 }
 
-async function configurationOf(options: S3Options): Promise<S3ClientConfig> {
+function configurationOf(options: S3Options, keys: KeptKeys): S3ClientConfig {
   const { endpoint, region = endpoint === undefined ? undefined : "us-east-1" } = options;
   const maxSockets = options.maxSockets ?? defaultMaxSockets;
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
-    credentials: await credentialsOf(options),
+    // They are kept already: the client would ask twice for each request when their end is near.
+    credentials: Object.assign(() => keys.get(), { memoized: true }),
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
     maxAttempts: (options.retries ?? defaultRetries) + 1,
     retryMode: "standard",
@@ -144,32 +162,17 @@ async function configurationOf(options: S3Options): Promise<S3ClientConfig> {
       requestTimeout: options.requestTimeoutMs ?? defaultRequestTimeoutMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: true, maxSockets },
-      httpsAgent: { keepAlive: true, maxSockets, ...(await trustOf(options)) },
+      httpsAgent: { keepAlive: true, maxSockets, ...trustOf(options) },
     },
   };
 }
 
-async function trustOf({ caPem, insecureSkipVerify = false }: S3Options): Promise<object> {
-  const { getCACertificates } = await import("node:tls");
+function trustOf({ caPem, insecureSkipVerify = false }: S3Options): AgentOptions {
   return {
     ...(caPem === undefined ? {} : { ca: [...getCACertificates("default"), caPem] }),
     ...(insecureSkipVerify ? { rejectUnauthorized: false } : {}),
   };
 }
-
-/** The provider is given nothing of the client's settings: its endpoint and its trust are for S3, not for STS. */
-async function credentialsOf({ credentials, endpoint, region }: S3Options): Promise<S3Keys | KeyProvider> {
-  if (credentials !== undefined) return credentials;
-  const { fromNodeProviderChain } = await import("@aws-sdk/credential-providers");
-  const chain = fromNodeProviderChain({
-    ignoreCache: true,
-    // The name of a region at an endpoint of one's own says nothing about AWS.
-    ...(endpoint === undefined && region !== undefined ? { clientConfig: { region } } : {}),
-  });
-  return (options) => chain(options?.forceRefresh === true ? { forceRefresh: true } : undefined);
-}
-
-type KeyProvider = (options?: { readonly forceRefresh?: boolean }) => Promise<S3Keys>;
 
 /**
  * The client hashes what it sends for the signature, in this thread, where 8 MiB take 30 ms. Under TLS the hash is left

@@ -48,6 +48,11 @@ export class S3Failure extends Error {
     return this.status === undefined || this.status >= 500 || this.code === "RequestTimeout";
   }
 
+  /** The answer has no body that says why, as to HEAD: it may be for credentials that have ended. */
+  get isUnexplainedRefusal(): boolean {
+    return this.code === "HTTP 400" || this.code === "HTTP 403";
+  }
+
   get isExpiredCredential(): boolean {
     return /^(ExpiredToken(Exception)?|TokenRefreshRequired|InvalidToken)$/.test(this.code);
   }
@@ -75,7 +80,7 @@ export function storeErrorOf(action: string, place: BucketPlace, failure: S3Fail
   const advice = adviceFor(failure, place);
   const where = `bucket ${place.bucket}${place.endpoint === undefined ? "" : ` at ${place.endpoint}`}`;
   const what = failure.status === undefined || failure.code.startsWith("HTTP ") ? "" : `, status ${failure.status}`;
-  const said = `${failure.message.trim() || "no reason was given"} (${failure.code}${what})`;
+  const said = `${failure.message} (${failure.code}${what})`;
   return new StoreError(`${action}, ${where}: ${said}${advice === undefined ? "" : `; ${advice}`}`, failure);
 }
 
@@ -86,7 +91,7 @@ function adviceFor(failure: S3Failure, { bucket, region }: BucketPlace): string 
   }
   const { status, code } = failure;
   return (
-    advice[code] ?? (status === undefined ? adviceForTransport(code) : adviceByStatus[status])?.replace("%", bucket)
+    advice[code] ?? (status === undefined ? adviceForTransport(code) : adviceByStatus[status])?.replaceAll("%", bucket)
   );
 }
 
@@ -140,5 +145,6 @@ function adviceForTransport(code: string): string | undefined {
 
 /** A message that says no more than it has to: queries may be signed. */
 function withoutQueries(message: string): string {
+  if (/^(\s*|UnknownError)$/.test(message)) return "no reason was given";
   return message.replaceAll(/\?[^\s"'<>]*/g, "?…").slice(0, 400);
 }

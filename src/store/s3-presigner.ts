@@ -1,5 +1,6 @@
 import type { GetObjectCommandInput, S3 } from "@aws-sdk/client-s3";
 import type { S3Connection } from "./s3-connection.ts";
+import { msLeft } from "./s3-keys.ts";
 import type { S3Options } from "./s3-options.ts";
 
 /** Makes URLs with which anybody may read one object for a while. */
@@ -25,9 +26,9 @@ export class S3Presigner {
    * @throws {S3Failure} there are no credentials.
    */
   async sign(name: string, expiresInSeconds: number): Promise<string> {
-    let leftSeconds = secondsLeft(await this.#connection.keys());
-    if (leftSeconds < expiresInSeconds) leftSeconds = secondsLeft(await this.#connection.keys(true));
-    const expiresIn = Math.max(1, Math.min(expiresInSeconds, Math.floor(leftSeconds)));
+    let leftMs = msLeft(await this.#connection.keys());
+    if (leftMs < expiresInSeconds * 1000) leftMs = msLeft(await this.#connection.keys(true));
+    const expiresIn = Math.max(1, Math.min(expiresInSeconds, Math.floor(leftMs / 1000)));
     this.#loaded ??= this.#load();
     const sign = await this.#loaded;
     return sign({ Bucket: this.#connection.place.bucket, Key: name }, expiresIn);
@@ -55,8 +56,4 @@ async function signerFor(origin: URL, connection: S3Connection): Promise<S3> {
     credentials: () => connection.keys(),
     responseChecksumValidation: "WHEN_REQUIRED",
   });
-}
-
-function secondsLeft({ expiration }: { readonly expiration?: Date }): number {
-  return expiration === undefined ? Infinity : (expiration.getTime() - Date.now()) / 1000;
 }

@@ -9,7 +9,7 @@ import type { S3Options } from "./s3-options.ts";
 const nonceName = "entrepot-write";
 /** How often a write is repeated that S3 could not decide on, and how long it waits at first. */
 const conflictTries = 8;
-const conflictRestMs = 20;
+const conflictRestMs = 10;
 
 /** What an object is written with. */
 export interface ObjectSettings {

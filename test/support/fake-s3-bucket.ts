@@ -22,8 +22,6 @@ export interface S3Profile {
   readonly listsInDisorder: boolean;
   /** Uploads in parts are not known. */
   readonly refusesParts: boolean;
-  /** A second Complete of one upload is told the same as the first, instead of NoSuchUpload. */
-  readonly remembersCompleted: boolean;
 }
 
 /** What a bucket holds under a key. */
@@ -41,6 +39,13 @@ export interface StoredUpload {
   readonly metadata: Readonly<Record<string, string>>;
   readonly settings: Readonly<Record<string, string>>;
   readonly parts: Map<number, Buffer>;
+}
+
+/** A part as a CompleteMultipartUpload names it. */
+export interface NamedPart {
+  readonly number: number;
+  readonly etag: string;
+  readonly checksum: string | undefined;
 }
 
 /** An error answer of S3. */
@@ -64,7 +69,6 @@ export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 export class FakeBucket {
   readonly objects = new Map<string, StoredObject>();
   readonly uploads = new Map<string, StoredUpload>();
-  readonly #completed = new Map<string, string>();
   readonly #profile: S3Profile;
   readonly #now: () => number;
   #uploadCount = 0;
@@ -103,10 +107,10 @@ export class FakeBucket {
     return `"${md5(bytes)}"`;
   }
 
-  complete(id: string, key: string, listed: readonly { number: number; etag: string }[], headers: Headers): string {
-    const before = this.#completed.get(id);
-    if (before !== undefined && this.#profile.remembersCompleted) return before;
+  complete(id: string, key: string, listed: readonly NamedPart[], headers: Headers): string {
     const upload = this.#upload(id);
+    const isChecked = upload.settings["x-amz-checksum-algorithm"] !== undefined;
+    if (isChecked && listed.some(({ checksum }) => checksum === undefined)) throw new S3Refusal(400, "InvalidPart");
     const parts = listed.map(({ number, etag }) => {
       const bytes = upload.parts.get(number);
       if (bytes === undefined || `"${md5(bytes)}"` !== etag) throw new S3Refusal(400, "InvalidPart");
@@ -123,7 +127,6 @@ export class FakeBucket {
     const { metadata, settings } = upload;
     this.objects.set(key, { bytes: Buffer.concat(parts), etag, metadata, settings, writtenAt: this.#now() });
     this.uploads.delete(id);
-    this.#completed.set(id, etag);
     return etag;
   }
 
@@ -153,7 +156,7 @@ function describedBy(headers: Headers): Pick<StoredObject, "metadata" | "setting
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value !== "string") continue;
     if (name.startsWith("x-amz-meta-")) metadata[name] = value;
-    if (/^x-amz-(server-side|storage-class)/.test(name)) settings[name] = value;
+    if (/^x-amz-(server-side|storage-class|checksum-algorithm)/.test(name)) settings[name] = value;
   }
   return { metadata, settings };
 }

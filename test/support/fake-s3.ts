@@ -2,20 +2,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { setImmediate as turn } from "node:timers/promises";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { FakeBucket, type Headers, S3Refusal, type S3Profile } from "./fake-s3-bucket.ts";
+import { type Answer, listing, operationOf, partsIn, type S3Operation, xmlAnswer } from "./fake-s3-protocol.ts";
+import { assertSigned, type FakeKeys } from "./fake-s3-signature.ts";
 import { createListener, type Listener } from "./listener.ts";
-
-/** What the fake server can be asked for. */
-export type S3Operation =
-  | "HeadObject"
-  | "GetObject"
-  | "PutObject"
-  | "DeleteObject"
-  | "ListObjectsV2"
-  | "CreateMultipartUpload"
-  | "UploadPart"
-  | "CompleteMultipartUpload"
-  | "AbortMultipartUpload"
-  | "other";
 
 /** How one request goes wrong. */
 export type S3Fault =
@@ -41,13 +30,6 @@ export interface S3Asked {
   readonly bodyBytes: number;
 }
 
-/** The keys that the fake takes. */
-export interface FakeKeys {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-}
-
 const defaultProfile: S3Profile = {
   pageSize: 1000,
   minPartBytes: 0,
@@ -60,14 +42,10 @@ const defaultProfile: S3Profile = {
   ignoresRanges: false,
   listsInDisorder: false,
   refusesParts: false,
-  remembersCompleted: false,
 };
 
-const maxSkewMs = 15 * 60_000;
-
 /**
- * A server that speaks as much of S3 as the store uses, over HTTP, and goes wrong where it is told to. It looks at who
- * signed and when, not at the signature itself.
+ * A server that speaks as much of S3 as the store uses, over HTTP, and goes wrong where it is told to.
  */
 export class FakeS3 implements AsyncDisposable {
   readonly bucketName = "cache";
@@ -143,12 +121,11 @@ export class FakeS3 implements AsyncDisposable {
       if (operation === "PutObject") await this.#enter(key, request.headers);
       const body = await readBody(request, fault);
       if (body === undefined) return;
-      const { headers } = request;
-      this.asked.push({ operation, key, query: url.searchParams, headers, bodyBytes: body.length });
+      const asked = { operation, key, query: url.searchParams, headers: request.headers, bodyBytes: body.length };
+      this.asked.push(asked);
       if (fault !== undefined && "refuse" in fault) throw fault.refuse;
-      this.#authenticate(url.searchParams, headers);
+      this.#authenticate(request);
       if (bucket !== this.bucketName) throw new S3Refusal(404, "NoSuchBucket");
-      const asked = { operation, key, query: url.searchParams, headers, bodyBytes: body.length };
       const answer = this.#answer(asked, body);
       if (fault !== undefined && "loseAnswer" in fault) request.socket.resetAndDestroy();
       else this.#send(response, request, answer, fault);
@@ -178,22 +155,11 @@ export class FakeS3 implements AsyncDisposable {
     }
   }
 
-  #authenticate(query: URLSearchParams, headers: Headers): void {
-    const { authorization, "x-amz-date": date, "x-amz-security-token": token } = headers;
-    const signedQuery = query.get("X-Amz-Signature");
-    if (this.#profile.refusesDoubleSignature && signedQuery !== null && authorization !== undefined) {
-      throw new S3Refusal(400, "InvalidArgument");
-    }
-    const credential = query.get("X-Amz-Credential") ?? /Credential=([^,]*)/.exec(String(authorization))?.[1];
-    if (credential === undefined) throw new S3Refusal(403, "AccessDenied");
-    const accessKeyId = credential.split("/")[0];
-    const known = this.keys.find((keys) => keys.accessKeyId === accessKeyId);
-    if (known === undefined) throw new S3Refusal(403, "InvalidAccessKeyId");
-    if (known.sessionToken !== (query.get("X-Amz-Security-Token") ?? token)) throw new S3Refusal(400, "ExpiredToken");
-    const signedAt = momentOf(query.get("X-Amz-Date") ?? String(date));
-    if (Math.abs(signedAt - this.#now()) > maxSkewMs) throw new S3Refusal(403, "RequestTimeTooSkewed");
-    const expires = query.get("X-Amz-Expires");
-    if (expires !== null && signedAt + Number(expires) * 1000 < this.#now()) throw new S3Refusal(403, "AccessDenied");
+  /** @throws {S3Refusal} */
+  #authenticate({ method = "", url = "", headers }: IncomingMessage): void {
+    const isSignedTwice = url.includes("X-Amz-Signature=") && headers.authorization !== undefined;
+    if (this.#profile.refusesDoubleSignature && isSignedTwice) throw new S3Refusal(400, "InvalidArgument");
+    assertSigned({ method, target: url, headers }, this.keys, this.#now());
     const checksums = Object.keys(headers).filter((name) => /^x-amz-(checksum|sdk-checksum|trailer)/.test(name));
     if (this.#profile.refusesChecksums && checksums.length > 0) throw new S3Refusal(501, "NotImplemented");
   }
@@ -219,8 +185,14 @@ export class FakeS3 implements AsyncDisposable {
         );
       case "CreateMultipartUpload":
         return xmlAnswer("InitiateMultipartUploadResult", `<UploadId>${bucket.begin(key, headers)}</UploadId>`);
-      case "UploadPart":
-        return { status: 200, headers: { etag: bucket.addPart(uploadId, Number(query.get("partNumber")), body) } };
+      case "UploadPart": {
+        const etag = bucket.addPart(uploadId, Number(query.get("partNumber")), body);
+        const { "x-amz-checksum-crc32": crc32 } = headers;
+        return {
+          status: 200,
+          headers: { etag, ...(typeof crc32 === "string" ? { "x-amz-checksum-crc32": crc32 } : {}) },
+        };
+      }
       case "CompleteMultipartUpload": {
         const etag = bucket.complete(uploadId, key, partsIn(body.toString()), headers);
         return xmlAnswer("CompleteMultipartUploadResult", `<ETag>${etag.replaceAll('"', "&quot;")}</ETag>`);
@@ -238,9 +210,8 @@ export class FakeS3 implements AsyncDisposable {
     if (found === undefined) throw new S3Refusal(404, "NoSuchKey");
     this.bucket.assertConditions(key, headers);
     const about = { etag: found.etag, ...found.metadata, "last-modified": new Date(found.writtenAt).toUTCString() };
-    const [, first] = /^bytes=(\d+)-(\d*)$/.exec(String(headers["range"])) ?? [];
+    const [, first, last = ""] = /^bytes=(\d+)-(\d*)$/.exec(String(headers["range"])) ?? [];
     if (first === undefined || this.#profile.ignoresRanges) return { status: 200, headers: about, body: found.bytes };
-    const [, , last = ""] = /^bytes=(\d+)-(\d*)$/.exec(String(headers["range"])) ?? [];
     const start = Number(first);
     if (start >= found.bytes.length) throw new S3Refusal(416, "InvalidRange");
     const end = Math.min(found.bytes.length, last === "" ? Infinity : Number(last) + 1);
@@ -265,38 +236,13 @@ export class FakeS3 implements AsyncDisposable {
   }
 }
 
-interface Answer {
-  readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer;
-}
-
-function operationOf(method: string, key: string, query: URLSearchParams): S3Operation {
-  const ofUpload = query.has("uploadId");
-  if (key === "") return method === "GET" && query.get("list-type") === "2" ? "ListObjectsV2" : "other";
-  switch (method) {
-    case "HEAD":
-      return "HeadObject";
-    case "GET":
-      return ofUpload ? "other" : "GetObject";
-    case "PUT":
-      return ofUpload ? "UploadPart" : "PutObject";
-    case "DELETE":
-      return ofUpload ? "AbortMultipartUpload" : "DeleteObject";
-    case "POST":
-      return ofUpload ? "CompleteMultipartUpload" : query.has("uploads") ? "CreateMultipartUpload" : "other";
-    default:
-      return "other";
-  }
-}
-
 /** `undefined` where the connection was reset on the way. */
 async function readBody(request: IncomingMessage, fault: S3Fault | undefined): Promise<Buffer | undefined> {
   const most = fault !== undefined && "resetAfterBytes" in fault ? fault.resetAfterBytes : Infinity;
   const chunks: Buffer[] = [];
   let length = 0;
   try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       length += chunk.length;
       if (length >= most) break;
@@ -307,30 +253,4 @@ async function readBody(request: IncomingMessage, fault: S3Fault | undefined): P
   if (length < most) return Buffer.concat(chunks);
   request.socket.resetAndDestroy();
   return undefined;
-}
-
-function listing({ page, isTruncated }: ReturnType<FakeBucket["list"]>): string {
-  const contents = page.map(
-    ([key, { bytes, etag, writtenAt }]) =>
-      `<Contents><Key>${key}</Key><LastModified>${new Date(writtenAt).toISOString()}</LastModified>` +
-      `<ETag>${etag.replaceAll('"', "&quot;")}</ETag><Size>${bytes.length}</Size></Contents>`,
-  );
-  return `<IsTruncated>${isTruncated}</IsTruncated>${contents.join("")}`;
-}
-
-function partsIn(xml: string): { readonly number: number; readonly etag: string }[] {
-  return [...xml.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = ""]) => ({
-    number: Number(/<PartNumber>(\d+)</.exec(part)?.[1]),
-    etag: /<ETag>(.*?)</.exec(part)?.[1]?.replaceAll("&quot;", '"') ?? "",
-  }));
-}
-
-function xmlAnswer(name: string, content: string): Answer {
-  const body = Buffer.from(`<?xml version="1.0" encoding="UTF-8"?><${name}>${content}</${name}>`);
-  return { status: 200, headers: { "content-type": "application/xml" }, body };
-}
-
-/** The moment of `20260131T235959Z`. */
-function momentOf(compact: string): number {
-  return Date.parse(compact.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"));
 }

@@ -21,7 +21,8 @@ export class S3Failure extends Error {
     this.status = metadata.httpStatusCode;
     const name = error.name === "Error" ? undefined : error.name;
     // An answer without a body, as to HEAD, has no code of its own: the client makes names like `403` and `Unknown`.
-    const given = error.Code ?? (this.status === undefined ? (error.code ?? name) : name);
+    const ofSystem = typeof error.code === "string" ? error.code : name;
+    const given = error.Code ?? (this.status === undefined ? ofSystem : name);
     this.code = given === undefined || /^(\d+|Unknown.*)$/.test(given) ? `HTTP ${this.status ?? "?"}` : given;
     this.bucketRegion = error.Region ?? response?.headers?.["x-amz-bucket-region"];
     this.attempts = metadata.attempts ?? 1;
@@ -61,7 +62,7 @@ export class S3Failure extends Error {
 interface ThrownBySdk {
   readonly name?: string;
   readonly message?: string;
-  readonly code?: string;
+  readonly code?: unknown;
   readonly Code?: string;
   readonly Region?: string;
   readonly $metadata?: { readonly httpStatusCode?: number; readonly attempts?: number; readonly requestId?: string };

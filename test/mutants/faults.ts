@@ -18,12 +18,14 @@ import { ledgerThread } from "./faults/ledger-thread.ts";
 import { registry } from "./faults/registry.ts";
 import { storeFolder } from "./faults/store-folder.ts";
 import { storeReading } from "./faults/store-reading.ts";
+import { storeS3 } from "./faults/store-s3.ts";
 import { storeStreams } from "./faults/store-streams.ts";
 
 /** What is known to be noticed. */
 export const faults: readonly Fault[] = [
   ...storeFolder,
   ...storeReading,
+  ...storeS3,
   ...storeStreams,
   ...ledgerThread,
   ...ledgerMemory,

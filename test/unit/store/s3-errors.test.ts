@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { inspect } from "node:util";
+import { execFile } from "node:child_process";
 import { describe, test } from "node:test";
+import { inspect, promisify } from "node:util";
 import type { Key } from "../../../src/store/object-store.ts";
 import { storeErrorOf, S3Failure } from "../../../src/store/s3-failure.ts";
 import { S3Store } from "../../../src/store/s3.ts";
@@ -94,6 +95,17 @@ test("a store that is closed ends what is under way", async () => {
   await store.close();
   await waiting;
   resolve();
+});
+
+test("the client library is not loaded before a store is opened", async () => {
+  const source = new URL("../../../src/store/s3.ts", import.meta.url).href;
+  const script = `
+    import { createRequire } from "node:module";
+    await import("${source}");
+    console.log(Object.keys(createRequire("${source}").cache).join("\\n"));
+  `;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
+  assert.doesNotMatch(stdout, /aws-sdk|smithy/);
 });
 
 test("nothing is sent when a store is opened", async () => {

@@ -50,18 +50,20 @@ describe("an upload", () => {
     ["unknown", undefined],
   ] as const) {
     test(`of ${about} size goes part by part, all but the last of one size, in memory that is used again`, async () => {
-      await using subject = await s3Subject({ equalParts: true, minPartBytes: 64 * kib }, options);
-      const { server, store } = subject;
-      const version = await store.upload(key, streamOf(chunksOf(bytes, 50_000)), { sizeBytes });
-      assert.ok((await readAll(store, key))?.equals(bytes));
-      assert.equal((await store.head(key))?.version, version);
-      const parts = server.asked.filter(({ operation }) => operation === "UploadPart");
-      assert.deepEqual(
-        parts.map((part) => part.bodyBytes),
-        [64, 64, 64, 8].map((size) => size * kib),
-      );
-      assert.ok(server.asked.every(({ headers }) => headers["x-amz-copy-source"] === undefined));
-      assertNothingOpen(subject);
+      for (const chunkBytes of [50_000, 64 * kib, bytes.length]) {
+        await using subject = await s3Subject({ equalParts: true, minPartBytes: 64 * kib }, options);
+        const { server, store } = subject;
+        const version = await store.upload(key, streamOf(chunksOf(bytes, chunkBytes)), { sizeBytes });
+        assert.ok((await readAll(store, key))?.equals(bytes));
+        assert.equal((await store.head(key))?.version, version);
+        const parts = server.asked.filter(({ operation }) => operation === "UploadPart");
+        assert.deepEqual(
+          parts.map((part) => part.bodyBytes),
+          [64, 64, 64, 8].map((size) => size * kib),
+        );
+        assert.ok(server.asked.every(({ headers }) => headers["x-amz-copy-source"] === undefined));
+        assertNothingOpen(subject);
+      }
     });
   }
 

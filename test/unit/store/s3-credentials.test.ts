@@ -140,7 +140,7 @@ describe("AWS's chain", () => {
     AWS_EC2_METADATA_DISABLED: undefined,
   };
 
-  test("is used where no keys are given; a web identity's token is read each time, and STS is not at S3's endpoint", async () => {
+  test("is used where no keys are given; a web identity's token is read each time, and STS is not at S3's endpoint", async (context) => {
     await using folder = await createTemporaryDirectory();
     const asked: string[] = [];
     const sts = await createListener((incoming, response) => {
@@ -156,6 +156,7 @@ describe("AWS's chain", () => {
         );
       })();
     });
+    context.after(() => sts.down());
     const token = join(folder.path, "token");
     using _ = environment({
       ...nothing,
@@ -177,12 +178,12 @@ describe("AWS's chain", () => {
     assert.equal((await readAll(store, key))?.toString(), "written");
     assert.deepEqual(asked, ["AssumeRoleWithWebIdentity first", "AssumeRoleWithWebIdentity second"]);
     assert.equal(server.count("other"), 0);
-    await sts.down();
   });
 
-  test("that finds nothing says so soon, and names the instance's hop limit", async () => {
+  test("that finds nothing says so soon, and names the instance's hop limit", async (context) => {
     // Who asks the instance's metadata from behind one hop too many gets no answer.
     const silent = await createListener(() => {});
+    context.after(() => silent.down());
     using _ = environment({ ...nothing, AWS_EC2_METADATA_SERVICE_ENDPOINT: `http://${silent.host}` });
     await using subject = await s3Subject({}, { credentials: undefined });
     await assert.rejects(subject.store.get(key), {
@@ -191,7 +192,6 @@ describe("AWS's chain", () => {
         /access_key and secret_key, or a role.* EC2 .*hop limit of the instance \(HttpPutResponseHopLimit\) has to be 2/,
     });
     assert.deepEqual(subject.server.asked, []);
-    await silent.down();
   });
 });
 

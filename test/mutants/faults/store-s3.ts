@@ -3,43 +3,49 @@ import { type Fault, faultsOf } from "../fault.ts";
 export const storeS3: readonly Fault[] = [
   ...faultsOf(
     "store/s3-connection",
-    ["unit/store/s3-write", "unit/store/s3-read", "unit/store/s3-credentials"],
+    [],
     [
       {
         name: "checksums-always",
         find: 'endpoint === undefined ? "when_supported" : "when_required")',
         replace: '"when_supported")',
         breaks: "servers of other makers are sent no checksums",
+        tests: ["unit/store/s3-write"],
       },
       {
         name: "waits-for-ever",
         find: "throwOnRequestTimeout: true,",
         replace: "",
         breaks: "who gets no answer, or no connection, hears of it within bounds",
+        tests: ["unit/store/s3-read"],
       },
       {
         name: "ended-credentials-kept",
         find: "await this.keys(true);",
         replace: "await this.keys();",
         breaks: "credentials that the server says have ended are got anew",
+        tests: ["unit/store/s3-credentials"],
       },
       {
         name: "head-never-suspects-credentials",
         find: "(failure.isExpiredCredential || this.#mayHaveEnded(failure))",
         replace: "failure.isExpiredCredential",
         breaks: "a HEAD that is refused without a reason has newer credentials got",
+        tests: ["unit/store/s3-credentials"],
       },
       {
         name: "head-always-suspects-credentials",
         find: "this.#suspectAgainAt = performance.now() + suspicionMs;",
         replace: "",
         breaks: "each refused HEAD does not have credentials got",
+        tests: ["unit/store/s3-credentials"],
       },
       {
         name: "body-hashed-by-nobody",
         find: 'request.protocol === "https:"',
         replace: "true",
         breaks: "what is sent without TLS is covered by the signature",
+        tests: ["unit/store/s3-write"],
       },
     ],
   ),
@@ -286,49 +292,55 @@ export const storeS3: readonly Fault[] = [
   ),
   ...faultsOf(
     "store/s3",
-    ["unit/store/s3-read", "unit/store/s3-write"],
+    [],
     [
       {
         name: "first-page-only",
         find: "if (page.IsTruncated !== true) return;",
         replace: "return;",
         breaks: "a listing goes on behind 1,000 keys",
+        tests: ["unit/store/s3-read"],
       },
       {
         name: "disorder-taken",
         find: "if (key <= last) throw new StoreError(`the server's listing of ${prefix} is not in order`, undefined);",
         replace: "",
         breaks: "a listing in no order is an error",
+        tests: ["unit/store/s3-read"],
       },
       {
         name: "refusal-is-absence",
         find: "if (error instanceof S3Failure && error.isAbsence) return undefined;",
         replace: "if (error instanceof S3Failure) return undefined;",
         breaks: "a HEAD that is refused is no absence",
+        tests: ["unit/store/s3-read"],
       },
       {
         name: "own-delete-refused",
         find: "if (error.attempts === 1 || (await this.head(key)) !== undefined) throw",
         replace: "throw",
         breaks: "a delete that was repeated after a lost answer is not refused for its own success",
+        tests: ["unit/store/s3-write"],
       },
     ],
   ),
   ...faultsOf(
     "store/s3-failure",
-    ["unit/store/s3-errors", "unit/store/s3-read"],
+    [],
     [
       {
         name: "missing-bucket-is-absence",
         find: 'this.code !== "NoSuchBucket" && ',
         replace: "",
         breaks: "a bucket that is not there is no absence",
+        tests: ["unit/store/s3-read"],
       },
       {
         name: "queries-told",
         find: 'message.replaceAll(/\\?[^\\s"\'<>]*/g, "?…")',
         replace: "message",
         breaks: "no signed query is in a message",
+        tests: ["unit/store/s3-errors"],
       },
     ],
   ),

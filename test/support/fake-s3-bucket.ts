@@ -18,6 +18,8 @@ export interface S3Profile {
   readonly looksEarly: boolean;
   readonly ignoresConditions: boolean;
   readonly ignoresRanges: boolean;
+  /** Of a range so many bytes come at most. */
+  readonly maxRangeBytes: number;
   /** Sends listings in no order (directory buckets). */
   readonly listsInDisorder: boolean;
   /** Uploads in parts are not known. */

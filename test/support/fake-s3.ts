@@ -40,6 +40,7 @@ const defaultProfile: S3Profile = {
   looksEarly: false,
   ignoresConditions: false,
   ignoresRanges: false,
+  maxRangeBytes: Infinity,
   listsInDisorder: false,
   refusesParts: false,
 };
@@ -214,7 +215,11 @@ export class FakeS3 implements AsyncDisposable {
     if (first === undefined || this.#profile.ignoresRanges) return { status: 200, headers: about, body: found.bytes };
     const start = Number(first);
     if (start >= found.bytes.length) throw new S3Refusal(416, "InvalidRange");
-    const end = Math.min(found.bytes.length, last === "" ? Infinity : Number(last) + 1);
+    const end = Math.min(
+      found.bytes.length,
+      start + this.#profile.maxRangeBytes,
+      last === "" ? Infinity : Number(last) + 1,
+    );
     const range = `bytes ${start}-${end - 1}/${found.bytes.length}`;
     return { status: 206, headers: { ...about, "content-range": range }, body: found.bytes.subarray(start, end) };
   }

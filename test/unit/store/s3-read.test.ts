@@ -95,6 +95,15 @@ describe("what is read of a bucket", () => {
     assert.equal((await store.head(key))?.sizeBytes, mib, "the connection is free again");
   });
 
+  test("a server that gives less than a range gives no part of an object for the whole", async () => {
+    await using subject = await s3Subject({ maxRangeBytes: 200 }, { retries: 1 });
+    const { server, store } = subject;
+    server.bucket.put(name, pseudoRandomBytes(201, "object"), {});
+    await assert.rejects(store.get(key), { name: "StoreError", message: /the answer ended early/ });
+    server.bucket.put(name, pseudoRandomBytes(200, "object"), {});
+    assert.equal((await readAll(store, key))?.length, 200);
+  });
+
   test("a refusal is no absence, for none of the ways to an object", async () => {
     await using subject = await s3Subject();
     const { server, store } = subject;

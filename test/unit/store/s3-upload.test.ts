@@ -150,6 +150,21 @@ describe("an upload", () => {
     assert.equal(await store.head(key), undefined);
   });
 
+  test("is aborted when the part that is under way has arrived: behind an abort it would stay", async () => {
+    await using subject = await s3Subject({}, options);
+    const { server, store } = subject;
+    const { promise: arrival, resolve: arrive } = Promise.withResolvers<void>();
+    server.fail("UploadPart", { wait: arrival });
+    const failing = streamOf(chunksOf(bytes.subarray(0, 100 * kib), 10_000), new Error("the digest is another one"));
+    const uploading = assert.rejects(store.upload(key, failing), /the digest is another one/);
+    await until(() => recordsOf(server.bucket.objects).length === 1);
+    for (let asked = 0; asked < 3; asked++) await store.head("blobs/other" as Key);
+    assert.equal(server.count("AbortMultipartUpload"), 0);
+    arrive();
+    await uploading;
+    assertNothingOpen(subject);
+  });
+
   test("goes on after a reset inside a part, and a throttled one", async () => {
     await using subject = await s3Subject({}, options);
     const { server, store } = subject;

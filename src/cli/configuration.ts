@@ -1,7 +1,14 @@
 import { type Command, Option as Flag } from "commander";
 import { isSwitch, type Option, options } from "../config/options.ts";
 import type { Config } from "../config/file-schema.ts";
+import type { StorageType } from "../config/setting.ts";
 import type { Terminal } from "./terminal.ts";
+
+/** Where the content is kept, each with what its subcommand does. */
+export const storageCommands: Readonly<Record<StorageType, string>> = {
+  filesystem: "keep the content in a folder (the default)",
+  s3: "keep the content in a folder, and behind it in a bucket that instances may share",
+};
 
 /** The flag of a setting, as help shows it. */
 export function toFlag(option: Option): Flag {
@@ -23,5 +30,7 @@ export async function loadConfiguration(command: Command, terminal: Terminal): P
       flags[option.name] = value;
     }
   }
-  return loadConfig({ flags, env: terminal.env, readFile: (path) => terminal.readFile(path) });
+  const name = command.name();
+  const storage = name === "filesystem" || name === "s3" ? name : undefined;
+  return loadConfig({ flags, command: storage, env: terminal.env, readFile: (path) => terminal.readFile(path) });
 }

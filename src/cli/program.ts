@@ -6,7 +6,7 @@ import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";
-import { loadConfiguration, toFlag } from "./configuration.ts";
+import { loadConfiguration, storageCommands, toFlag } from "./configuration.ts";
 import type { OpenStore } from "./job-host.ts";
 import { CommandFailure, exitCodes, type Person, type Terminal } from "./terminal.ts";
 
@@ -16,8 +16,6 @@ export interface Actions {
   readonly serve: (config: Config, version: string) => Promise<number>;
   readonly openStore: (config: Config, version: string, mustExist: boolean) => Promise<OpenStore>;
 }
-
-const noS3 = "S3 storage is not in this version; use `filesystem --root DIR`";
 
 /**
  * Runs one command line, without the program's name. Rejects only for what nobody foresaw.
@@ -89,21 +87,21 @@ function createProgram(terminal: Terminal, version: string, run: Run): Command {
       outputError: (text, write) => write(text.replace(/^error: /, "entrepot: ").replace(/=[^']*'/, "'")),
     })
     .exitOverride()
-    .usage("[options] [filesystem --root DIR]")
+    .usage("[options] [filesystem --root DIR | s3 --bucket NAME]")
     .addHelpText(
       "after",
       "\nA flag beats its environment variable, which beats the file of --config. Without a command the mirror runs\n" +
         "with storage on the filesystem.",
     )
     .action(() => run(program, "serve"));
-  for (const option of options.filter(({ command }) => command === undefined)) {
+  for (const option of options.filter(({ commands }) => commands.length === 0)) {
     program.addOption(toFlag(option));
   }
   addStorageCommands(program, "serve", run);
   const check = program
     .command("check")
     .description("check the configuration and print what it comes to, with secrets hidden")
-    .usage("[options] [filesystem --root DIR]")
+    .usage("[options] [filesystem --root DIR | s3 --bucket NAME]")
     .action(() => run(check, "check"));
   addStorageCommands(check, "check", run);
   const versionCommand = program
@@ -117,22 +115,16 @@ function createProgram(terminal: Terminal, version: string, run: Run): Command {
 
 /** Adds the subcommands that say where the content is kept. */
 function addStorageCommands(parent: Command, task: "serve" | "check", run: Run): void {
-  const filesystem = parent
-    .command("filesystem")
-    .description("keep the content in a folder (the default)")
-    .action(() => run(filesystem, task));
-  for (const option of options.filter(({ command }) => command === "filesystem")) {
-    filesystem.addOption(toFlag(option));
+  for (const [type, description] of Object.entries(storageCommands)) {
+    const storage = parent
+      .command(type)
+      .description(description)
+      .action(() => run(storage, task));
+    for (const option of options.filter(({ commands }) => commands.some((name) => name === type))) {
+      storage.addOption(toFlag(option));
+    }
+    refuseStrangers(storage);
   }
-  refuseStrangers(filesystem);
-  parent
-    .command("s3")
-    .description("keep the content in S3: not in this version")
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .action(() => {
-      throw new ConfigError([noS3]);
-    });
 }
 
 /**

@@ -223,6 +223,20 @@ export const sizeOrNone: Kind<number | undefined> = orNone(parseSize, (bytes) =>
   show: formatSize,
 });
 
+/** A size within limits; the value is in bytes. */
+export function sizeWithin(leastBytes: number, mostBytes: number): Kind<number> {
+  return text(
+    (value) => {
+      const bytes = parseSize(value);
+      if (bytes < leastBytes || bytes > mostBytes) {
+        throw new ValueError(`must be from ${formatSize(leastBytes)} to ${formatSize(mostBytes)}, got "${value}"`);
+      }
+      return bytes;
+    },
+    { pattern: sizePattern, explainNumber: bareSize, show: formatSize },
+  );
+}
+
 /** A size per second; the value is in bytes per second, at least 1. */
 export const rate: Kind<number> = text(parseRate, {
   show: (bytesPerSecond) => `${formatSize(bytesPerSecond)}/s`,

@@ -1,11 +1,12 @@
 import { ConfigError } from "./config-error.ts";
 import { addCredentials, type CredentialMap, readCredentials } from "./upstream-credentials.ts";
 import { fileSchema, interpolatedKeys } from "./file-schema.ts";
-import { type Environment, interpolateKeys } from "./interpolation.ts";
+import { type Environment, escapeReferences, interpolateKeys } from "./interpolation.ts";
 import { check, formatPath, type Problem } from "./problems.ts";
 import { checkNamedFiles, explainReading } from "./named-files.ts";
 import { flagOf, isSwitch, type Option, options } from "./options.ts";
 import { readProxyEnvironment } from "./proxy.ts";
+import type { StorageType } from "./setting.ts";
 import type { Config } from "./file-schema.ts";
 import { decodeText } from "./text.ts";
 import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
@@ -14,6 +15,8 @@ import { type KeyPath, parseYamlFile, type YamlFile } from "./yaml-file.ts";
 export interface ConfigSources {
   /** Values of flags that were given, by the option's name (`options`); a switch is `true`. */
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
+  /** The subcommand that says where the content is kept, where one was given; it beats the file, too. */
+  readonly command?: StorageType | undefined;
   /** The environment. A variable that is empty counts as unset. */
   readonly env: Environment;
   /** Reads a file whole; its error's `code` goes into the message. */
@@ -55,7 +58,7 @@ export function loadConfig(sources: ConfigSources): Config {
   if (list !== undefined && isPlain(raw)) {
     raw["upstreams"] = upstreamsOf(list, problems);
   }
-  const labels = overlay(raw, given, problems);
+  const labels = isPlain(raw) ? overlay(raw, given, sources.command, problems) : new Map<string, string>();
   const addProblems = (found: readonly Problem[]): void => {
     const placed = found.map(({ path, message }) => {
       const label = labels.get(formatPath(path));
@@ -69,7 +72,9 @@ export function loadConfig(sources: ConfigSources): Config {
   if (problems.length > 0 || "problems" in checked) {
     throw new ConfigError(problems);
   }
-  addProblems(checkNamedFiles(fromFile(checked.value, raw), (path) => sources.readFile(path)));
+  addProblems(
+    checkNamedFiles(fromFile(checked.value, raw), checked.value.storage.s3, (path) => sources.readFile(path)),
+  );
   const config = { ...addCredentials(checked.value, credentials ?? new Map()), proxyEnvironment: proxies };
   addProblems(findUnservedDefaults(config));
   if (problems.length > 0) {
@@ -95,8 +100,13 @@ function lookUp(option: Option, { flags, env }: ConfigSources): Given | undefine
   if (flag !== undefined) {
     return { label: flagOf(option), value: flag };
   }
-  const variable = env[option.env];
-  return variable === undefined || variable === "" ? undefined : { label: option.env, value: variable };
+  for (const { name, read } of [{ name: option.env, read: undefined }, ...option.aliases]) {
+    const variable = env[name];
+    if (variable !== undefined && variable !== "") {
+      return { label: name, value: read === undefined ? variable : read(variable, env) };
+    }
+  }
+  return undefined;
 }
 
 /** Runs one step; what it finds wrong is kept, so that the next step can still look. */
@@ -156,11 +166,20 @@ function upstreamsOf(list: YamlFile, problems: string[]): unknown {
 }
 
 /** Lays flags and environment over the file's values, and says which keys now come from where. */
-function overlay(raw: unknown, given: ReadonlyMap<string, Given>, problems: string[]): Map<string, string> {
+function overlay(
+  raw: Plain,
+  given: ReadonlyMap<string, Given>,
+  command: StorageType | undefined,
+  problems: string[],
+): Map<string, string> {
   const labels = new Map<string, string>();
+  if (command !== undefined) Object.assign(raw, withValue(raw, ["storage", "type"], command));
+  const { storage } = raw;
+  const type = isPlain(storage) && storage["type"] === "s3" ? "s3" : "filesystem";
   for (const option of options) {
     const found = given.get(option.name);
-    if (found === undefined || option.key === undefined || !isPlain(raw)) {
+    const isOfOther = option.commands.length > 0 && !option.commands.includes(type);
+    if (found === undefined || option.key === undefined || isOfOther) {
       continue;
     }
     const value = isSwitch(option) ? toBoolean(found.value) : found.value;
@@ -168,17 +187,19 @@ function overlay(raw: unknown, given: ReadonlyMap<string, Given>, problems: stri
       problems.push(`${found.label}: expected true, false, 1 or 0, got ${JSON.stringify(found.value)}`);
       continue;
     }
-    const [first = "", second] = option.key.map(String);
-    if (second === undefined) {
-      raw[first] = value;
-    } else {
-      const section = raw[first] ?? {};
-      // A section that is no mapping is the file's mistake, and must stay to be seen.
-      raw[first] = isPlain(section) ? { ...section, [second]: value } : section;
-    }
+    // Only the file's texts may hold variables.
+    const literal = typeof value === "string" && interpolatedKeys.has(String(option.key.at(-1)));
+    Object.assign(raw, withValue(raw, option.key.map(String), literal ? escapeReferences(value) : value));
     labels.set(formatPath(option.key), found.label);
   }
   return labels;
+}
+
+/** The mapping with a value at a path. What is no mapping on the way is the file's mistake, and stays to be seen. */
+function withValue(mapping: Plain, [key = "", ...rest]: readonly string[], value: unknown): Plain {
+  if (rest.length === 0) return { ...mapping, [key]: value };
+  const inner = mapping[key] ?? {};
+  return { ...mapping, [key]: isPlain(inner) ? withValue(inner, rest, value) : inner };
 }
 
 function toBoolean(value: string | boolean): boolean | undefined {

@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { BucketConfig } from "./bucket-schema.ts";
 import type { Problem } from "./problems.ts";
 import type { EndpointConfig } from "./endpoint-schema.ts";
 import type { UpstreamConfig } from "./upstream-schema.ts";
@@ -55,14 +56,15 @@ function attempt<T>(read: () => T): T | undefined {
 }
 
 /**
- * Looks at the certificates and keys that upstreams name. Where one is missing, the registry could not be asked, which
- * nobody would see before the first pull.
+ * Looks at the certificates and keys that upstreams and the bucket name. Where one is missing, the registry could not be
+ * asked, which nobody would see before the first pull.
  *
  * @param upstreams Those of the file, as they stand there.
  * @param readFile Reads a file whole; its error's `code` goes into the message.
  */
 export function checkNamedFiles(
   upstreams: readonly UpstreamConfig[],
+  bucket: Pick<BucketConfig, "caFile"> | undefined,
   readFile: (path: string) => Uint8Array,
 ): Problem[] {
   const problems: Problem[] = [];
@@ -93,6 +95,7 @@ export function checkNamedFiles(
     const certificate = checkFile([...path, "client_cert"], clientCert, findCertificateFault);
     checkFile([...path, "client_key"], clientKey, (pem) => findKeyFault(pem, certificate));
   };
+  checkFile(["storage", "s3", "ca_file"], bucket?.caFile, findCertificateFault);
   for (const [index, upstream] of upstreams.entries()) {
     checkEndpoint(upstream, ["upstreams", index]);
     for (const [position, mirror] of upstream.mirrors.entries()) {

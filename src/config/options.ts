@@ -1,5 +1,5 @@
 import { fileSettings } from "./file-schema.ts";
-import type { Fallback, Flag, Settings } from "./setting.ts";
+import type { Alias, Fallback, Flag, Settings, StorageType } from "./setting.ts";
 import type { KeyPath } from "./yaml-file.ts";
 
 /** A setting that the command line and the environment have, too. */
@@ -14,8 +14,13 @@ export interface Option {
   readonly description: string;
   /** What holds when it is set nowhere, as text. */
   readonly fallback: string | undefined;
-  /** The subcommand that the flag belongs to; without one it is for all. The environment variable always counts. */
-  readonly command?: "filesystem" | undefined;
+  /**
+   * The subcommands that the flag belongs to; without any it is for all. The environment variable counts wherever the
+   * content is kept in one of these ways.
+   */
+  readonly commands: readonly StorageType[];
+  /** Other names of the variable, which count where it is not set. */
+  readonly aliases: readonly Alias[];
 }
 
 const configFile: Flag = { usage: "--config <file>", help: "YAML or JSON file with all settings (see example.yaml)" };
@@ -23,8 +28,8 @@ const found = [toOption(configFile), ...optionsOf(fileSettings, [])];
 
 /** Every flag with its environment variable, in the order of the help: those of subcommands come last. */
 export const options: readonly Option[] = [
-  ...found.filter(({ command }) => command === undefined),
-  ...found.filter(({ command }) => command !== undefined),
+  ...found.filter(({ commands }) => commands.length === 0),
+  ...found.filter(({ commands }) => commands.length > 0),
 ];
 
 function optionsOf(settings: Settings, path: KeyPath): Option[] {
@@ -34,16 +39,17 @@ function optionsOf(settings: Settings, path: KeyPath): Option[] {
   ]);
 }
 
-function toOption({ usage, help, command }: Flag, key?: KeyPath, fallback?: Fallback): Option {
+function toOption({ usage, help, commands = [], aliases = [] }: Flag, key?: KeyPath, fallback?: Fallback): Option {
   const flag = usage.replace(/ .*/, "").slice(2);
   return {
     name: flag.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase()),
     flag: usage,
-    env: `${command === undefined ? "" : `${command}_`}${flag.replaceAll("-", "_")}`.toUpperCase(),
+    env: `${commands.length === 0 ? "" : `${commands[0]}_`}${flag.replaceAll("-", "_")}`.toUpperCase(),
     key,
     description: help,
     fallback: typeof fallback === "object" || fallback === undefined ? undefined : String(fallback),
-    command,
+    commands,
+    aliases,
   };
 }
 

@@ -32,13 +32,19 @@ export function formatReference(): string {
     "| Flag | Environment | Default | Key of the file | Meaning |",
     "| --- | --- | --- | --- | --- |",
     ...options.map((option) => {
-      const flag = option.command === undefined ? option.flag : `${option.command} ${option.flag}`;
+      const { commands, aliases } = option;
+      const flag = commands.length === 0 ? option.flag : `${commands.join("|")} ${option.flag}`;
       const key = option.key === undefined ? "" : code(option.key.join("."));
-      return row([code(flag), code(option.env), code(option.fallback ?? ""), key, option.description]);
+      const variables = [option.env, ...aliases.map(({ name }) => name)].map(code).join(", ");
+      return row([code(flag), variables, code(option.fallback ?? ""), key, option.description]);
     }),
     "",
     "`--upstream-credentials` beats the credentials in the files, namespace by namespace, except for those of",
     "`credentials_by_repository`; a namespace that the files do not list becomes an upstream whose host is the namespace.",
+    "",
+    "The variables that begin with `S3_` count where the content is kept in `s3`, by the command or by the file's",
+    "`storage.type`. Of several names the first that is set counts; the later ones are those of other programs.",
+    "`S3_ENDPOINT` may lack the scheme: it is `http://` then, or `https://` where `S3_USE_SSL` is `true`.",
     "",
     "`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or in small letters, name the proxy of each upstream that has",
     "no `proxy` of its own or by `upstream_defaults`; `HTTP_PROXY` counts for https where `HTTPS_PROXY` is not set. `NO_PROXY` (`host`, `host:port`, `.suffix`, `*`, separated by",
@@ -66,7 +72,7 @@ export function formatReference(): string {
     `${[...interpolatedKeys].map(code).join(", ")},`,
     "and in all of `headers`. Only a dollar sign right",
     "before a brace means anything: `$oauthtoken`, `pa$$word` and `5$` are what they are. `$${` is the text `${`; in a row",
-    "of dollar signs before a brace, two stand for one. What `--upstream-credentials` holds is taken to the letter.",
+    "of dollar signs before a brace, two stand for one. What flags and variables hold is taken to the letter.",
     "",
     "### Top level",
     "",

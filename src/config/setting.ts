@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { Environment } from "./interpolation.ts";
 import { addProblem, type Problem } from "./problems.ts";
 
 /** How values of one kind are read from a file, and written for people. */
@@ -12,13 +13,25 @@ export interface Kind<T> {
   readonly settings?: Settings;
 }
 
+/** Where the content is kept, which is a subcommand, too. */
+export type StorageType = "filesystem" | "s3";
+
+/** What else a variable is called, for those who come from another program. */
+export interface Alias {
+  readonly name: string;
+  /** What the variable's value stands for; without it the value itself. */
+  readonly read?: (value: string, env: Environment) => string;
+}
+
 /** A setting's flag; its variable is named like it. */
 export interface Flag {
   /** As help shows it. Without an argument it is a switch. */
   readonly usage: string;
   readonly help: string;
-  /** The subcommand that the flag belongs to; without one it is for all. */
-  readonly command?: "filesystem";
+  /** The subcommands that the flag belongs to, the first of which its variable is named by; without any it is for all. */
+  readonly commands?: readonly StorageType[];
+  /** Other names of its variable, in the order in which they count. */
+  readonly aliases?: readonly Alias[];
   /** Whether it does not hold the setting's value, but says where that comes from. */
   readonly isSource?: boolean;
 }
@@ -65,7 +78,7 @@ export class Setting<T> {
   }
 
   /** With a flag, and the variable of the environment that is named like it. */
-  flag(usage: string, help: string, more: Pick<Flag, "command" | "isSource"> = {}): Setting<T> {
+  flag(usage: string, help: string, more: Omit<Flag, "usage" | "help"> = {}): Setting<T> {
     return new Setting({ ...this.#parts, flags: [...this.flags, { usage, help, ...more }] });
   }
 

@@ -1,7 +1,8 @@
 import { parsePin, PinError } from "../oci/pin.ts";
-import * as z from "zod";
+import { bucket, missingBucket } from "./bucket-schema.ts";
 import { ValueError } from "./config-error.ts";
 import {
+  choice,
   fitting,
   formatShare,
   intervalOrNever,
@@ -13,7 +14,7 @@ import {
   sizeOrNone,
   text,
 } from "./fields.ts";
-import { type Kind, section, setting, type Values } from "./setting.ts";
+import { type Kind, optional, section, setting, type StorageType, type Values } from "./setting.ts";
 
 function parsePinPattern(value: string): string {
   try {
@@ -23,23 +24,19 @@ function parsePinPattern(value: string): string {
   }
 }
 
-const filesystem: Kind<"filesystem"> = {
-  schema: z.literal("filesystem", {
-    error: ({ input }) =>
-      input === "s3" ? 'S3 storage is not in this version; use "filesystem"' : 'expected "filesystem"',
-  }),
-  show: (value) => value,
-};
+const types: readonly StorageType[] = ["filesystem", "s3"];
 
 const settings = {
-  type: setting("type", filesystem, "filesystem").about(
-    "Where the content is kept. This version has `filesystem` only.",
+  type: setting("type", choice(types), "filesystem").about(
+    "Where the content is kept: in a folder (`filesystem`), or in a folder with a bucket behind it that several instances may share (`s3`).",
   ),
   root: setting("root", text(fitting(/^[^\0]+$/, "expected a folder's path")), "./data")
     .about(
       "The folder of the content; it is made when it is missing. A relative path starts at the working directory, not at the file.",
     )
-    .flag("--root <folder>", "folder of the content; made when it is missing", { command: "filesystem" }),
+    .flag("--root <folder>", "folder of the content; made when it is missing", {
+      commands: ["filesystem", "s3"],
+    }),
   maxSize: setting("max_size", sizeLimitOrNone, "90%")
     .about(
       "What all that lies in the folder may take, the ledger included: a size, or a share of the volume's size. Content that was not used for longest is evicted before it takes more. `none` or null for no limit.",
@@ -62,20 +59,31 @@ const settings = {
   pins: setting("pin", list(text(parsePinPattern)), []).about(
     "What is never evicted: patterns of the form `<namespace>/<repository>[:<tag>|@<digest>]`, such as `docker.io/library/*:lts` or `registry.k8s.io/**`. `*` stands for anything within one part, in the tag too, and `**` for any number of parts. Without tag or digest it is all that the repository holds.",
   ),
+  s3: optional("s3", bucket).about(
+    "The bucket, with `type: s3`. What is written to the folder is copied there; what the folder does not have is looked for there before the upstream is asked. Null for none.",
+  ),
 };
 
 /** Where the content is kept, and how much of it. */
 export interface StorageConfig extends Values<typeof settings> {}
 
 /** The mapping `storage`. */
-export const storage: Kind<StorageConfig> = section(settings, ({ highWatermark: high, lowWatermark: low }, report) => {
-  if (low === 0) {
-    report({ path: ["low_watermark"], message: "must be more than 0%" });
-  } else if (low >= high) {
-    const message = `must be more than low_watermark, which is ${formatShare(low)}; got "${formatShare(high)}"`;
-    report({ path: ["high_watermark"], message });
-  }
-});
+export const storage: Kind<StorageConfig> = section(
+  settings,
+  ({ highWatermark: high, lowWatermark: low, type, s3 }, report) => {
+    if (type === "s3" && s3 === undefined) {
+      report({ ...missingBucket, path: ["s3", ...missingBucket.path] });
+    } else if (type === "filesystem" && s3 !== undefined) {
+      report({ path: ["s3"], message: "needs `type: s3`, or the command `s3`; else there is no bucket" });
+    }
+    if (low === 0) {
+      report({ path: ["low_watermark"], message: "must be more than 0%" });
+    } else if (low >= high) {
+      const message = `must be more than low_watermark, which is ${formatShare(low)}; got "${formatShare(high)}"`;
+      report({ path: ["high_watermark"], message });
+    }
+  },
+);
 
 const verifySettings = {
   intervalMs: setting("interval", intervalOrNever, "7d").about(

@@ -122,6 +122,7 @@ export function mirrorConfig(
       lowWatermark: 0.9,
       maxObjectBytes: undefined,
       pins: [],
+      s3: undefined,
       ...options.storage,
     },
     verify: { intervalMs: Infinity, bytesPerSecond: 50 * 1024 * 1024 },

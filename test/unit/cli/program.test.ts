@@ -89,7 +89,8 @@ describe("serving", () => {
     };
     const args: string[] = ["filesystem", "--check-cache-digest"];
     const env: Record<string, string> = { CHECK_CACHE_DIGEST: "0" };
-    for (const option of options.filter(({ name }) => name !== "checkCacheDigest")) {
+    const others = options.filter(({ name, commands }) => name !== "checkCacheDigest" && commands[0] !== "s3");
+    for (const option of others) {
       const [flag, variable] = flags[option.name] ?? assert.fail(option.name);
       args.push(option.flag.replace(/ .*/, ""), flag);
       env[option.env] = variable;
@@ -121,6 +122,65 @@ describe("serving", () => {
   });
 });
 
+describe("the command s3", () => {
+  const bucket = {
+    bucket: "cache",
+    endpoint: "https://s3.example.com:9000",
+    region: "eu-central-1",
+    prefix: "team/one",
+    forcePathStyle: true,
+    accessKey: "id",
+    secretKey: "$${hunter2}",
+  };
+
+  test("takes the earlier system's flags, which beat its variables", async () => {
+    const flags = ["s3", "--root", "/d", "--host", bucket.endpoint, "--bucket", "cache", "--region", "eu-central-1"];
+    const keys = ["--prefix", "team/one", "--path-style", "--access-key", "id", "--secret-key", bucket.secretKey];
+    const env = {
+      FILESYSTEM_ROOT: "/other",
+      S3_HOST: "wrong",
+      S3_BUCKET: "WRONG",
+      S3_REGION: "not a region",
+      S3_PREFIX: "/",
+      S3_PATH_STYLE: "0",
+      S3_ACCESS_KEY: "other",
+      S3_SECRET_KEY: "other",
+    };
+    const { err, served } = await run([...flags, ...keys], env);
+    assert.equal(err, "");
+    assert.deepEqual([served?.storage.type, served?.storage.root], ["s3", "/d"]);
+    assert.deepEqual({ ...served?.storage.s3, ...bucket }, served?.storage.s3);
+  });
+
+  test("takes variables alone, beats the file's type, and leaves the file's other keys", async () => {
+    const files = { "c.yaml": "storage: {root: /hot, type: filesystem, s3: {bucket: other, max_sockets: 7}}" };
+    const { err, served } = await run(["--config", "c.yaml", "s3"], { S3_BUCKET: "cache" }, files);
+    assert.equal(err, "");
+    const { type, root, s3 } = served?.storage ?? assert.fail();
+    assert.deepEqual([type, root, s3?.bucket, s3?.maxSockets], ["s3", "/hot", "cache", 7]);
+  });
+
+  test("check prints what it comes to, and no key", async () => {
+    const env = { S3_BUCKET: "cache", S3_ACCESS_KEY: "hunter1", S3_SECRET_KEY: "hunter2" };
+    const { exitCode, out, err } = await run(["check", "s3", "--root", "/d"], env);
+    assert.deepEqual([exitCode, err], [0, ""]);
+    assert.match(out, /^ {2}type: s3\n {2}root: \/d$/m);
+    assert.match(out, /^ {2}s3:\n {4}bucket: cache\n {4}endpoint: null$/m);
+    assert.match(out, /^ {4}access_key: "\[hidden\]"\n {4}secret_key: "\[hidden\]"\n {4}session_token: null$/m);
+    assert.doesNotMatch(out, /hunter/);
+  });
+
+  test("the command filesystem beats a file that says s3, whose bucket is not forgotten silently", async () => {
+    const files = { "c.yaml": "storage:\n  type: s3\n  s3: {bucket: cache}" };
+    const { exitCode, err } = await run(["--config", "c.yaml", "filesystem"], {}, files);
+    assert.equal(exitCode, 2);
+    assert.match(
+      err,
+      /^entrepot: c\.yaml:3: storage\.s3: needs `type: s3`, or the command `s3`; else there is no bucket\n$/,
+    );
+  });
+});
+
 describe("check", () => {
   const orders: string[][] = [
     ["--config", "c.yaml", "check", "filesystem", "--root", "/d"],
@@ -146,7 +206,7 @@ describe("version", () => {
 });
 
 describe("help", () => {
-  const commands = [[], ["filesystem"], ["check"], ["check", "filesystem"], ["s3"], ["version"]];
+  const commands = [[], ["filesystem"], ["check"], ["check", "filesystem"], ["s3"], ["check", "s3"], ["version"]];
   for (const command of commands) {
     for (const flag of ["-h", "--help"]) {
       test(`${[...command, flag].join(" ")} has every flag with variable and default`, async () => {
@@ -154,7 +214,7 @@ describe("help", () => {
         assert.deepEqual([exitCode, err], [0, ""]);
         const text = out.replaceAll(/\s+/g, " ");
         for (const option of options) {
-          if (option.command === undefined || option.command === command.at(-1)) {
+          if (option.commands.length === 0 || option.commands.some((name) => name === command.at(-1))) {
             const fallback = option.fallback === undefined ? "" : ` [default: ${option.fallback}]`;
             assert.ok(
               text.includes(`${option.flag} ${option.description} [env: ${option.env}]${fallback}`),
@@ -185,9 +245,21 @@ describe("what is asked for wrongly: one line, exit code 2, nothing on standard 
     ],
     [["check", "foo"], /^entrepot: unknown command "foo"; the commands are filesystem, s3\n$/],
     [["filesystem", "foo"], /^entrepot: unexpected word "foo" after filesystem\n$/],
-    [["s3"], /^entrepot: S3 storage is not in this version; use `filesystem --root DIR`\n$/],
-    [["s3", "--bucket", "b", "--secret-key", "k"], /^entrepot: S3 storage is not in this version[^\n]*\n$/],
-    [["check", "s3", "--bucket", "b"], /^entrepot: S3 storage is not in this version[^\n]*\n$/],
+    [
+      ["s3"],
+      /^entrepot: storage\.s3\.bucket: is required: name the bucket here, by `s3 --bucket NAME` or by S3_BUCKET\n$/,
+    ],
+    [
+      ["s3", "--bucket", "cache", "--secret-key", "hunter2"],
+      /^entrepot: --secret-key: needs an access_key with it; without both, AWS's default chain is used\n$/,
+    ],
+    [
+      ["check", "s3", "--bucket", "cache", "--host", "s3.example.com"],
+      /^entrepot: --host: needs a scheme: write https:\/\/s3\.example\.com, or http:\/\/ where the server has no TLS\n$/,
+    ],
+    [["s3", "foo"], /^entrepot: unexpected word "foo" after s3\n$/],
+    [["filesystem", "--bucket", "cache"], /^entrepot: unknown option '--bucket'\n$/],
+    [["--bucket", "cache"], /^entrepot: unknown option '--bucket'\n$/],
     [["check", "--config", "none.yaml"], /^entrepot: --config: none\.yaml cannot be read: there is no such file\n$/],
     [["--config", "bad.yaml"], /^entrepot: bad\.yaml:1: a: unknown key\nentrepot: bad\.yaml:2: log\.b: unknown key\n$/],
   ];

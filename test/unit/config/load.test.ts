@@ -46,6 +46,7 @@ const storage: Config["storage"] = {
   lowWatermark: 0.9,
   maxObjectBytes: undefined,
   pins: [],
+  s3: undefined,
 };
 
 const plainEndpoint = {
@@ -208,6 +209,7 @@ upstreams:
       lowWatermark: 0.125,
       maxObjectBytes: 2 * gib,
       pins: ["quay.io/team/**", "docker.io/library/*:lts"],
+      s3: undefined,
     },
     verify: { intervalMs: Number.POSITIVE_INFINITY, bytesPerSecond: 1_000_000 },
     warm: {

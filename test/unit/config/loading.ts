@@ -1,11 +1,13 @@
 import { ConfigError } from "../../../src/config/config-error.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Config } from "../../../src/config/file-schema.ts";
+import type { StorageType } from "../../../src/config/setting.ts";
 import { certificate } from "../upstream/certificate.ts";
 
 /** What a test gives to `loadConfig`: `files` by path. */
 export interface Given {
   readonly flags?: Record<string, string | boolean>;
+  readonly command?: StorageType;
   readonly env?: Record<string, string>;
   readonly files?: Record<string, string | Buffer>;
 }
@@ -18,9 +20,10 @@ export const pems: Readonly<Record<string, string>> = {
 };
 
 /** Loads a configuration from files that are only in memory. */
-export function load({ flags = {}, env = {}, files = {} }: Given = {}): Config {
+export function load({ flags = {}, command, env = {}, files = {} }: Given = {}): Config {
   return loadConfig({
     flags,
+    command,
     env,
     readFile(path) {
       const content = files[path];

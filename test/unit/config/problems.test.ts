@@ -113,8 +113,16 @@ describe("what is wrong in a file is said with file, line and key", () => {
       /^c\.yaml:1: log\.level: expected one of trace, debug, .*, got "verbose"$/,
     ],
     ["a misspelt level", "log: {level: inof}", /got "inof"; did you mean "info"\?$/],
-    ["S3", "storage:\n  type: s3\n", /^c\.yaml:2: storage\.type: S3 storage is not in this version/],
-    ["an unknown storage", "storage: {type: tape}", 'c.yaml:1: storage.type: expected "filesystem"'],
+    [
+      "another kind of storage",
+      "storage:\n  type: s4\n",
+      'c.yaml:2: storage.type: expected one of filesystem, s3, got "s4"; did you mean "s3"?',
+    ],
+    [
+      "an unknown storage",
+      "storage: {type: tape}",
+      'c.yaml:1: storage.type: expected one of filesystem, s3, got "tape"',
+    ],
     ["an empty root", "storage: {root: ''}", /^c\.yaml:1: storage\.root: expected a folder's path/],
     [
       "a size without unit",

@@ -118,11 +118,20 @@ describe("example.yaml", () => {
   test("what is commented out in it would load, too", () => {
     const lines = example
       .replaceAll(/^# (admin_listen:)/gm, "$1")
-      .replaceAll(/^ {2}# ( *(?:- )*(?:[a-z_]+|X-Tenant):(?: |$)|   *- (?:near|\{))/gm, "  $1");
-    const env = { REGISTRY_PASSWORD: "secret", TENANT: "one", NGC_KEY_1: "a", NGC_KEY_2: "b" };
+      .replace("type: filesystem", "type: s3")
+      .replaceAll(/^ {2}# ( *(?:- )*(?:[a-z_3]+|X-Tenant):(?: |$)|   *- (?:near|\{))/gm, "  $1");
+    const env = {
+      BUCKET_KEY: "key",
+      BUCKET_SECRET: "secret",
+      REGISTRY_PASSWORD: "secret",
+      TENANT: "one",
+      NGC_KEY_1: "a",
+      NGC_KEY_2: "b",
+    };
     const { "/etc/ca.pem": ca = "", "client.pem": cert = "", "client.key": key = "" } = pems;
     const files = { "/etc/entrepot/ca.pem": ca, "/etc/entrepot/client.pem": cert, "/etc/entrepot/client.key": key };
-    const { adminListen, upstreams } = loadFile(lines, { env, files });
+    const { adminListen, storage, upstreams } = loadFile(lines, { env, files });
+    assert.deepEqual([storage.s3?.bucket, storage.s3?.secretKey], ["cache", "secret"]);
     assert.ok(adminListen !== undefined);
     assert.deepEqual(
       upstreams.slice(6).map(({ namespace, accounts }) => [namespace, accounts.map(({ kind }) => kind)]),
@@ -182,7 +191,13 @@ describe("the JSON Schema", () => {
     { upstreams: [{ namespace: "a.io", host: "a.io", mirrors: [1] }] },
     { upstreams: [{ namespace: "a.io", host: "a.io", accounts: [{ user: "u" }] }] },
     { upstreams: [{ namespace: "a.io", host: "a.io", credentials_by_repository: [{ username: "u", password: "p" }] }] },
-    { storage: { type: "s3" } },
+    { storage: { type: "gcs" } },
+    { storage: { type: "s3", s3: { bucket: 1 } } },
+    { storage: { type: "s3", s3: { bucket: "cache", checksums: "always" } } },
+    { storage: { type: "s3", s3: { bucket: "cache", part_size: 8 } } },
+    { storage: { type: "s3", s3: { bucket: "cache", sse: "kms" } } },
+    { storage: { type: "s3", s3: { bucket: "cache", max_sockets: 0 } } },
+    { storage: { type: "s3", s3: { bucket: "cache", redirect: true } } },
     { storage: { max_size: 500 } },
     { storage: { max_size: "500" } },
     { storage: { max_size: "500Gi" } },
@@ -250,7 +265,8 @@ describe("options", () => {
     const flag = flagOf(option);
     test(`${flag} and ${option.env} are one name, and the default in the help is true`, () => {
       const plain = flag.slice(2).replaceAll("-", "_").toUpperCase();
-      assert.equal(option.env, option.command === undefined ? plain : `${option.command.toUpperCase()}_${plain}`);
+      const [command] = option.commands;
+      assert.equal(option.env, command === undefined ? plain : `${command.toUpperCase()}_${plain}`);
       assert.equal(
         option.name,
         flag.slice(2).replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase()),

@@ -17,6 +17,28 @@ storage:
   low_watermark: 33.3333%
   max_object_size: 1234567B
   pin: ["docker.io/library/*:lts", "quay.io/**"]
+  type: s3
+  s3:
+    bucket: cache.example
+    endpoint: HTTPS://S3.example.com:443
+    region: auto
+    prefix: team/one
+    force_path_style: false
+    access_key: the-user
+    secret_key: "\${SECRET}"
+    session_token: hunter2
+    ca_file: /etc/ca.pem
+    sse: aws:kms
+    kms_key_id: arn:aws:kms:eu-central-1:123456789012:key/1
+    storage_class: GLACIER_IR
+    redirect: always
+    public_endpoint: http://public.example.com:80
+    part_size: 16MiB
+    checksums: when_supported
+    max_sockets: 7
+    connect_timeout: 1s
+    request_timeout: 1m
+    retries: 0
 verify: { interval: never, rate: 1500kB }
 warm: { images: ["alpine:3"], file: "\${not}", platforms: [linux/amd64], interval: 30d, parallel: 1 }
 check_cache_digest: true
@@ -85,8 +107,13 @@ function hide(config: Config): Config {
     headers: Object.fromEntries(Object.keys(endpoint.headers).map((name) => [name, "[hidden]"])),
     proxy: endpoint.proxy?.replace(/\/\/.*@/, "//%5Bhidden%5D@"),
   });
+  const { s3 } = config.storage;
   return {
     ...config,
+    storage: {
+      ...config.storage,
+      s3: s3 && { ...s3, accessKey: "[hidden]", secretKey: "[hidden]", sessionToken: "[hidden]" },
+    },
     upstreams: config.upstreams.map((upstream) => {
       return { ...hideEndpoint(upstream), mirrors: upstream.mirrors.map(hideEndpoint) };
     }),

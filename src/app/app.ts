@@ -16,6 +16,7 @@ import type { Administration } from "../jobs/administration.ts";
 import { createObservers } from "./observers.ts";
 import { hasFormat } from "../store/root.ts";
 import { systemClock } from "../concurrency/clock.ts";
+import type { Tier } from "./storage.ts";
 
 /** Of less, the ledger and the folders of a few repositories leave nothing for content. */
 const smallestBytes = 4 * 1024 * 1024;
@@ -128,6 +129,11 @@ async function openProgram(config: Config, options: AppOptions, log: Logger, scr
   if (maxSize?.kind === "bytes" && maxSize.bytes < smallestBytes) {
     log.warn({ maxBytes: maxSize.bytes }, "max_size is too small for a cache: hardly anything can be stored");
   }
+  const { s3 } = config.storage;
+  if (s3 !== undefined) {
+    const { bucket, endpoint, region, prefix } = s3;
+    log.info({ bucket, endpoint, region, prefix }, "a bucket is behind the folder");
+  }
   if (unwritable !== undefined) {
     log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
   }
@@ -145,6 +151,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     details: async () => ({
       version: options.version,
       storage: await storageState(),
+      ...(storage.tier && { bucket: bucketState(storage.tier) }),
       fills: storage.fills.size,
       upstreams: Object.fromEntries(
         [...mirrors.upstreams].map(([namespace, { breaker, budget }]) => [
@@ -194,6 +201,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
   }
   maintenance.start();
   storage.tier?.copies.start();
+  storage.tier?.upkeep.start();
   return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
 }
 
@@ -214,6 +222,11 @@ function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
       metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
     }
   });
+}
+
+/** How the bucket does, for people. */
+function bucketState({ bucket, copies }: Tier): object {
+  return { state: bucket.isFailing ? "failing" : "working", waitingObjects: copies.waiting, behind: copies.isBehind };
 }
 
 function toAddress(address: ListenAddress): Address {

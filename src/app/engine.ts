@@ -9,11 +9,13 @@ import type { Observers } from "./observers.ts";
 import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
+import { openBucketStore } from "./bucket-store.ts";
 import { openStorage, type Storage } from "./storage.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
   readonly graceMs?: number;
+  /** In place of the configured bucket. */
   readonly bucketStore?: BucketStore;
   /** From 0 to 1: how late jobs begin that the configuration wants. */
   readonly random?: () => number;
@@ -47,6 +49,7 @@ export interface Engine {
  * Opens the storage and makes the mirrors on it. No upstream is asked, and no job begins.
  *
  * @throws {RootError} the storage's folder is in use, or is not one of ours.
+ * @throws {ConfigError} the bucket's certificates cannot be read.
  */
 export async function startEngine(
   config: Config,
@@ -54,7 +57,8 @@ export async function startEngine(
   { clock, observers, onError, scrubGraceMs }: EngineTools,
 ): Promise<Engine> {
   const { now, monotonic } = clock;
-  const storage = await openStorage(config, { clock, observers, bucketStore: options.bucketStore });
+  const bucketStore = options.bucketStore ?? (await openBucketStore(config.storage.s3));
+  const storage = await openStorage(config, { clock, observers, bucketStore });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, clock, storage, observers);

@@ -106,7 +106,7 @@ export function createMirrors(
     });
     if (tier?.presign === undefined) return registry;
     const { bucket, presign } = tier;
-    const mode = options.redirect ?? "never";
+    const mode = options.redirect ?? config.storage.s3?.redirect ?? "never";
     return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign }) };
   };
   const namespaces = new Namespaces({

@@ -1,5 +1,6 @@
 import type { BucketObserver } from "../bucket/bucket.ts";
 import type { CopyObserver } from "../bucket/copies.ts";
+import type { UpkeepObserver } from "../bucket/upkeep.ts";
 import type { EvictObserver, Shortage } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { problemsOf } from "../jobs/verify.ts";
@@ -33,6 +34,7 @@ export interface Observers {
   readonly damaged: (digest: Digest) => void;
   readonly bucket: BucketObserver;
   readonly copies: CopyObserver;
+  readonly upkeep: UpkeepObserver;
   /** Told of what fails beside copying to the bucket. */
   readonly uncopied: (error: unknown) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
@@ -97,6 +99,16 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
       recovered: () => log.info("the bucket answers again"),
     },
     copies: observeCopies(metrics, log, monotonic),
+    upkeep: {
+      usable: (lacks) => {
+        if (lacks.length === 0) log.info("the bucket can be used");
+        else log.warn({ lacks }, "the bucket can be used, but its server lacks something");
+      },
+      unusable: (error) =>
+        log.warn({ err: error }, "the bucket cannot be used now: it is tried again, and the folder does until then"),
+      swept: (uploads) => log.info({ uploads }, "uploads to the bucket were ended that had been left open"),
+      unswept: (error) => log.warn({ err: error }, "uploads that were left open could not be looked for in the bucket"),
+    },
     uncopied: (error) => log.error({ err: error }, "the folder could not be compared with the bucket"),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
     budget: (namespace) => (state, turned) => {

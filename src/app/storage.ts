@@ -14,6 +14,7 @@ import { Space } from "../registry/space.ts";
 import { Bucket, type BucketStore } from "../bucket/bucket.ts";
 import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
+import { BucketUpkeep } from "../bucket/upkeep.ts";
 import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
@@ -25,6 +26,9 @@ const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
 const slackShare = 1 / 64;
 const mostSlackBytes = 16 * 1024 * 1024;
+
+/** How long a URL may be used to begin reading an object of the bucket. */
+const signedSeconds = 5 * 60;
 
 /** What a namespace's settings say of space. */
 export type SpaceSettings = Pick<
@@ -40,12 +44,13 @@ export interface StorageTools {
   readonly bucketStore: BucketStore | undefined;
 }
 
-/** What is behind the folder. */
+/** What is behind the folder, what sees to it that everything is there, and what keeps it in order. */
 export interface Tier {
   readonly bucket: Bucket;
   readonly copies: Copies;
   readonly purge: BucketPurge;
-  /** See `BucketStore.presign`. */
+  readonly upkeep: BucketUpkeep;
+  /** A URL at which whoever has it can read an object, for a few minutes. */
   readonly presign: ((key: Key) => Promise<string>) | undefined;
 }
 
@@ -61,7 +66,6 @@ export interface Storage {
   readonly fills: Fills;
   readonly ledger: Ledger;
   readonly space: Space;
-  /** What is behind the folder, and what sees to it that everything is there. */
   readonly tier: Tier | undefined;
   /** What a namespace's entry says of space, or the defaults where it has none. */
   settings(namespace: Namespace): SpaceSettings;
@@ -146,6 +150,7 @@ export async function openStorage(config: Config, { clock, observers, bucketStor
     settings,
     async close() {
       await fills.close(new Error("the process is stopping"));
+      tier?.upkeep.stop();
       await tier?.copies.close();
       await bucketStore?.close();
       await Promise.all([ledger.close(), hashes.close()]);
@@ -158,12 +163,19 @@ function openTier(
   store: BucketStore,
   folder: ObjectStore,
   { now, monotonic }: Pick<Clock, "now" | "monotonic">,
-  { bucket: bucketObserver, copies: observer, uncopied: onError }: Observers,
+  { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError }: Observers,
 ): Tier {
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
+  const presign = store.presign?.bind(store);
   const copies = new Copies({ bucket, listed: store, folder, clock, observer, onError });
-  return { bucket, copies, purge: new BucketPurge({ store, bucket, copies }), presign: store.presign?.bind(store) };
+  return {
+    bucket,
+    copies,
+    purge: new BucketPurge({ store, bucket, copies }),
+    upkeep: new BucketUpkeep({ store, clock, observer: upkeep }),
+    presign: presign && ((key) => presign(key, { expiresInSeconds: signedSeconds })),
+  };
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {

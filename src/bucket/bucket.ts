@@ -41,8 +41,16 @@ export interface BucketStore extends ObjectStore {
     bytes: AsyncIterable<Uint8Array>,
     options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
   ): Promise<Version>;
-  /** An address at which whoever has it can read an object, for a few minutes. */
-  presign?(key: Key): Promise<string>;
+  /**
+   * Finds out what the bucket's server can do; `lacks` has a sentence for each thing that it cannot.
+   *
+   * @throws {StoreError} the bucket cannot be used.
+   */
+  probe(): Promise<{ readonly lacks: readonly string[] }>;
+  /** Ends uploads that were left open, and were silent for so long; how many there were. Throws what fails. */
+  sweepUploads(olderThanMs: number): Promise<number>;
+  /** A URL at which whoever has it can read an object, for a while. */
+  presign?(key: Key, options: { readonly expiresInSeconds: number }): Promise<string>;
 }
 
 /** Told of what becomes of questions to the bucket; for metrics and the log. */
@@ -86,6 +94,11 @@ export class Bucket {
 
   constructor(options: BucketOptions) {
     this.#options = options;
+  }
+
+  /** Whether it failed when it was asked last. */
+  get isFailing(): boolean {
+    return this.#failures > 0;
   }
 
   /** Whether questions are not even asked now. */

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
 import { until } from "../support/event-loop.ts";
+import { FakeS3 } from "../support/fake-s3.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -179,10 +180,10 @@ describe("commands that end by themselves", () => {
     assert.deepEqual([exitCode, err], [141, ""]);
   });
 
-  test("S3 is not there yet", async () => {
-    const { exitCode, out, err } = await run(["--listen", "127.0.0.1:0", "s3", "--bucket", "b"]);
+  test("s3 without a usable bucket: a line, exit code 2", async () => {
+    const { exitCode, out, err } = await run(["--listen", "127.0.0.1:0", "s3", "--host", "http://127.0.0.1:1"]);
     assert.deepEqual([exitCode, out], [2, ""]);
-    assert.equal(err, "entrepot: S3 storage is not in this version; use `filesystem --root DIR`\n");
+    assert.match(err, /^entrepot: storage\.s3\.bucket: is required: [^\n]*\n$/);
   });
 });
 
@@ -196,6 +197,27 @@ describe("serving", () => {
       const { exitCode, err } = await program.ended;
       assert.deepEqual([exitCode, err], [0, ""]);
       assert.equal((await program.logged("stopping"))["signal"], signal);
+    });
+  }
+
+  const secretKey = "a secret that is nowhere else";
+  const sources: [name: string, env: Record<string, string>][] = [
+    ["the earlier system's variables", { S3_ACCESS_KEY: "access", S3_SECRET_KEY: secretKey }],
+    ["AWS's own chain", { AWS_ACCESS_KEY_ID: "access", AWS_SECRET_ACCESS_KEY: secretKey }],
+  ];
+  for (const [name, env] of sources) {
+    test(`with a bucket behind the folder, whose keys come from ${name}`, async () => {
+      await using folder = await createTemporaryDirectory();
+      await using s3 = await FakeS3.start();
+      const bucket = ["s3", "--root", folder.path, "--host", s3.endpoint, "--bucket", s3.bucketName, "--prefix", "a/b"];
+      await using program = new Program(["--listen", "127.0.0.1:0", ...bucket], env);
+      assert.equal(await get({ url: await program.address() }, "/readyz"), 200);
+      await program.logged("the bucket can be used");
+      program.signal("SIGTERM");
+      const { exitCode, out, err } = await program.ended;
+      assert.deepEqual([exitCode, err], [0, ""]);
+      assert.ok(!out.includes(secretKey));
+      assert.ok(s3.asked.every(({ key }) => key === "" || key.startsWith("a/b/")));
     });
   }
 

@@ -87,6 +87,16 @@ export class MemoryBucket implements BucketStore {
     return `http://bucket.example.com/${key}?signed`;
   }
 
+  /** It lacks nothing. */
+  async probe(): Promise<{ readonly lacks: readonly string[] }> {
+    return { lacks: [] };
+  }
+
+  /** No upload is ever left open. */
+  async sweepUploads(): Promise<number> {
+    return 0;
+  }
+
   /** It stays as it is when a mirror on it ends. */
   async close(): Promise<void> {}
 

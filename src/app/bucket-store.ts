@@ -1,0 +1,54 @@
+import { readFile } from "node:fs/promises";
+import type { BucketStore } from "../bucket/bucket.ts";
+import type { BucketConfig } from "../config/bucket-schema.ts";
+import { ConfigError } from "../config/config-error.ts";
+import { explainReading } from "../config/named-files.ts";
+import type { S3Keys } from "../store/s3-options.ts";
+
+/**
+ * Opens the bucket that the configuration names; `undefined`: none. AWS's library is loaded for it, and only for it.
+ * Nothing is sent.
+ *
+ * @throws {ConfigError} its certificates cannot be read.
+ */
+export async function openBucketStore(config: BucketConfig | undefined): Promise<BucketStore | undefined> {
+  if (config === undefined) return undefined;
+  const { caFile } = config;
+  const caPem = caFile && (await readCertificates(caFile));
+  const { S3Store } = await import("../store/s3.ts");
+  return S3Store.open({
+    bucket: config.bucket,
+    endpoint: config.endpoint,
+    region: config.region,
+    prefix: config.prefix,
+    forcePathStyle: config.forcePathStyle,
+    credentials: keysOf(config),
+    caPem,
+    insecureSkipVerify: config.insecureSkipVerify,
+    serverSideEncryption: config.serverSideEncryption,
+    kmsKeyId: config.kmsKeyId,
+    storageClass: config.storageClass,
+    partSizeBytes: config.partSizeBytes,
+    checksums: config.checksums,
+    maxSockets: config.maxSockets,
+    connectTimeoutMs: config.connectTimeoutMs,
+    requestTimeoutMs: config.requestTimeoutMs,
+    retries: config.retries,
+    publicEndpoint: config.publicEndpoint,
+  });
+}
+
+/** The keys that are configured; without them the library asks AWS's default chain. */
+function keysOf({ accessKey, secretKey, sessionToken }: BucketConfig): S3Keys | undefined {
+  if (accessKey === undefined || secretKey === undefined) return undefined;
+  const token = sessionToken === undefined ? {} : { sessionToken };
+  return { accessKeyId: accessKey, secretAccessKey: secretKey, ...token };
+}
+
+async function readCertificates(path: string): Promise<string> {
+  try {
+    return await readFile(path, "latin1");
+  } catch (error) {
+    throw new ConfigError([`storage.s3.ca_file: ${path} cannot be used: ${explainReading(error)}`]);
+  }
+}

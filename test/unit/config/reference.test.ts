@@ -229,6 +229,17 @@ describe("docs/", () => {
     });
   }
 
+  test("every configuration that s3.md shows would load, with its bucket", () => {
+    const text = readFileSync(new URL("docs/s3.md", root), "utf8");
+    const blocks = [...text.matchAll(/^```yaml\n(.*?)^```/gms)].map(([, block = ""]) => block);
+    const shown = blocks.filter((block) => /^storage:/m.test(block));
+    assert.equal(shown.length, 3);
+    for (const block of shown) {
+      const { storage } = loadFile(block, { env: { BUCKET_KEY: "key", BUCKET_SECRET: "secret" } });
+      assert.ok(storage.s3 !== undefined);
+    }
+  });
+
   test("every entry that upstreams.md shows would load", () => {
     const text = readFileSync(new URL("docs/upstreams.md", root), "utf8");
     const env = Object.fromEntries([...text.matchAll(/\$\{(\w+)\}/g)].map(([, name = ""]) => [name, "value"]));

@@ -1,5 +1,6 @@
 import type { Fault } from "./fault.ts";
 import { bucket } from "./faults/bucket.ts";
+import { bucketSettings } from "./faults/bucket-settings.ts";
 import { chosenAgain } from "./faults/chosen-again.ts";
 import { chosenBlind } from "./faults/chosen-blind.ts";
 import { edges } from "./faults/edges.ts";
@@ -42,6 +43,7 @@ export const faults: readonly Fault[] = [
   ...httpPull,
   ...httpAdmin,
   ...edges,
+  ...bucketSettings,
   ...chosenBlind,
   ...chosenAgain,
 ];

@@ -214,6 +214,12 @@ export class Bucket {
     this.#known.delete(key);
   }
 
+  /** Removes an object. Throws what fails. */
+  async erase(key: Key): Promise<void> {
+    this.#known.delete(key);
+    await this.#options.store.delete(key);
+  }
+
   /** Removes content that is not what it should be: it will be stored anew. */
   async discard(digest: Digest): Promise<void> {
     const key = blobKey(digest);

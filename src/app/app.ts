@@ -202,6 +202,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
   maintenance.start();
   storage.tier?.copies.start();
   storage.tier?.upkeep.start();
+  engine.retention?.start();
   return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
 }
 

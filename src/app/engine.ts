@@ -10,7 +10,14 @@ import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openBucketStore } from "./bucket-store.ts";
-import { openStorage, type Storage } from "./storage.ts";
+import { openStorage, type Storage, type Tier } from "./storage.ts";
+import { retain } from "../bucket/retention.ts";
+import { RetentionRuns } from "../bucket/retention-runs.ts";
+import { systemClock } from "../concurrency/clock.ts";
+import type { Tag } from "../oci/reference.ts";
+import { Lease } from "../store/lease.ts";
+import type { Key } from "../store/object-store.ts";
+import type { RepositoryId } from "../store/layout.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
@@ -31,6 +38,11 @@ export interface EngineTools {
   readonly scrubGraceMs?: number | undefined;
 }
 
+const dayMs = 24 * 3_600_000;
+const retentionLeaseKey = "retention/lease" as Key;
+/** Longer than clocks differ, and than it takes all to write down what they use. */
+const retentionLeaseMs = 3_600_000;
+
 /** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
 const graceMs = 5 * 60_000;
 
@@ -39,6 +51,8 @@ export interface Engine {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
   readonly maintenance: Maintenance;
+  /** Where there is a bucket. */
+  readonly retention: RetentionRuns | undefined;
   /** Resolves when no blob is being fetched and nothing waits to be stored. */
   idle(): Promise<void>;
   /** Ends everything; what still runs is cut. */
@@ -62,6 +76,7 @@ export async function startEngine(
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, clock, storage, observers);
+  const retention = storage.tier && createRetention(config, storage.tier, pins, clock, observers);
   const evictor = new Evictor({
     space,
     ledger,
@@ -88,6 +103,7 @@ export async function startEngine(
     await fills.close(reason);
     await evictor.close();
     await mirrors.close(reason);
+    await retention?.close();
     await storage.close();
   };
   let maintenance: Maintenance;
@@ -111,6 +127,7 @@ export async function startEngine(
     storage,
     mirrors,
     maintenance,
+    retention,
     async idle() {
       await fills.idle();
       await mirrors.idle();
@@ -122,6 +139,31 @@ export async function startEngine(
       await close();
     },
   };
+}
+
+/** What keeps the bucket within its limits, where it has some. */
+function createRetention(
+  config: Config,
+  { store, bucket, usage }: Tier,
+  pins: PinList,
+  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
+  observers: Observers,
+): RetentionRuns {
+  const { maxAgeMs = Infinity, maxBytes = Infinity } = config.storage.s3 ?? {};
+  const limits = { maxAgeDays: Math.ceil(maxAgeMs / dayMs), maxBytes };
+  const lease = new Lease({ store, key: retentionLeaseKey, ttlMs: retentionLeaseMs, now });
+  const isPinned = (id: RepositoryId, tag: Tag): boolean =>
+    pins.all.some((pattern) => {
+      const pin = parsePin(pattern);
+      return pin.of === "repository" ? pin.matchesRepository(id) : pin.matches({ ...id, tag });
+    });
+  const isLimited = maxAgeMs !== Infinity || maxBytes !== Infinity;
+  return new RetentionRuns({
+    usage,
+    retain: isLimited ? (signal) => retain({ store, bucket, limits, lease, isPinned, now }, signal) : undefined,
+    clock: { ...systemClock, now, monotonic },
+    observer: observers.retention,
+  });
 }
 
 async function openPins(

@@ -99,7 +99,10 @@ export function createMirrors(
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,
       prefetch: trusted && settings.prefetch === "platform",
-      noteUse: (id, digest, tag) => storage.ledger.use(id, digest, tag),
+      noteUse: (id, digest, tag) => {
+        storage.ledger.use(id, digest, tag);
+        tier?.usage.note(id, digest, tag);
+      },
       now,
       monotonic,
       signal: stopping.signal,

@@ -1,5 +1,6 @@
 import type { BucketObserver } from "../bucket/bucket.ts";
 import type { CopyObserver } from "../bucket/copies.ts";
+import type { RetentionObserver } from "../bucket/retention-runs.ts";
 import type { UpkeepObserver } from "../bucket/upkeep.ts";
 import type { EvictObserver, Shortage } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
@@ -35,6 +36,7 @@ export interface Observers {
   readonly bucket: BucketObserver;
   readonly copies: CopyObserver;
   readonly upkeep: UpkeepObserver;
+  readonly retention: RetentionObserver;
   /** Told of what fails beside copying to the bucket. */
   readonly uncopied: (error: unknown) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
@@ -108,6 +110,17 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
         log.warn({ err: error }, "the bucket cannot be used now: it is tried again, and the folder does until then"),
       swept: (uploads) => log.info({ uploads }, "uploads to the bucket were ended that had been left open"),
       unswept: (error) => log.warn({ err: error }, "uploads that were left open could not be looked for in the bucket"),
+    },
+    retention: {
+      retained: (report) => {
+        metrics.bucketBytes.set(report.bytes - report.removedBytes);
+        metrics.bucketRemoved.inc(report.removed);
+        log.info({ ...report }, "the bucket was looked through for what nobody uses");
+        if (report.isShort)
+          log.warn("the bucket holds more than it may, and all that is left was just used or is pinned");
+      },
+      unretained: (error) =>
+        log.warn({ err: error }, "the bucket could not be looked through for what nobody uses: it is tried again"),
     },
     uncopied: (error) => log.error({ err: error }, "the folder could not be compared with the bucket"),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),

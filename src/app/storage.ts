@@ -14,6 +14,7 @@ import { Space } from "../registry/space.ts";
 import { Bucket, type BucketStore } from "../bucket/bucket.ts";
 import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
+import { Usage, type UsageOptions } from "../bucket/usage.ts";
 import { BucketUpkeep } from "../bucket/upkeep.ts";
 import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
@@ -46,9 +47,11 @@ export interface StorageTools {
 
 /** What is behind the folder, what sees to it that everything is there, and what keeps it in order. */
 export interface Tier {
+  readonly store: BucketStore;
   readonly bucket: Bucket;
   readonly copies: Copies;
   readonly purge: BucketPurge;
+  readonly usage: Usage;
   readonly upkeep: BucketUpkeep;
   /** A URL at which whoever has it can read an object, for a few minutes. */
   readonly presign: ((key: Key) => Promise<string>) | undefined;
@@ -111,8 +114,13 @@ export async function openStorage(config: Config, { clock, observers, bucketStor
     monotonic,
   });
   const books = keepBooks(ledger, space, { now, monotonic });
-  const tier = bucketStore && openTier(bucketStore, store, clock, observers);
-  const content = new Content(
+  const tier =
+    bucketStore &&
+    openTier(bucketStore, store, clock, observers, async (id, digest) => {
+      const manifest = await content.manifest(id, digest);
+      return manifest?.parsed.children.map((child) => child.digest) ?? [];
+    });
+  const content: Content = new Content(
     tier?.copies.watch(store) ?? store,
     books,
     undefined,
@@ -164,14 +172,17 @@ function openTier(
   folder: ObjectStore,
   { now, monotonic }: Pick<Clock, "now" | "monotonic">,
   { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError }: Observers,
+  children: UsageOptions["children"],
 ): Tier {
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
   const presign = store.presign?.bind(store);
   const copies = new Copies({ bucket, listed: store, folder, clock, observer, onError });
   return {
+    store,
     bucket,
     copies,
+    usage: new Usage({ store, now, children, onError }),
     purge: new BucketPurge({ store, bucket, copies }),
     upkeep: new BucketUpkeep({ store, clock, observer: upkeep }),
     presign: presign && ((key) => presign(key, { expiresInSeconds: signedSeconds })),

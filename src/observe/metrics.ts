@@ -36,6 +36,8 @@ export interface Metrics {
   readonly bucketCopiedBytes: Counter;
   readonly bucketCopyFailures: Counter;
   readonly bucketWaiting: Gauge;
+  readonly bucketBytes: Gauge;
+  readonly bucketRemoved: Counter;
   /** Calls `update` before each `render`, to set gauges of what is known anyway. */
   onRender(update: () => void): void;
   /** The media type of `render`'s text. */
@@ -235,6 +237,16 @@ export function createMetrics(version: string): Metrics {
     bucketWaiting: new Gauge({
       name: "entrepot_bucket_waiting_objects",
       help: "Objects that are not in the bucket yet, as far as is known.",
+      registers,
+    }),
+    bucketBytes: new Gauge({
+      name: "entrepot_bucket_bytes",
+      help: "Bytes of the objects in the bucket, when this instance looked through it last.",
+      registers,
+    }),
+    bucketRemoved: new Counter({
+      name: "entrepot_bucket_removed_total",
+      help: "Objects that this instance has removed from the bucket, as nobody used them.",
       registers,
     }),
     quarantined: new Counter({

@@ -55,6 +55,8 @@ async function start(
     serverSideEncryption: undefined,
     kmsKeyId: undefined,
     storageClass: undefined,
+    maxAgeMs: Infinity,
+    maxBytes: undefined,
     redirect: "never",
     publicEndpoint: undefined,
     partSizeBytes: 5 * mib,

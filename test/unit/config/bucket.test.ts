@@ -24,6 +24,8 @@ const defaults: BucketConfig = {
   serverSideEncryption: undefined,
   kmsKeyId: undefined,
   storageClass: undefined,
+  maxAgeMs: Infinity,
+  maxBytes: undefined,
   redirect: "never",
   publicEndpoint: undefined,
   partSizeBytes: 8 * 1024 * 1024,

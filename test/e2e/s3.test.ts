@@ -34,7 +34,7 @@ describe("a bucket of SeaweedFS", () => {
 
   for (const checksums of ["when_required", "when_supported"] as const) {
     objectStoreSuite(`a bucket of SeaweedFS, checksums ${checksums}`, async (): Promise<Driven<S3Store>> => {
-      const store = await open({ partSizeBytes: 64 * 1024, maxSockets: 8, checksums });
+      const store = await open({ partSizeBytes: 5 * mib, maxSockets: 8, checksums });
       const check = async (): Promise<void> => assert.deepEqual(await all(store.list("uploads" as Key)), []);
       return { store, check, versionsTellBytes: true };
     });

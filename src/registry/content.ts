@@ -9,13 +9,11 @@ import {
   sizeOf,
   type Source,
   type Staged,
-  StoreError,
 } from "../store/object-store.ts";
 import { DigestStore } from "./digest-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
-import { linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
-import { isLink, isTagRecord, type Link, type TagRecord } from "../store/content-records.ts";
-import type { LedgerChange } from "../ledger/ledger.ts";
+import { linkKey, type RepositoryId } from "../store/layout.ts";
+import { isLink, type Link, type TagRecord } from "../store/content-records.ts";
 import { areManifest } from "./manifest-bytes.ts";
 import { ManifestStore } from "./manifest-store.ts";
 import { PageStore } from "./page-store.ts";
@@ -24,6 +22,7 @@ import { readWhole } from "../store/read-whole.ts";
 import { Records } from "./records.ts";
 import type { ManifestContent } from "./registry.ts";
 import type { Reservation } from "./space.ts";
+import { TagStore } from "./tag-store.ts";
 
 export { isBlobLink, type Link, type TagRecord } from "../store/content-records.ts";
 
@@ -55,7 +54,7 @@ export class Content {
   readonly #books: Bookkeeping;
   readonly #blobs: DigestStore;
   readonly #manifests: ManifestStore;
-  readonly #tags: Records<TagRecord>;
+  readonly #tags: TagStore;
   readonly #links: Records<Link>;
   readonly #onDamage: (digest: Digest) => void;
 
@@ -74,8 +73,6 @@ export class Content {
     this.#books = books;
     this.#blobs = new DigestStore(store, books, aside);
     const maxInMemory = limits.recordCacheEntries;
-    // While the disk is full a tag is to be known all the same, or each pull would be a question to the upstream.
-    this.#tags = new Records(store, { isRecord: isTagRecord, maxInMemory, believesUnstored: true });
     this.#links = new Records(store, { isRecord: isLink, maxInMemory });
     this.pages = new PageStore(store, books);
     this.#manifests = new ManifestStore({
@@ -87,56 +84,22 @@ export class Content {
       quarantine: (digest) => this.quarantineBlob(digest),
       maxBytesInMemory: limits.manifestCacheBytes,
     });
+    this.#tags = new TagStore(store, { books, links: this.#links, manifests: this.#manifests, maxInMemory });
   }
 
   /** What is recorded of a tag. */
   async tag(id: RepositoryId, tag: Tag): Promise<TagRecord | undefined> {
-    return this.#tags.get(tagKey(id, tag));
+    return this.#tags.get(id, tag);
   }
 
-  /**
-   * Records a tag; readers see it at once. It reaches the store after the manifest it stands for, so that no tag points
-   * at nothing. A record of an earlier check than the one that is known changes nothing.
-   */
+  /** See `TagStore.set`. */
   async setTag(id: RepositoryId, tag: Tag, record: TagRecord): Promise<void> {
-    const key = tagKey(id, tag);
-    const link = linkKey(id, record.digest);
-    const storing = this.#manifests.storing(link);
-    // What was checked in the future was checked by a clock that was wrong.
-    const isNewer = (other: TagRecord | undefined): boolean =>
-      other !== undefined && other.checkedAt > record.checkedAt && other.checkedAt <= this.#books.now();
-    const known = this.#tags.peek(key);
-    if (isNewer(known)) return;
-    this.#tags.show(key, record);
-    const before = known ?? (await this.#tags.stored(key));
-    if (isNewer(before)) {
-      this.#tags.forget(key, record);
-      return;
-    }
-    await storing;
-    // A new check of an unchanged tag may be lost in a power failure: the tag is then asked for again.
-    const durable = before?.digest !== record.digest;
-    // Another record may have come while this one waited; it must not be written over.
-    while ((this.#tags.peek(key) ?? record) === record) {
-      if (await this.#writeTag(id, tag, record, durable)) return;
-      // Not while it is the tag's turn: the manifest may be waiting for a removal that waits for the tag.
-      await this.#manifests.storing(link);
-    }
+    await this.#tags.set(id, tag, record);
   }
 
-  /** Removes a tag, where `expected` is given only if it stands for that; false where it stands for something else. */
+  /** See `TagStore.remove`. */
   async removeTag(id: RepositoryId, tag: Tag, expected?: Digest): Promise<boolean> {
-    const key = tagKey(id, tag);
-    let removed = false;
-    await this.#tags.remove(key, async (erase) => {
-      // What readers see may never come to be stored: what counts is what is.
-      const record = expected === undefined ? undefined : await this.#tags.stored(key);
-      if (record !== undefined && record.digest !== expected) return;
-      await erase();
-      await this.#books.note({ kind: "tag-removed", id, tag });
-      removed = true;
-    });
-    return removed;
+    return this.#tags.remove(id, tag, expected);
   }
 
   /** Whether a repository contains a digest. */
@@ -293,35 +256,4 @@ export class Content {
   get quarantine(): Quarantine {
     return this.#blobs.damaged;
   }
-
-  /** Writes a tag when it is its turn; false where its manifest is just being stored, which has to be waited for. */
-  async #writeTag(id: RepositoryId, tag: Tag, record: TagRecord, durable: boolean): Promise<boolean> {
-    const { digest } = record;
-    const link = linkKey(id, digest);
-    let isSettled = true;
-    await this.#tags.set(tagKey(id, tag), record, durable, {
-      admit: async (sizeBytes) => {
-        // That the manifest is there, and the ledger's being told of the tag, are one tick: whoever removes the manifest
-        // either was first, or learns of the tag.
-        for (;;) {
-          // Its link is shown before it is stored.
-          isSettled = this.#manifests.storing(link) === undefined;
-          if (!isSettled) return "later";
-          if (this.#links.peek(link) !== undefined) break;
-          if ((await this.#links.get(link)) !== undefined) continue;
-          if (!this.#manifests.isUnstored(link)) return false;
-          throw new StoreError(`the manifest of ${tag} could not be stored`, undefined);
-        }
-        await this.#books.admit(id.namespace, { kind: "tag", id, tag, digest, at: this.#books.now() }, sizeBytes);
-        return true;
-      },
-      correct: (stored) => this.#books.note(tagChange(id, tag, stored, this.#books.now())),
-    });
-    return isSettled;
-  }
-}
-
-/** What the ledger is to know of a tag, by what is stored of it. */
-function tagChange(id: RepositoryId, tag: Tag, stored: TagRecord | undefined, at: number): LedgerChange {
-  return stored === undefined ? { kind: "tag-removed", id, tag } : { kind: "tag", id, tag, digest: stored.digest, at };
 }

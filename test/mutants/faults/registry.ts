@@ -164,6 +164,18 @@ export const registry: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "registry/tag-store",
+    ["unit/registry/content", "unit/registry/content-order", "unit/registry/removal"],
+    [
+      {
+        name: "older-check-wins",
+        find: "other !== undefined && other.checkedAt > record.checkedAt",
+        replace: "other !== undefined && other.checkedAt < 0",
+        breaks: "an earlier check of a tag changes nothing",
+      },
+    ],
+  ),
+  ...faultsOf(
     "registry/content",
     ["unit/registry/content", "unit/registry/content-order", "unit/registry/removal"],
     [
@@ -184,12 +196,6 @@ export const registry: readonly Fault[] = [
         find: "for (const tag of tags) await this.removeTag(id, tag, digest);",
         replace: "",
         breaks: "no tag is left that points at nothing",
-      },
-      {
-        name: "older-check-wins",
-        find: "other !== undefined && other.checkedAt > record.checkedAt",
-        replace: "other !== undefined && other.checkedAt < 0",
-        breaks: "an earlier check of a tag changes nothing",
       },
     ],
   ),

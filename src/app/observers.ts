@@ -1,7 +1,4 @@
-import type { BucketObserver } from "../bucket/bucket.ts";
-import type { CopyObserver } from "../bucket/copies.ts";
-import type { RetentionObserver } from "../bucket/retention-runs.ts";
-import type { UpkeepObserver } from "../bucket/upkeep.ts";
+import { type BucketObservers, observeBucket } from "./bucket-observers.ts";
 import type { EvictObserver, Shortage } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { problemsOf } from "../jobs/verify.ts";
@@ -25,7 +22,7 @@ const repeatFailureMs = 60_000;
 const repeatShortageMs = 10 * 60_000;
 
 /** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
-export interface Observers {
+export interface Observers extends BucketObservers {
   readonly store: StoreFailureListener;
   readonly fills: FillObserver;
   readonly ledger: LedgerObserver;
@@ -33,12 +30,6 @@ export interface Observers {
   readonly jobs: JobObserver;
   /** Stored content did not have its digest, and was put aside. */
   readonly damaged: (digest: Digest) => void;
-  readonly bucket: BucketObserver;
-  readonly copies: CopyObserver;
-  readonly upkeep: UpkeepObserver;
-  readonly retention: RetentionObserver;
-  /** Told of what fails beside copying to the bucket. */
-  readonly uncopied: (error: unknown) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */
@@ -94,35 +85,7 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
       metrics.quarantined.inc();
       log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
     },
-    bucket: {
-      asked: (outcome) => metrics.bucketRequests.inc({ outcome }),
-      failed: (error) =>
-        log.warn({ err: error }, "the bucket fails: what the folder does not have comes from the upstream"),
-      recovered: () => log.info("the bucket answers again"),
-    },
-    copies: observeCopies(metrics, log, monotonic),
-    upkeep: {
-      usable: (lacks) => {
-        if (lacks.length === 0) log.info("the bucket can be used");
-        else log.warn({ lacks }, "the bucket can be used, but its server lacks something");
-      },
-      unusable: (error) =>
-        log.warn({ err: error }, "the bucket cannot be used now: it is tried again, and the folder does until then"),
-      swept: (uploads) => log.info({ uploads }, "uploads to the bucket were ended that had been left open"),
-      unswept: (error) => log.warn({ err: error }, "uploads that were left open could not be looked for in the bucket"),
-    },
-    retention: {
-      retained: (report) => {
-        metrics.bucketBytes.set(report.bytes - report.removedBytes);
-        metrics.bucketRemoved.inc(report.removed);
-        log.info({ ...report }, "the bucket was looked through for what nobody uses");
-        if (report.isShort)
-          log.warn("the bucket holds more than it may, and all that is left was just used or is pinned");
-      },
-      unretained: (error) =>
-        log.warn({ err: error }, "the bucket could not be looked through for what nobody uses: it is tried again"),
-    },
-    uncopied: (error) => log.error({ err: error }, "the folder could not be compared with the bucket"),
+    ...observeBucket(metrics, log, monotonic),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
     budget: (namespace) => (state, turned) => {
       metrics.rateLimit.set({ namespace }, state.limit);
@@ -158,22 +121,6 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
 function isHeld(error: UpstreamError): boolean {
   if (error.failure === "token" && error.cause instanceof UpstreamError) return isHeld(error.cause);
   return error.failure === "rate-limited" && error.status === undefined;
-}
-
-function observeCopies(metrics: Metrics, log: Logger, monotonic: () => number): CopyObserver {
-  let toldAt = -Infinity;
-  return {
-    copied: (sizeBytes) => {
-      metrics.bucketCopies.inc();
-      metrics.bucketCopiedBytes.inc(sizeBytes);
-    },
-    failed: (error) => {
-      metrics.bucketCopyFailures.inc();
-      if (monotonic() - toldAt < repeatFailureMs) return;
-      toldAt = monotonic();
-      log.warn({ err: error }, "something could not be copied to the bucket: it is tried again");
-    },
-  };
 }
 
 /** What is told of the storage. */

@@ -1,8 +1,9 @@
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { request } from "../support/http.ts";
 import { freePort, type Program, start } from "./programs.ts";
+import { type S3Server, startSeaweedfs } from "./seaweedfs.ts";
 
 /** The program under test, running. */
 export interface Mirror extends AsyncDisposable {
@@ -16,17 +17,22 @@ export interface Mirror extends AsyncDisposable {
 
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
+/** Whether the mirror has a bucket behind its folder: `ENTREPOT_TEST_BUCKET=seaweedfs`. */
+const hasBucket = process.env["ENTREPOT_TEST_BUCKET"] === "seaweedfs";
+
 /**
- * Starts the mirror, as a user does.
+ * Starts the mirror, as a user does. With a bucket, a restart loses the folder.
  *
  * @param upstreams the host that stands for each namespace; they are asked without TLS.
  */
 export async function startMirror(directory: string, upstreams: Readonly<Record<string, string>>): Promise<Mirror> {
   const host = `127.0.0.1:${await freePort()}`;
   const file = join(directory, "mirror.yaml");
+  const root = join(directory, "mirror");
+  const server = hasBucket ? await startSeaweedfs(directory) : undefined;
   const configuration = {
     listen: host,
-    storage: { type: "filesystem", root: join(directory, "mirror") },
+    storage: server === undefined ? { type: "filesystem", root } : { type: "s3", root, s3: bucketOf(server) },
     upstreams: Object.entries(upstreams).map(([namespace, upstream]) => ({
       namespace,
       host: upstream,
@@ -51,8 +57,21 @@ export async function startMirror(directory: string, upstreams: Readonly<Record<
     },
     async restart() {
       await program.stop();
+      if (server !== undefined) await rm(root, { recursive: true });
       program = await startProgram();
     },
-    [Symbol.asyncDispose]: () => program.stop(),
+    async [Symbol.asyncDispose]() {
+      await program.stop();
+      await server?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function bucketOf({ options: { bucket, endpoint, credentials } }: S3Server): Record<string, unknown> {
+  return {
+    bucket,
+    endpoint,
+    access_key: credentials.accessKeyId,
+    secret_key: credentials.secretAccessKey,
   };
 }

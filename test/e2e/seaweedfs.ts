@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { S3 } from "@aws-sdk/client-s3";
-import type { S3Options } from "../../src/store/s3-options.ts";
+import type { S3Keys, S3Options } from "../../src/store/s3-options.ts";
 import { freePort, type Program, start } from "./programs.ts";
 
 /** A real S3 server, running. */
@@ -12,7 +12,7 @@ export interface S3Server extends AsyncDisposable {
   readonly endpoint: string;
   readonly program: Program;
   /** How a store is told of it, and of a bucket that is there. */
-  readonly options: S3Options;
+  readonly options: S3Options & { readonly credentials: S3Keys };
 }
 
 const install = fileURLToPath(new URL("install-seaweedfs", import.meta.url));

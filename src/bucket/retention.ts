@@ -53,9 +53,8 @@ export interface RetentionReport {
 /**
  * Removes from the bucket what was not used for longest: by the usage that all instances write down, without a database.
  * One instance at a time does it, which takes the lease; until that has ended no other one does, which leaves all of them
- * the time to write down what they use. What is unused is condemned by
- * one run and removed by a later one, if no instance has written down a use until then, so that what was used a moment ago
- * stays. Tags go first, then what repositories contain, then content: nothing is left that points at what is gone.
+ * the time to write down what they use. What is unused is condemned by one run and removed by a later one, if no instance
+ * has written down a use until then, so that what was used a moment ago stays. Tags go first, then what repositories contain, then content: nothing is left that points at what is gone.
  *
  * @returns `undefined` where somebody else has the lease, or it was lost on the way.
  * @throws {StoreError} the bucket could not be read or written.

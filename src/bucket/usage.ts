@@ -26,8 +26,8 @@ export interface UsageOptions {
 }
 
 /**
- * What is used of what the bucket has, by days: each instance writes down what it was asked for and has stored, with all
- * that manifests refer to, now and then, as one small object for a day. So nothing is touched, or asked, when something
+ * What is used of what the bucket has, by days: each instance writes down what it was asked for, with all that manifests
+ * refer to, now and then, as one small object for a day. So nothing is touched, or asked, when something
  * is used.
  */
 export class Usage {
@@ -47,19 +47,12 @@ export class Usage {
   /** Notes that a client was given or told of a digest, perhaps by a tag. */
   note(id: RepositoryId, digest: Digest, tag?: Tag): void {
     this.#turnDay();
-    if (tag !== undefined) this.noteKey(tagKey(id, tag));
-    const what = `${id.namespace}/${id.repository}@${digest}`;
+    const what = `${id.namespace}/${id.repository}:${tag ?? ""}@${digest}`;
     if (this.#noted.has(what)) return;
     if (this.#noted.size >= maxNoted) this.#noted.clear();
     this.#noted.add(what);
+    if (tag !== undefined) this.#noteKey(tagKey(id, tag));
     this.#walking = this.#walking.then(() => this.#walk(id, digest, new Set())).catch(this.#options.onError);
-  }
-
-  /** Notes an object, as one that was stored. */
-  noteKey(key: Key): void {
-    this.#turnDay();
-    this.#filter.add(key);
-    this.#isChanged = true;
   }
 
   /** Writes today's down, where there is something new. */
@@ -84,11 +77,17 @@ export class Usage {
     this.#noted = new Set();
   }
 
+  #noteKey(key: Key): void {
+    this.#turnDay();
+    this.#filter.add(key);
+    this.#isChanged = true;
+  }
+
   async #walk(id: RepositoryId, digest: Digest, seen: Set<Digest>): Promise<void> {
     if (seen.has(digest)) return;
     seen.add(digest);
-    this.noteKey(linkKey(id, digest));
-    this.noteKey(blobKey(digest));
+    this.#noteKey(linkKey(id, digest));
+    this.#noteKey(blobKey(digest));
     for (const child of await this.#options.children(id, digest)) await this.#walk(id, child, seen);
   }
 }

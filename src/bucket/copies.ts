@@ -1,4 +1,5 @@
 import type { Digest } from "../oci/digest.ts";
+import { isObject } from "../oci/document.ts";
 import type { Tag } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
 import { Changes } from "../concurrency/changes.ts";
@@ -16,6 +17,7 @@ import {
   tagKey,
 } from "../store/layout.ts";
 import { errorOf, type Key, type ObjectStore } from "../store/object-store.ts";
+import { maxRecordBytes, parseRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
@@ -23,7 +25,6 @@ import { FillCopies } from "./fill-copies.ts";
 import { missingFrom } from "./missing.ts";
 import { Refusals } from "./refusals.ts";
 
-const maxRecordBytes = 8 * 1024 * 1024;
 /** How many objects are copied at a time, besides those that are copied on their way. */
 const copiesAtOnce = 4;
 /** How many keys wait at most; what is left out is made up for. */
@@ -306,7 +307,7 @@ export class Copies {
     const object = await folder.get(key);
     const text = object && (await readWhole(object, maxRecordBytes))?.toString("utf8");
     if (text === undefined || bucket.known(key) === text) return;
-    const record = parse(text);
+    const record = parseRecord(text, isObject);
     if (record === undefined || !(await admit(record))) return;
     await settleOrAbort(bucket.putRecord(key, text), this.#stopping.signal);
     this.#noteCopied(text.length);
@@ -317,16 +318,8 @@ export class Copies {
     const { bucket, clock } = this.#options;
     const now = clock.now();
     const isOld = now - checkedAt >= overtakenMs;
-    const there = isOld ? await bucket.tag(id, tag) : parse(bucket.known(tagKey(id, tag)) ?? "");
+    const there = isOld ? await bucket.tag(id, tag) : parseRecord(bucket.known(tagKey(id, tag)) ?? "", isTagRecord);
     // What was checked in the future was checked by a clock that was wrong.
-    return isTagRecord(there) && there.checkedAt >= checkedAt && there.checkedAt <= now;
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+    return there !== undefined && there.checkedAt >= checkedAt && there.checkedAt <= now;
   }
 }

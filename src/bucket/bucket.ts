@@ -209,15 +209,10 @@ export class Bucket {
     this.#known.set(key, text);
   }
 
-  /** Notes that what is at a key may have changed. */
-  forget(key: Key): void {
-    this.#known.delete(key);
-  }
-
   /** Removes an object. Throws what fails. */
   async erase(key: Key): Promise<void> {
-    this.#known.delete(key);
     await this.#options.store.delete(key);
+    this.#known.delete(key);
   }
 
   /** Removes content that is not what it should be: it will be stored anew. */

@@ -18,7 +18,7 @@ import type { Copies } from "./copies.ts";
 /** What is removed from a bucket with. */
 export interface BucketPurgeOptions {
   readonly store: ObjectStore;
-  readonly bucket: Pick<Bucket, "forget">;
+  readonly bucket: Pick<Bucket, "erase">;
   readonly copies: Pick<Copies, "leaveOut">;
 }
 
@@ -54,10 +54,9 @@ export class BucketPurge {
    * @throws {StoreError}
    */
   async remove(key: Key): Promise<void> {
-    const { store, bucket, copies } = this.#options;
+    const { bucket, copies } = this.#options;
     await copies.leaveOut(key);
-    await store.delete(key);
-    bucket.forget(key);
+    await bucket.erase(key);
   }
 
   async *#keys(target: PurgeTarget, links: PurgePlan["links"]): AsyncGenerator<Key> {

@@ -145,8 +145,8 @@ export const bucket: readonly Fault[] = [
     [
       {
         name: "copy-comes-after",
-        find: "    await copies.leaveOut(key);\n    await store.delete(key);",
-        replace: "    await store.delete(key);\n    await copies.leaveOut(key);",
+        find: "    await copies.leaveOut(key);\n    await bucket.erase(key);",
+        replace: "    await bucket.erase(key);\n    await copies.leaveOut(key);",
         breaks: "a copy that is under way does not bring back what is removed",
       },
     ],

@@ -35,7 +35,12 @@ async function purge(target: PurgeTarget, links: PurgePlan["links"] = []): Promi
   const forgotten: Key[] = [];
   const purging = new BucketPurge({
     store,
-    bucket: { forget: (key) => void forgotten.push(key) },
+    bucket: {
+      erase: async (key) => {
+        await store.delete(key);
+        forgotten.push(key);
+      },
+    },
     copies: {
       leaveOut: async (key) => {
         assert.ok((await store.keys()).includes(key), "copies end before it is removed");

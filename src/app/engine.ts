@@ -11,7 +11,7 @@ import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openBucketStore } from "./bucket-store.ts";
 import { openStorage, type Storage, type Tier } from "./storage.ts";
-import { retain } from "../bucket/retention.ts";
+import { retain, type RetentionReport } from "../bucket/retention.ts";
 import { RetentionRuns } from "../bucket/retention-runs.ts";
 import { systemClock } from "../concurrency/clock.ts";
 import type { Tag } from "../oci/reference.ts";
@@ -152,15 +152,15 @@ function createRetention(
   const { maxAgeMs = Infinity, maxBytes = Infinity } = config.storage.s3 ?? {};
   const limits = { maxAgeDays: Math.ceil(maxAgeMs / dayMs), maxBytes };
   const lease = new Lease({ store, key: retentionLeaseKey, ttlMs: retentionLeaseMs, now });
-  const isPinned = (id: RepositoryId, tag: Tag): boolean =>
-    pins.all.some((pattern) => {
-      const pin = parsePin(pattern);
-      return pin.of === "repository" ? pin.matchesRepository(id) : pin.matches({ ...id, tag });
-    });
+  const run = (signal: AbortSignal): Promise<RetentionReport | undefined> => {
+    const parsed = pins.all.map((pattern) => parsePin(pattern));
+    const isPinned = (id: RepositoryId, tag: Tag): boolean => parsed.some((pin) => pin.matches({ ...id, tag }));
+    return retain({ store, bucket, limits, lease, isPinned, now }, signal);
+  };
   const isLimited = maxAgeMs !== Infinity || maxBytes !== Infinity;
   return new RetentionRuns({
     usage,
-    retain: isLimited ? (signal) => retain({ store, bucket, limits, lease, isPinned, now }, signal) : undefined,
+    retain: isLimited ? run : undefined,
     clock: { ...systemClock, now, monotonic },
     observer: observers.retention,
   });

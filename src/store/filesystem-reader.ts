@@ -83,22 +83,25 @@ export class FilesystemReader implements FileReader {
   }
 
   list(prefix: Key, options?: ListOptions): AsyncGenerator<StoredFile> {
-    return listInOrder(prefix, { entries: (folder) => this.#entries(folder), head: (key) => this.head(key) }, options);
+    const entries = (folder: Key): AsyncGenerator<Dirent> => entriesOf(this.path(folder), folder);
+    return listInOrder(prefix, { entries, head: (key) => this.head(key) }, options);
   }
+}
 
-  async *#entries(folder: Key): AsyncGenerator<Dirent> {
-    const names = await orAbsent(
-      opendir(this.path(folder), { bufferSize: namesAtOnce }),
-      `${folder} could not be listed`,
-    );
-    if (names === undefined) return;
-    try {
-      // A folder that was removed since it was opened has no more entries.
-      for (let entry = await names.read(); entry !== null; entry = await names.read()) yield entry;
-    } catch (error) {
-      throw new StoreError(`${folder} could not be listed`, error);
-    } finally {
-      await names.close().catch(() => undefined);
-    }
+/**
+ * What lies in the folder at `path`, in any order; nothing where it is absent.
+ *
+ * @throws {StoreError} it cannot be listed; told by the name `folder`.
+ */
+export async function* entriesOf(path: string, folder: Key): AsyncGenerator<Dirent> {
+  const names = await orAbsent(opendir(path, { bufferSize: namesAtOnce }), `${folder} could not be listed`);
+  if (names === undefined) return;
+  try {
+    // A folder that was removed since it was opened has no more entries.
+    for (let entry = await names.read(); entry !== null; entry = await names.read()) yield entry;
+  } catch (error) {
+    throw new StoreError(`${folder} could not be listed`, error);
+  } finally {
+    await names.close().catch(() => undefined);
   }
 }

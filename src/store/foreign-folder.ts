@@ -1,13 +1,12 @@
 import { constants, type Dirent, type Stats } from "node:fs";
-import { type FileHandle, lstat, open, opendir, realpath } from "node:fs/promises";
+import { type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
-import { readQuietly, versionOf } from "./filesystem-reader.ts";
+import { entriesOf, readQuietly, versionOf } from "./filesystem-reader.ts";
 import { codeOf, type Key, type ListOptions, type ObjectInfo, type OpenObject, StoreError } from "./object-store.ts";
 import { listInOrder } from "./ordered-listing.ts";
 import { orAbsent, pathOf } from "./root.ts";
 
-const namesAtOnce = 256;
 /** How deep a folder is looked at: a repository's name has 128 parts at most. */
 const maxDepth = 132;
 
@@ -106,15 +105,6 @@ export class ForeignFolder implements ForeignReader {
 
   async *#entries(folder: Key): AsyncGenerator<Dirent> {
     if (folder.split("/").length > maxDepth) return;
-    const path = pathOf(this.root, folder);
-    const names = await orAbsent(opendir(path, { bufferSize: namesAtOnce }), `${folder} could not be listed`);
-    if (names === undefined) return;
-    try {
-      for (let entry = await names.read(); entry !== null; entry = await names.read()) yield entry;
-    } catch (error) {
-      throw new StoreError(`${folder} could not be listed`, error);
-    } finally {
-      await names.close().catch(() => undefined);
-    }
+    yield* entriesOf(pathOf(this.root, folder), folder);
   }
 }

@@ -1,7 +1,7 @@
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import type { Content } from "../registry/content.ts";
 import { blobKey, parseKey, type Place } from "../store/layout.ts";
-import type { Ledger } from "../ledger/ledger.ts";
+import { type Ledger, LedgerNotReady } from "../ledger/ledger.ts";
 import { readRecord } from "../store/read-record.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { FileReader, LocalUpkeep, StoredFile } from "../store/local-upkeep.ts";
@@ -62,7 +62,7 @@ export class Scrub {
     try {
       await work();
     } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
+      if (!(error instanceof StoreError) && !(error instanceof LedgerNotReady)) throw error;
       progress.count("failed");
     }
   }

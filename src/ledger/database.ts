@@ -214,6 +214,7 @@ export class LedgerDatabase {
         return findCandidates(this.#sql, wanted, this.#reason === undefined);
       }
       case "holding":
+        this.#expectReady();
         return findHolding(this.#sql, ...query.parameters);
       case "holders":
         this.#expectReady();

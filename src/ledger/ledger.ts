@@ -183,6 +183,11 @@ export interface LedgerQueries {
    * @throws {LedgerNotReady} not all of the store is known
    */
   candidates(query: CandidateQuery): Promise<readonly Candidate[]>;
+  /**
+   * What stands for a digest in a repository, and who else has it.
+   *
+   * @throws {LedgerNotReady} not all of the store is known: a tag might be left that stands for what is removed
+   */
   holding(id: RepositoryId, digest: Digest): Promise<Holding>;
   /**
    * The repositories that have a link to a digest.

@@ -135,7 +135,11 @@ export class Content {
     });
   }
 
-  /** Removes what a repository has of a digest: the tags that stand for it, then the link. The content stays. */
+  /**
+   * Removes what a repository has of a digest: the tags that stand for it, then the link. The content stays.
+   *
+   * @throws {LedgerNotReady} it is not known which tags those are: all stays as it is.
+   */
   async removeLink(id: RepositoryId, digest: Digest): Promise<void> {
     const key = linkKey(id, digest);
     this.#manifests.forget(key);

@@ -270,6 +270,12 @@ export const jobsVerify: readonly Fault[] = [
     ["unit/jobs/verify-scrub", "unit/jobs/verify-running"],
     [
       {
+        name: "ledger-ends-a-scrub",
+        find: " && !(error instanceof LedgerNotReady)) throw error;",
+        replace: ") throw error;",
+        breaks: "a ledger that does not know of all yet keeps a scrub from one removal, not from the rest",
+      },
+      {
         name: "objects-without-rate",
         find: "await this.#rate.take(objectBytes, signal);",
         replace: "signal.throwIfAborted();",
@@ -283,13 +289,13 @@ export const jobsVerify: readonly Fault[] = [
       },
       {
         name: "failure-ends-the-scrub",
-        find: 'if (!(error instanceof StoreError)) throw error;\n      progress.count("failed");',
+        find: 'if (!(error instanceof StoreError) && !(error instanceof LedgerNotReady)) throw error;\n      progress.count("failed");',
         replace: "throw error;",
         breaks: "what cannot be read keeps no other from its turn",
       },
       {
         name: "everything-swallowed",
-        find: "if (!(error instanceof StoreError)) throw error;",
+        find: "if (!(error instanceof StoreError) && !(error instanceof LedgerNotReady)) throw error;",
         replace: "",
         breaks: "an error of the program ends the step",
       },

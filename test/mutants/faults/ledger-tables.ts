@@ -14,6 +14,13 @@ export const ledgerTables: readonly Fault[] = [
         breaks: "all that the files say is not held in memory",
       },
       {
+        name: "half-a-store-known-by-tags",
+        find: 'case "holding":\n        this.#expectReady();',
+        replace: 'case "holding":',
+        breaks: "nobody removes a manifest before all tags that stand for it are known",
+        tests: ["unit/ledger/doubt", "unit/ledger/client"],
+      },
+      {
         name: "lost-removals-believed",
         find: 'this.#reason = "not complete";',
         replace: 'this.#reason ??= "not complete";',

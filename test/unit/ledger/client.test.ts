@@ -172,6 +172,7 @@ test("very many uses are told before the timer, and count as pending for everyth
   using _loop = holdEventLoop();
   await using folder = await createTemporaryDirectory();
   await using opened = open(folder, { useDelayMs: 3_600_000 });
+  await opened.known();
   const sent = watchBatches(context);
   for (let number = 0; number < 16_000; number++) opened.ledger.use(repository(`docker.io/a${number}`), digest(1));
   assert.ok(sent().length >= 3);
@@ -267,6 +268,7 @@ test("while it is built, nobody is told what might be removed", async () => {
   const early = [
     opened.ledger.candidates(everything),
     opened.ledger.purgePlan({ kind: "namespace", namespace: id.namespace }),
+    opened.ledger.holding(id, digest(1)),
   ];
   for (const each of early) {
     await assert.rejects(each, (error: unknown) => error instanceof LedgerNotReady && /try again/.test(error.message));

@@ -16,6 +16,7 @@ test("before it knows all of the store it says of nothing that it may be removed
   assert.throws(() => ask(database, "candidates", everything), LedgerNotReady);
   assert.throws(() => ask(database, "purgePlan", { kind: "namespace", namespace: id.namespace }), LedgerNotReady);
   assert.throws(() => ask(database, "holders", digest(1)), LedgerNotReady);
+  assert.throws(() => ask(database, "holding", id, digest(1)), LedgerNotReady);
   assert.equal(database.totals, undefined);
   database.endScan();
   assert.equal(ask(database, "candidates", everything).length, 1);
@@ -28,8 +29,8 @@ test("what the files say was used in the future was used now", () => {
   database.beginScan();
   database.applyScanned([link(1, now + 1), link(2, now - 1)]);
   const usedAt = (number: number): number | undefined => ask(database, "holding", id, digest(number)).usedAt;
-  assert.deepEqual([1, 2].map(usedAt), [now, now - 1]);
   database.endScan();
+  assert.deepEqual([1, 2].map(usedAt), [now, now - 1]);
   database.close();
 });
 

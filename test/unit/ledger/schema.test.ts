@@ -97,6 +97,8 @@ for (const [what, damage, reason] of damages) {
     const database = new LedgerDatabase(path);
     assert.equal(database.reason, reason);
     assert.equal(database.totals, undefined);
+    database.beginScan();
+    database.endScan();
     assert.equal(usedAt(database), undefined);
     database.apply([{ kind: "link", id, digest: digest(1), at: 3 }]);
     assert.equal(usedAt(database), 3);

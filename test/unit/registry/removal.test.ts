@@ -5,14 +5,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import type { Content } from "../../../src/registry/content.ts";
+import { parseNamespace, parseRepository, parseTag, type Tag } from "../../../src/oci/reference.ts";
 import { linkKey, parseKey, repositoriesPrefix } from "../../../src/store/layout.ts";
 import type { ManifestContent } from "../../../src/registry/registry.ts";
 
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
-import { openContent } from "../../support/books.ts";
+import { Content } from "../../../src/registry/content.ts";
+import { LedgerNotReady } from "../../../src/ledger/ledger.ts";
+import { createBooks, openContent } from "../../support/books.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
 import { soaks } from "../../support/soak.ts";
 
@@ -103,4 +104,22 @@ test("removals among reads and writes leave nothing that points at what is gone"
     }),
     { numRuns: soaks ? 5_000 : 400 },
   );
+});
+
+test("while it is not known which tags stand for a manifest, it stays with all of them", async () => {
+  const store = new MemoryStore();
+  const books = createBooks();
+  const content = new Content(store, {
+    ...books,
+    holding: () => Promise.reject(new LedgerNotReady()),
+  });
+  const [manifest] = manifests as [ManifestContent];
+  const [tag] = tags as [Tag];
+  await content.storeManifest(id, manifest, []);
+  await content.setTag(id, tag, { ...manifest.descriptor, checkedAt: 1 });
+  await assert.rejects(content.removeLink(id, manifest.descriptor.digest), LedgerNotReady);
+  for (const each of [content, openContent(store)]) {
+    assert.equal((await each.tag(id, tag))?.digest, manifest.descriptor.digest);
+    assert.deepEqual((await each.manifest(id, manifest.descriptor.digest))?.bytes, Buffer.from(manifest.bytes));
+  }
 });

@@ -1,5 +1,5 @@
 import type { BucketObserver } from "../bucket/bucket.ts";
-import type { CopyObserver } from "../bucket/copies.ts";
+import type { CopyObserver } from "../bucket/copy-queue.ts";
 import type { RetentionObserver } from "../bucket/retention-runs.ts";
 import type { UpkeepObserver } from "../bucket/upkeep.ts";
 import type { Logger } from "../observe/log.ts";

@@ -2,7 +2,6 @@ import type { Digest } from "../oci/digest.ts";
 import { isObject } from "../oci/document.ts";
 import type { Tag } from "../oci/reference.ts";
 import { Background } from "../concurrency/background.ts";
-import { Changes } from "../concurrency/changes.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Fill } from "../registry/fill.ts";
@@ -21,30 +20,16 @@ import { maxRecordBytes, parseRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
+import { type CopyObserver, CopyQueue } from "./copy-queue.ts";
 import { FillCopies } from "./fill-copies.ts";
 import { missingFrom } from "./missing.ts";
-import { Refusals } from "./refusals.ts";
 
-/** How many objects are copied at a time, besides those that are copied on their way. */
-const copiesAtOnce = 4;
-/** How many keys wait at most; what is left out is made up for. */
-const maxWaiting = 10_000;
 /** Larger blobs are copied while they are on their way from the upstream. */
 const followedBytes = 8 * 1024 * 1024;
-const firstRestMs = 1_000;
-const longestRestMs = 60_000;
 /** A check of a tag that is older may have been overtaken by another instance's: it is looked up first. */
 const overtakenMs = 30_000;
 /** How often it is looked whether something was left out that has to be made up for. */
 const makeUpMs = 60_000;
-
-/** Told of copies, for metrics and the log. */
-export interface CopyObserver {
-  /** An object is in the bucket by now. */
-  copied(sizeBytes: number): void;
-  /** An object could not be copied. It is tried again, unless the folder does not have it, or the bucket refuses it. */
-  failed(error: Error): void;
-}
 
 /** What copies are made with. */
 export interface CopiesOptions {
@@ -66,17 +51,10 @@ export interface CopiesOptions {
  */
 export class Copies {
   readonly #options: CopiesOptions;
-  /** In the order in which they are copied. */
-  readonly #waiting = new Set<Key>();
-  readonly #copying = new Map<Key, Promise<void>>();
   readonly #running: Background;
   readonly #stopping = new AbortController();
-  readonly #changes = new Changes();
-  readonly #refusals = new Refusals();
+  readonly #queue: CopyQueue;
   readonly #fills: FillCopies;
-  #taken = 0;
-  #failures = 0;
-  #isResting = false;
   /** At the start something may have been waiting when the last process ended. */
   #isBehind = true;
   #keepingUp: Promise<void> | undefined;
@@ -84,14 +62,15 @@ export class Copies {
   constructor(options: CopiesOptions) {
     this.#options = options;
     this.#running = new Background(options.onError);
-    const { bucket, clock } = options;
+    const { bucket, clock, observer } = options;
     const { signal } = this.#stopping;
-    this.#fills = new FillCopies({ bucket, clock, signal, onCopied: (sizeBytes) => this.#noteCopied(sizeBytes) });
+    this.#queue = new CopyQueue({ copy: (key) => this.#copy(key), running: this.#running, clock, observer, signal });
+    this.#fills = new FillCopies({ bucket, clock, signal, onCopied: (sizeBytes) => this.#queue.noteCopied(sizeBytes) });
   }
 
   /** How many objects wait or are being copied, as far as is known. */
   get waiting(): number {
-    return this.#waiting.size + this.#taken;
+    return this.#queue.length;
   }
 
   /** Whether something was left out that `makeUp` will find. */
@@ -117,18 +96,12 @@ export class Copies {
 
   /** Has the object at a key copied, as it is when its turn has come. */
   add(key: Key): void {
-    if (this.#stopping.signal.aborted) return;
-    if (this.#waiting.size < maxWaiting) this.#waiting.add(key);
-    else if (!this.#waiting.has(key)) this.#isBehind = true;
-    this.#work();
+    if (!this.#queue.add(key)) this.#isBehind = true;
   }
 
   /** Has an object not copied that waits to be; resolves when no copy of it is under way. */
   async leaveOut(key: Key): Promise<void> {
-    this.#waiting.delete(key);
-    for (let copy = this.#copying.get(key); copy !== undefined; copy = this.#copying.get(key)) {
-      await copy.catch(() => undefined);
-    }
+    await this.#queue.leaveOut(key);
   }
 
   /**
@@ -142,8 +115,8 @@ export class Copies {
       const opened = await fill.opened.catch(() => "failed");
       const isLarge = (fill.sizeBytes ?? Infinity) > followedBytes;
       const isWanted = isLarge && this.#fills.mayFollow(fill);
-      if (opened === "streaming" && isWanted && fill.joinable && !this.#copying.has(key)) {
-        const copied = this.#once(key, () => this.#fills.copy(fill, id, digest));
+      if (opened === "streaming" && isWanted && fill.joinable && !this.#queue.isCopying(key)) {
+        const copied = this.#queue.once(key, () => this.#fills.copy(fill, id, digest));
         await copied.catch((error: unknown) => observer.failed(errorOf(error)));
       }
       await fill.ended;
@@ -165,7 +138,7 @@ export class Copies {
     for (const prefix of [blobsPrefix, repositoriesPrefix]) {
       const missing = missingFrom(listed.list(prefix), folder.list(prefix, { onUnreadable: onError }), signal);
       for await (const { key } of missing) {
-        while (this.#waiting.size >= maxWaiting / 2) await this.#changes.next(signal);
+        await this.#queue.waitForRoom(signal);
         if (parseKey(key) !== undefined) this.add(key);
       }
     }
@@ -179,13 +152,12 @@ export class Copies {
   /** Resolves when nothing is being copied, and nothing waits but for the bucket to be back. */
   async idle(): Promise<void> {
     do await this.#running.idle();
-    while (this.waiting > 0 && !this.#isResting);
+    while (this.waiting > 0 && !this.#queue.isResting);
   }
 
   /** Gives up what waits and what is under way. */
   async close(): Promise<void> {
     this.#stopping.abort(new Error("the process is stopping"));
-    this.#waiting.clear();
     await this.#running.idle();
     await this.#keepingUp;
   }
@@ -204,76 +176,20 @@ export class Copies {
     }
   }
 
-  #work(): void {
-    for (const key of this.#waiting) {
-      if (this.#isResting || this.#taken >= copiesAtOnce) return;
-      this.#waiting.delete(key);
-      this.#taken++;
-      this.#running.run(() => this.#take(key));
-    }
-  }
-
-  async #take(key: Key): Promise<void> {
-    const { signal } = this.#stopping;
-    try {
-      // What is being copied may have been read before it changed.
-      await this.#copying.get(key)?.catch(() => undefined);
-      await this.#once(key, () => this.#copy(key));
-      this.#refusals.forget(key);
-    } catch (error) {
-      if (!signal.aborted) {
-        this.#options.observer.failed(errorOf(error));
-        if (this.#refusals.mayTryAgain(key)) {
-          this.#waiting.add(key);
-          this.#rest();
-        }
-      }
-    } finally {
-      this.#taken--;
-      this.#changes.tell();
-      this.#work();
-    }
-  }
-
-  #noteCopied(sizeBytes: number): void {
-    this.#refusals.noteCopied();
-    this.#failures = 0;
-    this.#options.observer.copied(sizeBytes);
-  }
-
-  /** One failure, of one or several at once, lets all rest. */
-  #rest(): void {
-    if (this.#isResting) return;
-    this.#isResting = true;
-    const ms = Math.min(longestRestMs, firstRestMs * 2 ** this.#failures++);
-    const rested = this.#options.clock.wait(ms, this.#stopping.signal).catch(() => undefined);
-    void rested.then(() => {
-      this.#isResting = false;
-      this.#work();
-    });
-  }
-
-  /** Copies what is at a key, unless that goes on already. */
-  async #once(key: Key, copy: () => Promise<void>): Promise<void> {
-    const copying = this.#copying.get(key) ?? copy().finally(() => this.#copying.delete(key));
-    this.#copying.set(key, copying);
-    await copying;
-  }
-
   async #copy(key: Key): Promise<void> {
     const place = parseKey(key);
     switch (place?.kind) {
       case "content":
         return this.#copyContent(place.digest);
       case "link":
-        await this.#once(blobKey(place.digest), () => this.#copyContent(place.digest));
+        await this.#queue.once(blobKey(place.digest), () => this.#copyContent(place.digest));
         return this.#copyRecord(key);
       case "tag": {
         const { id, tag } = place;
         return this.#copyRecord(key, async (record) => {
           if (!isTagRecord(record)) return false;
           const link = linkKey(id, record.digest);
-          await this.#once(link, () => this.#copy(link));
+          await this.#queue.once(link, () => this.#copy(link));
           return !(await this.#isNewerThere(id, tag, record.checkedAt));
         });
       }
@@ -295,7 +211,7 @@ export class Copies {
         sizeBytes,
         signal: this.#stopping.signal,
       });
-      this.#noteCopied(sizeBytes);
+      this.#queue.noteCopied(sizeBytes);
     } finally {
       await object.close();
     }
@@ -310,7 +226,7 @@ export class Copies {
     const record = parseRecord(text, isObject);
     if (record === undefined || !(await admit(record))) return;
     await settleOrAbort(bucket.putRecord(key, text), this.#stopping.signal);
-    this.#noteCopied(text.length);
+    this.#queue.noteCopied(text.length);
   }
 
   /** Whether the bucket has a later check of a tag, as far as is known. */

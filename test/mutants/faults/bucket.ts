@@ -72,12 +72,6 @@ export const bucket: readonly Fault[] = [
     ["unit/bucket/copies"],
     [
       {
-        name: "change-missed",
-        find: "await this.#copying.get(key)?.catch(() => undefined);",
-        replace: "",
-        breaks: "what changes while it is copied is copied again",
-      },
-      {
         name: "future-stays",
         find: "there.checkedAt >= checkedAt && there.checkedAt <= now",
         replace: "there.checkedAt >= checkedAt",
@@ -94,6 +88,18 @@ export const bucket: readonly Fault[] = [
         find: "await settleOrAbort(bucket.putRecord(key, text), this.#stopping.signal);",
         replace: "await bucket.putRecord(key, text);",
         breaks: "a bucket that hangs is not waited for at the end",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/copy-queue",
+    ["unit/bucket/copies"],
+    [
+      {
+        name: "change-missed",
+        find: "await this.#copying.get(key)?.catch(() => undefined);",
+        replace: "",
+        breaks: "what changes while it is copied is copied again",
       },
     ],
   ),

@@ -66,7 +66,8 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
           place: ({ namespace: ns, repository: name }) => {
             const { namespaces } = mirrors;
             const { namespace, repository } = namespaces.open({ prefix: [], ns, name }, undefined);
-            return { namespace, repository, trusted: namespaces.rules.isListed(namespace) };
+            const id = { namespace, repository };
+            return { ...id, trusted: namespaces.rules.isListed(namespace), isPermitted: mirrors.permits(id) };
           },
         },
         wanted,

@@ -9,6 +9,7 @@ import { Lookup } from "../registry/lookup.ts";
 import { Namespaces } from "../registry/namespaces.ts";
 import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { Storage } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
 import { askBucketFirst } from "../bucket/bucket-first.ts";
@@ -35,6 +36,8 @@ export interface MirrorsOptions extends UpstreamsOptions {
 /** The mirrors of all namespaces, on one storage. */
 export interface Mirrors {
   readonly namespaces: Namespaces;
+  /** Whether a repository may be pulled from, by the `allow` and `deny` of its namespace. */
+  permits(id: RepositoryId): boolean;
   /** How each configured namespace's upstream does, and what is left of its rate limit. */
   readonly upstreams: ReadonlyMap<Namespace, { readonly breaker: Breaker; readonly budget: Budget }>;
   /** Resolves when nothing waits to be stored. */
@@ -112,6 +115,8 @@ export function createMirrors(
     const mode = options.redirect ?? config.storage.s3?.redirect ?? "never";
     return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign }) };
   };
+  const rules = new Map(config.upstreams.map((settings) => [settings.namespace, repositoryRule(settings)]));
+  const permits = ({ namespace, repository }: RepositoryId): boolean => rules.get(namespace)?.(repository) ?? true;
   const namespaces = new Namespaces({
     rules: {
       ofServerName: serverNames(config.upstreams),
@@ -122,7 +127,7 @@ export function createMirrors(
       config.upstreams.map((settings) => {
         const { namespace } = settings;
         const registry = mirror((budget) => clients.listed(settings, budget), settings, namespace, true);
-        return [namespace, restrict(registry, repositoryRule(settings))];
+        return [namespace, restrict(registry, (repository) => permits({ namespace, repository }))];
       }),
     ),
     allowsUnlisted: unlistedRule(config.allowUnlisted),
@@ -131,6 +136,7 @@ export function createMirrors(
   });
   return {
     namespaces,
+    permits,
     upstreams,
     idle: () => background.idle(),
     async close(reason) {

@@ -6,12 +6,8 @@ import type { ManifestContent } from "../registry/registry.ts";
 import type { ForeignObject } from "../store/foreign-folder.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { readWhole } from "../store/read-whole.ts";
-import type { Adopted, Adoption, Skipped } from "./adoption.ts";
+import type { Adopted, Adoption, Placed, Skipped } from "./adoption.ts";
 import { type EarlierManifest, maxEnvelopeBytes, readEnvelope } from "./adopt-layout.ts";
-
-interface Placed extends RepositoryId {
-  readonly trusted: boolean;
-}
 
 /**
  * Adopts a manifest, and the tag that stood for it, where it lay as one. A tag keeps the time at which the earlier system
@@ -24,6 +20,8 @@ export async function adoptManifest(
 ): Promise<Adopted> {
   const id = placeOf(adoption, earlier);
   if (id === undefined) return "not mirrored";
+  // What nobody may have would only take room.
+  if (!id.isPermitted) return "denied";
   const { reference } = earlier;
   const tag = isDigestReference(reference) ? undefined : reference;
   const checkedAt = checkedAtOf(object, adoption.tools.now());

@@ -25,11 +25,19 @@ export interface AdoptTools {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /**
-   * The repository that a manifest of the earlier system belongs to here, and whether its upstream is a configured one.
+   * The repository that a manifest of the earlier system belongs to here.
    *
    * @throws {OciError} it is not mirrored.
    */
-  place(manifest: Pick<EarlierManifest, "namespace" | "repository">): RepositoryId & { readonly trusted: boolean };
+  place(manifest: Pick<EarlierManifest, "namespace" | "repository">): Placed;
+}
+
+/** A repository into which something is adopted. */
+export interface Placed extends RepositoryId {
+  /** Whether its upstream is a configured one. */
+  readonly trusted: boolean;
+  /** Whether it may be pulled from here, by `allow` and `deny`. */
+  readonly isPermitted: boolean;
 }
 
 /** How something is adopted. */
@@ -45,6 +53,8 @@ export type Skipped =
   | "misnamed"
   /** A manifest whose registry or repository is not mirrored here. */
   | "not mirrored"
+  /** A manifest of a repository that `allow` or `deny` keeps from being served here. */
+  | "denied"
   /** It ends too early, as its writer was interrupted. */
   | "torn"
   /** Not an envelope. */

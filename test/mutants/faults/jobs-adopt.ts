@@ -42,6 +42,12 @@ export const jobsAdopt: readonly Fault[] = [
         breaks: "a stranger's manifest gives nobody a blob",
       },
       {
+        name: "denied-adopted",
+        find: 'if (!id.isPermitted) return "denied";',
+        replace: "",
+        breaks: "what allow and deny keep from being served is not adopted",
+      },
+      {
         name: "stored-counts-as-linked",
         find: "if (isStored && (await isLinked(adoption, id, contained)))",
         replace: "if (isStored)",

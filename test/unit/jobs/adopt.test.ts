@@ -4,6 +4,7 @@ import { type Offline, openOffline } from "../../../src/app/app.ts";
 import { type AdoptReport, reportAdoption } from "../../../src/jobs/adopt.ts";
 import type { JobState } from "../../../src/jobs/job.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
+import { parseRepositoryPattern } from "../../../src/config/repository-names.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { isTagRecord, type TagRecord } from "../../../src/store/content-records.ts";
 import { FilesystemReader } from "../../../src/store/filesystem-reader.ts";
@@ -239,6 +240,29 @@ describe("what is left", () => {
     assert.deepEqual(numbersOf(await world.run({ dryRun: true }))["blobs"], [2, 4, {}]);
     assert.deepEqual((await inspectStorage(world.root)).blobs, blobs, "a dry run stores nothing");
     assert.deepEqual(numbersOf(await world.run()), { tags: [1, 0, {}], manifests: [0, 2, {}], blobs: [2, 4, {}] });
+  });
+
+  test("what allow and deny keep from being served: manifests, tags, and blobs that nobody else lists", async () => {
+    await using world = await openWorld();
+    const names = ["team/a", "team/secret", "others/a"];
+    for (const name of names) addEarlierImage(world.cache, buildImage({ seed: name }), `quay.io/${name}`, "1", lately);
+    const shared = buildImage({ seed: "team/a" });
+    addEarlierImage(world.cache, shared, "quay.io/team/secret", "shared", lately);
+    const rules = { allow: [parseRepositoryPattern("team/*")], deny: [parseRepositoryPattern("team/secret")] };
+    const others = [{ namespace: "quay.io", host: "quay.invalid", ...rules }];
+    const expected = {
+      tags: [1, 0, { denied: 3 }],
+      manifests: [1, 0, { denied: 3 }],
+      blobs: [3, 0, { "of no manifest": 6 }],
+    };
+    assert.deepEqual(numbersOf(await world.run({ others, dryRun: true })), { ...expected });
+    const job = await world.run({ others });
+    assert.deepEqual([numbersOf(job)["tags"], numbersOf(job)["blobs"], job.left], [expected.tags, expected.blobs, 0]);
+    const { blobs } = await inspectStorage(world.root);
+    assert.deepEqual(blobs, [shared.root.digest, ...shared.blobs.keys()].toSorted());
+    assert.ok(!world.source.opened.some((key) => key.includes("secret") || key.includes("others")));
+    // When it may be served, another run has it.
+    assert.deepEqual(numbersOf(await world.run())["tags"], [3, 1, {}]);
   });
 
   test("a stranger's manifest is adopted, and gives nobody a blob", async () => {

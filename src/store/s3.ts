@@ -13,7 +13,7 @@ import {
 } from "./object-store.ts";
 import { S3Connection } from "./s3-connection.ts";
 import { S3Failure } from "./s3-failure.ts";
-import { type FoundRecord, OpenUploads, recordsPrefix } from "./s3-open-uploads.ts";
+import { OpenUploads, recordsPrefix } from "./s3-open-uploads.ts";
 import { S3Object } from "./s3-object.ts";
 import { defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
 import { S3Presigner } from "./s3-presigner.ts";
@@ -23,6 +23,7 @@ import { S3Writer } from "./s3-writer.ts";
 
 /** What a listing tells of an object. */
 interface Listed extends ObjectInfo {
+  /** When it was written, in whole seconds, as milliseconds since 1970; 0 where the server does not say. */
   readonly writtenAt: number;
 }
 
@@ -109,9 +110,33 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  async *list(prefix: Key, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
-    for await (const { key, sizeBytes, version } of this.#listed(prefix, options.after)) {
-      yield { key, sizeBytes, version };
+  /**
+   * Each page is asked for by the last key of the one before, so that what comes and goes meanwhile moves nothing.
+   *
+   * @throws {StoreError}
+   */
+  async *list(prefix: Key, { after = "" as Key }: ListOptions = {}): AsyncGenerator<Listed> {
+    const root = this.#writer.nameOf("");
+    const input = { Bucket: this.#writer.bucket, Prefix: `${root}${prefix}/` };
+    for (let last: string = after; ;) {
+      const start = { ...input, ...(last === "" ? {} : { StartAfter: `${root}${last}` }) };
+      let page;
+      try {
+        page = await this.#connection.run((s3, sent) => s3.listObjectsV2(start, sent));
+      } catch (error) {
+        throw this.#asStoreError(`could not list ${prefix}`, error);
+      }
+      const before = last;
+      for (const { Key: name = "", Size: sizeBytes, ETag: version, LastModified: writtenAt } of page.Contents ?? []) {
+        const key = name.slice(root.length) as Key;
+        if (!follows(key, last)) throw new StoreError(`the server's listing of ${prefix} is not in order`, undefined);
+        last = key;
+        // Consoles make empty objects of such names to show a folder.
+        if (sizeBytes === undefined || version === undefined || key.endsWith("/")) continue;
+        yield { key, sizeBytes, version: version as Version, writtenAt: writtenAt?.getTime() ?? 0 };
+      }
+      if (page.IsTruncated !== true) return;
+      if (last === before) throw new StoreError(`the server's listing of ${prefix} does not go on`, undefined);
     }
   }
 
@@ -138,7 +163,7 @@ export class S3Store implements ObjectStore {
    */
   async sweepUploads(olderThanMs: number): Promise<number> {
     try {
-      return await this.#openUploads.sweep(this.#records(), olderThanMs);
+      return await this.#openUploads.sweep(this.list(recordsPrefix as Key), olderThanMs);
     } catch (error) {
       throw this.#asStoreError("could not end uploads that were left open", error);
     }
@@ -160,43 +185,14 @@ export class S3Store implements ObjectStore {
     this.#connection.close();
   }
 
-  async *#records(): AsyncGenerator<FoundRecord> {
-    yield* this.#listed(recordsPrefix as Key);
-  }
-
-  /**
-   * Each page is asked for by the last key of the one before, so that what comes and goes meanwhile moves nothing.
-   *
-   * @throws {StoreError}
-   */
-  async *#listed(prefix: Key, after = "" as Key): AsyncGenerator<Listed> {
-    const root = this.#writer.nameOf("");
-    const input = { Bucket: this.#writer.bucket, Prefix: `${root}${prefix}/` };
-    for (let last: string = after; ;) {
-      const start = { ...input, ...(last === "" ? {} : { StartAfter: `${root}${last}` }) };
-      let page;
-      try {
-        page = await this.#connection.run((s3, sent) => s3.listObjectsV2(start, sent));
-      } catch (error) {
-        throw this.#asStoreError(`could not list ${prefix}`, error);
-      }
-      const before = last;
-      for (const { Key: name = "", Size: sizeBytes, ETag: version, LastModified: writtenAt } of page.Contents ?? []) {
-        const key = name.slice(root.length) as Key;
-        if (key <= last) throw new StoreError(`the server's listing of ${prefix} is not in order`, undefined);
-        last = key;
-        // Consoles make empty objects of such names to show a folder.
-        if (sizeBytes === undefined || version === undefined || key.endsWith("/")) continue;
-        yield { key, sizeBytes, version: version as Version, writtenAt: writtenAt?.getTime() ?? 0 };
-      }
-      if (page.IsTruncated !== true) return;
-      if (last === before) throw new StoreError(`the server's listing of ${prefix} does not go on`, undefined);
-    }
-  }
-
   #asStoreError(action: string, error: unknown): unknown {
     return error instanceof S3Failure ? this.#writer.error(action, error) : error;
   }
+}
+
+/** Whether a key comes behind another one in a listing: S3 goes by their bytes in UTF-8. */
+function follows(key: string, last: string): boolean {
+  return key > last || Buffer.compare(Buffer.from(key), Buffer.from(last)) > 0;
 }
 
 async function* bytesOf(staged: Staged): AsyncGenerator<Uint8Array> {

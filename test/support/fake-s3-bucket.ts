@@ -138,8 +138,9 @@ export class FakeBucket {
   }
 
   list(prefix: string, after: string): { readonly page: [string, StoredObject][]; readonly isTruncated: boolean } {
-    const all = [...this.objects].filter(([key]) => key.startsWith(prefix) && key > after);
-    all.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const order = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+    const all = [...this.objects].filter(([key]) => key.startsWith(prefix) && order(key, after) > 0);
+    all.sort(([a], [b]) => order(a, b));
     const page = all.slice(0, this.#profile.pageSize);
     if (this.#profile.listsInDisorder) page.reverse();
     return { page, isTruncated: all.length > page.length };

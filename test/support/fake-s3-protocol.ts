@@ -44,10 +44,16 @@ export function operationOf(method: string, key: string, query: URLSearchParams)
 export function listing({ page, isTruncated }: ReturnType<FakeBucket["list"]>): string {
   const contents = page.map(
     ([key, { bytes, etag, writtenAt }]) =>
-      `<Contents><Key>${key}</Key><LastModified>${new Date(writtenAt).toISOString()}</LastModified>` +
+      `<Contents><Key>${escaped(key)}</Key><LastModified>${new Date(writtenAt).toISOString()}</LastModified>` +
       `<ETag>${etag.replaceAll('"', "&quot;")}</ETag><Size>${bytes.length}</Size></Contents>`,
   );
   return `<IsTruncated>${isTruncated}</IsTruncated>${contents.join("")}`;
+}
+
+/** As S3 writes it: also what XML 1.0 has no way to write. */
+function escaped(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replaceAll(/[&<>"\u0000-\u001f]/g, (found) => `&#x${found.charCodeAt(0).toString(16)};`);
 }
 
 /** The parts that a CompleteMultipartUpload names. */

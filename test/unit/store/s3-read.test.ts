@@ -213,6 +213,22 @@ describe("a listing", () => {
     await assert.rejects(all(store.list("blobs" as Key)), { name: "StoreError", message: /not in order/ });
   });
 
+  test("tells when each was written, by the server's clock, and goes by the bytes of keys of any characters", async () => {
+    await using subject = await s3Subject({ pageSize: 1 });
+    const { server, store } = subject;
+    server.clockOffsetMs = -3_600_000;
+    const keys = ["\u0001", "\n", "%41", "&lt;<", "+ ", "../b", "//b", "é", "\uff5e", "\u{1f600}"].map(
+      (each) => `blobs/${each}`,
+    );
+    for (const each of keys.toReversed()) server.bucket.put(`some/prefix/${each}`, Buffer.from("x"), {});
+    const found = await all(store.list("blobs" as Key));
+    assert.deepEqual(
+      found.map(({ key }) => key),
+      keys,
+    );
+    for (const { writtenAt } of found) assert.ok(Math.abs(Date.now() - 3_600_000 - writtenAt) < 60_000, `${writtenAt}`);
+  });
+
   test("leaves out what consoles put there for folders", async () => {
     await using subject = await s3Subject();
     const { server, store } = subject;

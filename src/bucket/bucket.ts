@@ -1,4 +1,3 @@
-import { LRUCache } from "lru-cache";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Tag } from "../oci/reference.ts";
@@ -18,17 +17,12 @@ import { readWhole } from "../store/read-whole.ts";
 import { turnToRead } from "../concurrency/turn.ts";
 import { readManifest } from "../registry/manifest-bytes.ts";
 import type { ManifestContent } from "../registry/registry.ts";
+import { KnownObjects } from "./known-objects.ts";
 
 /** How long a question may take before the upstream is asked in the bucket's place, in milliseconds. */
 const patienceMs = 2_000;
 const firstRestMs = 1_000;
 const longestRestMs = 30_000;
-/** How many keys are remembered of which it is known that they are there. */
-const maxKnown = 20_000;
-/** For how long: somebody may remove what is old. */
-const knownMs = 3_600_000;
-/** What these and their texts take at most. */
-const maxKnownBytes = 4 * 1024 * 1024;
 
 /** A store that takes content while that is still on its way. */
 export interface BucketStore extends ObjectStore {
@@ -80,13 +74,7 @@ export interface BucketOptions {
  */
 export class Bucket {
   readonly #options: BucketOptions;
-  /** What is known to be there: of a record its text, of content its size. */
-  readonly #known = new LRUCache<Key, string>({
-    max: maxKnown,
-    maxSize: maxKnownBytes,
-    ttl: knownMs,
-    sizeCalculation: (text, key) => text.length + key.length,
-  });
+  readonly #known: KnownObjects;
   #failures = 0;
   #restUntil = 0;
   /** A question tries whether it is back. */
@@ -94,6 +82,7 @@ export class Bucket {
 
   constructor(options: BucketOptions) {
     this.#options = options;
+    this.#known = new KnownObjects(options.monotonic);
   }
 
   /** Whether it failed when it was asked last. */
@@ -108,7 +97,7 @@ export class Bucket {
 
   /** What is known to be stored at a key: a record's text, the size of content. */
   known(key: Key): string | undefined {
-    return this.#known.get(key);
+    return this.#known.there(key);
   }
 
   /** That a repository contains a digest. */
@@ -132,19 +121,17 @@ export class Bucket {
     const link = await this.link(id, digest);
     if (link === undefined || link.role === "blob") return undefined;
     const key = blobKey(digest);
-    const bytes = (
-      await this.#ask(async () => {
-        const object = await this.#options.store.get(key);
-        return object && readWhole(object, maxManifestBytes);
-      })
-    )?.found;
+    const bytes = await this.#ask(key, async () => {
+      const object = await this.#options.store.get(key);
+      return object && readWhole(object, maxManifestBytes);
+    });
     if (bytes === undefined) return undefined;
     await turnToRead(bytes);
     if (digestOf(bytes, algorithmOf(digest)) !== digest) {
       await this.discard(digest);
       return undefined;
     }
-    this.#known.set(key, String(bytes.length));
+    this.#known.noteThere(key, String(bytes.length));
     const parsed = readManifest(bytes, link.mediaType);
     return parsed && { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed };
   }
@@ -154,13 +141,13 @@ export class Bucket {
     const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     const key = blobKey(digest);
-    const answer = await this.#ask(
+    const object = await this.#ask(
+      key,
       () => this.#options.store.get(key),
       (late) => late.close(),
     );
-    const object = answer?.found;
     if (object === undefined) return undefined;
-    this.#known.set(key, String(object.sizeBytes));
+    this.#known.noteThere(key, String(object.sizeBytes));
     if (object.sizeBytes === link.sizeBytes) return object;
     // Which of both is wrong is not known: the link may be, and the content is others' too.
     await object.close();
@@ -177,11 +164,11 @@ export class Bucket {
   /** Whether content of this size is there, as far as can be told. */
   async has(digest: Digest, sizeBytes: number | undefined): Promise<boolean> {
     const key = blobKey(digest);
-    const known = this.#known.get(key);
+    const known = this.#known.there(key);
     if (known !== undefined) return sizeBytes === undefined || known === String(sizeBytes);
-    const found = (await this.#ask(() => this.#options.store.head(key)))?.found;
+    const found = await this.#ask(key, () => this.#options.store.head(key));
     if (found === undefined) return false;
-    this.#known.set(key, String(found.sizeBytes));
+    this.#known.noteThere(key, String(found.sizeBytes));
     return sizeBytes === undefined || found.sizeBytes === sizeBytes;
   }
 
@@ -200,47 +187,47 @@ export class Bucket {
       }
     };
     await this.#options.store.upload(key, counted(), options);
-    this.#known.set(key, String(sizeBytes));
+    this.#known.noteThere(key, String(sizeBytes));
   }
 
   /** Stores a record. Throws what fails. */
   async putRecord(key: Key, text: string): Promise<void> {
     await this.#options.store.put(key, Buffer.from(text));
-    this.#known.set(key, text);
+    this.#known.noteThere(key, text);
   }
 
   /** Removes an object. Throws what fails. */
   async erase(key: Key): Promise<void> {
     await this.#options.store.delete(key);
-    this.#known.delete(key);
+    this.#known.noteAbsent(key);
   }
 
   /** Removes content that is not what it should be: it will be stored anew. */
   async discard(digest: Digest): Promise<void> {
     const key = blobKey(digest);
-    this.#known.delete(key);
-    await this.#ask(async () => {
+    await this.#ask(key, async () => {
       await this.#options.store.delete(key);
       return undefined;
     });
   }
 
   async #record<T extends object>(key: Key, isRecord: (value: unknown) => value is T): Promise<T | undefined> {
-    const answer = await this.#ask(() => readRecord(this.#options.store, key, isRecord));
-    if (answer?.found !== undefined) this.#known.set(key, JSON.stringify(answer.found));
-    else if (answer !== undefined) this.#known.delete(key);
-    return answer?.found;
+    const found = await this.#ask(key, () => readRecord(this.#options.store, key, isRecord));
+    if (found !== undefined) this.#known.noteThere(key, JSON.stringify(found));
+    return found;
   }
 
   /**
-   * Asks the store, as long as anybody should wait; `undefined` where there is no answer. `drop` gets one that comes
-   * too late.
+   * What the store has at a key, as long as anybody should wait for that: `undefined` where nothing is there, or was a
+   * few seconds ago, and where there is no answer. `drop` gets one that comes too late.
    */
   async #ask<T>(
+    key: Key,
     question: () => Promise<T | undefined>,
     drop: (late: T) => Promise<void> = async () => undefined,
-  ): Promise<{ readonly found: T | undefined } | undefined> {
+  ): Promise<T | undefined> {
     const { observer } = this.#options;
+    if (this.#known.isAbsent(key)) return undefined;
     if (this.isResting) {
       observer.asked("failed");
       return undefined;
@@ -258,7 +245,8 @@ export class Bucket {
       }
       this.#succeed();
       observer.asked(answer.found === undefined ? "absent" : "found");
-      return answer;
+      if (answer.found === undefined) this.#known.noteAbsent(key);
+      return answer.found;
     } catch (error) {
       this.#fail(errorOf(error));
       observer.asked("failed");

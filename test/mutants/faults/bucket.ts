@@ -43,9 +43,39 @@ export const bucket: readonly Fault[] = [
       },
       {
         name: "failure-forgets",
-        find: "else if (answer !== undefined) this.#known",
-        replace: "else this.#known",
+        find: "this.#fail(errorOf(error));",
+        replace: "this.#fail(errorOf(error));\n      this.#known.noteAbsent(key);",
         breaks: "what is known outlives a question that got no answer",
+      },
+      {
+        name: "absence-forgotten",
+        find: "if (answer.found === undefined) this.#known.noteAbsent(key);",
+        replace: "",
+        breaks: "what a question has just not found is not looked for again",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/known-objects",
+    ["unit/bucket/bucket"],
+    [
+      {
+        name: "absent-for-long",
+        find: "this.#monotonic() - at < absentMs",
+        replace: "this.#monotonic() - at <= absentMs",
+        breaks: "what another instance has written is seen after five seconds",
+      },
+      {
+        name: "own-write-not-seen",
+        find: "    this.#absent.delete(key);\n",
+        replace: "",
+        breaks: "what is written here is there at once",
+      },
+      {
+        name: "absent-but-there",
+        find: "    this.#there.delete(key);\n",
+        replace: "",
+        breaks: "what a question has not found is not believed to be there",
       },
     ],
   ),

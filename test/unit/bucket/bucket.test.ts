@@ -24,6 +24,7 @@ interface Subject {
   readonly store: MemoryBucket;
   readonly told: string[];
   now: number;
+  /** Puts something into the store; that nothing had been there is not believed any more. */
   readonly plant: (key: Key, record: object | Buffer) => Promise<void>;
 }
 
@@ -43,7 +44,10 @@ function setUp(): Subject {
         recovered: () => void told.push("back"),
       },
     }),
-    plant: (key, record) => store.plant(key, Buffer.isBuffer(record) ? record : Buffer.from(JSON.stringify(record))),
+    plant: async (key, record) => {
+      subject.now += 5_000;
+      await store.plant(key, Buffer.isBuffer(record) ? record : Buffer.from(JSON.stringify(record)));
+    },
   };
   return subject;
 }
@@ -134,7 +138,7 @@ test("a bucket that fails is spared, for longer each time, and asked again by on
   store.failure = undefined;
   subject.now = 3_000;
   await bucket.tag(id, latest);
-  await bucket.tag(id, latest);
+  await bucket.link(id, digest);
   assert.equal(store.asked.length, 4);
   const failures = told.filter((what) => what.startsWith("!"));
   assert.deepEqual(failures, ["! SlowDown", "! SlowDown"], "told once for each rest");
@@ -212,4 +216,31 @@ test("what is known of a record outlives a question that got no answer", async (
   store.failure = new Error("down");
   await bucket.link(id, digest);
   assert.equal(bucket.known(linkKey(id, digest)), JSON.stringify(blobLink));
+});
+
+test("that nothing is there is believed for five seconds, or until it is written here", async () => {
+  const subject = setUp();
+  const { bucket, store, told } = subject;
+  const record = { ...index.descriptor, checkedAt: 5 };
+  assert.equal(await bucket.tag(id, latest), undefined);
+  await store.plant(tagKey(id, latest), Buffer.from(JSON.stringify(record)));
+  subject.now = 4_999;
+  assert.equal(await bucket.tag(id, latest), undefined);
+  assert.deepEqual([store.asked.length, told], [1, ["absent"]], "nothing is asked, and told to be asked, meanwhile");
+  subject.now = 5_000;
+  assert.deepEqual(await bucket.tag(id, latest), record, "what another instance has written is seen then");
+  assert.equal(await bucket.link(id, digest), undefined);
+  await bucket.putRecord(linkKey(id, digest), JSON.stringify(blobLink));
+  assert.deepEqual(await bucket.link(id, digest), blobLink);
+});
+
+test("content that a question has not found is not looked for again, also where it was there before", async () => {
+  const { bucket, store, plant } = setUp();
+  await plant(blobKey(digest), bytes);
+  assert.equal(await bucket.has(digest, bytes.length), true);
+  await store.delete(blobKey(digest));
+  store.asked.length = 0;
+  assert.equal(await bucket.open(id, digest, blobLink), undefined);
+  assert.equal(await bucket.has(digest, bytes.length), false, "another instance has removed it");
+  assert.deepEqual(store.asked, [`get ${blobKey(digest)}`]);
 });

@@ -34,7 +34,7 @@ function setUp(memory: MemoryStore = new MemoryStore(), store: MemoryBucket = ne
   const observer = { asked: () => undefined, failed: () => undefined, recovered: () => undefined };
   // Far apart, so that no question is spared for the failure of one before.
   let now = 0;
-  const bucket = new Bucket({ store, observer, monotonic: () => (now += 3_600_000) });
+  const bucket = new Bucket({ store, observer, monotonic: () => (now += 31_000) });
   const copies = new Copies({
     bucket,
     listed: store,

@@ -1,0 +1,57 @@
+import { LRUCache } from "lru-cache";
+import type { Key } from "../store/object-store.ts";
+
+/** How many keys are remembered of which it is known that they are there. */
+const maxKnown = 20_000;
+/** What these and their texts take at most. */
+const maxKnownBytes = 4 * 1024 * 1024;
+/** How long what was there is believed to be: somebody may remove what is old. */
+const knownMs = 3_600_000;
+/** How long it is believed that nothing is there: another instance may write it at any time. */
+const absentMs = 5_000;
+const maxAbsent = 5_000;
+
+/** What is at a key: of a record its text, of content its size; and when that was learned. */
+interface Known {
+  readonly text: string;
+  readonly at: number;
+}
+
+/** What one instance has learned of the objects of a bucket, which others change too. */
+export class KnownObjects {
+  readonly #monotonic: () => number;
+  readonly #there = new LRUCache<Key, Known>({
+    max: maxKnown,
+    maxSize: maxKnownBytes,
+    sizeCalculation: ({ text }, key) => text.length + key.length,
+  });
+  /** When it was learned that nothing is at a key. */
+  readonly #absent = new LRUCache<Key, number>({ max: maxAbsent });
+
+  /** @param monotonic As of `Clock`. */
+  constructor(monotonic: () => number) {
+    this.#monotonic = monotonic;
+  }
+
+  /** What is known to be at a key: a record's text, the size of content. */
+  there(key: Key): string | undefined {
+    const known = this.#there.get(key);
+    return known !== undefined && this.#monotonic() - known.at < knownMs ? known.text : undefined;
+  }
+
+  /** Whether nothing was at a key a few seconds ago. */
+  isAbsent(key: Key): boolean {
+    const at = this.#absent.get(key);
+    return at !== undefined && this.#monotonic() - at < absentMs;
+  }
+
+  noteThere(key: Key, text: string): void {
+    this.#absent.delete(key);
+    this.#there.set(key, { text, at: this.#monotonic() });
+  }
+
+  noteAbsent(key: Key): void {
+    this.#there.delete(key);
+    this.#absent.set(key, this.#monotonic());
+  }
+}

@@ -183,6 +183,7 @@ export class Copies {
         return this.#copyContent(place.digest);
       case "link":
         await this.#queue.once(blobKey(place.digest), () => this.#copyContent(place.digest));
+        await settleOrAbort(this.#options.bucket.learnLink(place.id, place.digest), this.#stopping.signal);
         return this.#copyRecord(key);
       case "tag": {
         const { id, tag } = place;

@@ -10,6 +10,8 @@ const knownMs = 3_600_000;
 /** How long it is believed that nothing is there: another instance may write it at any time. */
 const absentMs = 5_000;
 const maxAbsent = 5_000;
+/** How many keys are remembered of which something there speaks. */
+const maxLikely = 10_000;
 
 /** What is at a key: of a record its text, of content its size; and when that was learned. */
 interface Known {
@@ -28,6 +30,8 @@ export class KnownObjects {
   /** When it was learned that nothing is at a key. */
   readonly #absent = new LRUCache<Key, number>({ max: maxAbsent });
 
+  readonly #likely = new LRUCache<Key, true>({ max: maxLikely });
+
   /** @param monotonic As of `Clock`. */
   constructor(monotonic: () => number) {
     this.#monotonic = monotonic;
@@ -45,6 +49,11 @@ export class KnownObjects {
     return at !== undefined && this.#monotonic() - at < absentMs;
   }
 
+  /** Whether something is probably at a key, and it is not known what: a question is worth more than a write. */
+  isLikely(key: Key): boolean {
+    return this.#likely.has(key) && this.there(key) === undefined;
+  }
+
   noteThere(key: Key, text: string): void {
     this.#absent.delete(key);
     this.#there.set(key, { text, at: this.#monotonic() });
@@ -53,5 +62,10 @@ export class KnownObjects {
   noteAbsent(key: Key): void {
     this.#there.delete(key);
     this.#absent.set(key, this.#monotonic());
+  }
+
+  /** Notes that something in the bucket speaks of what is at a key. */
+  noteLikely(key: Key): void {
+    this.#likely.set(key, true);
   }
 }

@@ -10,6 +10,7 @@ import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
 import { createBarrier } from "../../support/barrier.ts";
 import { MemoryBucket } from "../../support/bucket.ts";
 import { turn, until } from "../../support/event-loop.ts";
+import { manifestContent, mediaTypes } from "../../support/image.ts";
 
 const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
 const bytes = Buffer.from("content");
@@ -110,6 +111,31 @@ test("what the bucket is known to have is not copied again, and a tag not over a
   await copies.idle();
   assert.equal(written(store).length, 2, "a link that changed is another one");
   await memory.close();
+});
+
+test("links of what a manifest from the bucket lists are written only where the bucket lacks them, or has others", async () => {
+  const { folder, bucket, store, copies } = setUp();
+  const listed = ["there", "lacking", "other"].map((name) => {
+    const content = Buffer.from(name);
+    const descriptor = { digest: digestOf(content), mediaType: mediaTypes.layer, size: content.length };
+    return { descriptor, key: linkKey(id, descriptor.digest), link: { ...link, sizeBytes: content.length } };
+  });
+  const [there, lacking, other] = listed.map(({ key }) => key);
+  const config = { mediaType: mediaTypes.config, digest, size: bytes.length };
+  const layers = listed.map(({ descriptor }) => descriptor);
+  const document = { schemaVersion: 2, mediaType: mediaTypes.manifest, config, layers };
+  const image = manifestContent(Buffer.from(JSON.stringify(document)), mediaTypes.manifest);
+  await store.plant(blobKey(image.descriptor.digest), image.bytes);
+  const imageLink = { mediaType: mediaTypes.manifest, sizeBytes: image.bytes.length, role: "manifest" };
+  await store.plant(linkKey(id, image.descriptor.digest), Buffer.from(JSON.stringify(imageLink)));
+  for (const { key, link: planted } of listed) {
+    if (key !== lacking) await store.plant(key, Buffer.from(JSON.stringify(planted)));
+  }
+  await bucket.manifest(id, image.descriptor.digest);
+  for (const { key, link: own } of listed) await put(folder, key, key === other ? { ...own, role: "both" } : own);
+  await copies.idle();
+  assert.deepEqual(written(store), [`put ${lacking}`, `put ${other}`]);
+  assert.ok(store.asked.includes(`get ${there}`));
 });
 
 test("content that is there by somebody else is not sent", async () => {

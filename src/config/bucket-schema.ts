@@ -154,7 +154,7 @@ const settings = {
     "The URL at which clients reach the bucket's server with `redirect`, where that is not `endpoint`. Null for the same.",
   ),
   partSizeBytes: setting("part_size", sizeWithin(5 * mib, 1024 * mib), "8MiB").about(
-    "How large the parts are in which blobs are uploaded, at least; each upload has two of them in memory. From 5MiB to 1GiB.",
+    "How large the parts are in which blobs are uploaded, at least; each upload has one of them in memory, and two while all have 64MiB at most. From 5MiB to 1GiB.",
   ),
   checksums: optional("checksums", choice(["when_supported", "when_required"])).about(
     "Whether uploads carry S3's own checksums; several servers refuse them. Null for `when_required` with an `endpoint`, `when_supported` at AWS.",

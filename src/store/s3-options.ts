@@ -28,8 +28,10 @@ export interface S3Options {
   readonly kmsKeyId?: string | undefined;
   /** As S3 names it: `STANDARD_IA`, … */
   readonly storageClass?: string | undefined;
-  /** How large the parts of an upload are, at least; an upload has two of them in memory. 8 MiB. */
+  /** How large the parts of an upload are, at least; an upload has one or two of them in memory. 8 MiB. */
   readonly partSizeBytes?: number | undefined;
+  /** What the parts of all uploads may take for one to have a second part in memory, too. 64 MiB, or two parts. */
+  readonly partMemoryBytes?: number | undefined;
   /**
    * Whether writes carry S3's own checksums. Several servers that speak S3 refuse them, so at an endpoint of one's own
    * `when_required` is the default, at AWS `when_supported`.
@@ -48,6 +50,7 @@ export interface S3Options {
 }
 
 export const defaultPartSizeBytes = 8 * 1024 * 1024;
+export const defaultPartMemoryBytes = 64 * 1024 * 1024;
 export const defaultRetries = 3;
 export const defaultRequestTimeoutMs = 20_000;
 export const defaultConnectTimeoutMs = 3000;

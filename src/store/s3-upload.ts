@@ -1,6 +1,6 @@
 import { type Condition, type Key, StoreError, type Version } from "./object-store.ts";
 import { S3Failure } from "./s3-failure.ts";
-import { type Part, partSizeAt, partsOf } from "./s3-parts.ts";
+import { type Part, PartBuffers, type PartMemory, partSizeAt, partsOf } from "./s3-parts.ts";
 import { headersOf, newNonce, type S3Writer } from "./s3-writer.ts";
 import type { OpenUploads, RecordedUpload } from "./s3-open-uploads.ts";
 
@@ -32,19 +32,21 @@ const completeMs = 5 * 60_000;
 export async function upload(
   writer: S3Writer,
   open: OpenUploads,
+  memory: PartMemory,
   partSizeBytes: number,
   key: Key,
   bytes: AsyncIterable<Uint8Array>,
   options: UploadOptions = {},
 ): Promise<Version> {
   const { sizeBytes, signal } = options;
-  const sizeOf = (part: number): number => {
-    const size = partSizeAt(part, sizeBytes, partSizeBytes);
-    return part === 1 && sizeBytes !== undefined ? Math.min(size, sizeBytes) : size;
-  };
   let running: Multipart | undefined;
+  const buffers = new PartBuffers(memory);
+  const bufferFor = (part: number): Promise<Buffer> => {
+    const size = partSizeAt(part, sizeBytes, partSizeBytes);
+    return buffers.next(part === 1 ? Math.min(size, sizeBytes ?? size) : size, async () => running?.sent());
+  };
   try {
-    for await (const part of partsOf(measured(bytes, key, sizeBytes, signal), sizeOf)) {
+    for await (const part of partsOf(measured(bytes, key, sizeBytes, signal), bufferFor)) {
       if (part.isLast && running === undefined) return await writer.put(key, part.bytes, options.if, signal);
       running ??= await Multipart.begin(writer, open, key, options);
       await running.send(part);
@@ -54,6 +56,8 @@ export async function upload(
   } catch (error) {
     await running?.abort();
     throw error instanceof S3Failure ? writer.error(`could not write ${key}`, error) : error;
+  } finally {
+    buffers.release();
   }
 }
 
@@ -98,7 +102,12 @@ class Multipart {
     }
   }
 
-  /** Resolves when the part before is at the server: then there is room for the next one. */
+  /** Resolves when the part that was sent last is at the server. */
+  sent(): Promise<void> {
+    return this.#sending;
+  }
+
+  /** Resolves when the part before is at the server: then there may be room for the next one. */
   async send(part: Part): Promise<void> {
     await this.#sending;
     this.#sending = this.#send(part);

@@ -15,7 +15,8 @@ import { S3Connection } from "./s3-connection.ts";
 import { S3Failure } from "./s3-failure.ts";
 import { OpenUploads, recordsPrefix } from "./s3-open-uploads.ts";
 import { S3Object } from "./s3-object.ts";
-import { defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
+import { PartMemory } from "./s3-parts.ts";
+import { defaultPartMemoryBytes, defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
 import { S3Presigner } from "./s3-presigner.ts";
 import { probe, type S3Abilities } from "./s3-probe.ts";
 import { upload, type UploadOptions } from "./s3-upload.ts";
@@ -42,6 +43,7 @@ export class S3Store implements ObjectStore {
   readonly #openUploads: OpenUploads;
   readonly #presigner: S3Presigner;
   readonly #partSizeBytes: number;
+  readonly #partMemory: PartMemory;
 
   private constructor(connection: S3Connection, options: S3Options) {
     this.#connection = connection;
@@ -49,6 +51,10 @@ export class S3Store implements ObjectStore {
     this.#openUploads = new OpenUploads(this.#writer);
     this.#presigner = new S3Presigner(connection, options);
     this.#partSizeBytes = options.partSizeBytes ?? defaultPartSizeBytes;
+    // One upload alone has two parts, however large they are.
+    this.#partMemory = new PartMemory(
+      Math.max(options.partMemoryBytes ?? defaultPartMemoryBytes, 2 * this.#partSizeBytes),
+    );
   }
 
   /**
@@ -85,14 +91,14 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Stores what a stream brings, in parts while it comes where it is large; two of them are in memory. The object
+   * Stores what a stream brings, in parts while it comes where it is large; one or two of them are in memory. The object
    * appears when the stream has ended. When the stream throws, that error is thrown, and nothing is left of it.
    *
    * @throws {PreconditionFailed}
    * @throws {StoreError}
    */
   async upload(key: Key, bytes: AsyncIterable<Uint8Array>, options: UploadOptions = {}): Promise<Version> {
-    return upload(this.#writer, this.#openUploads, this.#partSizeBytes, key, bytes, options);
+    return upload(this.#writer, this.#openUploads, this.#partMemory, this.#partSizeBytes, key, bytes, options);
   }
 
   async delete(key: Key, options: { readonly if?: Version } = {}): Promise<void> {

@@ -228,6 +228,24 @@ export const storeS3: readonly Fault[] = [
         breaks: "no blob needs more than 10,000 parts",
       },
       {
+        name: "parts-not-shared",
+        find: "return this.#takenBytes + sizeBytes <= this.#limitBytes;",
+        replace: "return true;",
+        breaks: "many uploads at once have one part in memory each",
+      },
+      {
+        name: "part-changed-while-sent",
+        find: "if (this.#held.length === 1) await sent();",
+        replace: "",
+        breaks: "a part that is alone in memory is not changed while it is sent",
+      },
+      {
+        name: "parts-kept",
+        find: "for (const buffer of this.#held.splice(0)) this.#memory.give(buffer);",
+        replace: "",
+        breaks: "what an upload had in memory is there for others behind it",
+      },
+      {
         name: "unknown-size-fixed",
         find: "partSizeBytes * longerBy",
         replace: "partSizeBytes",

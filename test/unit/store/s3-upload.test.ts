@@ -26,6 +26,18 @@ function recordsOf(objects: ReadonlyMap<string, unknown>): string[] {
   return [...objects.keys()].filter((each) => each.startsWith("some/prefix/uploads/"));
 }
 
+/** The bytes in small chunks, counted. */
+class CountedStream {
+  taken = 0;
+
+  async *read(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of streamOf(chunksOf(bytes, 1000))) {
+      this.taken += chunk.length;
+      yield chunk;
+    }
+  }
+}
+
 describe("the size of parts", () => {
   test("is as configured where they are enough, and grows so that 10,000 are", () => {
     assert.equal(partSizeAt(1, 10 * gib, 8 * mib), 8 * mib);
@@ -95,20 +107,35 @@ describe("an upload", () => {
     const { server, store } = subject;
     const { promise, resolve } = Promise.withResolvers<void>();
     server.fail("UploadPart", { wait: promise });
-    let taken = 0;
-    const counted = async function* (): AsyncGenerator<Uint8Array> {
-      for await (const chunk of streamOf(chunksOf(bytes, 1000))) {
-        taken += chunk.length;
-        yield chunk;
-      }
-    };
-    const uploading = store.upload(key, counted());
-    await until(() => taken >= 128 * kib);
+    const stream = new CountedStream();
+    const uploading = store.upload(key, stream.read());
+    await until(() => stream.taken >= 128 * kib);
     await until(async () => (await store.head("blobs/other" as Key)) === undefined);
-    assert.ok(taken <= 129 * kib, `${taken}`);
+    assert.ok(stream.taken <= 129 * kib, `${stream.taken}`);
     resolve();
     await uploading;
     assert.ok((await readAll(store, key))?.equals(bytes));
+  });
+
+  test("has one part in memory while others take the rest of what all may take, and two again behind them", async () => {
+    await using subject = await s3Subject({}, { ...options, partMemoryBytes: 128 * kib });
+    const { server, store } = subject;
+    const other = "blobs/sha256/00/02" as Key;
+    for (let round = 0; round < 2; round++) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      server.fail("UploadPart", { wait: promise }, { wait: promise });
+      const [first, second] = [new CountedStream(), new CountedStream()];
+      const begun = store.upload(key, first.read());
+      await until(() => first.taken >= 128 * kib);
+      const late = store.upload(other, second.read());
+      await until(() => second.taken >= 64 * kib);
+      await until(async () => (await store.head("blobs/other" as Key)) === undefined);
+      assert.ok(first.taken <= 129 * kib && first.taken >= 128 * kib, `${first.taken}`);
+      assert.ok(second.taken <= 65 * kib, `${second.taken}`);
+      resolve();
+      await Promise.all([begun, late]);
+      for (const each of [key, other]) assert.ok((await readAll(store, each))?.equals(bytes));
+    }
   });
 
   test("whose stream throws leaves nothing, and throws what it threw", async () => {

@@ -11,9 +11,14 @@ const run = promisify(execFile);
 const limitSeconds = 180;
 const accept = `Accept: ${manifestMediaType}`;
 
-/** Downloads `url` into nothing with curl; resolves to the seconds that curl counted, its own start not included. */
-export async function download(url: string, sizeBytes: number): Promise<number> {
-  const { stdout } = await curl(["--output", "/dev/null", "--write-out", "%{size_download} %{time_total}", url]);
+/**
+ * Downloads `url` into nothing with curl; resolves to the seconds that curl counted, its own start not included.
+ *
+ * @param mostSeconds How long that may take.
+ */
+export async function download(url: string, sizeBytes: number, mostSeconds = limitSeconds): Promise<number> {
+  const args = ["--output", "/dev/null", "--write-out", "%{size_download} %{time_total}", url];
+  const { stdout } = await curl(args, mostSeconds);
   const [bytes, seconds] = stdout.split(" ").map(Number);
   if (bytes !== sizeBytes || seconds === undefined) throw new Error(`${url}: ${bytes} bytes instead of ${sizeBytes}`);
   return seconds;
@@ -144,7 +149,7 @@ class SlowClient {
   }
 }
 
-function curl(args: readonly string[]): Promise<{ stdout: string }> {
-  const common = ["--silent", "--show-error", "--fail", "--max-time", `${limitSeconds}`];
-  return run(programPath("curl"), [...common, ...args], { timeout: (limitSeconds + 10) * 1000 });
+function curl(args: readonly string[], mostSeconds = limitSeconds): Promise<{ stdout: string }> {
+  const common = ["--silent", "--show-error", "--fail", "--max-time", `${mostSeconds}`];
+  return run(programPath("curl"), [...common, ...args], { timeout: (mostSeconds + 10) * 1000 });
 }

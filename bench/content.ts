@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync, writeFileSync, writeSync, renameSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, renameSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 /** The repository that everything is in. */
@@ -53,9 +53,22 @@ export class ContentTree {
       writeSync(file, part);
     }
     closeSync(file);
-    const digest = `sha256:${hash.digest("hex")}`;
-    renameSync(staged, join(this.#blobs, digest));
-    return { digest, sizeBytes, path: `/v2/${repository}/blobs/${digest}` };
+    return this.#place(staged, hash.digest("hex"), sizeBytes);
+  }
+
+  /** Makes a blob of zeros but for its first bytes, which takes no room on most disks. */
+  addSparseBlob(sizeBytes: number): Blob {
+    const hash = createHash("sha256");
+    const staged = join(this.root, "staged");
+    const first = randomBytes(64);
+    writeFileSync(staged, first);
+    truncateSync(staged, sizeBytes);
+    hash.update(first);
+    const zeros = Buffer.alloc(4 * 1024 * 1024);
+    for (let hashed = first.length; hashed < sizeBytes; hashed += zeros.length) {
+      hash.update(zeros.subarray(0, sizeBytes - hashed));
+    }
+    return this.#place(staged, hash.digest("hex"), sizeBytes);
   }
 
   /** Makes an image with layers of these sizes. */
@@ -82,5 +95,10 @@ export class ContentTree {
       manifestBytes: manifest.length,
       blobs: [config, ...layers],
     };
+  }
+  #place(staged: string, hex: string, sizeBytes: number): Blob {
+    const digest = `sha256:${hex}`;
+    renameSync(staged, join(this.#blobs, digest));
+    return { digest, sizeBytes, path: `/v2/${repository}/blobs/${digest}` };
   }
 }

@@ -19,6 +19,7 @@ import { eviction, million } from "./scenarios/million.ts";
 import { resident } from "./scenarios/resident.ts";
 import { revalidation } from "./scenarios/revalidation.ts";
 import { startUp } from "./scenarios/start-up.ts";
+import { uploads } from "./scenarios/uploads.ts";
 import { warmBlobs } from "./scenarios/warm-blobs.ts";
 import { registriesOf } from "./servers.ts";
 import { fullSettings, quickSettings, type Settings } from "./settings.ts";
@@ -36,6 +37,7 @@ const scenarios: readonly Scenario[] = [
   memory,
   eviction,
   million,
+  uploads,
 ];
 
 const usage = `Usage: npm run bench -- [options]
@@ -43,7 +45,7 @@ const usage = `Usage: npm run bench -- [options]
 Measures Entrepot, nginx (sendfile), docker-registry and distribution 3 (both in proxy mode) in turn, on this machine.
 
   --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")};
-                without it all but million
+                without it all but million and uploads
   --blobs N     how many blobs the store of \`million\` has; default: ${fullSettings.storeBlobs}
   --quick       small blobs and few rounds: shows that everything works, says little about speed
   --json FILE   writes every sample to FILE

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { BucketServer } from "./bucket.ts";
 import { Child, freePort } from "./child.ts";
 import { type Blob, type ContentTree, type Image, manifestMediaType } from "./content.ts";
 import { programPath } from "./programs.ts";
@@ -9,10 +10,17 @@ import type { UpstreamRegistry } from "./upstream.ts";
 
 /**
  * The servers that are compared. `entrepot` is what `npm start` runs; `entrepot-uncached` is the same as at its very
- * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package. `docker-registry` is
- * distribution 2.8, `distribution-3` its successor.
+ * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package, and `entrepot-bucket`
+ * the same as `entrepot` with the bucket of its place behind the folder. `docker-registry` is distribution 2.8,
+ * `distribution-3` its successor.
  */
-export type ServerName = "entrepot" | "entrepot-uncached" | "entrepot-dist" | "nginx" | RegistryName;
+export type ServerName =
+  | "entrepot"
+  | "entrepot-uncached"
+  | "entrepot-dist"
+  | "entrepot-bucket"
+  | "nginx"
+  | RegistryName;
 
 /** Other pull-through caches. */
 export type RegistryName = "docker-registry" | "distribution-3";
@@ -26,6 +34,8 @@ export interface Place {
   readonly upstream: UpstreamRegistry;
   /** The program of distribution 3, where there is one. */
   readonly distribution: string | undefined;
+  /** Behind the folder of `entrepot-bucket`. */
+  readonly bucket?: BucketServer;
 }
 
 /** A running server, ready to be asked. */
@@ -102,6 +112,11 @@ const recipes: Record<ServerName, MakeRecipe> = {
     env: { NODE_DISABLE_COMPILE_CACHE: "1" },
   }),
   "entrepot-dist": (...settings) => entrepot(join(projectFolder, "dist", "main.js"), ...settings),
+  "entrepot-bucket"(folder, port, place, upstreamSettings) {
+    if (place.bucket === undefined) throw new Error("there is no bucket");
+    const { settings } = place.bucket;
+    return entrepot(join(projectFolder, "src", "main.ts"), folder, port, place, upstreamSettings, settings);
+  },
   nginx(folder, port, { content, images }) {
     const digests = images.map(({ manifestPath, manifestDigest }) => `    "${manifestPath}" ${manifestDigest};`);
     writeFileSync(join(folder, "nginx.conf"), nginxConfig(folder, port, content.root, digests));
@@ -155,13 +170,16 @@ function entrepot(
   port: number,
   { upstream }: Place,
   upstreamSettings: object,
+  s3?: object,
 ): Recipe {
   const root = join(folder, "data");
-  const config = { upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }] };
+  const config = {
+    storage: s3 === undefined ? { type: "filesystem", root } : { type: "s3", root, s3 },
+    upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }],
+  };
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
-  const flags = ["--listen", `127.0.0.1:${port}`, "--config", join(folder, "config.yaml")];
   return {
-    ...nodeCommand(program, [...flags, "filesystem", "--root", root]),
+    ...nodeCommand(program, ["--listen", `127.0.0.1:${port}`, "--config", join(folder, "config.yaml")]),
     readyPath: "/readyz",
     blobPath: (hex) => join(root, "blobs/sha256", hex.slice(0, 2), hex.slice(2)),
   };

@@ -39,6 +39,10 @@ export interface Settings {
   readonly storeRequestsPerSecond: number;
   /** How long the large store is asked where nothing else says how long. */
   readonly storeSeconds: number;
+  /** What is uploaded to a bucket at once, and how often that is looked at. */
+  readonly uploadedBlobs: number;
+  readonly uploadedBytes: number;
+  readonly uploadRounds: number;
   /** What the upstream sends on one connection, in bytes per second, in the scenarios that are cold. */
   readonly upstreamBytesPerSecond: number;
 }
@@ -73,6 +77,9 @@ export const fullSettings: Settings = {
   evictedObjects: 10_000,
   storeRequestsPerSecond: 500,
   storeSeconds: 20,
+  uploadedBlobs: 8,
+  uploadedBytes: 1024 * MiB,
+  uploadRounds: 1,
   upstreamBytesPerSecond: 50_000_000,
 };
 
@@ -101,4 +108,5 @@ export const quickSettings: Settings = {
   storeBlobs: 50_000,
   evictedObjects: 2_000,
   storeSeconds: 4,
+  uploadedBytes: 64 * MiB,
 };

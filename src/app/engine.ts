@@ -24,6 +24,8 @@ export interface EngineOptions extends MirrorsOptions {
   readonly graceMs?: number;
   /** In place of the configured bucket. */
   readonly bucketStore?: BucketStore;
+  /** How large a blob is that is copied to the bucket on its way. */
+  readonly followedBytes?: number;
   /** From 0 to 1: how late jobs begin that the configuration wants. */
   readonly random?: () => number;
 }
@@ -72,7 +74,7 @@ export async function startEngine(
 ): Promise<Engine> {
   const { now, monotonic } = clock;
   const bucketStore = options.bucketStore ?? (await openBucketStore(config.storage.s3));
-  const storage = await openStorage(config, { clock, observers, bucketStore });
+  const storage = await openStorage(config, { clock, observers, bucketStore, followedBytes: options.followedBytes });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, clock, storage, observers);

@@ -43,6 +43,8 @@ export interface StorageTools {
   readonly observers: Observers;
   /** What is behind the folder. */
   readonly bucketStore: BucketStore | undefined;
+  /** As of `CopiesOptions`. */
+  readonly followedBytes: number | undefined;
 }
 
 /** What is behind the folder, what sees to it that everything is there, and what keeps it in order. */
@@ -81,7 +83,8 @@ export interface Storage {
  *
  * @throws {RootError} the folder is in use, or is not one of ours.
  */
-export async function openStorage(config: Config, { clock, observers, bucketStore }: StorageTools): Promise<Storage> {
+export async function openStorage(config: Config, tools: StorageTools): Promise<Storage> {
+  const { clock, observers, bucketStore } = tools;
   const { storage } = config;
   const { now, monotonic } = clock;
   const pool = new BufferPool();
@@ -116,7 +119,7 @@ export async function openStorage(config: Config, { clock, observers, bucketStor
   const books = keepBooks(ledger, space, { now, monotonic });
   const tier =
     bucketStore &&
-    openTier(bucketStore, store, clock, observers, async (id, digest) => {
+    openTier(bucketStore, store, tools, async (id, digest) => {
       const manifest = await content.manifest(id, digest);
       return manifest?.parsed.children.map((child) => child.digest) ?? [];
     });
@@ -170,14 +173,14 @@ export async function openStorage(config: Config, { clock, observers, bucketStor
 function openTier(
   store: BucketStore,
   folder: ObjectStore,
-  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
-  { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError }: Observers,
+  { clock: { now, monotonic }, observers, followedBytes }: StorageTools,
   children: UsageOptions["children"],
 ): Tier {
+  const { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError } = observers;
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
   const presign = store.presign?.bind(store);
-  const copies = new Copies({ bucket, listed: store, folder, clock, observer, onError });
+  const copies = new Copies({ bucket, listed: store, folder, clock, observer, followedBytes, onError });
   return {
     store,
     bucket,

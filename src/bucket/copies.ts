@@ -21,15 +21,17 @@ import { readWhole } from "../store/read-whole.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
 import { type CopyObserver, CopyQueue } from "./copy-queue.ts";
-import { FillCopies } from "./fill-copies.ts";
+import { type CopiedFill, FillCopies } from "./fill-copies.ts";
 import { missingFrom } from "./missing.ts";
 
-/** Larger blobs are copied while they are on their way from the upstream. */
-const followedBytes = 8 * 1024 * 1024;
+const defaultFollowedBytes = 8 * 1024 * 1024;
 /** A check of a tag that is older may have been overtaken by another instance's: it is looked up first. */
 const overtakenMs = 30_000;
 /** How often it is looked whether something was left out that has to be made up for. */
 const makeUpMs = 60_000;
+
+/** What of a fill is needed to follow it. */
+export type FollowedFill = CopiedFill & Pick<Fill, "opened" | "joinable" | "failure" | "source">;
 
 /** What copies are made with. */
 export interface CopiesOptions {
@@ -39,6 +41,8 @@ export interface CopiesOptions {
   readonly folder: Pick<ObjectStore, "get" | "list">;
   readonly clock: Clock;
   readonly observer: CopyObserver;
+  /** Larger blobs are copied while they are on their way from the upstream. 8 MiB. */
+  readonly followedBytes?: number | undefined;
   /** Told of what fails outside of copying. */
   readonly onError: (error: unknown) => void;
 }
@@ -108,8 +112,8 @@ export class Copies {
    * Copies a large blob while it is filled: the bucket has it as soon as its digest is right, also where the folder has
    * no room for it. A blob that came from the bucket, and was not what it should be, is removed there.
    */
-  follow(fill: Fill, id: RepositoryId, digest: Digest): void {
-    const { bucket, observer } = this.#options;
+  follow(fill: FollowedFill, id: RepositoryId, digest: Digest): void {
+    const { bucket, observer, followedBytes = defaultFollowedBytes } = this.#options;
     const key = blobKey(digest);
     this.#running.run(async () => {
       const opened = await fill.opened.catch(() => "failed");
@@ -117,7 +121,8 @@ export class Copies {
       const isWanted = isLarge && this.#fills.mayFollow(fill);
       if (opened === "streaming" && isWanted && fill.joinable && !this.#queue.isCopying(key)) {
         const copied = this.#queue.once(key, () => this.#fills.copy(fill, id, digest));
-        await copied.catch((error: unknown) => observer.failed(errorOf(error)));
+        // Why the fill failed is told of the upstream.
+        await copied.catch((error: unknown) => fill.state === "failed" || observer.failed(errorOf(error)));
       }
       await fill.ended;
       const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";

@@ -5,10 +5,12 @@ import type { Digest } from "../../src/oci/digest.ts";
 import { errorOf } from "../../src/store/object-store.ts";
 import type { Behaviour, Match } from "../support/behaviour.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
+import { FakeS3 } from "../support/fake-s3.ts";
 import { BrokenBody, open } from "../support/http.ts";
 import { createListener } from "../support/listener.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { inspectBucket, type Kept, untriedBucket } from "../support/s3-bucket.ts";
 import { inspectStorage, type Stored } from "../support/storage.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
@@ -342,6 +344,9 @@ async function pull(mirror: Mirror, path: string): Promise<Pulled> {
   }
 }
 
+/** What is behind the folder of a mirror. */
+type Behind = "nothing" | "a bucket";
+
 /** One fault, in a namespace of its own. */
 interface Trial {
   readonly fault: Fault;
@@ -359,6 +364,10 @@ interface Seen {
   readonly second: ReadonlyMap<string, Pulled>;
   /** What the first mirror has left. */
   readonly stored: Stored;
+  /** What it has left in the bucket, and what the second one, whose folder was empty. */
+  readonly kept: readonly [first: Kept, second: Kept] | undefined;
+  /** By namespace, with a bucket: the pull from a third mirror, whose folder is empty, without upstreams. */
+  readonly third: ReadonlyMap<string, Pulled>;
   readonly log: readonly Record<string, unknown>[];
 }
 
@@ -393,15 +402,16 @@ async function prepare(fault: Fault, kind: Kind, namespace: string, deadHost: st
 async function pullAll(
   trials: readonly Trial[],
   root: string,
-  timeouts: (fault: Fault) => MirrorOptions["upstream"],
+  settings: (trial: Trial) => MirrorOptions["upstream"],
+  bucket?: FakeS3,
 ): Promise<{ pulled: Map<string, Pulled>; mirror: Mirror }> {
-  const others = trials.map(({ fault, namespace, world }) => ({
-    namespace,
-    host: world.upstream.host,
+  const others = trials.map((trial) => ({
+    namespace: trial.namespace,
+    host: trial.world.upstream.host,
     accounts: [{ kind: "password" as const, username: "mirror", password }],
-    ...timeouts(fault),
+    ...settings(trial),
   }));
-  await using mirror = await startMirror("127.0.0.1:1", { root, others });
+  await using mirror = await startMirror("127.0.0.1:1", { root, others, ...(bucket && (await behind(bucket))) });
   const waiting = trials.values();
   const pulled = new Map<string, Pulled>();
   const lanes = Array.from({ length: 12 }, async () => {
@@ -410,11 +420,20 @@ async function pullAll(
     }
   });
   await Promise.all(lanes);
+  // What is to be copied to a bucket would be given up at the end, as the next process makes up for it.
+  await mirror.app.idle();
   return { pulled, mirror };
 }
 
-async function tryAll(kind: Kind): Promise<Seen> {
+/** A bucket behind a mirror's folder, to which blobs go in several parts while they are on their way. */
+async function behind(bucket: FakeS3): Promise<MirrorOptions> {
+  const partSizeBytes = 128 * 1024;
+  return { bucketStore: await untriedBucket(bucket, { partSizeBytes }), followedBytes: partSizeBytes };
+}
+
+async function tryAll(kind: Kind, what: Behind): Promise<Seen> {
   await using folder = await createTemporaryDirectory();
+  await using bucket = what === "a bucket" ? await FakeS3.start() : undefined;
   const dead = await createListener(() => undefined);
   const trials = new Map<string, Trial>();
   await using upstreams = new AsyncDisposableStack();
@@ -426,13 +445,28 @@ async function tryAll(kind: Kind): Promise<Seen> {
   }
   await dead.down();
   const all = [...trials.values()];
-  const first = await pullAll(all, folder.path, ({ impatient }) =>
-    impatient === undefined ? {} : { [impatient]: soonMs },
-  );
-  const stored = await inspectStorage(folder.path);
+  const [root = "", ...others] = ["first", "second", "third"].map((name) => `${folder.path}/${name}`);
+  // What is behind a folder is there to be found by another one.
+  const [second = root, third = root] = bucket === undefined ? [] : others;
+  const impatient = ({ fault }: Trial): MirrorOptions["upstream"] =>
+    fault.impatient === undefined ? {} : { [fault.impatient]: soonMs };
+  const { pulled, mirror } = await pullAll(all, root, impatient, bucket);
+  const stored = await inspectStorage(root);
+  const firstKept = bucket && inspectBucket(bucket);
   for (const { world } of all) world.upstream.behave();
-  const second = await pullAll(all, folder.path, () => ({}));
-  return { trials, first: first.pulled, second: second.pulled, stored, log: first.mirror.log() };
+  const later = await pullAll(all, second, () => ({}), bucket);
+  const secondKept = bucket && inspectBucket(bucket);
+  const last = bucket && (await pullAll(all, third, () => ({ host: dead.host }), bucket));
+  const kept = firstKept && secondKept && ([firstKept, secondKept] as const);
+  return {
+    trials,
+    first: pulled,
+    second: later.pulled,
+    third: last?.pulled ?? new Map(),
+    stored,
+    kept,
+    log: mirror.log(),
+  };
 }
 
 function wantedOf({ fault }: Trial, kind: Kind): Outcome {
@@ -445,7 +479,7 @@ function warningsIn(log: Seen["log"]): Record<string, unknown>[] {
   return log.filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
 }
 
-function expectFault({ trials, first, second, stored, log }: Seen, kind: Kind, what: string): void {
+function expectFault({ trials, first, second, third, stored, kept, log }: Seen, kind: Kind, what: string): void {
   const trial = trials.get(what);
   assert.ok(trial !== undefined);
   const { fault, namespace, world, digest } = trial;
@@ -470,13 +504,27 @@ function expectFault({ trials, first, second, stored, log }: Seen, kind: Kind, w
   assert.equal(later?.outcome, "right");
   assert.equal(later.challenge, undefined);
   assert.ok(later.body.equals(world.bytes));
+  // The bucket has what the folder has, and is there when both the folder and the upstream are gone.
+  if (kept === undefined) return;
+  assert.deepEqual(
+    kept[0].records.filter((key) => key.startsWith(`repositories/${namespace}/`)).length,
+    own.length,
+    "the records of the bucket are those of the folder",
+  );
+  const last = third.get(namespace);
+  assert.equal(last?.outcome, "right");
+  assert.ok(last.body.equals(world.bytes));
 }
 
 /** What no single fault has to answer for. */
-function expectNothingElse({ trials, stored, log }: Seen, kind: Kind): void {
+function expectNothingElse({ trials, stored, kept, log }: Seen, kind: Kind): void {
   const right = [...trials.values()].filter((trial) => wantedOf(trial, kind) === "right");
   assert.deepEqual(stored.blobs, right.map(({ digest }) => digest).toSorted());
   assert.deepEqual(stored.temporary, []);
+  if (kept !== undefined) {
+    assert.deepEqual(kept[0].blobs, stored.blobs);
+    assert.deepEqual(kept[1].blobs, [...trials.values()].map(({ digest }) => digest).toSorted());
+  }
   const others = stored.files.filter((path) => !/^(?:blobs|repositories)\//.test(path));
   assert.deepEqual(others, ["format"]);
   const namespaces = new Set<unknown>([...trials.values()].map(({ namespace }) => namespace));
@@ -491,18 +539,22 @@ function expectNothingElse({ trials, stored, log }: Seen, kind: Kind): void {
 }
 
 // One mirror for all faults of a kind: an upstream that fails must not be felt by the others.
-for (const kind of kinds) {
-  describe(`the upstream's answer for a ${kind}:`, () => {
-    let seen: Seen;
-    before(async () => {
-      seen = await tryAll(kind);
+for (const what of ["nothing", "a bucket"] as const) {
+  for (const kind of kinds) {
+    // Manifests take one way to a bucket, however they are asked for.
+    if (what === "a bucket" && kind === "manifest by digest") continue;
+    describe(`the upstream's answer for a ${kind}, with ${what} behind the folder:`, () => {
+      let seen: Seen;
+      before(async () => {
+        seen = await tryAll(kind, what);
+      });
+      for (const fault of Object.keys(faults)) {
+        test(fault, () => expectFault(seen, kind, fault));
+      }
+      test("and nothing else is stored or warned of, and no line of the log has a secret", () =>
+        expectNothingElse(seen, kind));
     });
-    for (const what of Object.keys(faults)) {
-      test(what, () => expectFault(seen, kind, what));
-    }
-    test("and nothing else is stored or warned of, and no line of the log has a secret", () =>
-      expectNothingElse(seen, kind));
-  });
+  }
 }
 
 test("a broken transfer is taken up where it broke, and the client does not see it", async () => {

@@ -109,6 +109,12 @@ export const bucket: readonly Fault[] = [
     ["unit/bucket/copies"],
     [
       {
+        name: "upstream-failure-told",
+        find: 'fill.state === "failed" || observer',
+        replace: "observer",
+        breaks: "what fails at the upstream is not told as a failure of the bucket",
+      },
+      {
         name: "future-stays",
         find: "there.checkedAt >= checkedAt && there.checkedAt <= now",
         replace: "there.checkedAt >= checkedAt",

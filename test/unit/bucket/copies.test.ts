@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Bucket } from "../../../src/bucket/bucket.ts";
-import { Copies } from "../../../src/bucket/copies.ts";
+import { Copies, type FollowedFill } from "../../../src/bucket/copies.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/store/layout.ts";
@@ -297,4 +297,35 @@ test("an object that the bucket refuses is left out in the end, and holds up no 
   }
   assert.ok(!(await store.keys()).includes(store.refuses));
   assert.equal(told.filter((what) => what === "refused").length, 6);
+});
+
+test("a blob whose fill fails is no failure of the bucket, and one that the bucket does not take is", async () => {
+  const { copies, store, told } = setUp();
+  const broken = new Error("the upstream broke");
+  const fill = (state: "failed" | "streaming", chunks: () => AsyncGenerator<Uint8Array>): FollowedFill => ({
+    stores: true,
+    sizeBytes: undefined,
+    receivedBytes: bytes.length,
+    state,
+    failure: undefined,
+    joinable: true,
+    opened: Promise.resolve("streaming"),
+    ended: Promise.resolve(),
+    source: { open: async () => undefined, isFromBucket: false },
+    join: () => ({ sizeBytes: undefined, read: chunks, close: async () => undefined }),
+  });
+  async function* breaks(): AsyncGenerator<Uint8Array> {
+    yield bytes;
+    throw broken;
+  }
+  async function* whole(): AsyncGenerator<Uint8Array> {
+    yield bytes;
+  }
+  copies.follow(fill("failed", breaks), id, digest);
+  await copies.idle();
+  assert.deepEqual(told, []);
+  store.refuses = blobKey(digest);
+  copies.follow(fill("streaming", whole), id, digest);
+  await copies.idle();
+  assert.deepEqual(told, ["refused"]);
 });

@@ -86,7 +86,8 @@ export function askBucketFirst(
       }
       const found = await bucket.link(id, reference);
       const isManifest = found !== undefined && found.role !== "blob" && isManifestMediaType(found.mediaType);
-      return isManifest ? { mediaType: found.mediaType, digest: reference, size: found.sizeBytes } : ask();
+      const isThere = isManifest && (await bucket.hasNow(reference, found.sizeBytes));
+      return isThere ? { mediaType: found.mediaType, digest: reference, size: found.sizeBytes } : ask();
     },
     async manifest(repository, reference, by) {
       const id = idOf(repository);

@@ -14,6 +14,7 @@ import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } f
 import { errorOf, type Key, type ObjectStore, type OpenObject, type Version } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
+import { SingleFlight } from "../concurrency/single-flight.ts";
 import { turnToRead } from "../concurrency/turn.ts";
 import { readManifest } from "../registry/manifest-bytes.ts";
 import type { ManifestContent } from "../registry/registry.ts";
@@ -75,6 +76,7 @@ export interface BucketOptions {
 export class Bucket {
   readonly #options: BucketOptions;
   readonly #known: KnownObjects;
+  readonly #looking = new SingleFlight<string | undefined>();
   #failures = 0;
   #restUntil = 0;
   /** A question tries whether it is back. */
@@ -168,18 +170,20 @@ export class Bucket {
   async sizeOf(id: RepositoryId, digest: Digest, known?: Link): Promise<number | undefined> {
     const link = known ?? (await this.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
-    return (await this.has(digest, link.sizeBytes)) ? link.sizeBytes : undefined;
+    return (await this.hasNow(digest, link.sizeBytes)) ? link.sizeBytes : undefined;
   }
 
-  /** Whether content of this size is there, as far as can be told. */
+  /** Whether content of this size is there, for who would store it: as it was within the last hour, if that is known. */
   async has(digest: Digest, sizeBytes: number | undefined): Promise<boolean> {
     const key = blobKey(digest);
-    const known = this.#known.there(key);
-    if (known !== undefined) return sizeBytes === undefined || known === String(sizeBytes);
-    const found = await this.#ask(key, () => this.#options.store.head(key));
-    if (found === undefined) return false;
-    this.#known.noteThere(key, String(found.sizeBytes));
-    return sizeBytes === undefined || found.sizeBytes === sizeBytes;
+    const found = this.#known.there(key) ?? (await this.#look(key));
+    return sizeBytes === undefined ? found !== undefined : found === String(sizeBytes);
+  }
+
+  /** The same for who would tell a client: as it was within the last seconds, since others may have removed it. */
+  async hasNow(digest: Digest, sizeBytes: number): Promise<boolean> {
+    const key = blobKey(digest);
+    return (this.#known.recent(key) ?? (await this.#look(key))) === String(sizeBytes);
   }
 
   /** Stores content from its bytes on the way; see `BucketStore.upload`. Throws what fails. */
@@ -219,6 +223,16 @@ export class Bucket {
       await this.#options.store.delete(key);
       return undefined;
     });
+  }
+
+  /** The size of the content at a key, as it is now; who asks at once asks once. */
+  #look(key: Key): Promise<string | undefined> {
+    const look = async (): Promise<string | undefined> => {
+      const found = await this.#ask(key, () => this.#options.store.head(key));
+      if (found !== undefined) this.#known.noteThere(key, String(found.sizeBytes));
+      return found && String(found.sizeBytes);
+    };
+    return this.#looking.run(key, look).answer;
   }
 
   async #record<T extends object>(key: Key, isRecord: (value: unknown) => value is T): Promise<T | undefined> {

@@ -7,8 +7,8 @@ const maxKnown = 20_000;
 const maxKnownBytes = 4 * 1024 * 1024;
 /** How long what was there is believed to be: somebody may remove what is old. */
 const knownMs = 3_600_000;
-/** How long it is believed that nothing is there: another instance may write it at any time. */
-const absentMs = 5_000;
+/** How long it is believed that nothing is there, and clients are told that something is: others may write and remove. */
+const recentMs = 5_000;
 const maxAbsent = 5_000;
 /** How many keys are remembered of which something there speaks. */
 const maxLikely = 10_000;
@@ -39,14 +39,18 @@ export class KnownObjects {
 
   /** What is known to be at a key: a record's text, the size of content. */
   there(key: Key): string | undefined {
-    const known = this.#there.get(key);
-    return known !== undefined && this.#monotonic() - known.at < knownMs ? known.text : undefined;
+    return this.#learned(key, knownMs);
+  }
+
+  /** What was at a key a few seconds ago. */
+  recent(key: Key): string | undefined {
+    return this.#learned(key, recentMs);
   }
 
   /** Whether nothing was at a key a few seconds ago. */
   isAbsent(key: Key): boolean {
     const at = this.#absent.get(key);
-    return at !== undefined && this.#monotonic() - at < absentMs;
+    return at !== undefined && this.#monotonic() - at < recentMs;
   }
 
   /** Whether something is probably at a key, and it is not known what: a question is worth more than a write. */
@@ -67,5 +71,10 @@ export class KnownObjects {
   /** Notes that something in the bucket speaks of what is at a key. */
   noteLikely(key: Key): void {
     this.#likely.set(key, true);
+  }
+
+  #learned(key: Key, withinMs: number): string | undefined {
+    const known = this.#there.get(key);
+    return known !== undefined && this.#monotonic() - known.at < withinMs ? known.text : undefined;
   }
 }

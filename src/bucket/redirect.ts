@@ -30,7 +30,7 @@ export function redirectBlobs({ mode, bucket, namespace, content, presign }: Red
     const link = (await content.link(id, digest)) ?? (await bucket.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     if (mode === "cold" && (await content.statBlob(digest))?.sizeBytes === link.sizeBytes) return undefined;
-    return (await bucket.has(digest, link.sizeBytes)) ? presign(blobKey(digest)) : undefined;
+    return (await bucket.hasNow(digest, link.sizeBytes)) ? presign(blobKey(digest)) : undefined;
   };
   return {
     blobLocation: async (repository, digest) => {

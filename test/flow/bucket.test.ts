@@ -309,6 +309,38 @@ test("clients are sent to the bucket for what the mode says, and nobody is who m
   assert.equal(bucket.open, 0);
 });
 
+test("nobody is sent to the bucket for what is not there any more", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  let now = Date.now();
+  const statuses = async (mirror: Mirror): Promise<number[]> => {
+    const found: number[] = [];
+    for (const { digest, bytes } of image.blobs) {
+      const { status, body } = await mirror.get(`/v2/library/test/blobs/${digest}`);
+      if (status === 200) assert.ok(body.equals(bytes));
+      found.push(status);
+    }
+    await mirror.app.idle();
+    return found;
+  };
+  for (const redirect of ["always", "cold"] as const) {
+    {
+      await using other = await start(upstream, bucket);
+      await pull(other, "1", image);
+      await other.app.idle();
+    }
+    await using mirror = await start(upstream, bucket, { redirect, now: () => now });
+    assert.equal((await mirror.get("/v2/library/test/manifests/1")).status, 200);
+    assert.deepEqual(await statuses(mirror), [307, 307, 307]);
+    for (const { digest } of image.blobs) await bucket.delete(blobKey(digest));
+    now += 5_000;
+    assert.deepEqual(await statuses(mirror), [200, 200, 200], "the upstream has it");
+    const again = redirect === "always" ? 307 : 200;
+    assert.deepEqual(await statuses(mirror), [again, again, again], "it was copied again");
+  }
+});
+
 test("what was purged does not come back from the bucket", async () => {
   await using upstream = await createUpstream();
   const bucket = new MemoryBucket();

@@ -25,8 +25,8 @@ export const bucket: readonly Fault[] = [
       },
       {
         name: "size-not-looked-at",
-        find: "return sizeBytes === undefined || found.sizeBytes === sizeBytes;",
-        replace: "return true;",
+        find: "found !== undefined : found === String(sizeBytes);",
+        replace: "found !== undefined : found !== undefined;",
         breaks: "content of another size is not what is wanted",
       },
       {
@@ -68,8 +68,8 @@ export const bucket: readonly Fault[] = [
       },
       {
         name: "absent-for-long",
-        find: "this.#monotonic() - at < absentMs",
-        replace: "this.#monotonic() - at <= absentMs",
+        find: "this.#monotonic() - at < recentMs",
+        replace: "this.#monotonic() - at <= recentMs",
         breaks: "what another instance has written is seen after five seconds",
       },
       {
@@ -77,6 +77,12 @@ export const bucket: readonly Fault[] = [
         find: "    this.#absent.delete(key);\n",
         replace: "",
         breaks: "what is written here is there at once",
+      },
+      {
+        name: "gone-for-an-hour",
+        find: "return this.#learned(key, recentMs);",
+        replace: "return this.#learned(key, knownMs);",
+        breaks: "clients are not told of what another instance removed more than five seconds ago",
       },
       {
         name: "absent-but-there",
@@ -95,6 +101,12 @@ export const bucket: readonly Fault[] = [
         find: "if (isClosed) return;",
         replace: "",
         breaks: "a blob is closed once",
+      },
+      {
+        name: "link-without-content",
+        find: "isManifest && (await bucket.hasNow(reference, found.sizeBytes))",
+        replace: "isManifest",
+        breaks: "a manifest whose content is gone from the bucket is asked of the upstream",
       },
       {
         name: "check-is-new",

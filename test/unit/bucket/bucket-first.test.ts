@@ -145,6 +145,15 @@ test("listings are live, and the bucket's stand in for an upstream that fails", 
   await assert.rejects(upstream.referrers(a, digest, "", by), behind.failure);
 });
 
+test("what the bucket has a link to, and no content, is asked of the upstream", async () => {
+  const { upstream, behind, store } = await setUp();
+  await store.delete(blobKey(index.descriptor.digest));
+  await store.delete(blobKey(digest));
+  assert.equal(await upstream.resolve(a, index.descriptor.digest, by), undefined);
+  assert.equal(await upstream.statBlob(a, digest, by), undefined);
+  assert.equal(behind.asked.length, 2);
+});
+
 test("another repository's content is asked of the upstream", async () => {
   const { upstream, behind } = await setUp();
   const other = parseRepository("library/other");

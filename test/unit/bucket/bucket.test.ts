@@ -218,6 +218,25 @@ test("what is known of a record outlives a question that got no answer", async (
   assert.equal(bucket.known(linkKey(id, digest)), JSON.stringify(blobLink));
 });
 
+test("what clients are told was so five seconds ago: another instance may have removed it", async () => {
+  const subject = setUp();
+  const { bucket, store, plant } = subject;
+  await plant(blobKey(digest), bytes);
+  const asked = await Promise.all([1, 2, 3].map(() => bucket.hasNow(digest, bytes.length)));
+  assert.deepEqual([asked, store.asked.length], [[true, true, true], 1], "those who ask at once ask once");
+  assert.equal(await bucket.hasNow(digest, 5), false);
+  await store.delete(blobKey(digest));
+  store.asked.length = 0;
+  subject.now += 4_999;
+  assert.equal(await bucket.sizeOf(id, digest, blobLink), bytes.length);
+  subject.now += 1;
+  assert.equal(await bucket.has(digest, bytes.length), true, "who copies takes it to be there for longer");
+  assert.deepEqual(store.asked, []);
+  assert.equal(await bucket.sizeOf(id, digest, blobLink), undefined);
+  assert.equal(await bucket.has(digest, bytes.length), false);
+  assert.deepEqual(store.asked, [`head ${blobKey(digest)}`]);
+});
+
 test("that nothing is there is believed for five seconds, or until it is written here", async () => {
   const subject = setUp();
   const { bucket, store, told } = subject;

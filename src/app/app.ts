@@ -207,7 +207,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
 }
 
 /** Shows how full the storage is, whenever somebody looks at the metrics. */
-function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
+function showStorage(metrics: Metrics, { storage, mirrors, retention }: Engine): void {
   metrics.onRender(() => {
     const { usedBytes, reservedBytes, besides, limitBytes, volume } = storage.space.state;
     metrics.storageBytes.set({ kind: "used" }, usedBytes);
@@ -219,6 +219,7 @@ function showStorage(metrics: Metrics, { storage, mirrors }: Engine): void {
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
     metrics.bucketWaiting.set(storage.tier?.copies.waiting ?? 0);
+    if (retention?.last !== undefined) metrics.bucketBytes.set(retention.last.bytes - retention.last.removedBytes);
     for (const namespace of mirrors.upstreams.keys()) {
       metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
     }

@@ -39,9 +39,8 @@ export function observeBucket(metrics: Metrics, log: Logger, monotonic: () => nu
       unswept: (error) => log.warn({ err: error }, "uploads that were left open could not be looked for in the bucket"),
     },
     retention: {
+      removed: () => metrics.bucketRemoved.inc(),
       retained: (report) => {
-        metrics.bucketBytes.set(report.bytes - report.removedBytes);
-        metrics.bucketRemoved.inc(report.removed);
         log.info({ ...report }, "the bucket was looked through for what nobody uses");
         if (report.isShort)
           log.warn("the bucket holds more than it may, and all that is left was just used or is pinned");

@@ -10,14 +10,9 @@ import { parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openBucketStore } from "./bucket-store.ts";
-import { openStorage, type Storage, type Tier } from "./storage.ts";
-import { retain, type RetentionReport } from "../bucket/retention.ts";
-import { RetentionRuns } from "../bucket/retention-runs.ts";
-import { systemClock } from "../concurrency/clock.ts";
-import type { Tag } from "../oci/reference.ts";
-import { Lease } from "../store/lease.ts";
-import type { Key } from "../store/object-store.ts";
-import type { RepositoryId } from "../store/layout.ts";
+import { openRetention } from "./bucket-retention.ts";
+import { openStorage, type Storage } from "./storage.ts";
+import type { RetentionRuns } from "../bucket/retention-runs.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
@@ -39,11 +34,6 @@ export interface EngineTools {
   /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
   readonly scrubGraceMs?: number | undefined;
 }
-
-const dayMs = 24 * 3_600_000;
-const retentionLeaseKey = "retention/lease" as Key;
-/** Longer than clocks differ, and than it takes all to write down what they use. */
-const retentionLeaseMs = 3_600_000;
 
 /** What was used, stored or linked within the last minutes is not removed, so that a pull can be completed. */
 const graceMs = 5 * 60_000;
@@ -78,7 +68,7 @@ export async function startEngine(
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const mirrors = createMirrors(config, options, clock, storage, observers);
-  const retention = storage.tier && createRetention(config, storage.tier, pins, clock, observers);
+  const retention = storage.tier && (await openRetention(config, storage, storage.tier, { pins, clock, observers }));
   const evictor = new Evictor({
     space,
     ledger,
@@ -141,31 +131,6 @@ export async function startEngine(
       await close();
     },
   };
-}
-
-/** What keeps the bucket within its limits, where it has some. */
-function createRetention(
-  config: Config,
-  { store, bucket, usage }: Tier,
-  pins: PinList,
-  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
-  observers: Observers,
-): RetentionRuns {
-  const { maxAgeMs = Infinity, maxBytes = Infinity } = config.storage.s3 ?? {};
-  const limits = { maxAgeDays: Math.ceil(maxAgeMs / dayMs), maxBytes };
-  const lease = new Lease({ store, key: retentionLeaseKey, ttlMs: retentionLeaseMs, now });
-  const run = (signal: AbortSignal): Promise<RetentionReport | undefined> => {
-    const parsed = pins.all.map((pattern) => parsePin(pattern));
-    const isPinned = (id: RepositoryId, tag: Tag): boolean => parsed.some((pin) => pin.matches({ ...id, tag }));
-    return retain({ store, bucket, limits, lease, isPinned, now }, signal);
-  };
-  const isLimited = maxAgeMs !== Infinity || maxBytes !== Infinity;
-  return new RetentionRuns({
-    usage,
-    retain: isLimited ? run : undefined,
-    clock: { ...systemClock, now, monotonic },
-    observer: observers.retention,
-  });
 }
 
 async function openPins(

@@ -7,6 +7,7 @@ import { Background } from "../concurrency/background.ts";
 import { createMirror } from "../registry/mirror.ts";
 import { Lookup } from "../registry/lookup.ts";
 import { Namespaces } from "../registry/namespaces.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { RepositoryId } from "../store/layout.ts";
@@ -76,6 +77,10 @@ export function createMirrors(
     const policy = { staleWhileRevalidateMs, staleIfErrorMs, keepDeleted, ttlMs: settings.manifestInvalidationMs };
     const guarded = rememberAbsences(breaker.guard(open(budget)), settings.negativeTtlMs, remembered, monotonic);
     const { tier } = storage;
+    const noteUse: Ledger["use"] = (id, digest, tag) => {
+      storage.ledger.use(id, digest, tag);
+      tier?.usage.note(id, digest, tag);
+    };
     const registry = createMirror({
       content: storage.content,
       fills: storage.fills,
@@ -102,10 +107,7 @@ export function createMirrors(
       staleWaitMs: options.staleWaitMs ?? staleWaitMs,
       checkDigest: config.checkCacheDigest,
       prefetch: trusted && settings.prefetch === "platform",
-      noteUse: (id, digest, tag) => {
-        storage.ledger.use(id, digest, tag);
-        tier?.usage.note(id, digest, tag);
-      },
+      noteUse,
       now,
       monotonic,
       signal: stopping.signal,
@@ -113,7 +115,7 @@ export function createMirrors(
     if (tier?.presign === undefined) return registry;
     const { bucket, presign } = tier;
     const mode = options.redirect ?? config.storage.s3?.redirect ?? "never";
-    return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign }) };
+    return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign, noteUse }) };
   };
   const rules = new Map(config.upstreams.map((settings) => [settings.namespace, repositoryRule(settings)]));
   const permits = ({ namespace, repository }: RepositoryId): boolean => rules.get(namespace)?.(repository) ?? true;

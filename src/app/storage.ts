@@ -4,9 +4,11 @@ import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { UpstreamConfig } from "../config/upstream-schema.ts";
 import type { Observers } from "./observers.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import { keepBooks } from "../registry/bookkeeping.ts";
-import { Content } from "../registry/content.ts";
+import { Content, isBlobLink, type Link } from "../registry/content.ts";
+import type { ManifestContent } from "../registry/registry.ts";
 import { Fills } from "../registry/fills.ts";
 import { openLedger } from "../ledger/client.ts";
 import type { Ledger } from "../ledger/ledger.ts";
@@ -14,13 +16,14 @@ import { Space } from "../registry/space.ts";
 import { Bucket, type BucketStore } from "../bucket/bucket.ts";
 import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
-import { Usage, type UsageOptions } from "../bucket/usage.ts";
+import { Usage } from "../bucket/usage.ts";
 import { BucketUpkeep } from "../bucket/upkeep.ts";
 import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
 import { meterMoves, meterStore } from "../store/metered.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 
 const ledgerName = "ledger";
@@ -119,10 +122,9 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
   const books = keepBooks(ledger, space, { now, monotonic });
   const tier =
     bucketStore &&
-    openTier(bucketStore, store, tools, async (id, digest) => {
-      const manifest = await content.manifest(id, digest);
-      return manifest?.parsed.children.map((child) => child.digest) ?? [];
-    });
+    openTier(bucketStore, store, tools, (id, digest) =>
+      Promise.all([content.link(id, digest), content.manifest(id, digest)]),
+    );
   const content: Content = new Content(
     tier?.copies.watch(store) ?? store,
     books,
@@ -174,18 +176,31 @@ function openTier(
   store: BucketStore,
   folder: ObjectStore,
   { clock: { now, monotonic }, observers, followedBytes }: StorageTools,
-  children: UsageOptions["children"],
+  inFolder: (id: RepositoryId, digest: Digest) => Promise<[Link | undefined, ManifestContent | undefined]>,
 ): Tier {
   const { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError } = observers;
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
   const presign = store.presign?.bind(store);
-  const copies = new Copies({ bucket, listed: store, folder, clock, observer, followedBytes, onError });
+  const usage = new Usage({
+    store,
+    now,
+    children: async (id, digest) => {
+      const [known, stored] = await inFolder(id, digest);
+      const link = known ?? (await bucket.link(id, digest));
+      if (link !== undefined && isBlobLink(link)) return [];
+      const manifest = stored ?? (await bucket.manifest(id, digest));
+      return manifest === undefined && bucket.isFailing ? undefined : (manifest?.parsed.children ?? []);
+    },
+    onError,
+  });
+  const noteUse = usage.note.bind(usage);
+  const copies = new Copies({ bucket, listed: store, folder, clock, observer, followedBytes, noteUse, onError });
   return {
     store,
     bucket,
     copies,
-    usage: new Usage({ store, now, children, onError }),
+    usage,
     purge: new BucketPurge({ store, bucket, copies }),
     upkeep: new BucketUpkeep({ store, clock, observer: upkeep }),
     presign: presign && ((key) => presign(key, { expiresInSeconds: signedSeconds })),

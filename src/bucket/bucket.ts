@@ -11,7 +11,15 @@ import {
   type TagRecord,
 } from "../store/content-records.ts";
 import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } from "../store/layout.ts";
-import { errorOf, type Key, type ObjectStore, type OpenObject, type Version } from "../store/object-store.ts";
+import {
+  errorOf,
+  type Key,
+  type ListOptions,
+  type ObjectInfo,
+  type ObjectStore,
+  type OpenObject,
+  type Version,
+} from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { SingleFlight } from "../concurrency/single-flight.ts";
@@ -25,8 +33,15 @@ const patienceMs = 2_000;
 const firstRestMs = 1_000;
 const longestRestMs = 30_000;
 
+/** An object of a bucket's listing. */
+export interface ListedObject extends ObjectInfo {
+  /** When it was written, by the server's clock, which is the only one that all instances share: milliseconds since 1970. */
+  readonly writtenAt: number;
+}
+
 /** A store that takes content while that is still on its way. */
 export interface BucketStore extends ObjectStore {
+  list(prefix: Key, options?: ListOptions): AsyncIterable<ListedObject>;
   /**
    * Stores what `bytes` yields, once that has ended; where it throws, nothing is left. A chunk is valid until the next
    * one is asked for.

@@ -43,6 +43,8 @@ export interface CopiesOptions {
   readonly observer: CopyObserver;
   /** Larger blobs are copied while they are on their way from the upstream. 8 MiB. */
   readonly followedBytes?: number | undefined;
+  /** Told of what the bucket is to have of a repository from now on, that it is a use of all that it refers to. */
+  readonly noteUse: (id: RepositoryId, digest: Digest) => void;
   /** Told of what fails outside of copying. */
   readonly onError: (error: unknown) => void;
 }
@@ -189,6 +191,7 @@ export class Copies {
       case "link":
         await this.#queue.once(blobKey(place.digest), () => this.#copyContent(place.digest));
         await settleOrAbort(this.#options.bucket.learnLink(place.id, place.digest), this.#stopping.signal);
+        this.#options.noteUse(place.id, place.digest);
         return this.#copyRecord(key);
       case "tag": {
         const { id, tag } = place;

@@ -2,7 +2,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Namespace, Repository } from "../oci/reference.ts";
 import { type Content, isBlobLink } from "../registry/content.ts";
 import type { Redirecting } from "../registry/registry.ts";
-import { blobKey } from "../store/layout.ts";
+import { blobKey, type RepositoryId } from "../store/layout.ts";
 import { type Key, StoreError } from "../store/object-store.ts";
 import type { Bucket } from "./bucket.ts";
 
@@ -17,20 +17,25 @@ export interface RedirectOptions {
   readonly content: Pick<Content, "link" | "statBlob">;
   /** An address at which an object can be read for a while by whoever has it. */
   readonly presign: (key: Key) => Promise<string>;
+  /** Told of what a client is sent to the bucket for. */
+  readonly noteUse: (id: RepositoryId, digest: Digest) => void;
 }
 
 /**
  * Where a namespace's blobs are to be had: only what the repository is known to contain, and the bucket to have. What
  * cannot be told is served as ever.
  */
-export function redirectBlobs({ mode, bucket, namespace, content, presign }: RedirectOptions): Partial<Redirecting> {
+export function redirectBlobs(options: RedirectOptions): Partial<Redirecting> {
+  const { mode, bucket, namespace, content, presign, noteUse } = options;
   if (mode === "never") return {};
   const locate = async (repository: Repository, digest: Digest): Promise<string | undefined> => {
     const id = { namespace, repository };
     const link = (await content.link(id, digest)) ?? (await bucket.link(id, digest));
     if (link === undefined || !isBlobLink(link)) return undefined;
     if (mode === "cold" && (await content.statBlob(digest))?.sizeBytes === link.sizeBytes) return undefined;
-    return (await bucket.hasNow(digest, link.sizeBytes)) ? presign(blobKey(digest)) : undefined;
+    if (!(await bucket.hasNow(digest, link.sizeBytes))) return undefined;
+    noteUse(id, digest);
+    return presign(blobKey(digest));
   };
   return {
     blobLocation: async (repository, digest) => {

@@ -1,48 +1,71 @@
-import type { Digest } from "../oci/digest.ts";
-import type { Tag } from "../oci/reference.ts";
-import { blobKey, blobsPrefix, linkKey, parseKey, repositoriesPrefix, type RepositoryId } from "../store/layout.ts";
+import type { Pin } from "../oci/pin.ts";
+import { blobsPrefix, parseKey, repositoriesPrefix } from "../store/layout.ts";
 import type { Lease } from "../store/lease.ts";
-import type { Key, ObjectInfo, ObjectStore } from "../store/object-store.ts";
+import { type Condition, type Key, type ObjectReader, PreconditionFailed, StoreError } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
-import type { Bucket } from "./bucket.ts";
+import type { Bucket, BucketStore, ListedObject } from "./bucket.ts";
+import { type Cut, Judge, type RetentionLimits } from "./judge.ts";
 import { KeyFilter } from "./key-filter.ts";
-import { dayOf, load, readUsage, save } from "./usage.ts";
+import { findPinned } from "./pinned.ts";
+import { RepositoryShares } from "./repository-shares.ts";
+import { dayOf, loadFilter, pruneUsage, saveFilter, UsedDays } from "./used-days.ts";
 
+const retentionPrefix = "retention" as Key;
+export const leaseKey: Key = "retention/lease" as Key;
 /** What was found to be unused. It is removed by a later run, where nobody has used it until then. */
 const condemnedKey = "retention/condemned" as Key;
-const sinceKey = "retention/since" as Key;
-/** How much is removed when the bucket is too large, in parts of its limit: so that not each run has to. */
-const lowShare = 0.9;
+/** The report of the last run, whose age says when the next one is due. */
+const lastKey = "retention/last" as Key;
+/** So much later: by then all have written down several times what they use. */
+const reprieveMs = 3_600_000;
 const removalsAtOnce = 8;
+/** How often in a run the lease is renewed, and read what was used meanwhile. */
+const refreshMs = 60_000;
+/** An object that was written this long before another one may have come into a listing after it. */
+const listingLagMs = 60_000;
 /** How many days back it counts which were used last, where only the size is limited. */
 const longestDays = 90;
-
-/** What the bucket may hold. */
-export interface RetentionLimits {
-  /** What nobody has used for so many days goes. `Infinity`: nothing goes for that. */
-  readonly maxAgeDays: number;
-  /** What its objects may take, in bytes; what was not used for longest goes first, by days. */
-  readonly maxBytes: number;
-}
+/** How long usage is kept where there is no limit here: another instance may have one. */
+const keptDays = 400;
 
 /** What retention works with. */
 export interface RetentionOptions {
-  readonly store: ObjectStore;
-  readonly bucket: Bucket;
+  readonly store: BucketStore;
+  readonly bucket: Pick<Bucket, "erase">;
   readonly limits: RetentionLimits;
   readonly lease: Lease;
-  /** Whether a tag is to be kept, with all that it stands for. */
-  readonly isPinned: (id: RepositoryId, tag: Tag) => boolean;
+  /** Says what is kept, whoever uses it; `now` is the server's time. */
+  readonly pins: (now: number) => Promise<readonly Pin[]>;
+  /** A name of this instance, for people. */
+  readonly by: string;
   /** As of `Clock`. */
-  readonly now: () => number;
+  readonly monotonic: () => number;
+  /** Told of each object that was removed. */
+  readonly onRemoved: () => void;
 }
 
-/** What a run did. */
+/** How a run is made. */
+export interface RetentionRun {
+  /** Whether it only says what it would do. */
+  readonly dryRun: boolean;
+  /** Nothing is done where the last run of any instance was not so long ago, in milliseconds. */
+  readonly everyMs: number;
+}
+
+/** The report of the last run that any instance has made. */
+export async function readLast(store: ObjectReader): Promise<RetentionReport | undefined> {
+  return readRecord(store, lastKey, isReport);
+}
+
+/** What a run did, or would do. */
 export interface RetentionReport {
+  /** The instance that made it, and when it began: milliseconds since 1970, by the server's clock. */
+  readonly by: string;
+  readonly at: number;
   /** What the bucket held before. */
   readonly objects: number;
   readonly bytes: number;
-  /** What will go when nobody uses it until the next run. */
+  /** What will go when nobody uses it until the next run, an hour later or more. */
   readonly condemned: number;
   readonly removed: number;
   readonly removedBytes: number;
@@ -52,149 +75,214 @@ export interface RetentionReport {
 
 /**
  * Removes from the bucket what was not used for longest: by the usage that all instances write down, without a database.
- * One instance at a time does it, which takes the lease; until that has ended no other one does, which leaves all of them
- * the time to write down what they use. What is unused is condemned by one run and removed by a later one, if no instance
- * has written down a use until then, so that what was used a moment ago stays. Tags go first, then what repositories contain, then content: nothing is left that points at what is gone.
+ * One instance at a time does it, which has the lease. What is unused is condemned by one run and removed by one that is
+ * an hour later or more, if no instance has written down a use until then, so that what was used a moment ago stays.
+ * Tags go first, then what repositories contain, then content: nothing is left that points at what is gone.
  *
- * @returns `undefined` where somebody else has the lease, or it was lost on the way.
+ * All days and ages are by the server's clock: an instance's may be wrong, and would empty the bucket.
+ *
+ * @returns `undefined` where somebody else is at it, or has just done it.
  * @throws {StoreError} the bucket could not be read or written.
  */
-export async function retain(options: RetentionOptions, signal: AbortSignal): Promise<RetentionReport | undefined> {
-  const { store, limits, lease, now } = options;
+export async function retain(
+  options: RetentionOptions,
+  run: RetentionRun,
+  signal: AbortSignal,
+): Promise<RetentionReport | undefined> {
+  const { lease } = options;
   if (!(await lease.acquire())) return undefined;
-  const today = dayOf(now());
-  const oldest = today - Math.min(limits.maxAgeDays, longestDays);
-  const usage = await readUsage(store, oldest);
-  const judge = new Judge(usage, await findPinned(options), today);
-  let objects = 0;
-  for await (const object of allObjects(store)) {
-    signal.throwIfAborted();
-    objects++;
-    judge.count(object);
+  try {
+    return await new Run(options, run, signal).make();
+  } finally {
+    // Else it ends by itself.
+    await lease.release().catch(() => undefined);
   }
-  // What was not used as long as it is known what was may have been used before.
-  const isKnown = (await findFirstDay(store, Math.min(today, ...usage.keys()))) <= oldest;
-  const cut = judge.cut(limits, isKnown ? oldest : -1);
-  const condemnedBefore = (await load(store, condemnedKey)) ?? new KeyFilter();
-  const condemned = new KeyFilter();
-  const report = { objects, bytes: judge.bytes, condemned: 0, removed: 0, removedBytes: 0, isShort: cut.isShort };
-  for (const part of ["tags", "records", "content"] as const) {
-    if (!(await lease.acquire())) return undefined;
-    const going: ObjectInfo[] = [];
-    const remove = async (): Promise<void> => {
-      await Promise.all(going.map(({ key }) => options.bucket.erase(key)));
-      for (const { sizeBytes } of going.splice(0)) {
-        report.removed++;
-        report.removedBytes += sizeBytes;
-      }
+}
+
+/** In which order objects go. */
+const parts = ["tags", "records", "content"] as const;
+
+/** One run, by who has the lease. */
+class Run {
+  readonly #options: RetentionOptions;
+  readonly #dryRun: boolean;
+  readonly #everyMs: number;
+  readonly #signal: AbortSignal;
+  readonly #used = new UsedDays();
+  readonly #startedAt: number;
+  #refreshedAt: number;
+  /** The server's time at the start. */
+  #now = 0;
+  #removed = 0;
+  #removedBytes = 0;
+
+  constructor(options: RetentionOptions, { dryRun, everyMs }: RetentionRun, signal: AbortSignal) {
+    this.#options = options;
+    this.#dryRun = dryRun;
+    this.#everyMs = everyMs;
+    this.#signal = signal;
+    this.#startedAt = this.#refreshedAt = options.monotonic();
+  }
+
+  async make(): Promise<RetentionReport | undefined> {
+    const { store, limits, by, pins } = this.#options;
+    const written = new Map<Key, number>();
+    for await (const { key, writtenAt } of store.list(retentionPrefix)) written.set(key, writtenAt);
+    this.#now = written.get(leaseKey) ?? NaN;
+    if (!(this.#now > 0))
+      throw new StoreError("the bucket's listing does not say when the lease was written", undefined);
+    if (this.#now - (written.get(lastKey) ?? -Infinity) < this.#everyMs) return undefined;
+    if (!this.#isLimited) {
+      await pruneUsage(store, this.#today - keptDays);
+      return undefined;
+    }
+    const before = await this.#condemnedBefore(written.get(condemnedKey));
+    await this.#used.read(store, { today: this.#today, span: this.#span });
+    const judge = new Judge({
+      used: this.#used,
+      pinned: await findPinned(store, await pins(this.#now), this.#signal),
+      today: this.#today,
+    });
+    for (const prefix of [blobsPrefix, repositoriesPrefix]) {
+      for await (const object of this.#list(prefix)) judge.count(object);
+    }
+    const cut = judge.cut(limits);
+    const condemned = new KeyFilter();
+    const count = judge.hasAny(cut) ? await this.#remove(judge, cut, before.filter, condemned) : 0;
+    const report: RetentionReport = {
+      by,
+      at: this.#now,
+      objects: judge.objects,
+      bytes: judge.bytes,
+      condemned: count,
+      removed: this.#removed,
+      removedBytes: this.#removedBytes,
+      isShort: cut.isShort,
     };
-    for await (const object of partOf(store, part)) {
-      signal.throwIfAborted();
-      if (judge.isKept(object.key, cut.day)) continue;
-      if (!condemnedBefore.has(object.key)) {
-        condemned.add(object.key);
-        report.condemned++;
-      } else if (going.push(object) >= removalsAtOnce) {
-        await remove();
-        if (report.removed % 1_000 < removalsAtOnce && !(await lease.acquire())) return undefined;
+    if (!this.#dryRun) await this.#finish(report, before.filter === undefined ? undefined : condemned, before.version);
+    return report;
+  }
+
+  get #today(): number {
+    return dayOf(this.#now);
+  }
+
+  get #isLimited(): boolean {
+    const { maxAgeDays, maxBytes } = this.#options.limits;
+    return Math.min(maxAgeDays, maxBytes) < Infinity;
+  }
+
+  get #span(): number {
+    const { maxAgeDays } = this.#options.limits;
+    return maxAgeDays === Infinity ? longestDays : Math.max(1, maxAgeDays);
+  }
+
+  /**
+   * What may be removed now; `undefined` where it was condemned a moment ago, perhaps because somebody asked for a run,
+   * and stays as it is.
+   */
+  async #condemnedBefore(
+    at: number | undefined,
+  ): Promise<{ readonly filter: KeyFilter | undefined; readonly version: Condition }> {
+    const { store } = this.#options;
+    const version = (await store.head(condemnedKey))?.version ?? "absent";
+    if (at !== undefined && this.#now - at < reprieveMs) return { filter: undefined, version };
+    return { filter: (await loadFilter(store, condemnedKey))?.filter ?? new KeyFilter(), version };
+  }
+
+  /** Removes what was condemned before, and condemns what else is to go: how much that is. */
+  async #remove(judge: Judge, cut: Cut, before: KeyFilter | undefined, condemned: KeyFilter): Promise<number> {
+    const shares = cut.partBytes > 0 ? await this.#divide(judge, cut) : undefined;
+    let count = 0;
+    for (const part of parts) {
+      await this.#refresh();
+      const going: ListedObject[] = [];
+      for await (const object of this.#list(part === "content" ? blobsPrefix : repositoriesPrefix)) {
+        if (!isOf(part, object.key) || judge.keeps(object, cut, shares)) continue;
+        if (before?.has(object.key) !== true) {
+          condemned.add(object.key);
+          count++;
+        } else if (going.push(object) >= removalsAtOnce) {
+          await this.#removeAll(going.splice(0));
+        }
       }
+      await this.#removeAll(going);
     }
-    await remove();
-  }
-  await save(store, condemnedKey, condemned);
-  return report;
-}
-
-/** Says what was used when, and how much of it there is. */
-class Judge {
-  bytes = 0;
-  readonly #usage: ReadonlyMap<number, KeyFilter>;
-  readonly #pinned: ReadonlySet<Key>;
-  readonly #today: number;
-  readonly #days: readonly number[];
-  /** By the day of their last use; -1: before all that is known. */
-  readonly #bytesOfDay = new Map<number, number>();
-
-  constructor(usage: ReadonlyMap<number, KeyFilter>, pinned: ReadonlySet<Key>, today: number) {
-    this.#usage = usage;
-    this.#pinned = pinned;
-    this.#today = today;
-    this.#days = [...usage.keys()].toSorted((a, b) => b - a);
+    return count;
   }
 
-  count({ key, sizeBytes }: ObjectInfo): void {
-    this.bytes += sizeBytes;
-    const day = this.#lastDay(key);
-    this.#bytesOfDay.set(day, (this.#bytesOfDay.get(day) ?? 0) + sizeBytes);
-  }
-
-  /** The day before which nothing is to be kept. `oldest`: the first one that is young enough, as far as is known. */
-  cut({ maxAgeDays, maxBytes }: RetentionLimits, oldest: number): { readonly day: number; readonly isShort: boolean } {
-    const byAge = maxAgeDays === Infinity ? -1 : oldest;
-    let bySize = -1;
-    let left = this.bytes;
-    if (this.bytes > maxBytes) {
-      for (const [day, bytes] of [...this.#bytesOfDay].toSorted(([a], [b]) => a - b)) {
-        if (left <= maxBytes * lowShare || day >= this.#today - 1) break;
-        bySize = day + 1;
-        left -= bytes;
-      }
+  /** What goes of the day of which not all has to. */
+  async #divide(judge: Judge, cut: Cut): Promise<RepositoryShares> {
+    const shares = new RepositoryShares();
+    for await (const object of this.#list(repositoriesPrefix)) {
+      const place = parseKey(object.key);
+      if (place?.kind === "link" && judge.lastDay(object) >= cut.day) shares.hold(place.id, place.digest);
     }
-    return { day: Math.max(byAge, bySize), isShort: left > maxBytes };
+    for await (const object of this.#list(blobsPrefix)) {
+      const { key, sizeBytes } = object;
+      if (judge.isRemovable(key) && judge.lastDay(object) === cut.day) shares.count(key, sizeBytes);
+    }
+    shares.choose(cut.partBytes);
+    return shares;
   }
 
-  isKept(key: Key, day: number): boolean {
-    return this.#lastDay(key) >= day || this.#pinned.has(key);
+  async #removeAll(objects: readonly ListedObject[]): Promise<void> {
+    const { bucket, onRemoved } = this.#options;
+    await Promise.all(
+      objects.map(async ({ key, sizeBytes }) => {
+        if (!this.#dryRun) {
+          await bucket.erase(key);
+          onRemoved();
+        }
+        this.#removed++;
+        this.#removedBytes += sizeBytes;
+      }),
+    );
   }
 
-  #lastDay(key: Key): number {
-    return this.#days.find((day) => this.#usage.get(day)?.has(key) === true) ?? -1;
+  async #finish(report: RetentionReport, condemned: KeyFilter | undefined, before: Condition): Promise<void> {
+    const { store } = this.#options;
+    await this.#refresh();
+    try {
+      // Whoever lost the lease without a sign has a list that is old: somebody else's stays.
+      if (condemned !== undefined) await saveFilter(store, condemnedKey, condemned, { if: before });
+    } catch (error) {
+      throw error instanceof PreconditionFailed ? lost() : error;
+    }
+    await store.put(lastKey, Buffer.from(JSON.stringify(report)));
+    await pruneUsage(store, this.#today - this.#span);
+  }
+
+  /** Sees that the lease is still held, and what was used since it was looked last. */
+  async #refresh(): Promise<void> {
+    const { store, lease, monotonic } = this.#options;
+    const since = this.#now + (this.#refreshedAt - this.#startedAt) - listingLagMs;
+    this.#refreshedAt = monotonic();
+    if (!(await lease.acquire())) throw lost();
+    await this.#used.read(store, { today: this.#today, span: this.#span, writtenSince: since });
+  }
+
+  async *#list(prefix: Key): AsyncGenerator<ListedObject> {
+    for await (const object of this.#options.store.list(prefix)) {
+      this.#signal.throwIfAborted();
+      if (this.#options.monotonic() - this.#refreshedAt >= refreshMs) await this.#refresh();
+      yield object;
+    }
   }
 }
 
-/** The day since which usage is written down, which is remembered in the bucket. */
-async function findFirstDay(store: ObjectStore, known: number): Promise<number> {
-  const found = await readRecord(store, sinceKey, isSince);
-  if (found !== undefined) return found.day;
-  await store.put(sinceKey, Buffer.from(JSON.stringify({ day: known })));
-  return known;
+function isOf(part: (typeof parts)[number], key: Key): boolean {
+  return (parseKey(key)?.kind === "tag") === (part === "tags");
 }
 
-function isSince(value: unknown): value is { readonly day: number } {
-  return typeof value === "object" && value !== null && "day" in value && typeof value.day === "number";
+function isReport(value: unknown): value is RetentionReport {
+  if (typeof value !== "object" || value === null) return false;
+  const { by, isShort, ...counts } = value as Partial<Record<keyof RetentionReport, unknown>>;
+  const { at, objects, bytes, condemned, removed, removedBytes } = counts;
+  const isCounted = [at, objects, bytes, condemned, removed, removedBytes].every(Number.isSafeInteger);
+  return isCounted && typeof by === "string" && typeof isShort === "boolean";
 }
 
-/** All that pinned tags stand for. */
-async function findPinned({ store, bucket, isPinned }: RetentionOptions): Promise<Set<Key>> {
-  const pinned = new Set<Key>();
-  const keep = async (id: RepositoryId, digest: Digest): Promise<void> => {
-    const link = linkKey(id, digest);
-    if (pinned.has(link)) return;
-    pinned.add(link);
-    pinned.add(blobKey(digest));
-    const manifest = await bucket.manifest(id, digest);
-    for (const child of manifest?.parsed.children ?? []) await keep(id, child.digest);
-  };
-  for await (const { key } of partOf(store, "tags")) {
-    const place = parseKey(key);
-    if (place?.kind !== "tag" || !isPinned(place.id, place.tag)) continue;
-    pinned.add(key);
-    const record = await bucket.tag(place.id, place.tag);
-    if (record !== undefined) await keep(place.id, record.digest);
-  }
-  return pinned;
-}
-
-async function* allObjects(store: ObjectStore): AsyncGenerator<ObjectInfo> {
-  yield* store.list(blobsPrefix);
-  yield* store.list(repositoriesPrefix);
-}
-
-/** What a part of the objects is; what is none of ours is left alone. */
-async function* partOf(store: ObjectStore, part: "tags" | "records" | "content"): AsyncGenerator<ObjectInfo> {
-  for await (const object of store.list(part === "content" ? blobsPrefix : repositoriesPrefix)) {
-    const kind = parseKey(object.key)?.kind;
-    if (kind === undefined) continue;
-    if ((kind === "tag") === (part === "tags")) yield object;
-  }
+function lost(): Error {
+  return new Error("another instance has taken the lease of the run");
 }

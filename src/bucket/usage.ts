@@ -1,28 +1,32 @@
 import { randomUUID } from "node:crypto";
-import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import { isManifestMediaType } from "../oci/manifest.ts";
 import type { Tag } from "../oci/reference.ts";
 import { blobKey, linkKey, type RepositoryId, tagKey } from "../store/layout.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
-import { readWhole } from "../store/read-whole.ts";
 import { KeyFilter } from "./key-filter.ts";
+import { dayOf, saveFilter, usagePrefix } from "./used-days.ts";
 
-const dayMs = 24 * 3_600_000;
-const maxSavedBytes = 1024 * 1024;
 /** How much is remembered of what was noted today, so that it is noted once. */
 const maxNoted = 20_000;
-const usagePrefix = "usage" as Key;
 
 /** What usage is noted with. */
 export interface UsageOptions {
   readonly store: ObjectStore;
   /** As of `Clock`. */
   readonly now: () => number;
-  /** What a manifest of a repository refers to, as far as that is known here; nothing of what is none. */
-  readonly children: (id: RepositoryId, digest: Digest) => Promise<readonly Digest[]>;
+  /** What a digest of a repository refers to; nothing where it is no manifest, `undefined` where that cannot be told now. */
+  readonly children: (id: RepositoryId, digest: Digest) => Promise<readonly Descriptor[] | undefined>;
   /** Told of what could not be looked up. */
   readonly onError: (error: unknown) => void;
+}
+
+interface UsedOnDay {
+  readonly day: number;
+  readonly filter: KeyFilter;
+  /** Whether there is something in it that is not written down. */
+  isChanged: boolean;
 }
 
 /**
@@ -33,15 +37,15 @@ export interface UsageOptions {
 export class Usage {
   readonly #options: UsageOptions;
   readonly #instance = randomUUID();
-  #day: number;
-  #filter = new KeyFilter();
+  #today: UsedOnDay;
+  /** A day that ended before all of it was written down. */
+  #former: UsedOnDay | undefined;
   #noted = new Set<string>();
-  #isChanged = false;
   #walking: Promise<void> = Promise.resolve();
 
   constructor(options: UsageOptions) {
     this.#options = options;
-    this.#day = dayOf(options.now());
+    this.#today = nothingOn(dayOf(options.now()));
   }
 
   /** Notes that a client was given or told of a digest, perhaps by a tag. */
@@ -52,82 +56,72 @@ export class Usage {
     if (this.#noted.size >= maxNoted) this.#noted.clear();
     this.#noted.add(what);
     if (tag !== undefined) this.#noteKey(tagKey(id, tag));
-    this.#walking = this.#walking.then(() => this.#walk(id, digest, new Set())).catch(this.#options.onError);
+    const walk = async (): Promise<void> => {
+      // What could not be told now is looked up again when it is used again.
+      if (!(await this.#walk(id, digest, new Set()))) this.#noted.delete(what);
+    };
+    this.#walking = this.#walking.then(walk).catch(this.#options.onError);
   }
 
-  /** Writes today's down, where there is something new. */
+  /** Writes down what is new. Throws what fails; it is tried again then. */
   async flush(): Promise<void> {
     await this.#walking;
-    if (!this.#isChanged) return;
-    this.#isChanged = false;
+    this.#turnDay();
+    if (this.#former !== undefined) {
+      await this.#save(this.#former);
+      this.#former = undefined;
+    }
+    if (this.#today.isChanged) await this.#save(this.#today);
+  }
+
+  async #save(used: UsedOnDay): Promise<void> {
+    used.isChanged = false;
     try {
-      await save(this.#options.store, `${usagePrefix}/${this.#day}/${this.#instance}` as Key, this.#filter);
+      await saveFilter(this.#options.store, `${usagePrefix}/${used.day}/${this.#instance}` as Key, used.filter);
     } catch (error) {
-      this.#isChanged = true;
+      used.isChanged = true;
       throw error;
     }
   }
 
   #turnDay(): void {
     const today = dayOf(this.#options.now());
-    if (today === this.#day) return;
-    this.#day = today;
-    // What was not written down yet counts for today.
-    if (!this.#isChanged) this.#filter = new KeyFilter();
+    if (today === this.#today.day) return;
+    if (this.#today.isChanged) {
+      // More than one day is not kept back: what is older counts for a later one.
+      if (this.#former !== undefined) this.#today.filter.join(this.#former.filter);
+      this.#former = this.#today;
+    }
+    this.#today = nothingOn(today);
     this.#noted = new Set();
   }
 
   #noteKey(key: Key): void {
     this.#turnDay();
-    this.#filter.add(key);
-    this.#isChanged = true;
+    this.#today.filter.add(key);
+    this.#today.isChanged = true;
   }
 
-  async #walk(id: RepositoryId, digest: Digest, seen: Set<Digest>): Promise<void> {
-    if (seen.has(digest)) return;
+  /** Notes a digest with all that it refers to; false where not all of that could be told. */
+  async #walk(id: RepositoryId, digest: Digest, seen: Set<Digest>): Promise<boolean> {
+    if (seen.has(digest)) return true;
     seen.add(digest);
+    this.#noteDigest(id, digest);
+    const children = await this.#options.children(id, digest);
+    let isWhole = children !== undefined;
+    for (const child of children ?? []) {
+      if (!isManifestMediaType(child.mediaType)) this.#noteDigest(id, child.digest);
+      else if (!(await this.#walk(id, child.digest, seen))) isWhole = false;
+    }
+    return isWhole;
+  }
+
+  #noteDigest(id: RepositoryId, digest: Digest): void {
     this.#noteKey(linkKey(id, digest));
     this.#noteKey(blobKey(digest));
-    for (const child of await this.#options.children(id, digest)) await this.#walk(id, child, seen);
   }
 }
 
-/** What all instances have used, by days since 1970, from a day on; what is older is removed. */
-export async function readUsage(store: ObjectStore, from: number): Promise<Map<number, KeyFilter>> {
-  const days = new Map<number, KeyFilter>();
-  for await (const { key } of store.list(usagePrefix)) {
-    const day = Number(key.split("/")[1]);
-    if (!Number.isSafeInteger(day)) continue;
-    if (day < from) {
-      await store.delete(key);
-      continue;
-    }
-    const filter = await load(store, key);
-    const known = days.get(day);
-    if (filter !== undefined) known?.join(filter);
-    if (filter !== undefined && known === undefined) days.set(day, filter);
-  }
-  return days;
-}
-
-/** Stores a filter. */
-export async function save(store: ObjectStore, key: Key, filter: KeyFilter): Promise<void> {
-  await store.put(key, await promisify(gzip)(filter.save()));
-}
-
-/** A filter that was stored; `undefined` where there is none that can be read. */
-export async function load(store: ObjectStore, key: Key): Promise<KeyFilter | undefined> {
-  const object = await store.get(key);
-  const bytes = object && (await readWhole(object, maxSavedBytes));
-  if (bytes === undefined) return undefined;
-  try {
-    return new KeyFilter(await promisify(gunzip)(bytes, { maxOutputLength: maxSavedBytes }));
-  } catch {
-    return undefined;
-  }
-}
-
-/** The day of a moment, counted from 1970. */
-export function dayOf(ms: number): number {
-  return Math.floor(ms / dayMs);
+function nothingOn(day: number): UsedOnDay {
+  return { day, filter: new KeyFilter(), isChanged: false };
 }

@@ -142,10 +142,10 @@ const settings = {
     "The storage class of what is written, such as `STANDARD_IA` or `INTELLIGENT_TIERING`. Null for the bucket's default.",
   ),
   maxAgeMs: setting("max_age", intervalOrNever, "never").about(
-    "What no instance has used for so long is removed from the bucket: a duration in whole days, or `never`. Nothing goes before usage was written down for as long.",
+    "What no instance has used or stored for so long is removed from the bucket: a duration, which is rounded up to whole days, or `never`. What was used today or yesterday stays.",
   ),
   maxBytes: setting("max_size", sizeOrNone, "none").about(
-    "What the bucket's objects may take. Where it is more, what was not used for longest is removed, by days, down to 90% of it. `none` or null for no limit.",
+    "What the bucket's objects may take. Where it is more, what was not used for longest is removed, by days and of the last day by repositories, down to 90% of it. `none` or null for no limit.",
   ),
   redirect: setting("redirect", choice(["never", "always", "cold"]), "never").about(
     "Which blobs clients are sent to the bucket for, by a URL that is signed for five minutes: none, all that the bucket has, or those of them that the folder does not have. Clients must be able to reach the bucket.",

@@ -53,6 +53,11 @@ export class PinList {
     return this.#all;
   }
 
+  /** Whether those that were added could be loaded. */
+  get isWhole(): boolean {
+    return this.#added !== undefined;
+  }
+
   /** @throws {OciError} UNAVAILABLE where those that were added cannot be loaded. */
   async report(): Promise<PinReport> {
     const added = await this.#inTurn(() => this.#load());

@@ -241,7 +241,7 @@ export function createMetrics(version: string): Metrics {
     }),
     bucketBytes: new Gauge({
       name: "entrepot_bucket_bytes",
-      help: "Bytes of the objects in the bucket, when this instance looked through it last.",
+      help: "Bytes of the objects in the bucket, when any instance looked through it last, less what was removed then.",
       registers,
     }),
     bucketRemoved: new Counter({

@@ -5,12 +5,16 @@ import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { NamePattern } from "../../src/oci/name-pattern.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
+import { readPins } from "../../src/bucket/shared-pins.ts";
+import { UsedDays } from "../../src/bucket/used-days.ts";
 import { blobKey, linkKey, tagKey } from "../../src/store/layout.ts";
+import type { Key } from "../../src/store/object-store.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { mediaTypes } from "../support/image.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { request, type WholeResponse } from "../support/http.ts";
+import { until } from "../support/event-loop.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -365,4 +369,48 @@ test("what was purged does not come back from the bucket", async () => {
   assert.notEqual((await mirror.get("/v2/library/test/manifests/1")).status, 200);
   for (const { digest } of image.blobs)
     assert.notEqual((await mirror.get(`/v2/library/test/blobs/${digest}`)).status, 200);
+});
+
+test("an instance tells the others what it has pinned, by one name as long as it has its folder", async () => {
+  await using upstream = await createUpstream();
+  await using folder = await createTemporaryDirectory();
+  const bucket = new MemoryBucket();
+  const names = new Set<Key>();
+  for (const pins of [["docker.io/library/test:1"], ["docker.io/library/test:2", "quay.io/team/**"]]) {
+    await using mirror = await start(upstream, bucket, { root: `${folder.path}/root`, storage: { pins } });
+    await until(async () => (await readPins(bucket, Date.now())).some(({ pattern }) => pattern === pins[0]));
+    for await (const { key } of bucket.list("pins" as Key)) names.add(key);
+    await mirror.app.idle();
+  }
+  assert.equal(names.size, 1);
+  assert.equal((await readPins(bucket, Date.now())).length, 2);
+});
+
+test("what clients are sent to the bucket for, and all of what they are only told of, counts as used", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const image = addImage(upstream, "1");
+  const keys = [tagKey(id, parseTag("1")), blobKey(image.digest), ...image.blobs.map(({ digest }) => blobKey(digest))];
+  const [, large = assert.fail()] = image.blobs;
+  /** What is written down of what a mirror with an empty folder is asked for. */
+  const usedBy = async (options: MirrorOptions, ask: (mirror: Mirror) => Promise<void>): Promise<Key[]> => {
+    for await (const { key } of bucket.list("usage" as Key)) await bucket.delete(key);
+    {
+      await using mirror = await start(upstream, bucket, options);
+      await ask(mirror);
+      await mirror.app.idle();
+    }
+    const used = new UsedDays();
+    await used.read(bucket, { today: 1e5, span: 1e5 });
+    return keys.filter((key) => used.lastDay(key, -1) >= 0);
+  };
+  assert.deepEqual(await usedBy({}, (mirror) => pull(mirror, "1", image)), keys);
+  const sent = await usedBy({ redirect: "always" }, async (mirror) => {
+    assert.equal((await mirror.get(`/v2/library/test/blobs/${large.digest}`)).status, 307);
+  });
+  assert.deepEqual(sent, [blobKey(large.digest)]);
+  const told = await usedBy({}, async (mirror) => {
+    assert.equal((await mirror.get("/v2/library/test/manifests/1", { method: "HEAD" })).status, 200);
+  });
+  assert.deepEqual(told, keys);
 });

@@ -1,4 +1,4 @@
-import type { BucketStore } from "../../src/bucket/bucket.ts";
+import type { BucketStore, ListedObject } from "../../src/bucket/bucket.ts";
 import { settleOrAbort } from "../../src/concurrency/settle-or-abort.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import type { Key, ObjectInfo, OpenObject, PutOptions, Source, Version } from "../../src/store/object-store.ts";
@@ -6,19 +6,28 @@ import type { Barrier } from "./barrier.ts";
 
 /** A bucket in memory, with what was asked of it; it fails and waits as a test says. */
 export class MemoryBucket implements BucketStore {
-  readonly #memory = new MemoryStore();
+  readonly #memory: MemoryStore;
   /** What was asked, in order: `get blobs/…`. */
   readonly asked: string[] = [];
   /** Everything fails with this. */
   failure: Error | undefined;
   /** What cannot be stored. */
   refuses: Key | undefined;
+  /** What cannot be read. */
+  unreadable: Key | undefined;
+  /** Told of all that is asked, which fails where this throws. */
+  onAsked: ((what: string) => void | Promise<void>) | undefined;
   /** Everything waits here, after it was noted. */
   hold: Barrier | undefined;
   /** Where a body that is read breaks, in bytes. */
   breaksAt: number | undefined;
   /** Bodies that were opened and not closed. */
   open = 0;
+
+  /** @param now The server's clock. */
+  constructor(now: () => number = Date.now) {
+    this.#memory = new MemoryStore(now);
+  }
 
   async head(key: Key): Promise<ObjectInfo | undefined> {
     await this.#note(`head ${key}`);
@@ -27,6 +36,7 @@ export class MemoryBucket implements BucketStore {
 
   async get(key: Key): Promise<OpenObject | undefined> {
     await this.#note(`get ${key}`);
+    if (key === this.unreadable) throw new Error("unreadable");
     const object = await this.#memory.get(key);
     if (object === undefined) return undefined;
     this.open++;
@@ -64,9 +74,9 @@ export class MemoryBucket implements BucketStore {
     await this.#memory.delete(key);
   }
 
-  async *list(prefix: Key): AsyncGenerator<ObjectInfo> {
+  async *list(prefix: Key): AsyncGenerator<ListedObject> {
     await this.#note(`list ${prefix}`);
-    yield* this.#memory.list(prefix);
+    for await (const { usedAt: writtenAt, ...object } of this.#memory.list(prefix)) yield { ...object, writtenAt };
   }
 
   /** What it has, whoever asks. */
@@ -102,6 +112,7 @@ export class MemoryBucket implements BucketStore {
 
   async #note(what: string): Promise<void> {
     this.asked.push(what);
+    await this.onAsked?.(what);
     await this.hold?.wait();
     if (this.failure !== undefined) throw this.failure;
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Bucket } from "../../../src/bucket/bucket.ts";
 import { Copies, type FollowedFill } from "../../../src/bucket/copies.ts";
-import { digestOf } from "../../../src/oci/digest.ts";
+import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
 import { blobKey, linkKey, quarantineKey, tagKey } from "../../../src/store/layout.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
@@ -25,12 +25,15 @@ interface Subject {
   readonly copies: Copies;
   /** What was told: sizes, and messages of failures. */
   readonly told: (number | string)[];
+  /** What counts as used. */
+  readonly used: Digest[];
   /** The rests that were begun, in milliseconds, and how they end. */
   readonly rests: { readonly ms: number; readonly end: () => void }[];
 }
 
 function setUp(memory: MemoryStore = new MemoryStore(), store: MemoryBucket = new MemoryBucket()): Subject {
   const told: (number | string)[] = [];
+  const used: Digest[] = [];
   const rests: Subject["rests"] = [];
   const observer = { asked: () => undefined, failed: () => undefined, recovered: () => undefined };
   // Far apart, so that no question is spared for the failure of one before.
@@ -51,11 +54,12 @@ function setUp(memory: MemoryStore = new MemoryStore(), store: MemoryBucket = ne
         }),
     },
     observer: { copied: (size) => void told.push(size), failed: (error) => void told.push(error.message) },
+    noteUse: (_id, digest) => void used.push(digest),
     onError: (error) => {
       throw error;
     },
   });
-  return { store, memory, bucket, copies, told, rests, folder: copies.watch(memory) };
+  return { store, memory, bucket, copies, told, used, rests, folder: copies.watch(memory) };
 }
 
 async function put(folder: ObjectStore, key: Key, record: object | Buffer): Promise<void> {
@@ -67,7 +71,7 @@ function written({ asked }: MemoryBucket): string[] {
 }
 
 test("what is written to the folder is copied as it is, and nothing that is the folder's own", async () => {
-  const { folder, store, copies, told } = setUp();
+  const { folder, store, copies, told, used } = setUp();
   await put(folder, blobKey(digest), bytes);
   await put(folder, linkKey(id, digest), link);
   await put(folder, quarantineKey(digest), bytes);
@@ -75,6 +79,7 @@ test("what is written to the folder is copied as it is, and nothing that is the 
   await copies.idle();
   assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
   assert.deepEqual(told, [bytes.length, JSON.stringify(link).length]);
+  assert.deepEqual(used, [digest], "as nothing that it refers to must go, whoever stored that before");
   assert.equal(copies.waiting, 0);
 });
 

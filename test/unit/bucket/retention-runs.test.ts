@@ -1,148 +1,166 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RetentionReport } from "../../../src/bucket/retention.ts";
+import type { RetentionReport, RetentionRun } from "../../../src/bucket/retention.ts";
 import { RetentionRuns } from "../../../src/bucket/retention-runs.ts";
-import { load, readUsage, Usage } from "../../../src/bucket/usage.ts";
-import { digestOf } from "../../../src/oci/digest.ts";
-import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { blobKey, linkKey, tagKey } from "../../../src/store/layout.ts";
-import type { Key } from "../../../src/store/object-store.ts";
-import { MemoryBucket } from "../../support/bucket.ts";
 import { turn, until } from "../../support/event-loop.ts";
 
 const minute = 60_000;
-const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/a") };
-const report: RetentionReport = { objects: 1, bytes: 2, condemned: 0, removed: 0, removedBytes: 0, isShort: false };
-const [image, layer] = [digestOf(Buffer.from("image")), digestOf(Buffer.from("layer"))];
+const hour = 60 * minute;
+const nothing = { objects: 1, bytes: 2, condemned: 0, removed: 0, removedBytes: 0, isShort: false };
+const report: RetentionReport = { by: "this one", at: 1, ...nothing };
+const others: RetentionReport = { by: "another", at: 2, ...nothing };
 
 /** Runs on a clock that the test moves. */
 class World {
-  readonly store = new MemoryBucket();
+  /** What was done and told, in order. */
   readonly told: string[] = [];
-  readonly usage: Usage;
   readonly runs: RetentionRuns;
-  outcome: (signal: AbortSignal) => Promise<RetentionReport | undefined> = async () => report;
-  now = 100 * 24 * 60 * minute;
-  #wake: (() => void) | undefined;
+  outcome: (run: RetentionRun, signal: AbortSignal) => Promise<RetentionReport | undefined> = async () => report;
+  flush: () => Promise<void> = async () => undefined;
+  last: RetentionReport | undefined;
+  now = 0;
+  /** A run never ends. */
+  hangs = false;
+  #waits = new Map<number, () => void>();
 
   constructor() {
-    this.usage = new Usage({
-      store: this.store,
-      now: () => this.now,
-      children: async (_id, digest) => (digest === image ? [layer] : []),
-      onError: (error) => {
-        throw error;
-      },
-    });
     this.runs = new RetentionRuns({
-      usage: this.usage,
-      retain: (signal) => {
-        this.told.push("run");
-        return this.outcome(signal);
+      usage: {
+        flush: async () => {
+          this.told.push("flush");
+          await this.flush();
+        },
       },
+      pins: { tell: async () => void this.told.push("pins") },
+      retain: (run, signal) => {
+        this.told.push(run.dryRun ? "dry run" : `run every ${run.everyMs / hour} h`);
+        return this.outcome(run, signal);
+      },
+      readLast: async () => this.last,
       clock: {
         now: () => this.now,
         monotonic: () => this.now,
         wait: (ms, signal) =>
           new Promise((resolve, reject) => {
-            assert.equal(ms, 15 * minute);
             if (signal.aborted) reject(signal.reason as Error);
-            this.#wake = resolve;
+            this.#waits.set(ms, resolve);
             signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
           }),
       },
       observer: {
-        retained: ({ objects }) => void this.told.push(`${objects} objects`),
+        removed: () => undefined,
+        retained: ({ by }) => void this.told.push(`by ${by}`),
         unretained: (error) => void this.told.push(error.message),
       },
     });
   }
 
-  /** Lets a quarter of an hour pass. */
-  async pass(times = 1): Promise<void> {
+  /** Lets a quarter of an hour pass, or something else that is waited for. */
+  async pass(times = 1, ms = 15 * minute): Promise<void> {
     for (let count = 0; count < times; count++) {
-      await this.step();
-      await until(() => this.#wake !== undefined);
+      await until(() => this.#waits.has(ms));
+      const wake = this.#waits.get(ms);
+      this.#waits.delete(ms);
+      this.now += ms;
+      wake?.();
     }
+    if (ms === 15 * minute) await until(() => this.#waits.has(ms) || this.hangs);
   }
 
-  /** The same, without waiting for what is done then. */
-  async step(): Promise<void> {
-    await until(() => this.#wake !== undefined);
-    const wake = this.#wake;
-    this.#wake = undefined;
-    this.now += 15 * minute;
-    wake?.();
-  }
-
-  async usageKeys(): Promise<Key[]> {
-    const keys: Key[] = [];
-    for await (const { key } of this.store.list("usage" as Key)) keys.push(key);
-    return keys;
+  /** What was told of runs. */
+  get ran(): string[] {
+    return this.told.filter((what) => what !== "flush" && what !== "pins");
   }
 }
 
-test("what is used is written down every quarter of an hour, once for a day, with all that a manifest refers to", async () => {
+test("what is used and pinned is written down at the start, every quarter of an hour, and at the end", async () => {
   const world = new World();
   world.runs.start();
+  await until(() => world.told.length > 0);
+  assert.deepEqual(world.told, ["pins"]);
   await world.pass();
-  assert.deepEqual(await world.usageKeys(), [], "nothing was used");
-  world.usage.note(id, image, parseTag("1"));
-  await world.pass();
-  const [key = assert.fail()] = await world.usageKeys();
-  const filter = (await load(world.store, key)) ?? assert.fail();
-  const used = [tagKey(id, parseTag("1")), linkKey(id, image), blobKey(image), linkKey(id, layer), blobKey(layer)];
-  for (const each of used) assert.ok(filter.has(each), each);
-  const written = world.store.asked.length;
-  world.usage.note(id, layer);
-  await world.pass();
-  assert.equal((await world.usageKeys()).length, 1);
-  assert.ok(world.store.asked.length > written);
+  assert.deepEqual(world.told, ["pins", "flush", "pins"]);
   await world.runs.close();
+  assert.deepEqual(world.told, ["pins", "flush", "pins", "flush"]);
 });
 
-test("a run comes after an hour, and then every six", async () => {
+test("it is tried after an hour, and then every hour, whether six have passed since the last run of all", async () => {
   const world = new World();
   world.runs.start();
   await world.pass(3);
-  assert.deepEqual(world.told, []);
+  assert.deepEqual(world.ran, []);
   await world.pass();
-  assert.deepEqual(world.told, ["run", "1 objects"]);
-  await world.pass(23);
-  assert.equal(world.told.length, 2);
+  assert.deepEqual(world.ran, ["run every 6 h", "by this one"]);
   world.outcome = async () => undefined;
-  await world.pass();
-  assert.deepEqual(world.told.slice(2), ["run"], "another instance has made it");
+  await world.pass(4);
+  assert.deepEqual(world.ran.slice(2), ["run every 6 h"], "another instance has made it");
   await world.runs.close();
 });
 
-test("what fails is told and tried again; at the end what was used is written down", async () => {
+test("the last report is known, whoever made the run", async () => {
   const world = new World();
+  world.last = others;
   world.runs.start();
-  world.usage.note(id, image);
-  world.store.failure = new Error("SlowDown");
+  await until(() => world.runs.last === others);
+  world.outcome = () => new Promise(() => undefined);
+  const asked = world.runs.retain({ dryRun: true }, new AbortController().signal);
+  await until(() => world.ran.includes("dry run"));
+  assert.equal(world.runs.last, others);
+  void asked;
+  world.last = report;
   await world.pass();
-  assert.deepEqual(world.told, ["SlowDown"]);
-  world.store.failure = undefined;
-  await world.pass();
-  assert.equal((await world.usageKeys()).length, 1);
-  world.now += 24 * 60 * minute;
-  world.usage.note(id, image);
-  await world.runs.close();
-  assert.equal((await readUsage(world.store, 0)).size, 2, "each day has its own");
+  assert.equal(world.runs.last, report);
+  const closing = world.runs.close();
+  await world.pass(1, 5_000);
+  await closing;
 });
 
-test("closing breaks a run off", async () => {
+test("who asks for a run gets one when that of the clock is over, and a dry run is told to nobody else", async () => {
   const world = new World();
-  world.outcome = (signal) =>
-    new Promise((_resolve, reject) => {
-      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-    });
-  world.runs.start();
-  await world.pass(3);
-  await world.step();
-  await until(() => world.told.includes("run"));
-  await world.runs.close();
+  const { signal } = new AbortController();
+  const first = Promise.withResolvers<RetentionReport | undefined>();
+  world.outcome = () => first.promise;
+  const asked = [world.runs.retain({ dryRun: false }, signal), world.runs.retain({ dryRun: true }, signal)];
   await turn();
-  assert.deepEqual(world.told, ["run"]);
+  assert.deepEqual(world.ran, ["run every 0 h"]);
+  first.resolve(report);
+  assert.deepEqual(await Promise.all(asked), [report, report]);
+  assert.deepEqual(world.ran, ["run every 0 h", "by this one", "dry run"]);
+  const failing = world.runs.retain({ dryRun: false }, AbortSignal.abort(new Error("cancelled")));
+  await assert.rejects(failing, /cancelled/);
+  await world.runs.close();
+});
+
+test("what fails is told, and tried again", async () => {
+  const world = new World();
+  world.flush = async () => {
+    throw new Error("SlowDown");
+  };
+  world.outcome = async () => {
+    throw new Error("the run failed");
+  };
+  world.runs.start();
+  await world.pass(8);
+  const runs = ["run every 6 h", "the run failed"];
+  const hourly = ["SlowDown", "SlowDown", "SlowDown", "SlowDown", ...runs];
+  assert.deepEqual(world.ran, [...hourly, ...hourly]);
+  await world.runs.close();
+});
+
+test("closing breaks a run off, and waits for a bucket that hangs for some seconds only", async () => {
+  const world = new World();
+  let signalled: AbortSignal | undefined;
+  world.outcome = (_run, signal) => {
+    signalled = signal;
+    world.hangs = true;
+    return new Promise(() => undefined);
+  };
+  world.flush = () => (world.told.includes("run every 6 h") ? new Promise(() => undefined) : Promise.resolve());
+  world.runs.start();
+  await world.pass(4);
+  const closing = world.runs.close();
+  assert.equal(signalled?.aborted, true);
+  await world.pass(2, 5_000);
+  await closing;
+  assert.deepEqual(world.ran, ["run every 6 h"]);
 });

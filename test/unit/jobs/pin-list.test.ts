@@ -20,6 +20,7 @@ test("pins that could not be loaded are not written over: they are loaded first"
   });
   assert.deepEqual(errors, [failure]);
   assert.deepEqual(pins.all, ["a.io/c"]);
+  assert.equal(pins.isWhole, false);
   const unavailable = { code: "UNAVAILABLE", status: 503 };
   await assert.rejects(pins.add("a.io/new"), unavailable);
   await assert.rejects(pins.remove("a.io/old"), unavailable);
@@ -27,6 +28,7 @@ test("pins that could not be loaded are not written over: they are loaded first"
   assert.deepEqual(saved, []);
   isBroken = false;
   await pins.add("a.io/new");
+  assert.equal(pins.isWhole, true);
   assert.deepEqual(saved, [["a.io/old", "a.io/new"]]);
   assert.deepEqual(await pins.report(), { configured: ["a.io/c"], added: ["a.io/old", "a.io/new"] });
 });

@@ -8,25 +8,52 @@ import { storeWith } from "../../support/object-stores.ts";
 const key = "retention/lease" as Key;
 const ttlMs = 1_000;
 
-test("one has it until it ends, and may renew it", async () => {
+test("one has it until it gives it back, and may renew it", async () => {
   const store = new MemoryStore();
   let time = 0;
-  const now = (): number => time;
-  const [first, second] = [new Lease({ store, key, ttlMs, now }), new Lease({ store, key, ttlMs, now })];
+  const monotonic = (): number => time;
+  const [first, second] = [new Lease({ store, key, ttlMs, monotonic }), new Lease({ store, key, ttlMs, monotonic })];
   assert.equal(await first.acquire(), true);
-  assert.equal(await second.acquire(), false);
-  time = 900;
-  assert.equal(await first.acquire(), true);
-  time = 1_899;
-  assert.equal(await second.acquire(), false, "it was renewed");
-  time = 1_900;
+  for (time = 0; time < 5_000; time += 500) {
+    assert.equal(await second.acquire(), false);
+    assert.equal(await first.acquire(), true, "it renews it in time");
+  }
+  await second.release();
+  assert.equal(await second.acquire(), false, "only who has it gives it back");
+  await first.release();
   assert.equal(await second.acquire(), true);
-  assert.equal(await first.acquire(), false, "who lost it hears of that");
+  assert.equal(await first.acquire(), false);
+});
+
+test("that of a process that was killed has ended when another one saw it twice, so long apart", async () => {
+  const store = new MemoryStore();
+  await new Lease({ store, key, ttlMs, monotonic: () => 1e9 }).acquire();
+  let time = 0;
+  const lease = new Lease({ store, key, ttlMs, monotonic: () => time });
+  assert.equal(await lease.acquire(), false);
+  time = 999;
+  assert.equal(await lease.acquire(), false);
+  time = 1_000;
+  assert.equal(await lease.acquire(), true);
+});
+
+test("who stood still for too long hears that it has lost it", async () => {
+  const store = new MemoryStore();
+  let time = 0;
+  const monotonic = (): number => time;
+  const [first, second] = [new Lease({ store, key, ttlMs, monotonic }), new Lease({ store, key, ttlMs, monotonic })];
+  await first.acquire();
+  await second.acquire();
+  time = 1_000;
+  assert.equal(await second.acquire(), true);
+  assert.equal(await first.acquire(), false);
+  await first.release();
+  assert.equal(await second.acquire(), true, "it does not give back what it has lost");
 });
 
 test("of many at once one gets it", async () => {
   const store = new MemoryStore();
-  const all = Array.from({ length: 20 }, () => new Lease({ store, key, ttlMs, now: () => 0 }));
+  const all = Array.from({ length: 20 }, () => new Lease({ store, key, ttlMs, monotonic: () => 0 }));
   const won = await Promise.all(all.map((lease) => lease.acquire()));
   assert.equal(won.filter(Boolean).length, 1);
 });
@@ -43,7 +70,7 @@ test("where a server lets several win at once, the last one has it", async () =>
       return version;
     },
   });
-  const all = Array.from({ length: 3 }, () => new Lease({ store: lax, key, ttlMs, now: () => 0 }));
+  const all = Array.from({ length: 3 }, () => new Lease({ store: lax, key, ttlMs, monotonic: () => 0 }));
   const won = await Promise.all(all.map((lease) => lease.acquire()));
   assert.equal(won.filter(Boolean).length, 1);
 });
@@ -51,5 +78,5 @@ test("where a server lets several win at once, the last one has it", async () =>
 test("a lease that cannot be read is nobody's", async () => {
   const store = new MemoryStore();
   await store.put(key, Buffer.from("{torn"));
-  assert.equal(await new Lease({ store, key, ttlMs, now: () => 0 }).acquire(), true);
+  assert.equal(await new Lease({ store, key, ttlMs, monotonic: () => 0 }).acquire(), true);
 });

@@ -219,7 +219,11 @@ function showStorage(metrics: Metrics, { storage, mirrors, retention }: Engine):
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);
     metrics.bucketWaiting.set(storage.tier?.copies.waiting ?? 0);
-    if (retention?.last !== undefined) metrics.bucketBytes.set(retention.last.bytes - retention.last.removedBytes);
+    if (retention?.last !== undefined) {
+      const { bytes, removedBytes, at } = retention.last;
+      metrics.bucketBytes.set(bytes - removedBytes);
+      metrics.bucketRetained.set(at / 1_000);
+    }
     for (const namespace of mirrors.upstreams.keys()) {
       metrics.namespaceBytes.set({ namespace }, storage.ledger.totals?.namespaces.get(namespace) ?? 0);
     }

@@ -51,6 +51,7 @@ export async function openRetention(
       patterns: () => (pins.isWhole ? pins.all : undefined),
       monotonic,
     }),
+    isLimited: Math.min(maxAgeMs, maxBytes) < Infinity,
     retain: (run, signal) => retain(options, run, signal),
     readLast: () => readLast(store),
     clock: { ...systemClock, now, monotonic },

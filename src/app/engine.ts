@@ -104,6 +104,7 @@ export async function startEngine(
       storage,
       mirrors,
       evictor,
+      retention,
       pins,
       observer: observers.jobs,
       now,

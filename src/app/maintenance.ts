@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
 import { adoptSteps } from "../jobs/adopt.ts";
@@ -8,6 +9,7 @@ import type { JobObserver } from "../jobs/job.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import type { PinList } from "../jobs/pin-list.ts";
 import { Schedule } from "../jobs/schedule.ts";
+import { retainSteps } from "../jobs/retain.ts";
 import { verifySteps } from "../jobs/verify.ts";
 import { warmSteps } from "../jobs/warm.ts";
 import type { WarmPlace } from "../jobs/warm-image.ts";
@@ -26,6 +28,8 @@ export interface MaintenanceOptions {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
   readonly evictor: Evictor;
+  /** Where there is a bucket. */
+  readonly retention: RetentionRuns | undefined;
   readonly pins: PinList;
   readonly observer: JobObserver;
   readonly now: () => number;
@@ -48,7 +52,7 @@ export interface Maintenance {
 
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
-  const { storage, mirrors, evictor, pins, observer, now, scrubGraceMs: graceMs, random, onError } = options;
+  const { storage, mirrors, evictor, retention, pins, observer, now, scrubGraceMs: graceMs, random, onError } = options;
   const { content, ledger, space, hashes, files } = storage;
   const jobs = new Jobs(observer);
   const steps: JobSteps = {
@@ -73,6 +77,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         wanted,
       ),
     evict: (wanted) => evictor.steps(wanted),
+    retain: (wanted) => retainSteps(retention, wanted),
     verify: ({ dryRun, repair, bytesPerSecond }) =>
       verifySteps(
         { content, ledger, hashes, files, reader: files.caretaker, now, graceMs },
@@ -96,6 +101,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     ledger,
     bucket: storage.tier?.purge,
     space,
+    retention,
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,
     rules: mirrors.namespaces.rules,
     pins,

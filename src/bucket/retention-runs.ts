@@ -7,8 +7,9 @@ import type { Usage } from "./usage.ts";
 const flushMs = 15 * 60_000;
 /** How often all instances together look through the bucket. */
 const everyMs = 6 * 3_600_000;
-/** How often an instance looks whether it is time to. */
+/** How often an instance looks whether it is time to; and where it has no limits, whether usage is too old. */
 const tryMs = 3_600_000;
+const pruneMs = 24 * 3_600_000;
 /** How long the end waits for a bucket that does not answer. */
 const closeMs = 5_000;
 
@@ -26,6 +27,8 @@ export interface RetentionObserver {
 export interface RetentionRunsOptions {
   readonly usage: Pick<Usage, "flush">;
   readonly pins: Pick<SharedPins, "tell">;
+  /** Whether there is anything that a run would do, but for old usage. */
+  readonly isLimited: boolean;
   /** One run; see `retain`. */
   readonly retain: (run: RetentionRun, signal: AbortSignal) => Promise<RetentionReport | undefined>;
   /** The report of the last run of any instance. */
@@ -55,6 +58,11 @@ export class RetentionRuns {
     return this.#last;
   }
 
+  /** Whether something limits what the bucket may hold. */
+  get isLimited(): boolean {
+    return this.#options.isLimited;
+  }
+
   start(): void {
     this.#running = this.#run();
   }
@@ -76,9 +84,10 @@ export class RetentionRuns {
   }
 
   async #run(): Promise<void> {
-    const { usage, pins, readLast, clock } = this.#options;
+    const { usage, pins, isLimited, readLast, clock } = this.#options;
     const { signal } = this.#stopping;
-    let nextAt = clock.monotonic() + tryMs;
+    const restMs = isLimited ? tryMs : pruneMs;
+    let nextAt = clock.monotonic() + restMs;
     while (!signal.aborted) {
       await this.#try(() => pins.tell());
       await this.#try(async () => {
@@ -88,7 +97,7 @@ export class RetentionRuns {
       if (signal.aborted) return;
       await this.#try(() => usage.flush());
       if (clock.monotonic() < nextAt) continue;
-      nextAt = clock.monotonic() + tryMs;
+      nextAt = clock.monotonic() + restMs;
       await this.#try(() => this.#inTurn({ dryRun: false, everyMs }, signal));
     }
   }

@@ -49,6 +49,19 @@ export const usageSchema: z.ZodType = z.strictObject({
     .meta({ description: "What `bytes`, `reservedBytes` and `besides` may come to; absent: no limit." }),
   volume: z.strictObject({ totalBytes: bytes, freeBytes: bytes }).optional(),
   pinnedBytes: bytes.meta({ description: "What pins keep." }),
+  bucket: z
+    .strictObject({
+      by: z.string().meta({ description: "The instance that looked through it." }),
+      at: time.meta({ description: "When, by the clock of the bucket's server, in milliseconds since 1970." }),
+      objects: count.meta({ description: "What the bucket held before." }),
+      bytes,
+      condemned: count.meta({ description: "Objects that go the next time, if nobody uses them until then." }),
+      removed: count,
+      removedBytes: bytes,
+      isShort: z.boolean().meta({ description: "Whether it still holds more than it may, as the rest has to stay." }),
+    })
+    .optional()
+    .meta({ description: "What the last run of `retain` of any instance found and did; absent: none is known." }),
   namespaces: z.array(z.strictObject({ ...namespaceUsage, limitBytes: bytes.optional() })),
 });
 
@@ -146,7 +159,7 @@ const dryRun = z.boolean().optional().meta({ description: "Only count what would
 
 /** A job to start. What is left out is as the configuration has it. */
 export const jobRequest: z.ZodType<JobRequest> = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("evict"), dryRun }),
+  z.strictObject({ kind: z.enum(["evict", "retain"]), dryRun }),
   z.strictObject({ kind: z.literal("purge"), target }),
   z.strictObject({
     kind: z.literal("verify"),
@@ -180,7 +193,7 @@ const stepSchema = z.strictObject({
 
 const jobHead = {
   id: z.string(),
-  kind: z.enum(["evict", "purge", "verify", "warm"]),
+  kind: z.enum(["evict", "purge", "retain", "verify", "warm"]),
   dryRun: z.boolean(),
   state: z.enum(["running", "succeeded", "failed", "cancelled"]),
   startedAt: time,

@@ -1,3 +1,5 @@
+import type { RetentionReport } from "../bucket/retention.ts";
+import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import { OciError } from "../oci/errors.ts";
 import { type ImageReference, parseImageReference } from "../oci/image-reference.ts";
 import { parsePlatform, type Platform } from "../oci/platform.ts";
@@ -26,6 +28,7 @@ import { parsePurgeTarget, readNamespace, readRepository } from "./purge-target.
 export interface JobOptions {
   readonly adopt: AdoptOptions;
   readonly evict: { readonly dryRun: boolean };
+  readonly retain: { readonly dryRun: boolean };
   /** A dry run changes nothing, whatever `repair` says. */
   readonly verify: {
     readonly dryRun: boolean;
@@ -44,7 +47,7 @@ export type JobSteps = { readonly [Kind in keyof JobOptions]: (options: JobOptio
 
 /** A job that somebody asks for; targets, images and platforms as people write them. */
 export type JobRequest =
-  | { readonly kind: "evict"; readonly dryRun?: boolean | undefined }
+  | { readonly kind: "evict" | "retain"; readonly dryRun?: boolean | undefined }
   | { readonly kind: "purge"; readonly target: string }
   | {
       readonly kind: "verify";
@@ -68,6 +71,8 @@ export interface AdoptRequest extends AdoptOptions {
 export interface AdministrationOptions extends PurgeTools {
   readonly ledger: Pick<Ledger, "totals" | "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
   readonly space: Pick<Space, "state" | "refresh">;
+  /** Where there is a bucket. */
+  readonly retention: Pick<RetentionRuns, "last"> | undefined;
   /** What a namespace may take. */
   readonly namespaceMaxBytes: (namespace: Namespace) => number | undefined;
   /** What decides which registry a name means, as for pulls. */
@@ -92,6 +97,8 @@ export interface UsageReport {
   readonly volume: Volume | undefined;
   /** What pins keep. */
   readonly pinnedBytes: number;
+  /** What was found when an instance looked through the bucket last; `undefined` where there is none, or nobody has. */
+  readonly bucket: RetentionReport | undefined;
   /** Content that several namespaces hold counts fully in each. */
   readonly namespaces: readonly (NamespaceUsage & { readonly limitBytes: number | undefined })[];
 }
@@ -117,6 +124,7 @@ export class Administration {
       limitBytes: limitBytes === Infinity ? undefined : Math.max(0, Math.floor(limitBytes)),
       volume,
       pinnedBytes,
+      bucket: this.#options.retention?.last,
       namespaces: namespaces.map((each) => ({ ...each, limitBytes: namespaceMaxBytes(each.namespace) })),
     };
   }
@@ -214,7 +222,8 @@ export class Administration {
    * Starts a job; it runs on when whoever asked for it has left.
    *
    * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID; CONFLICT, with the id of the job as `detail`, where
-   *   one of this kind runs, of which there may be one; UNAVAILABLE where the process is stopping.
+   *   one of this kind runs, of which there may be one; UNAVAILABLE where the process is stopping;
+   *   UNSUPPORTED where there is no bucket for it.
    * @throws {LedgerNotReady} it is not known what is cached, and the job removes by that.
    */
   start(request: JobRequest | AdoptRequest): JobState {
@@ -279,6 +288,8 @@ export class Administration {
         return steps.adopt(request);
       case "evict":
         return steps.evict({ dryRun: isDryRun(request) });
+      case "retain":
+        return steps.retain({ dryRun: isDryRun(request) });
       case "purge":
         return purgeSteps(this.#options, this.target(request.target));
       case "verify": {

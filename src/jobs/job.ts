@@ -1,5 +1,5 @@
 /** What a job does; see `JobRequest`. */
-export type JobKind = "adopt" | "evict" | "purge" | "verify" | "warm";
+export type JobKind = "adopt" | "evict" | "purge" | "retain" | "verify" | "warm";
 
 /** What progress is measured in. */
 export type ProgressUnit = "objects" | "bytes";

@@ -38,6 +38,7 @@ export interface Metrics {
   readonly bucketWaiting: Gauge;
   readonly bucketBytes: Gauge;
   readonly bucketRemoved: Counter;
+  readonly bucketRetained: Gauge;
   /** Calls `update` before each `render`, to set gauges of what is known anyway. */
   onRender(update: () => void): void;
   /** The media type of `render`'s text. */
@@ -197,7 +198,7 @@ export function createMetrics(version: string): Metrics {
     }),
     jobs: new Counter({
       name: "entrepot_jobs_total",
-      help: "Jobs (evict, verify, warm) that ended: succeeded, failed or cancelled.",
+      help: "Jobs (evict, retain, verify, warm) that ended: succeeded, failed or cancelled.",
       labelNames: ["kind", "state"],
       registers,
     }),
@@ -247,6 +248,11 @@ export function createMetrics(version: string): Metrics {
     bucketRemoved: new Counter({
       name: "entrepot_bucket_removed_total",
       help: "Objects that this instance has removed from the bucket, as nobody used them.",
+      registers,
+    }),
+    bucketRetained: new Gauge({
+      name: "entrepot_bucket_retention_timestamp_seconds",
+      help: "When any instance looked through the bucket last for what nobody uses, by its server's clock.",
       registers,
     }),
     quarantined: new Counter({

@@ -146,7 +146,8 @@ export async function createAdministration(
     rules,
     pins,
     jobs,
-    steps: { adopt: steps, evict: steps, verify: steps, warm: steps },
+    retention: undefined,
+    steps: { adopt: steps, evict: steps, retain: steps, verify: steps, warm: steps },
     ...overrides,
   };
   return {

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { RetentionReport } from "../../bucket/retention.ts";
 import type { UsageReport } from "../../jobs/administration.ts";
 import type { PurgeReport } from "../../jobs/purge.ts";
 import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../ledger/ledger.ts";
@@ -37,7 +38,7 @@ export function addContentCommands(context: CommandContext): Command[] {
     withClient(context, usage, async (client) => {
       const report = await client.get<UsageReport>("/usage");
       if (usage.opts<AdminFlags>().json === true) writeJson(terminal, report);
-      else terminal.out(await formatUsage(report));
+      else terminal.out(await formatUsage(report, Date.now()));
     }),
   );
   return [list, usage, addPurge(context)];
@@ -119,7 +120,12 @@ function formatTags(items: readonly TagUsage[], now: number): Promise<string> {
   );
 }
 
-async function formatUsage(report: UsageReport): Promise<string> {
+function describeBucket({ bytes, removed, removedBytes, condemned, at, by }: RetentionReport, now: number): string {
+  const went = `${formatCount(removed, "object")} removed, ${formatCount(condemned, "object")} to go`;
+  return `${formatBytes(bytes - removedBytes)} (${went}; by ${by}, ${formatAgo(at, now)})`;
+}
+
+async function formatUsage(report: UsageReport, now: number): Promise<string> {
   const limit = (bytes: number | undefined): string => (bytes === undefined ? "none" : formatBytes(bytes));
   const namespaces = await formatTable(
     [{ head: "NAMESPACE" }, { head: "REPOSITORIES", align: "right" }, size, { head: "LIMIT", align: "right" }],
@@ -131,6 +137,7 @@ async function formatUsage(report: UsageReport): Promise<string> {
     ? formatBytes(report.bytes)
     : `at most ${formatBytes(report.bytes)} (the ledger is being rebuilt)`;
   const { ledgerBytes, foldersBytes, quarantineBytes, othersBytes, slackBytes } = report.besides;
+  const { bucket } = report;
   const lines = [
     ["used", used],
     ["being stored", formatBytes(report.reservedBytes)],
@@ -142,6 +149,7 @@ async function formatUsage(report: UsageReport): Promise<string> {
     ["pinned", formatBytes(report.pinnedBytes)],
     ["limit", limit(report.limitBytes)],
     ["free on the volume", report.volume === undefined ? "unknown" : formatBytes(report.volume.freeBytes)],
+    ...(bucket === undefined ? [] : [["bucket", describeBucket(bucket, now)]]),
   ];
   return `${namespaces}\n${lines.map(([what, amount]) => `${what}: ${amount}\n`).join("")}`;
 }

@@ -21,9 +21,9 @@ interface JobFlags extends AdminFlags {
   readonly store?: boolean;
 }
 
-/** Adds the commands that run jobs and look at them: `evict`, `verify`, `warm`, `jobs`. */
+/** Adds the commands that run jobs and look at them: `evict`, `retain`, `verify`, `warm`, `jobs`. */
 export function addJobCommands(context: CommandContext): Command[] {
-  return [addEvict(context), addVerify(context), addWarm(context), addJobs(context)];
+  return [addEvict(context), addRetain(context), addVerify(context), addWarm(context), addJobs(context)];
 }
 
 function addEvict(context: CommandContext): Command {
@@ -31,6 +31,17 @@ function addEvict(context: CommandContext): Command {
     .option("-n, --dry-run", "only count what would be removed")
     .action(() => runJob(context, evict, { kind: "evict", dryRun: evict.opts<JobFlags>().dryRun }));
   return evict;
+}
+
+function addRetain(context: CommandContext): Command {
+  const retain = addAdminCommand(
+    context,
+    "retain",
+    "remove from the bucket what is unused, and what is above its limits",
+  )
+    .option("-n, --dry-run", "only count what would be removed")
+    .action(() => runJob(context, retain, { kind: "retain", dryRun: retain.opts<JobFlags>().dryRun }));
+  return retain;
 }
 
 function addVerify(context: CommandContext): Command {

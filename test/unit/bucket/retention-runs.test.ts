@@ -23,7 +23,8 @@ class World {
   hangs = false;
   #waits = new Map<number, () => void>();
 
-  constructor() {
+  /** @param isLimited Whether something limits what the bucket may hold. */
+  constructor(isLimited = true) {
     this.runs = new RetentionRuns({
       usage: {
         flush: async () => {
@@ -32,6 +33,7 @@ class World {
         },
       },
       pins: { tell: async () => void this.told.push("pins") },
+      isLimited,
       retain: (run, signal) => {
         this.told.push(run.dryRun ? "dry run" : `run every ${run.everyMs / hour} h`);
         return this.outcome(run, signal);
@@ -94,6 +96,17 @@ test("it is tried after an hour, and then every hour, whether six have passed si
   world.outcome = async () => undefined;
   await world.pass(4);
   assert.deepEqual(world.ran.slice(2), ["run every 6 h"], "another instance has made it");
+  await world.runs.close();
+});
+
+test("without limits it is tried once a day", async () => {
+  const world = new World(false);
+  world.outcome = async () => undefined;
+  world.runs.start();
+  await world.pass(95);
+  assert.deepEqual(world.ran, []);
+  await world.pass(2);
+  assert.deepEqual(world.ran, ["run every 6 h"]);
   await world.runs.close();
 });
 

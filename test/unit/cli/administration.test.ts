@@ -136,6 +136,14 @@ describe("ls and du", () => {
     assert.match(out, /^free on the volume: 488\.3 KiB$/m);
   });
 
+  test("du says what was found in the bucket last, where there is one", async () => {
+    assert.doesNotMatch((await runAgainst(await createAdministration(), ["du"])).out, /bucket/);
+    const last = { by: "one", at: Date.now() - 7_200_000, objects: 9, bytes: 4_096, condemned: 1, isShort: false };
+    const overrides = { retention: { last: { ...last, removed: 2, removedBytes: 1_024 } } };
+    const { out } = await runAgainst(await createAdministration({ overrides }), ["du"]);
+    assert.match(out, /^bucket: 3\.0 KiB \(2 objects removed, 1 object to go; by one, 2 h ago\)$/m);
+  });
+
   test("what is not there is an error", async () => {
     const { exitCode, out, err } = await runAgainst(await createAdministration(), ["ls", "quay.io"]);
     assert.deepEqual([exitCode, out, err], [1, "", "entrepot: nothing of quay.io/ is cached\n"]);

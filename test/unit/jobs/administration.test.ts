@@ -29,6 +29,7 @@ describe("what is cached", () => {
       limitBytes: undefined,
       volume: { totalBytes: 1_000_000, freeBytes: 500_000 },
       pinnedBytes: 8_192,
+      bucket: undefined,
       namespaces: [{ namespace: "docker.io", repositories: 1, bytes: 12_288, usedAt: 1_000, limitBytes: 1_000_000 }],
     });
   });
@@ -275,6 +276,7 @@ describe("jobs", () => {
     const { administration, jobs, started } = await createAdministration();
     for (const request of [
       { kind: "evict", dryRun: true },
+      { kind: "retain", dryRun: true },
       { kind: "verify", bytesPerSecond: 5 },
       { kind: "warm", images: ["alpine:3"], platforms: ["linux/amd64"] },
     ] as const) {
@@ -283,6 +285,7 @@ describe("jobs", () => {
     await jobs.idle();
     administration.start({ kind: "verify", repair: true });
     assert.deepEqual(started, [
+      { dryRun: true },
       { dryRun: true },
       { dryRun: true, repair: false, bytesPerSecond: 5 },
       {
@@ -298,6 +301,7 @@ describe("jobs", () => {
         ["verify", false],
         ["warm", false],
         ["verify", true],
+        ["retain", true],
         ["evict", true],
       ],
     );

@@ -115,17 +115,12 @@ export class Copies {
    * no room for it. A blob that came from the bucket, and was not what it should be, is removed there.
    */
   follow(fill: FollowedFill, id: RepositoryId, digest: Digest): void {
-    const { bucket, observer, followedBytes = defaultFollowedBytes } = this.#options;
-    const key = blobKey(digest);
+    const { bucket, followedBytes = defaultFollowedBytes } = this.#options;
     this.#running.run(async () => {
       const opened = await fill.opened.catch(() => "failed");
       const isLarge = (fill.sizeBytes ?? Infinity) > followedBytes;
       const isWanted = isLarge && this.#fills.mayFollow(fill);
-      if (opened === "streaming" && isWanted && fill.joinable && !this.#queue.isCopying(key)) {
-        const copied = this.#queue.once(key, () => this.#fills.copy(fill, id, digest));
-        // Why the fill failed is told of the upstream.
-        await copied.catch((error: unknown) => fill.state === "failed" || observer.failed(errorOf(error)));
-      }
+      if (opened === "streaming" && isWanted && fill.joinable) await this.#copyFill(fill, id, digest);
       await fill.ended;
       const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";
       if (isWrong && fill.source.isFromBucket === true) await bucket.discard(digest);
@@ -181,6 +176,21 @@ export class Copies {
       }
       await clock.wait(makeUpMs, signal).catch(() => undefined);
     }
+  }
+
+  /** Copies a blob on its way, once where several repositories fetch it, then that this repository contains it. */
+  async #copyFill(fill: FollowedFill, id: RepositoryId, digest: Digest): Promise<void> {
+    const { observer } = this.#options;
+    const key = blobKey(digest);
+    const isOthers = this.#queue.isCopying(key);
+    try {
+      await this.#queue.once(key, () => this.#fills.copy(fill, digest));
+    } catch (error) {
+      // Why the fill failed is told of the upstream, and of another's copy by who makes it.
+      if (!isOthers && fill.state !== "failed") observer.failed(errorOf(error));
+      return;
+    }
+    await this.#fills.link(fill, id, digest).catch((error: unknown) => observer.failed(errorOf(error)));
   }
 
   async #copy(key: Key): Promise<void> {

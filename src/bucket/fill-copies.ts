@@ -44,8 +44,8 @@ export class FillCopies {
     return fill.stores || (!bucket.isResting && clock.monotonic() >= this.#tooSlowUntil);
   }
 
-  /** Copies a blob, and that the repository contains it where the folder will not say so. Throws what fails. */
-  async copy(fill: CopiedFill, id: RepositoryId, digest: Digest): Promise<void> {
+  /** Copies a blob, unless the bucket has it. Throws what fails. */
+  async copy(fill: CopiedFill, digest: Digest): Promise<void> {
     const { bucket, onCopied } = this.#options;
     const over = new AbortController();
     const signal = AbortSignal.any([this.#options.signal, over.signal]);
@@ -69,9 +69,18 @@ export class FillCopies {
       over.abort();
       await reader.close();
     }
+  }
+
+  /**
+   * Writes that a repository contains a blob which the bucket has by now, where the folder will not say so, as it has no
+   * room for it. Only the right bytes of the repository's own fill give a right to that. Throws what fails.
+   */
+  async link(fill: CopiedFill, id: RepositoryId, digest: Digest): Promise<void> {
+    const { bucket } = this.#options;
     await fill.ended;
-    // What the folder has no room for has no link there. Only the right bytes give a right to it.
-    if (fill.state !== "verified" || bucket.known(linkKey(id, digest)) !== undefined) return;
+    if (fill.state !== "verified") return;
+    await settleOrAbort(bucket.learnLink(id, digest), this.#options.signal);
+    if (bucket.known(linkKey(id, digest)) !== undefined) return;
     const link = JSON.stringify({ ...newBlobLink, sizeBytes: fill.receivedBytes });
     await settleOrAbort(bucket.putRecord(linkKey(id, digest), link), this.#options.signal);
   }

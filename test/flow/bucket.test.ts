@@ -13,6 +13,7 @@ import { readPins } from "../../src/bucket/shared-pins.ts";
 import { UsedDays } from "../../src/bucket/used-days.ts";
 import { blobKey, linkKey, tagKey } from "../../src/store/layout.ts";
 import type { Key } from "../../src/store/object-store.ts";
+import { createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { mediaTypes } from "../support/image.ts";
 import { MemoryBucket } from "../support/bucket.ts";
@@ -272,6 +273,26 @@ test("a blob that the folder has no room for is in the bucket all the same", asy
   await upstream.down();
   await using second = await start(upstream, bucket, { storage });
   await pull(second, "1", image);
+});
+
+test("repositories that fetch the same blob at once, without room in the folder, each have a link to it", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const bytes = pseudoRandomBytes(9 * 1024 * 1024, "shared");
+  const repositories = ["library/a", "library/b"];
+  const digest = digestOf(bytes);
+  for (const repository of repositories) upstream.addBlob(bytes, { repository });
+  const together = createBarrier();
+  upstream.when({ path: /\/blobs\//, method: "GET" }, { pauseAt: together });
+  await using mirror = await start(upstream, bucket, { storage: { maxObjectBytes: 1024 * 1024 } });
+  const pulls = repositories.map((repository) => mirror.get(`/v2/${repository}/blobs/${digest}`));
+  await together.arrivals(2);
+  together.release();
+  for (const { body } of await Promise.all(pulls)) assert.ok(body.equals(bytes));
+  await mirror.app.idle();
+  const links = repositories.map((name) => linkKey({ ...id, repository: parseRepository(name) }, digest));
+  assert.deepEqual((await bucket.keys()).toSorted(), [blobKey(digest), ...links]);
+  assert.equal(bucket.asked.filter((what) => what.startsWith("upload ")).length, 1, "it is sent once");
 });
 
 test("clients are sent to the bucket for what the mode says, and nobody is who may not have it", async () => {

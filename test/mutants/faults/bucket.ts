@@ -122,9 +122,16 @@ export const bucket: readonly Fault[] = [
     [
       {
         name: "upstream-failure-told",
-        find: 'fill.state === "failed" || observer',
-        replace: "observer",
+        find: 'if (!isOthers && fill.state !== "failed") observer',
+        replace: "if (!isOthers) observer",
         breaks: "what fails at the upstream is not told as a failure of the bucket",
+      },
+      {
+        name: "second-gets-no-link",
+        tests: ["flow/bucket"],
+        find: "const isOthers = this.#queue.isCopying(key);",
+        replace: "const isOthers = this.#queue.isCopying(key);\n    if (isOthers) return;",
+        breaks: "whoever fills what the bucket has by another repository gets a link of its own",
       },
       {
         name: "future-stays",
@@ -164,8 +171,8 @@ export const bucket: readonly Fault[] = [
     [
       {
         name: "failed-fill-gives-right",
-        find: 'if (fill.state !== "verified" || ',
-        replace: 'if (fill.state === "committed" || ',
+        find: 'if (fill.state !== "verified") return;',
+        replace: 'if (fill.state === "committed") return;',
         breaks: "only the right bytes give a right to content that others have",
       },
       {

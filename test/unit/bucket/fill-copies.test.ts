@@ -69,14 +69,18 @@ function setUp(): Subject {
 
 test("a blob is copied from its fill, with a link where the folder has none", async () => {
   const { store, copies } = setUp();
-  await copies.copy(fillOf(false), id, digest);
+  const fill = fillOf(false);
+  await copies.copy(fill, digest);
+  await copies.link(fill, id, digest);
   assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
 });
 
 test("a fill that failed gives no right to what the bucket has of others", async () => {
   const { store, copies } = setUp();
   await store.plant(blobKey(digest), bytes);
-  await copies.copy(fillOf(false, "failed"), id, digest);
+  const fill = fillOf(false, "failed");
+  await copies.copy(fill, digest);
+  await copies.link(fill, id, digest);
   assert.deepEqual(await store.keys(), [blobKey(digest)]);
 });
 
@@ -86,7 +90,7 @@ test("a bucket that clients wait for is given up when it is too slow, and not wa
   const fill = fillOf(false);
   assert.ok(copies.mayFollow(fill));
   store.hold = createBarrier();
-  const copy = copies.copy(fill, id, digest);
+  const copy = copies.copy(fill, digest);
   await until(() => waits.length === 1);
   waits[0]?.();
   await assert.rejects(copy, /too slow/);
@@ -101,7 +105,7 @@ test("a slow bucket is waited for where the folder stores the blob: nobody else 
   const { store, copies, waits } = setUp();
   store.hold = createBarrier();
   const { hold } = store;
-  const copy = copies.copy(fillOf(true), id, digest);
+  const copy = copies.copy(fillOf(true), digest);
   await hold.reached;
   waits[0]?.();
   await turn(2);

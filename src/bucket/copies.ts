@@ -38,7 +38,7 @@ export interface CopiesOptions {
   readonly bucket: Bucket;
   /** What the bucket has. */
   readonly listed: Pick<ObjectStore, "list">;
-  readonly folder: Pick<ObjectStore, "get" | "list">;
+  readonly folder: Pick<ObjectStore, "head" | "get" | "list">;
   readonly clock: Clock;
   readonly observer: CopyObserver;
   /** Larger blobs are copied while they are on their way from the upstream. 8 MiB. */
@@ -199,7 +199,7 @@ export class Copies {
       case "content":
         return this.#copyContent(place.digest);
       case "link":
-        await this.#queue.once(blobKey(place.digest), () => this.#copyContent(place.digest));
+        await this.#copyStored(place.digest);
         await settleOrAbort(this.#options.bucket.learnLink(place.id, place.digest), this.#stopping.signal);
         this.#options.noteUse(place.id, place.digest);
         return this.#copyRecord(key);
@@ -216,6 +216,13 @@ export class Copies {
         return this.#copyRecord(key);
       case undefined:
     }
+  }
+
+  /** Copies content that is in the folder, or on its way already; of what is not, no copy is under way for others to join. */
+  async #copyStored(digest: Digest): Promise<void> {
+    const key = blobKey(digest);
+    const isHere = this.#queue.isCopying(key) || (await this.#options.folder.head(key)) !== undefined;
+    if (isHere) await this.#queue.once(key, () => this.#copyContent(digest));
   }
 
   async #copyContent(digest: Digest): Promise<void> {

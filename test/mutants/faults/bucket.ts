@@ -134,6 +134,12 @@ export const bucket: readonly Fault[] = [
         breaks: "whoever fills what the bucket has by another repository gets a link of its own",
       },
       {
+        name: "nothing-is-a-copy",
+        find: "if (isHere) await this.#queue.once(key, ",
+        replace: "await this.#queue.once(key, ",
+        breaks: "a look at a folder that has nothing is no copy that a fill's would wait for",
+      },
+      {
         name: "future-stays",
         find: "there.checkedAt >= checkedAt && there.checkedAt <= now",
         replace: "there.checkedAt >= checkedAt",

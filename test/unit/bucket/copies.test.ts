@@ -304,10 +304,8 @@ test("an object that the bucket refuses is left out in the end, and holds up no 
   assert.equal(told.filter((what) => what === "refused").length, 6);
 });
 
-test("a blob whose fill fails is no failure of the bucket, and one that the bucket does not take is", async () => {
-  const { copies, store, told } = setUp();
-  const broken = new Error("the upstream broke");
-  const fill = (state: "failed" | "streaming", chunks: () => AsyncGenerator<Uint8Array>): FollowedFill => ({
+function fillOf(state: FollowedFill["state"], chunks: () => AsyncGenerator<Uint8Array>): FollowedFill {
+  return {
     stores: true,
     sizeBytes: undefined,
     receivedBytes: bytes.length,
@@ -318,7 +316,36 @@ test("a blob whose fill fails is no failure of the bucket, and one that the buck
     ended: Promise.resolve(),
     source: { open: async () => undefined, isFromBucket: false },
     join: () => ({ sizeBytes: undefined, read: chunks, close: async () => undefined }),
-  });
+  };
+}
+
+test("a blob is copied on its way also while a link to it is copied, of which the folder has no content", async () => {
+  const memory = new MemoryStore();
+  const looked = createBarrier();
+  const get = memory.get.bind(memory);
+  memory.get = async (key) => {
+    if (key === blobKey(digest)) await looked.wait();
+    return get(key);
+  };
+  const { folder, copies, store } = setUp(memory);
+  await put(folder, linkKey(id, digest), link);
+  await turn(2);
+  copies.follow(
+    fillOf("verified", async function* () {
+      yield bytes;
+    }),
+    id,
+    digest,
+  );
+  await turn(2);
+  looked.release();
+  await copies.idle();
+  assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
+});
+
+test("a blob whose fill fails is no failure of the bucket, and one that the bucket does not take is", async () => {
+  const { copies, store, told } = setUp();
+  const broken = new Error("the upstream broke");
   async function* breaks(): AsyncGenerator<Uint8Array> {
     yield bytes;
     throw broken;
@@ -326,11 +353,11 @@ test("a blob whose fill fails is no failure of the bucket, and one that the buck
   async function* whole(): AsyncGenerator<Uint8Array> {
     yield bytes;
   }
-  copies.follow(fill("failed", breaks), id, digest);
+  copies.follow(fillOf("failed", breaks), id, digest);
   await copies.idle();
   assert.deepEqual(told, []);
   store.refuses = blobKey(digest);
-  copies.follow(fill("streaming", whole), id, digest);
+  copies.follow(fillOf("streaming", whole), id, digest);
   await copies.idle();
   assert.deepEqual(told, ["refused"]);
 });

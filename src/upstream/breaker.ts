@@ -103,6 +103,11 @@ export class Breaker {
     this.#sparedRepositories.set(repository, this.#spare(error));
   }
 
+  /** Notes that the upstream fails for another process: what is cached is served at once, and all else is asked for. */
+  hearFailure(error: UpstreamError): void {
+    if (this.failing() === undefined) this.#spared = this.#spare(error);
+  }
+
   async #ask<T>(repository: Repository, question: () => Promise<T>): Promise<T> {
     const probe = this.#enter();
     try {

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../concurrency/clock.ts";
-import { Rests } from "./rest.ts";
+import { longestRestMs, Rests } from "./rest.ts";
 
 /** What a registry says of the requests that are left (Docker Hub's headers; there is no specification). */
 export interface RateLimit {
@@ -35,7 +35,25 @@ interface Told {
   readonly limit: number | undefined;
   readonly remaining: number;
   readonly windowMs: number;
+  /** When it was told, and until when it counts. */
+  readonly at: number;
   readonly until: number;
+  /** Whether it was told to this process. */
+  readonly isOwn: boolean;
+}
+
+/** What a book knows, as it is told to another process: times are milliseconds from now, or before. */
+export interface BudgetEntries {
+  readonly told: readonly {
+    readonly account: string;
+    readonly limit: number | undefined;
+    readonly remaining: number;
+    readonly windowMs: number;
+    readonly ageMs: number;
+  }[];
+  /** By account, and by host and account. */
+  readonly exhausted: readonly (readonly [string, number])[];
+  readonly held: readonly (readonly [string, number])[];
 }
 
 const usuallyRemembered = 1024;
@@ -60,6 +78,8 @@ export class Budget {
   readonly #told: LRUCache<string, Told>;
   readonly #exhausted: Rests<string>;
   readonly #held: Rests<string>;
+  readonly #exhaustedElsewhere: Rests<string>;
+  readonly #heldElsewhere: Rests<string>;
   #wasLow = false;
 
   constructor(clock: Pick<Clock, "monotonic">, options: BudgetOptions = {}) {
@@ -70,13 +90,49 @@ export class Budget {
     this.#told = new LRUCache({ max: remembered });
     this.#exhausted = new Rests(clock, remembered);
     this.#held = new Rests(clock, remembered);
+    this.#exhaustedElsewhere = new Rests(clock, remembered);
+    this.#heldElsewhere = new Rests(clock, remembered);
   }
 
   /** The upstream told an account what is left. */
   note(account: string, { limit, remaining, windowSeconds = defaultWindowSeconds }: RateLimit): void {
     if (remaining === undefined) return;
-    const windowMs = windowSeconds * 1000;
-    this.#told.set(account, { limit, remaining, windowMs, until: this.#clock.monotonic() + windowMs });
+    this.#note(account, limit, remaining, windowSeconds * 1000, 0, true);
+  }
+
+  /**
+   * What was told to this process, for another one that asks the same upstream. What it has from others is not told on: with
+   * each telling it would seem a little newer, and never end.
+   */
+  get entries(): BudgetEntries {
+    const now = this.#clock.monotonic();
+    const told = [...this.#told.entries()].flatMap(([account, { at, until, isOwn, ...rest }]) =>
+      isOwn && until > now ? [{ account, ...rest, ageMs: now - at }] : [],
+    );
+    return { told, exhausted: this.#exhausted.resting, held: this.#held.resting };
+  }
+
+  /** Takes over what another process knows; what is known here, and newer, stays. */
+  learn({ told, exhausted, held }: BudgetEntries): void {
+    const now = this.#clock.monotonic();
+    for (const { account, limit, remaining, windowMs, ageMs } of told) {
+      const known = this.#told.peek(account);
+      if (known === undefined || known.at < now - ageMs) this.#note(account, limit, remaining, windowMs, ageMs, false);
+    }
+    for (const [account, ms] of exhausted) this.#exhaustedElsewhere.begin(account, Math.min(ms, longestRestMs));
+    for (const [who, ms] of held) this.#heldElsewhere.begin(who, Math.min(ms, longestRestMs));
+  }
+
+  #note(
+    account: string,
+    limit: number | undefined,
+    remaining: number,
+    windowMs: number,
+    ageMs: number,
+    isOwn: boolean,
+  ): void {
+    const at = this.#clock.monotonic() - ageMs;
+    this.#told.set(account, { limit, remaining, windowMs, at, until: at + windowMs, isOwn });
     const { state } = this;
     if (state === undefined) return;
     const turned = state.low !== this.#wasLow;
@@ -97,13 +153,15 @@ export class Budget {
 
   /** How long a host still wants to be left alone by an account, in whole seconds; 0: it may be asked. */
   heldSeconds(host: string, account: string): number {
-    const leftMs = this.#held.leftMs(`${host} ${account}`);
+    const who = `${host} ${account}`;
+    const leftMs = Math.max(this.#held.leftMs(who), this.#heldElsewhere.leftMs(who));
     return leftMs > timerSlackMs ? Math.ceil(leftMs / 1000) : 0;
   }
 
   /** What an account has left, as far as it is known; 0 while a host holds it off or has just refused it. */
   remaining(account: string): number | undefined {
-    return this.#exhausted.leftMs(account) > 0 ? 0 : this.#known(account)?.remaining;
+    const isExhausted = this.#exhausted.leftMs(account) > 0 || this.#exhaustedElsewhere.leftMs(account) > 0;
+    return isExhausted ? 0 : this.#known(account)?.remaining;
   }
 
   /** What the account has that has most left; `undefined` where the upstream has said nothing lately. */

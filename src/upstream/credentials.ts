@@ -17,9 +17,14 @@ export function formatBasic({ username, password }: Credentials): string {
 }
 
 // Drawn at start: a plain hash of a weak password, in a metric or a log, could be guessed back.
-const fingerprintKey = randomBytes(32);
+let fingerprintKey = randomBytes(32);
 
-/** Tells credentials apart in cache keys, without being one. It is another one in every process. */
+/** From here on makes the same fingerprints as all processes that have the same secret; before any is made. */
+export function shareFingerprints(secret: string): void {
+  fingerprintKey = createHmac("sha256", secret).update("fingerprints of credentials").digest();
+}
+
+/** Tells credentials apart in cache keys, without being one. It is another one in every process, unless shared. */
 export function fingerprint(credentials: Credentials | undefined): string {
   if (credentials === undefined) return "anonymous";
   return createHmac("sha256", fingerprintKey)

@@ -4,6 +4,7 @@ import type { UpstreamError } from "./upstream.ts";
 
 /** Nobody rests for longer, whatever was asked for: a mistaken or hostile `Retry-After` must not end a host for good. */
 const longestRestSeconds = 3600;
+export const longestRestMs: number = longestRestSeconds * 1000;
 /** How many who rest are remembered, where nothing else is said. */
 const usuallyRemembered = 1024;
 
@@ -45,6 +46,12 @@ export class Rests<Who extends object | string> {
   /** From now on, for so long; a rest that ends later stays. */
   begin(who: Who, ms: number): void {
     this.#until.set(who, Math.max(this.#clock.monotonic() + ms, this.#until.get(who) ?? 0));
+  }
+
+  /** Who rests, with how much is left, in milliseconds. */
+  get resting(): readonly (readonly [Who, number])[] {
+    const now = this.#clock.monotonic();
+    return [...this.#until.entries()].flatMap(([who, until]) => (until > now ? [[who, until - now] as const] : []));
   }
 
   /** How much of its rest is left, in milliseconds; 0: it does not rest. */

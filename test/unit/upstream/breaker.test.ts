@@ -298,3 +298,17 @@ test("an upstream that says when to come back speaks for all of its repositories
   await assert.rejects(subject.ask());
   assert.notEqual(subject.breaker.failing(named(1)), undefined);
 });
+
+test("an upstream that fails for another process is spared for five seconds, and asked all the same", async () => {
+  const subject = setUp();
+  subject.breaker.hearFailure(failed("unreachable"));
+  assert.equal(subject.breaker.failing()?.failure, "unreachable");
+  assert.deepEqual([subject.breaker.state, subject.failures], ["closed", []]);
+  subject.answers.push(async () => undefined);
+  await subject.ask();
+  assert.equal(subject.asked, 1);
+  assert.equal(subject.breaker.failing(), undefined, "its own answer counts for more");
+  subject.breaker.hearFailure(failed("unreachable"));
+  subject.now += 5_000;
+  assert.equal(subject.breaker.failing(), undefined);
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Budget, type BudgetState, type RateLimit } from "../../../src/upstream/budget.ts";
+import { Budget, type BudgetEntries, type BudgetState, type RateLimit } from "../../../src/upstream/budget.ts";
 import { createClock } from "./scripted.ts";
 
 const hour = 3_600_000;
@@ -110,4 +110,48 @@ test("what is left: unknown, as told, nothing while refused, and unknown again a
   assert.equal(budget.remaining("alice"), 0);
   clock.time += 60_000;
   assert.equal(budget.remaining("alice"), undefined);
+});
+
+test("what one process was told another one learns, as long as it counts, and does not tell on", () => {
+  const here = setUp(0.1);
+  const there = setUp(0.1);
+  here.budget.note("one", left(5));
+  here.budget.hold("registry.example.com", "one", 120);
+  here.budget.exhaust("two");
+  here.clock.time += 10_000;
+  const entries = JSON.parse(JSON.stringify(here.budget.entries)) as BudgetEntries;
+  there.budget.learn(entries);
+  assert.equal(there.budget.isLow, true);
+  assert.equal(there.budget.remaining("one"), 0, "it is held off");
+  assert.equal(there.budget.heldSeconds("registry.example.com", "one"), 110);
+  assert.equal(there.budget.remaining("two"), 0);
+  assert.deepEqual(there.budget.entries, { told: [], exhausted: [], held: [] });
+  there.clock.time += 110_000;
+  assert.equal(there.budget.heldSeconds("registry.example.com", "one"), 0);
+  assert.equal(there.budget.remaining("one"), 5);
+  there.clock.time += 6 * hour - 121_000;
+  assert.equal(there.budget.remaining("one"), 5);
+  there.clock.time += 2_000;
+  assert.equal(there.budget.remaining("one"), undefined, "its window is over when it is where it was told");
+});
+
+test("what is known, and newer, stays", () => {
+  const here = setUp(0.1);
+  const there = setUp(0.1);
+  here.budget.note("one", left(90));
+  there.budget.note("one", left(40));
+  here.clock.time += 5_000;
+  there.clock.time += 4_000;
+  there.budget.learn(here.budget.entries);
+  assert.equal(there.budget.remaining("one"), 40);
+  here.budget.note("one", left(30));
+  there.budget.learn(here.budget.entries);
+  assert.equal(there.budget.remaining("one"), 30);
+});
+
+test("nobody makes another one rest for more than an hour", () => {
+  const { budget } = setUp(0);
+  const week = 7 * 24 * hour;
+  budget.learn({ told: [], exhausted: [["one", week]], held: [["registry.example.com one", week]] });
+  assert.equal(budget.heldSeconds("registry.example.com", "one"), 3_600);
 });

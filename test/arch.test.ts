@@ -19,11 +19,12 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["ledger", { unit: "ledger", rank: 2 }],
   ["registry", { unit: "registry", rank: 3 }],
   ["bucket", { unit: "bucket", rank: 4 }],
-  ["jobs", { unit: "jobs", rank: 5 }],
-  ["http", { unit: "http", rank: 6 }],
-  ["app", { unit: "app", rank: 7 }],
-  ["cli", { unit: "program", rank: 8 }],
-  ["main.ts", { unit: "program", rank: 8 }],
+  ["replicas", { unit: "replicas", rank: 5 }],
+  ["jobs", { unit: "jobs", rank: 6 }],
+  ["http", { unit: "http", rank: 7 }],
+  ["app", { unit: "app", rank: 8 }],
+  ["cli", { unit: "program", rank: 9 }],
+  ["main.ts", { unit: "program", rank: 9 }],
 ]);
 const mayImportConfig: ReadonlySet<string> = new Set(["config", "app", "program"]);
 const vagueNames: ReadonlySet<string> = new Set(["util", "utils", "helper", "helpers", "types", "index"]);
@@ -195,11 +196,11 @@ describe("what the checks find", () => {
     assert.deepEqual(findRankProblems(sources), [
       "src/oci/a.ts (rank 0) imports src/store/s.ts (rank 1)",
       "src/store/s.ts (rank 1) imports src/upstream/u.ts (rank 1)",
-      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 6)",
+      "src/store/deep/t.ts (rank 1) imports src/http/h.ts (rank 7)",
       "src/upstream/u.ts imports src/config/c.ts: only app/, cli/ and main.ts know the configuration",
       "src/upstream/u.ts imports ../observe/gone.ts, which is no file of the tree",
       "src/config/c.ts (rank 1) imports src/store/s.ts (rank 1)",
-      "src/http/h.ts (rank 6) imports src/app/app.ts (rank 7)",
+      "src/http/h.ts (rank 7) imports src/app/app.ts (rank 8)",
       "src/cli/x.ts imports ../../test/y.ts, which is no file of the tree",
       "src/other/o.ts is in no folder that has a rank",
     ]);

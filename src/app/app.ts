@@ -6,6 +6,7 @@ import type { ListenAddress } from "../config/address.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { createAdminHandler } from "../http/admin.ts";
 import { createHandler } from "../http/handler.ts";
+import { createPeerHandler } from "../http/peers.ts";
 import type { Health } from "../http/probes.ts";
 import type { Address } from "../http/listening.ts";
 import { listen, type RunningServer } from "../http/server.ts";
@@ -142,6 +143,7 @@ async function openProgram(config: Config, options: AppOptions, log: Logger, scr
 
 async function serve(config: Config, options: AppOptions, log: Logger, token: AdminToken | undefined): Promise<App> {
   const { metrics, engine } = await openProgram(config, options, log);
+  const { now = () => systemClock.now() } = options;
   const { storage, mirrors, maintenance } = engine;
   showStorage(metrics, engine);
   let draining = false;
@@ -189,6 +191,16 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     // Without a token everybody could remove what is cached.
     const open = { handler, ...(token !== undefined && { admin }), probes, log, metrics };
     servers.push(await listen(toAddress(config.listen), open));
+    if (config.replicas !== undefined && engine.replicas !== undefined) {
+      const { advertise, listen: address } = config.replicas;
+      const { sharing, guard, board } = engine.replicas;
+      const { content, fills } = storage;
+      const peers = createPeerHandler({ guard, sharing, fills, content, now });
+      const peerProbes = { health, metrics, admin: false };
+      const server = await listen(toAddress(address), { handler: peers, probes: peerProbes, log, metrics });
+      servers.push(server);
+      board.start(advertise ?? server.address);
+    }
     if (adminListen !== undefined) {
       const adminProbes = { health, metrics, admin: true };
       servers.push(

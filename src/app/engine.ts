@@ -13,6 +13,8 @@ import { openBucketStore } from "./bucket-store.ts";
 import { openRetention } from "./bucket-retention.ts";
 import { openStorage, type Storage } from "./storage.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
+import { openReplicas, type Replicas } from "./replicas.ts";
+import { systemClock } from "../concurrency/clock.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
@@ -43,6 +45,8 @@ export interface Engine {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
   readonly maintenance: Maintenance;
+  /** Where it is one of several. */
+  readonly replicas: Replicas | undefined;
   /** Where there is a bucket. */
   readonly retention: RetentionRuns | undefined;
   /** Resolves when no blob is being fetched and nothing waits to be stored. */
@@ -67,7 +71,17 @@ export async function startEngine(
   const storage = await openStorage(config, { clock, observers, bucketStore, followedBytes: options.followedBytes });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
-  const mirrors = createMirrors(config, options, clock, storage, observers);
+  const replicas =
+    config.replicas &&
+    storage.tier &&
+    (await openReplicas(config.replicas, storage.tier, {
+      clock: { ...systemClock, now, monotonic },
+      observers,
+      folder: storage.store,
+      upstreams: () => mirrors.upstreams,
+      purge: (target) => maintenance.administration.purgeToo(target),
+    }));
+  const mirrors = createMirrors(config, options, clock, storage, observers, replicas?.sharing);
   const retention = storage.tier && (await openRetention(config, storage, storage.tier, { pins, clock, observers }));
   const evictor = new Evictor({
     space,
@@ -93,6 +107,8 @@ export async function startEngine(
     // First what fills the storage; the storage last.
     const reason = new Error("the process is stopping");
     await fills.close(reason);
+    // While the bucket can be told.
+    await replicas?.close();
     await evictor.close();
     await mirrors.close(reason);
     await retention?.close();
@@ -107,6 +123,7 @@ export async function startEngine(
       retention,
       pins,
       observer: observers.jobs,
+      tellOthers: replicas && ((target) => replicas.purgeEverywhere(target)),
       now,
       scrubGraceMs,
       random: options.random,
@@ -120,6 +137,7 @@ export async function startEngine(
     storage,
     mirrors,
     maintenance,
+    replicas,
     retention,
     async idle() {
       await fills.idle();

@@ -33,6 +33,8 @@ export interface MaintenanceOptions {
   readonly pins: PinList;
   readonly observer: JobObserver;
   readonly now: () => number;
+  /** Has the other replicas purge something, too. */
+  readonly tellOthers?: ((target: string) => Promise<void>) | undefined;
   /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
   readonly scrubGraceMs?: number | undefined;
   /** From 0 to 1: how late jobs begin that the configuration wants. */
@@ -52,7 +54,19 @@ export interface Maintenance {
 
 /** Makes the maintenance; nothing is done until `start`, or until the administration is asked for it. */
 export function createMaintenance(config: Config, options: MaintenanceOptions): Maintenance {
-  const { storage, mirrors, evictor, retention, pins, observer, now, scrubGraceMs: graceMs, random, onError } = options;
+  const {
+    storage,
+    mirrors,
+    evictor,
+    retention,
+    pins,
+    observer,
+    now,
+    scrubGraceMs: graceMs,
+    random,
+    onError,
+    tellOthers,
+  } = options;
   const { content, ledger, space, hashes, files } = storage;
   const jobs = new Jobs(observer);
   const steps: JobSteps = {
@@ -100,6 +114,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     content,
     ledger,
     bucket: storage.tier?.purge,
+    tellOthers,
     space,
     retention,
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,

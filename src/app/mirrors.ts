@@ -10,10 +10,15 @@ import { Namespaces } from "../registry/namespaces.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Registry } from "../registry/registry.ts";
 import { restrict } from "../registry/restrict.ts";
-import type { RepositoryId } from "../store/layout.ts";
-import type { Storage } from "./storage.ts";
+import type { Storage, Tier } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
-import { askBucketFirst } from "../bucket/bucket-first.ts";
+import { askBucketFirst, openInBucket } from "../bucket/bucket-first.ts";
+import { askReplicasFirst } from "../replicas/replicas-first.ts";
+import type { Sharing } from "../replicas/sharing.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { FreshnessPolicy } from "../registry/freshness.ts";
+import type { Link } from "../store/content-records.ts";
+import type { RepositoryId } from "../store/layout.ts";
 import { type RedirectMode, redirectBlobs } from "../bucket/redirect.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
@@ -54,6 +59,7 @@ export function createMirrors(
   { now, monotonic }: Pick<Clock, "now" | "monotonic">,
   storage: Storage,
   observers: Observers,
+  sharing?: Sharing,
 ): Mirrors {
   const stopping = new AbortController();
   const background = new Background((error) => {
@@ -61,6 +67,27 @@ export function createMirrors(
   });
   const clients = new Upstreams(config, options, observers);
   const upstreams = new Map<Namespace, { readonly breaker: Breaker; readonly budget: Budget }>();
+  const link = (id: RepositoryId, digest: Digest): Promise<Link | undefined> =>
+    new Lookup(storage.content).link(id, digest);
+  /** An upstream that is asked when neither the bucket nor another replica has what is looked for. */
+  const behind = (upstream: Upstream, { bucket }: Tier, namespace: Namespace, policy: FreshnessPolicy): Upstream => {
+    const shared =
+      sharing === undefined
+        ? upstream
+        : askReplicasFirst(upstream, {
+            sharing,
+            namespace,
+            isLinked: async (...known) => (await link(...known)) !== undefined,
+            stored: async (repository, digest, from, { signal }) => {
+              bucket.doubtAbsence(digest);
+              const id = { namespace, repository };
+              return openInBucket(bucket, id, digest, await link(id, digest), from, signal);
+            },
+            freshMs: policy.ttlMs,
+            now,
+          });
+    return askBucketFirst(shared, { bucket, namespace, link, policy, now });
+  };
   const mirror = (
     open: (budget: Budget) => Upstream,
     settings: UpstreamDefaults,
@@ -86,17 +113,13 @@ export function createMirrors(
       fills: storage.fills,
       hashes: storage.hashes,
       namespace,
-      upstream:
-        tier === undefined
-          ? guarded
-          : askBucketFirst(guarded, {
-              bucket: tier.bucket,
-              namespace,
-              link: (...link) => new Lookup(storage.content).link(...link),
-              policy,
-              now,
-            }),
-      ...(tier && { follow: tier.copies.follow.bind(tier.copies) }),
+      upstream: tier === undefined ? guarded : behind(guarded, tier, namespace, policy),
+      ...(tier && {
+        follow: (...fill) => {
+          tier.copies.follow(...fill);
+          sharing?.follow(...fill);
+        },
+      }),
       breaker,
       budget,
       trusted,

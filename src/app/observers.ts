@@ -1,5 +1,6 @@
 import { type BucketObservers, observeBucket } from "./bucket-observers.ts";
 import type { EvictObserver, Shortage } from "../jobs/evict.ts";
+import { observeReplicas, type ReplicasObserver } from "./replicas-observer.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { problemsOf } from "../jobs/verify.ts";
 import type { LedgerObserver } from "../ledger/client.ts";
@@ -23,6 +24,7 @@ const repeatShortageMs = 10 * 60_000;
 
 /** What the parts of the program tell of themselves goes to the log and the metrics here, and nowhere else. */
 export interface Observers extends BucketObservers {
+  readonly replicas: ReplicasObserver;
   readonly store: StoreFailureListener;
   readonly fills: FillObserver;
   readonly ledger: LedgerObserver;
@@ -86,6 +88,7 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
       log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
     },
     ...observeBucket(metrics, log, monotonic),
+    replicas: observeReplicas(metrics, log, monotonic),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),
     budget: (namespace) => (state, turned) => {
       metrics.rateLimit.set({ namespace }, state.limit);

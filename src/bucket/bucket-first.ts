@@ -106,13 +106,8 @@ export function askBucketFirst(
     },
     async blob(repository, digest, from, by) {
       const id = idOf(repository);
-      const object = await bucket.open(id, digest, await link(id, digest));
-      if (object === undefined) return upstream.blob(repository, digest, from, by);
-      if (object.sizeBytes === (from.sizeBytes ?? object.sizeBytes)) {
-        return blobOf(object, from.offset, namespace, by.signal);
-      }
-      await object.close();
-      return upstream.blob(repository, digest, from, by);
+      const found = await openInBucket(bucket, id, digest, await link(id, digest), from, by.signal);
+      return found ?? upstream.blob(repository, digest, from, by);
     },
     async statBlob(repository, digest: Digest, by) {
       const id = idOf(repository);
@@ -124,6 +119,24 @@ export function askBucketFirst(
       listing(repository, "referrers", `${subject}?${query}`, () => upstream.referrers(repository, subject, query, by)),
     close: () => upstream.close(),
   };
+}
+
+/** A blob of a repository from an offset on, as the bucket has it. */
+export async function openInBucket(
+  bucket: Bucket,
+  id: RepositoryId,
+  digest: Digest,
+  link: Link | undefined,
+  from: { readonly offset: number; readonly sizeBytes?: number },
+  signal: AbortSignal,
+): Promise<UpstreamBlob | undefined> {
+  const object = await bucket.open(id, digest, link);
+  if (object === undefined) return undefined;
+  if (object.sizeBytes === (from.sizeBytes ?? object.sizeBytes)) {
+    return blobOf(object, from.offset, id.namespace, signal);
+  }
+  await object.close();
+  return undefined;
 }
 
 /** An object of the bucket as a blob on its way. */

@@ -125,6 +125,11 @@ export class Bucket {
     if (this.#known.isLikely(linkKey(id, digest))) await this.link(id, digest);
   }
 
+  /** Looks again for content that was not there: somebody has stored it since, or is about to. */
+  doubtAbsence(digest: Digest): void {
+    this.#known.doubtAbsence(blobKey(digest));
+  }
+
   /** That a repository contains a digest. */
   async link(id: RepositoryId, digest: Digest): Promise<Link | undefined> {
     return this.#record(linkKey(id, digest), isLink);

@@ -110,6 +110,11 @@ export class Copies {
     await this.#queue.leaveOut(key);
   }
 
+  /** See `CopyQueue.settled`. */
+  async settled(key: Key): Promise<void> {
+    await this.#queue.settled(key);
+  }
+
   /**
    * Copies a large blob while it is filled: the bucket has it as soon as its digest is right, also where the folder has
    * no room for it. A blob that came from the bucket, and was not what it should be, is removed there.

@@ -79,6 +79,15 @@ export class CopyQueue {
     }
   }
 
+  /** Resolves when what is at a key neither waits nor is being copied; and when this is closed. */
+  async settled(key: Key): Promise<void> {
+    const { signal } = this.#options;
+    while (!signal.aborted && (this.#waiting.has(key) || this.#copying.has(key))) {
+      const copy = this.#copying.get(key) ?? this.#changes.next(signal);
+      await copy.catch(() => undefined);
+    }
+  }
+
   /** Resolves when half of the places to wait are free; rejects when `signal` aborts before. */
   async waitForRoom(signal: AbortSignal): Promise<void> {
     while (this.#waiting.size >= maxWaiting / 2) await this.#changes.next(signal);

@@ -58,6 +58,11 @@ export class KnownObjects {
     return this.#likely.has(key) && this.there(key) === undefined;
   }
 
+  /** From here on it is asked again whether something is at a key where nothing was. */
+  doubtAbsence(key: Key): void {
+    this.#absent.delete(key);
+  }
+
   noteThere(key: Key, text: string): void {
     this.#absent.delete(key);
     this.#there.set(key, { text, at: this.#monotonic() });

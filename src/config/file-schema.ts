@@ -21,6 +21,7 @@ import {
   showAll,
   type Values,
 } from "./setting.ts";
+import { replicas } from "./replicas-schema.ts";
 import { storage, verify } from "./storage-schema.ts";
 import {
   completeUpstream,
@@ -92,6 +93,9 @@ export const fileSettings = {
     )
     .flag("--check-cache-digest", "hash each cached blob while it is served"),
   storage: setting("storage", storage, {}).about("Where the content is kept, and how much of it."),
+  replicas: optional("replicas", replicas).about(
+    "How several instances on one bucket act as one: each thing is fetched by one of them, and the others have it from that one. Needs `storage.type: s3`. Null for instances that share the bucket alone.",
+  ),
   verify: setting("verify", verify, {}).about("How what is stored is checked against its digests in the background."),
   warm: setting("warm", warm, {}).about("Images that are pulled into the cache on a schedule."),
   upstreams: setting("upstreams", list(upstream), [])
@@ -170,6 +174,9 @@ function reportConflicts(values: FileValues, report: Report): void {
       }
       owners.set(name, owner ?? namespace);
     }
+  }
+  if (values.replicas !== undefined && values.storage.type !== "s3") {
+    report({ path: ["replicas"], message: "needs a bucket that all replicas have: `storage.type: s3`" });
   }
   if (adminToken !== undefined && adminTokenFile !== undefined) {
     report({ path: ["admin_token_file"], message: "not together with `admin_token`" });

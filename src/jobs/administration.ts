@@ -203,6 +203,25 @@ export class Administration {
     throw new OciError("UNAVAILABLE", `the purge was stopped: a part of ${plan.target} was removed`);
   }
 
+  /**
+   * Removes what another instance was told to remove; that nothing of it is here is no failure.
+   *
+   * @throws {Error} it could not all be removed.
+   */
+  async purgeToo(target: string): Promise<void> {
+    const tools = { ...this.#options, tellOthers: undefined };
+    const meant = this.target(target);
+    try {
+      await previewPurge(tools, meant);
+    } catch (error) {
+      if (error instanceof OciError && error.code === "NOT_FOUND") return;
+      throw error;
+    }
+    const job = this.#run("purge", false, purgeSteps(tools, meant));
+    const { state } = await job.ended;
+    if (state !== "succeeded") throw job.failure ?? new Error(`the purge of ${target} was stopped`);
+  }
+
   /** @throws {OciError} UNAVAILABLE where they cannot be read. */
   async pins(): Promise<PinReport> {
     return this.#options.pins.report();

@@ -16,6 +16,8 @@ export interface PurgeTools {
   };
   /** What is behind the folder. */
   readonly bucket?: PurgedBucket | undefined;
+  /** Has the other instances remove it, too, from their folders. Throws where they cannot be told. */
+  readonly tellOthers?: ((target: string) => Promise<void>) | undefined;
 }
 
 /** A bucket, as far as a purge goes; see `BucketPurge`. */
@@ -115,6 +117,8 @@ export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Ste
           progress.count(counts.freesBytes, plan.freesBytes);
           more = plan.more === true;
         }
+        // Before the bucket: what they have, they would copy there again.
+        await tools.tellOthers?.(name);
         const removed = bucket === undefined ? 0 : await purgeBucket(bucket, target, links, progress, signal);
         if (planned + removed === 0) throw notCached(target);
       },

@@ -39,6 +39,7 @@ export interface Metrics {
   readonly bucketBytes: Gauge;
   readonly bucketRemoved: Counter;
   readonly bucketRetained: Gauge;
+  readonly replicaFailures: Counter<"kind">;
   /** Calls `update` before each `render`, to set gauges of what is known anyway. */
   onRender(update: () => void): void;
   /** The media type of `render`'s text. */
@@ -233,6 +234,12 @@ export function createMetrics(version: string): Metrics {
     bucketCopyFailures: new Counter({
       name: "entrepot_bucket_copy_failures_total",
       help: "Objects that could not be copied to the bucket; they are tried again.",
+      registers,
+    }),
+    replicaFailures: new Counter({
+      name: "entrepot_replica_failures_total",
+      help: "What each replica had to do by itself: a `peer` did not answer as it should, a `lease` could not be settled.",
+      labelNames: ["kind"],
       registers,
     }),
     bucketWaiting: new Gauge({

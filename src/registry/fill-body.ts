@@ -50,6 +50,12 @@ export async function* resuming(
       throw new UpstreamError(host, "unreachable", `the body ended at ${offset} of ${sizeBytes} bytes`);
     } catch (error) {
       if (!(error instanceof UpstreamError) || error.failure === "invalid") throw error;
+      // Another replica that breaks off is no failure of the upstream, and is not asked again.
+      if (blob.origin === "replica") {
+        onBreak(offset, error);
+        blob = await ask(offset);
+        continue;
+      }
       const leastBytes = error.failure === "timeout" ? leastProgressBytes : 1;
       failures = offset - before >= leastBytes ? 1 : failures + 1;
       if (failures > retries) throw error;

@@ -75,9 +75,10 @@ export function quarantineKey(digest: Digest): Key {
 
 /**
  * What the program remembers across restarts: pins that were added, when the last scrub ended, the name by which others
- * that share a bucket know it; `pins-damaged` is a list of pins that could not be read as one.
+ * that share a bucket know it, which notices of theirs it has obeyed; `pins-damaged` is a list of pins that could not be
+ * read as one.
  */
-export function stateKey(name: "pins" | "pins-damaged" | "verified" | "instance"): Key {
+export function stateKey(name: "instance" | "notices" | "pins" | "pins-damaged" | "verified"): Key {
   return `state/${name}` as Key;
 }
 

@@ -46,7 +46,7 @@ export interface UpstreamBlob {
   readonly sizeBytes: number | undefined;
   readonly label?: DoubtfulLabel;
   /** Who sends it, where that is not the registry itself. */
-  readonly origin?: "bucket";
+  readonly origin?: "bucket" | "replica";
   /**
    * The blob's bytes from the offset that was asked for: where the upstream knows no `Range`, the bytes before it are
    * read and dropped. Not verified. It throws `UpstreamError` when the connection breaks, stalls or is short. Leaving

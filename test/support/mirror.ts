@@ -125,6 +125,7 @@ export function mirrorConfig(
       s3: undefined,
       ...options.storage,
     },
+    replicas: undefined,
     verify: { intervalMs: Infinity, bytesPerSecond: 50 * 1024 * 1024 },
     warm: { images: [], file: undefined, platforms: [], intervalMs: 6 * 3_600_000, parallel: 4 },
     adminToken: undefined,

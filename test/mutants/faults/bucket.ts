@@ -74,8 +74,8 @@ export const bucket: readonly Fault[] = [
       },
       {
         name: "own-write-not-seen",
-        find: "    this.#absent.delete(key);\n",
-        replace: "",
+        find: "    this.#absent.delete(key);\n    this.#there.set",
+        replace: "    this.#there.set",
         breaks: "what is written here is there at once",
       },
       {

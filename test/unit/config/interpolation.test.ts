@@ -119,7 +119,7 @@ mirrors:
 
   test("every place that may hold a variable is asked for it", () => {
     const places =
-      "username password password_file docker_config key_file ca_file client_cert client_key proxy admin_token admin_token_file access_key secret_key session_token";
+      "username password password_file docker_config key_file ca_file client_cert client_key proxy admin_token admin_token_file access_key secret_key session_token advertise secret secret_file previous_secret";
     assert.deepEqual([...interpolatedKeys].toSorted(), places.split(" ").toSorted());
     for (const key of [...places.split(" "), "headers.X-Any"]) {
       const [first = "", second] = key.split(".");

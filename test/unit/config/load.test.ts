@@ -90,6 +90,7 @@ test("without any setting, the defaults", () => {
     defaultUpstreamNamespace: "docker.io",
     checkCacheDigest: false,
     storage,
+    replicas: undefined,
     verify: { intervalMs: 7 * day, bytesPerSecond: 50 * 1024 ** 2 },
     warm: { images: [], file: undefined, platforms: [], intervalMs: day / 4, parallel: 4 },
     adminToken: undefined,
@@ -211,6 +212,7 @@ upstreams:
       pins: ["quay.io/team/**", "docker.io/library/*:lts"],
       s3: undefined,
     },
+    replicas: undefined,
     verify: { intervalMs: Number.POSITIVE_INFINITY, bytesPerSecond: 1_000_000 },
     warm: {
       images: [parseImageReference("alpine"), parseImageReference("quay.io/team/app:1")],

@@ -1,0 +1,154 @@
+import { readFile } from "node:fs/promises";
+import type { Clock } from "../concurrency/clock.ts";
+import { ConfigError } from "../config/config-error.ts";
+import { explainReading } from "../config/named-files.ts";
+import type { ReplicasConfig } from "../config/replicas-schema.ts";
+import { isObject } from "../oci/document.ts";
+import { Records, unaccounted } from "../registry/records.ts";
+import { Board } from "../replicas/board.ts";
+import { Leases } from "../replicas/leases.ts";
+import { Notices, type ObeyedNotices } from "../replicas/notices.ts";
+import { PeerCalls } from "../replicas/peer-calls.ts";
+import { PeerGuard } from "../replicas/peer-guard.ts";
+import { Sharing } from "../replicas/sharing.ts";
+import { SharedSecret } from "../replicas/shared-secret.ts";
+import { stateKey } from "../store/layout.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+import type { Observers } from "./observers.ts";
+import type { Mirrors } from "./mirrors.ts";
+import { shareFingerprints } from "../upstream/credentials.ts";
+import { UpstreamError } from "../upstream/upstream.ts";
+import type { Tier } from "./storage.ts";
+
+const leastSecret = 32;
+/** What a notice that asks for a purge begins with; its target follows. */
+const purgeNotice = "purge ";
+
+/** What replicas work with. */
+export interface ReplicasTools {
+  readonly clock: Clock;
+  readonly observers: Observers;
+  /** Where it is remembered what was obeyed. */
+  readonly folder: ObjectStore;
+  /** Purges what another replica says. */
+  readonly purge: (target: string) => Promise<void>;
+  /** How upstreams do, by namespace. */
+  readonly upstreams: () => Mirrors["upstreams"];
+}
+
+/** What makes this instance one of several on its bucket. */
+export interface Replicas {
+  readonly board: Board;
+  readonly guard: PeerGuard;
+  readonly sharing: Sharing;
+  /** Has all other replicas purge something, too. Throws where they cannot be told. */
+  purgeEverywhere(target: string): Promise<void>;
+  /** Gives back what this one holds, and says that it is gone. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes what the configuration says of replicas. Nothing is sent before the board is started.
+ *
+ * @throws {ConfigError} the secret cannot be read.
+ */
+export async function openReplicas(
+  config: ReplicasConfig,
+  { store, copies }: Tier,
+  tools: ReplicasTools,
+): Promise<Replicas> {
+  const { clock, folder, purge } = tools;
+  const { replicas: observer } = tools.observers;
+  const secrets = await readSecrets(config);
+  const secret = new SharedSecret(secrets);
+  shareFingerprints(secrets[0]);
+  const notices = new Notices({
+    store,
+    secret,
+    obeyed: rememberObeyed(folder),
+    obey: async (text) => {
+      sharing.answers.clear();
+      if (text.startsWith(purgeNotice)) await purge(text.slice(purgeNotice.length));
+    },
+    now: () => clock.now(),
+    onError: observer.disobeyed,
+  });
+  const board = new Board({
+    store,
+    secret,
+    tells: () => {
+      const upstreams = [...tools.upstreams()];
+      return {
+        fetching: sharing.fetching,
+        budgets: Object.fromEntries(upstreams.map(([namespace, { budget }]) => [namespace, budget.entries])),
+        failing: upstreams.filter(([, { breaker }]) => breaker.state === "open").map(([namespace]) => namespace),
+      };
+    },
+    onTold: ({ budgets, failing }) => {
+      for (const [namespace, { budget, breaker }] of tools.upstreams()) {
+        const told = budgets[namespace];
+        if (told !== undefined) budget.learn(told);
+        if (failing.includes(namespace)) {
+          breaker.hearFailure(new UpstreamError(namespace, "unreachable", "it fails for another replica"));
+        }
+      }
+    },
+    onNotices: (keys) => notices.look(keys),
+    clock,
+    observer,
+  });
+  const calls = new PeerCalls({ secret, addressOf: (id) => board.addressOf(id), clock, onLeft: observer.leftAlone });
+  const leases = new Leases({ store, self: board.self, isGone: (id) => calls.isGone(id) });
+  const sharing: Sharing = new Sharing({
+    leases,
+    calls,
+    copied: (key) => copies.settled(key),
+    clock,
+    onUnsettled: observer.unsettled,
+  });
+  return {
+    board,
+    sharing,
+    guard: new PeerGuard(secret, () => clock.monotonic()),
+    async purgeEverywhere(target) {
+      sharing.answers.clear();
+      await notices.tell(`${purgeNotice}${target}`);
+    },
+    async close() {
+      await sharing.close();
+      await board.close();
+      await calls.close();
+    },
+  };
+}
+
+function rememberObeyed(folder: ObjectStore): ObeyedNotices {
+  const records = new Records(folder, { isRecord: isObeyed, maxInMemory: 0 });
+  const key = stateKey("notices");
+  return {
+    load: async () => new Set((await records.get(key))?.obeyed),
+    save: (names) => records.set(key, { obeyed: [...names] }, false, unaccounted),
+  };
+}
+
+function isObeyed(value: unknown): value is { readonly obeyed: readonly string[] } {
+  return isObject(value) && Array.isArray(value["obeyed"]);
+}
+
+async function readSecrets({ secret, secretFile, previousSecret }: ReplicasConfig): Promise<[string, ...string[]]> {
+  const more = previousSecret === undefined ? [] : [previousSecret];
+  if (secretFile === undefined) return [secret ?? "", ...more];
+  let text: string;
+  try {
+    text = await readFile(secretFile, "latin1");
+  } catch (error) {
+    throw new ConfigError([`replicas.secret_file: ${secretFile} cannot be used: ${explainReading(error)}`]);
+  }
+  const [first, ...others] = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [line.trim()]));
+  const isWeak = [first ?? "", ...others].some((each) => !/^[\x21-\x7e]+$/.test(each) || each.length < leastSecret);
+  if (first === undefined || isWeak) {
+    const grammar = `a secret of at least ${leastSecret} printable ASCII characters on each line`;
+    throw new ConfigError([`replicas.secret_file: ${secretFile} must hold ${grammar}`]);
+  }
+  return [first, ...others, ...more];
+}

@@ -1,0 +1,74 @@
+import { formatListen, type ListenAddress, parseListen } from "./address.ts";
+import { ValueError } from "./config-error.ts";
+import { filePath, fitting, secret, text } from "./fields.ts";
+import { assembled, type Kind, optional, type Report, required, showAll, type Values } from "./setting.ts";
+
+const leastSecret = 32;
+
+function parsePeerListen(value: string): ListenAddress & { readonly kind: "tcp" } {
+  const address = parseListen(value);
+  if (address.kind !== "tcp") throw new ValueError("expected host:port, which the other replicas can reach");
+  return address;
+}
+
+function parseAdvertise(value: string): string {
+  const url = URL.parse(value.includes("://") ? value : `http://${value}`);
+  const isBare = url !== null && url.pathname === "/" && url.search === "" && url.hash === "" && url.username === "";
+  if (!isBare || url.protocol !== "http:" || value.includes("@")) {
+    throw new ValueError("expected host:port, such as ${POD_IP}:5001, where the other replicas reach this one");
+  }
+  return url.origin;
+}
+
+const sharedSecret = secret(
+  fitting(/^[\x21-\x7e]{32,}$/, `must be at least ${leastSecret} printable ASCII characters, without spaces`),
+);
+
+const settings = {
+  listen: required("listen", text(parsePeerListen, { show: formatListen })).about(
+    "Where the other replicas reach this one, and nobody else needs to: `host:port`. It has a port of its own.",
+  ),
+  advertise: optional("advertise", text(parseAdvertise, { hasVariables: true })).about(
+    "What the others are told to reach this one at: `host:port`, such as `${POD_IP}:5001`. Null for `listen`, which must be one address then.",
+  ),
+  secret: optional("secret", sharedSecret).about(
+    "What all replicas sign their calls with: at least 32 printable characters, the same for all, and known to nobody else. Null where `secret_file` has it.",
+  ),
+  secretFile: optional("secret_file", filePath).about(
+    "A file that holds the secret, in place of `secret`: one on each line where it is being changed, the new one first. Null for none.",
+  ),
+  previousSecret: optional("previous_secret", sharedSecret).about(
+    "Another secret that counts, while it is being changed. Null for none.",
+  ),
+};
+
+/** How replicas on one bucket find and trust each other. */
+export interface ReplicasConfig extends Values<typeof settings> {
+  /** Null only where `secretFile` has it. */
+}
+
+function reportConflicts(
+  { listen, advertise, secret: own, secretFile }: Values<typeof settings>,
+  report: Report,
+): void {
+  const isAny = /^(?:0\.0\.0\.0|::|0:0:0:0:0:0:0:0)$/.test(listen.host);
+  if (advertise === undefined && isAny) {
+    report({
+      path: ["advertise"],
+      message: `is required with listen: ${formatListen(listen)}: say where the others reach this one, such as \${POD_IP}:5001`,
+    });
+  }
+  if ((own === undefined) === (secretFile === undefined)) {
+    report({ path: ["secret"], message: "either `secret` or `secret_file` is required, the same for all replicas" });
+  }
+}
+
+/** The mapping `replicas`. */
+export const replicas: Kind<ReplicasConfig> = {
+  schema: assembled(settings, (values, report): ReplicasConfig => {
+    reportConflicts(values, report);
+    return values;
+  }),
+  show: (values) => showAll(settings, values),
+  settings,
+};

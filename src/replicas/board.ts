@@ -1,0 +1,227 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../concurrency/clock.ts";
+import { isObject } from "../oci/document.ts";
+import type { BudgetEntries } from "../upstream/budget.ts";
+import { errorOf, type Key, type ObjectStore, PreconditionFailed, type Version } from "../store/object-store.ts";
+import { readRecord } from "../store/read-record.ts";
+import { noticesPrefix } from "./notices.ts";
+import type { SharedSecret } from "./shared-secret.ts";
+
+/** How often a replica looks who else is there, in milliseconds; it writes that it is there itself, too, when that has
+ * changed, and every other time. */
+const lookMs = 5_000;
+const beatMs = 2 * lookMs;
+/** Whoever wrote nothing for so long is not there. */
+const goneMs = 35_000;
+/** What nobody has written to for so long is removed. */
+const forgottenMs = 600_000;
+
+const boardPrefix = "replicas" as Key;
+const membersPrefix = `${boardPrefix}/members` as Key;
+
+/** A replica's name: a new one for each process. */
+export type ReplicaId = string & { readonly __brand: "ReplicaId" };
+
+/** What a replica tells of itself. */
+export interface Tells {
+  /** What it fetches for all, or has just fetched: the names of leases, and not more than a hundred. */
+  readonly fetching: readonly string[];
+  /** What upstreams have told it of their limits, and which of them fail for it, by namespace. */
+  readonly budgets: Readonly<Record<string, BudgetEntries>>;
+  readonly failing: readonly string[];
+}
+
+/** A replica that is there. */
+export interface Replica {
+  readonly id: ReplicaId;
+  /** Where it answers its peers: `http://10.0.0.7:5001`. */
+  readonly address: string;
+  /** What it tells of itself. */
+  readonly tells: Tells;
+  /** When it was last heard of, in milliseconds before now. */
+  readonly silentMs: number;
+}
+
+/** Told of who comes and goes, and of what fails; for the log. */
+export interface BoardObserver {
+  joined(replica: Pick<Replica, "id" | "address">): void;
+  left(replica: Pick<Replica, "id" | "address">): void;
+  /** The board could not be read or written; told once until it can be. */
+  failed(error: Error): void;
+  recovered(): void;
+}
+
+/** What the board works with. */
+export interface BoardOptions {
+  readonly store: ObjectStore;
+  readonly secret: SharedSecret;
+  /** What this one tells of itself. */
+  readonly tells: () => Tells;
+  /** Told of what another one tells, whenever it has written it. */
+  readonly onTold: (tells: Tells) => void;
+  /** Told of the notices that there are, at each look. */
+  readonly onNotices: (keys: ReadonlySet<Key>) => Promise<void>;
+  readonly clock: Clock;
+  readonly observer: BoardObserver;
+}
+
+interface Known {
+  readonly version: Version;
+  readonly record: SealedText | undefined;
+  /** By this machine's clock, which nobody sets. */
+  readonly changedAt: number;
+}
+
+/** What stands in the bucket of a replica: signed, so that no address counts which no replica has written. */
+interface BoardRecord {
+  readonly text: string;
+  readonly signature: string;
+}
+
+interface SealedText {
+  readonly address: string;
+  readonly form: number;
+  readonly tells: Tells;
+}
+
+/** Goes up with every change of what `Tells` is: of what has another form nothing but the address counts. */
+const tellsForm = 1;
+const silence: Tells = { fetching: [], budgets: {}, failing: [] };
+
+/**
+ * Who is there: each replica writes an object of its own every 10 s, and all look at all of them every 5 s. Whether one
+ * is there goes by when its object changed, as this machine sees it: clocks of different machines are never compared.
+ */
+export class Board {
+  /** This replica. */
+  readonly self: ReplicaId = randomUUID() as ReplicaId;
+  readonly #options: BoardOptions;
+  readonly #known = new Map<ReplicaId, Known>();
+  readonly #stopping = new AbortController();
+  #running: Promise<unknown> = Promise.resolve();
+  #beats = 0;
+  #told = { text: "", at: -Infinity };
+  #address = "";
+  #isFailing = false;
+
+  constructor(options: BoardOptions) {
+    this.#options = options;
+  }
+
+  /** The other replicas that are there. */
+  get others(): readonly Replica[] {
+    const now = this.#options.clock.monotonic();
+    return [...this.#known].flatMap(([id, { record, changedAt }]) =>
+      record === undefined || now - changedAt >= goneMs ? [] : [{ id, ...record, silentMs: now - changedAt }],
+    );
+  }
+
+  /** @param address Where this replica answers its peers: `http://10.0.0.7:5001`. */
+  start(address: string): void {
+    this.#address = address;
+    this.#running = this.#keep(lookMs, async () => {
+      await this.#beat();
+      await this.look();
+    });
+  }
+
+  /** Says that this replica is gone. */
+  async close(): Promise<void> {
+    this.#stopping.abort(new Error("the process is stopping"));
+    await this.#running;
+    // Others find out by themselves where this fails.
+    if (this.#beats > 0) await this.#options.store.delete(keyOf(this.self)).catch(() => undefined);
+  }
+
+  /** Where a replica answers; `undefined` for one that is not there, or cannot be told. */
+  async addressOf(id: ReplicaId): Promise<string | undefined> {
+    const known = this.#known.get(id);
+    if (known !== undefined) {
+      return this.#options.clock.monotonic() - known.changedAt < goneMs ? known.record?.address : undefined;
+    }
+    // It came since this one looked last.
+    return (await this.#read(id))?.address;
+  }
+
+  /** Looks who is there, now. Throws what fails. */
+  async look(): Promise<void> {
+    const { store, clock, observer, onNotices, onTold } = this.#options;
+    const found = new Set<ReplicaId>();
+    const notices = new Set<Key>();
+    // One listing for both.
+    for await (const { key, version } of store.list(boardPrefix)) {
+      if (key.startsWith(`${noticesPrefix}/`)) notices.add(key);
+      if (!key.startsWith(`${membersPrefix}/`)) continue;
+      const id = key.slice(membersPrefix.length + 1) as ReplicaId;
+      if (id === this.self) continue;
+      found.add(id);
+      const before = this.#known.get(id);
+      const now = clock.monotonic();
+      if (before?.version === version) {
+        if (now - before.changedAt >= forgottenMs) await this.#forget(key, version);
+        continue;
+      }
+      const record = await this.#read(id);
+      this.#known.set(id, { version, record, changedAt: now });
+      if (record !== undefined) onTold(record.tells);
+      if (before?.record === undefined && record !== undefined) observer.joined({ id, address: record.address });
+    }
+    for (const [id, { record }] of this.#known) {
+      if (found.has(id)) continue;
+      this.#known.delete(id);
+      if (record !== undefined) observer.left({ id, address: record.address });
+    }
+    await onNotices(notices);
+  }
+
+  async #beat(): Promise<void> {
+    const { store, secret, tells, clock } = this.#options;
+    const told = JSON.stringify(tells());
+    if (told === this.#told.text && clock.monotonic() - this.#told.at < beatMs) return;
+    const text = JSON.stringify({ address: this.#address, form: tellsForm, tells: tells(), beat: ++this.#beats });
+    const record: BoardRecord = { text, signature: secret.sign("replica", this.self, text) };
+    await store.put(keyOf(this.self), Buffer.from(JSON.stringify(record)));
+    this.#told = { text: told, at: clock.monotonic() };
+  }
+
+  async #read(id: ReplicaId): Promise<SealedText | undefined> {
+    const { store, secret } = this.#options;
+    const record = await readRecord(store, keyOf(id), isBoardRecord);
+    if (record === undefined || !secret.isSigned(record.signature, "replica", id, record.text)) return undefined;
+    const sealed = JSON.parse(record.text) as SealedText;
+    return sealed.form === tellsForm ? sealed : { ...sealed, tells: silence };
+  }
+
+  /** A replica that was killed does not clear up after itself. */
+  async #forget(key: Key, version: Version): Promise<void> {
+    try {
+      await this.#options.store.delete(key, { if: version });
+    } catch (error) {
+      if (!(error instanceof PreconditionFailed)) throw error;
+    }
+  }
+
+  async #keep(everyMs: number, work: () => Promise<void>): Promise<void> {
+    const { clock, observer } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await work();
+        if (this.#isFailing) observer.recovered();
+        this.#isFailing = false;
+      } catch (error) {
+        if (!this.#isFailing && !signal.aborted) observer.failed(errorOf(error));
+        this.#isFailing = true;
+      }
+      await clock.wait(everyMs, signal).catch(() => undefined);
+    }
+  }
+}
+
+function keyOf(id: ReplicaId): Key {
+  return `${membersPrefix}/${id}` as Key;
+}
+
+function isBoardRecord(value: unknown): value is BoardRecord {
+  return isObject(value) && typeof value["text"] === "string" && typeof value["signature"] === "string";
+}

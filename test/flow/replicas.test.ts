@@ -1,0 +1,78 @@
+/* Instances on one bucket that act as one: what one of them fetches, the others have from it while it does. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import "../support/network.ts";
+import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { createBarrier } from "../support/barrier.ts";
+import { MemoryBucket } from "../support/bucket.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { mediaTypes } from "../support/image.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
+
+const repository = "library/test";
+const mib = 1024 * 1024;
+const secret = "an example of a secret that replicas share";
+
+async function startReplica(
+  upstream: ScriptedUpstream,
+  bucket: MemoryBucket,
+  options: MirrorOptions = {},
+): Promise<Mirror> {
+  return startMirror(upstream.host, {
+    bucketStore: bucket,
+    ...options,
+    config: {
+      ...options.config,
+      replicas: {
+        listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
+        advertise: undefined,
+        secret,
+        secretFile: undefined,
+        previousSecret: undefined,
+      },
+    },
+  });
+}
+
+/** An image whose one layer has these bytes. */
+function addImage(upstream: ScriptedUpstream, tag: string, layer: Buffer): Digest {
+  const config = Buffer.from(`{"tag":"${tag}"}`);
+  const [first, second] = [config, layer].map((bytes) => ({
+    digest: upstream.addBlob(bytes, { repository }),
+    size: bytes.length,
+  }));
+  upstream.addManifest(repository, tag, {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    config: { mediaType: mediaTypes.config, ...first },
+    layers: [{ mediaType: mediaTypes.layer, ...second }],
+  });
+  return digestOf(layer);
+}
+
+const blobs = { method: "GET", path: /\/blobs\/sha256:/ };
+
+test("a cold blob that all replicas are asked for is fetched once, and all have its bytes while it comes", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const layer = pseudoRandomBytes(3 * mib, "layer");
+  const digest = addImage(upstream, "1", layer);
+  await using first = await startReplica(upstream, bucket);
+  await using second = await startReplica(upstream, bucket);
+  await using third = await startReplica(upstream, bucket);
+  const replicas = [first, second, third];
+  for (const replica of replicas) await replica.get(`/v2/${repository}/manifests/1`);
+  const half = createBarrier();
+  upstream.when({ ...blobs, path: digest }, { stallAfterBytes: mib, stallAt: half });
+  const pulls = replicas.flatMap((replica) => [1, 2, 3].map(() => replica.get(`/v2/${repository}/blobs/${digest}`)));
+  await upstream.arrived({ path: digest });
+  half.release();
+  for (const { status, body } of await Promise.all(pulls)) {
+    assert.equal(status, 200);
+    assert.ok(body.equals(layer));
+  }
+  assert.equal(upstream.count({ ...blobs, path: digest }), 1);
+  for (const replica of replicas) await replica.app.idle();
+  assert.equal(bucket.open, 0);
+});

@@ -191,6 +191,12 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     // Without a token everybody could remove what is cached.
     const open = { handler, ...(token !== undefined && { admin }), probes, log, metrics };
     servers.push(await listen(toAddress(config.listen), open));
+    if (adminListen !== undefined) {
+      const adminProbes = { health, metrics, admin: true };
+      servers.push(
+        await listen(toAddress(adminListen), { handler: undefined, admin, probes: adminProbes, log, metrics }),
+      );
+    }
     if (config.replicas !== undefined && engine.replicas !== undefined) {
       const { advertise, listen: address } = config.replicas;
       const { sharing, guard, board } = engine.replicas;
@@ -200,12 +206,6 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
       const server = await listen(toAddress(address), { handler: peers, probes: peerProbes, log, metrics });
       servers.push(server);
       board.start(advertise ?? server.address);
-    }
-    if (adminListen !== undefined) {
-      const adminProbes = { health, metrics, admin: true };
-      servers.push(
-        await listen(toAddress(adminListen), { handler: undefined, admin, probes: adminProbes, log, metrics }),
-      );
     }
   } catch (error) {
     await close();

@@ -79,7 +79,7 @@ export async function startEngine(
       observers,
       folder: storage.store,
       upstreams: () => mirrors.upstreams,
-      purge: (target) => maintenance.administration.purgeToo(target),
+      obey: (order) => maintenance.administration.obey(order),
     }));
   const mirrors = createMirrors(config, options, clock, storage, observers, replicas?.sharing);
   const retention = storage.tier && (await openRetention(config, storage, storage.tier, { pins, clock, observers }));
@@ -123,7 +123,7 @@ export async function startEngine(
       retention,
       pins,
       observer: observers.jobs,
-      tellOthers: replicas && ((target) => replicas.purgeEverywhere(target)),
+      tellOthers: replicas && ((order) => replicas.tellOthers(order)),
       now,
       scrubGraceMs,
       random: options.random,

@@ -33,8 +33,8 @@ export interface MaintenanceOptions {
   readonly pins: PinList;
   readonly observer: JobObserver;
   readonly now: () => number;
-  /** Has the other replicas purge something, too. */
-  readonly tellOthers?: ((target: string) => Promise<void>) | undefined;
+  /** Has the other replicas do what this one was told. */
+  readonly tellOthers?: ((order: string) => Promise<void>) | undefined;
   /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
   readonly scrubGraceMs?: number | undefined;
   /** From 0 to 1: how late jobs begin that the configuration wants. */

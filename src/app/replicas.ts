@@ -21,8 +21,6 @@ import { UpstreamError } from "../upstream/upstream.ts";
 import type { Tier } from "./storage.ts";
 
 const leastSecret = 32;
-/** What a notice that asks for a purge begins with; its target follows. */
-const purgeNotice = "purge ";
 
 /** What replicas work with. */
 export interface ReplicasTools {
@@ -30,8 +28,8 @@ export interface ReplicasTools {
   readonly observers: Observers;
   /** Where it is remembered what was obeyed. */
   readonly folder: ObjectStore;
-  /** Purges what another replica says. */
-  readonly purge: (target: string) => Promise<void>;
+  /** Does what another replica was told. */
+  readonly obey: (order: string) => Promise<void>;
   /** How upstreams do, by namespace. */
   readonly upstreams: () => Mirrors["upstreams"];
 }
@@ -41,8 +39,8 @@ export interface Replicas {
   readonly board: Board;
   readonly guard: PeerGuard;
   readonly sharing: Sharing;
-  /** Has all other replicas purge something, too. Throws where they cannot be told. */
-  purgeEverywhere(target: string): Promise<void>;
+  /** Has all other replicas do something that people have told this one. Throws where they cannot be told. */
+  tellOthers(order: string): Promise<void>;
   /** Gives back what this one holds, and says that it is gone. */
   close(): Promise<void>;
 }
@@ -57,7 +55,7 @@ export async function openReplicas(
   { store, copies }: Tier,
   tools: ReplicasTools,
 ): Promise<Replicas> {
-  const { clock, folder, purge } = tools;
+  const { clock, folder, obey } = tools;
   const { replicas: observer } = tools.observers;
   const secrets = await readSecrets(config);
   const secret = new SharedSecret(secrets);
@@ -68,7 +66,7 @@ export async function openReplicas(
     obeyed: rememberObeyed(folder),
     obey: async (text) => {
       sharing.answers.clear();
-      if (text.startsWith(purgeNotice)) await purge(text.slice(purgeNotice.length));
+      await obey(text);
     },
     now: () => clock.now(),
     onError: observer.disobeyed,
@@ -110,9 +108,9 @@ export async function openReplicas(
     board,
     sharing,
     guard: new PeerGuard(secret, () => clock.monotonic()),
-    async purgeEverywhere(target) {
+    async tellOthers(order) {
       sharing.answers.clear();
-      await notices.tell(`${purgeNotice}${target}`);
+      await notices.tell(order);
     },
     async close() {
       await sharing.close();

@@ -204,22 +204,20 @@ export class Administration {
   }
 
   /**
-   * Removes what another instance was told to remove; that nothing of it is here is no failure.
+   * Does what another replica was told to: `purge <target>`, `pin <pattern>`, `unpin <pattern>`. What is done already, or
+   * means nothing here, is no failure.
    *
-   * @throws {Error} it could not all be removed.
+   * @throws {Error} it could not be done, and may be tried again.
    */
-  async purgeToo(target: string): Promise<void> {
-    const tools = { ...this.#options, tellOthers: undefined };
-    const meant = this.target(target);
+  async obey(order: string): Promise<void> {
+    const [verb, what = ""] = order.split(/ (.*)/s);
     try {
-      await previewPurge(tools, meant);
+      if (verb === "purge") await this.#purgeToo(what);
+      if (verb === "pin") await this.#options.pins.add(what);
+      if (verb === "unpin") await this.#options.pins.remove(what);
     } catch (error) {
-      if (error instanceof OciError && error.code === "NOT_FOUND") return;
-      throw error;
+      if (!(error instanceof OciError) || error.code === "UNAVAILABLE") throw error;
     }
-    const job = this.#run("purge", false, purgeSteps(tools, meant));
-    const { state } = await job.ended;
-    if (state !== "succeeded") throw job.failure ?? new Error(`the purge of ${target} was stopped`);
   }
 
   /** @throws {OciError} UNAVAILABLE where they cannot be read. */
@@ -227,14 +225,16 @@ export class Administration {
     return this.#options.pins.report();
   }
 
-  /** @throws {OciError} REQUEST_INVALID */
+  /** Adds a pin, at all replicas. @throws {OciError} REQUEST_INVALID; and where the others cannot be told. */
   async addPin(pattern: string): Promise<void> {
     await this.#options.pins.add(pattern);
+    await this.#options.tellOthers?.(`pin ${pattern}`);
   }
 
   /** @throws {OciError} REQUEST_INVALID; NOT_FOUND; CONFLICT for one of the configuration. */
   async removePin(pattern: string): Promise<void> {
     if (!(await this.#options.pins.remove(pattern))) throw new OciError("NOT_FOUND", `there is no pin ${pattern}`);
+    await this.#options.tellOthers?.(`unpin ${pattern}`);
   }
 
   /**
@@ -249,6 +249,15 @@ export class Administration {
     const removes = request.kind === "evict" || request.kind === "purge";
     if (removes && this.#options.ledger.totals === undefined) throw new LedgerNotReady();
     return this.#run(request.kind, isDryRun(request), this.#steps(request)).state;
+  }
+
+  async #purgeToo(target: string): Promise<void> {
+    const tools = { ...this.#options, tellOthers: undefined };
+    const meant = this.target(target);
+    await previewPurge(tools, meant);
+    const job = this.#run("purge", false, purgeSteps(tools, meant));
+    const { state } = await job.ended;
+    if (state !== "succeeded") throw job.failure ?? new Error(`the purge of ${target} was stopped`);
   }
 
   #run(kind: JobKind, isDry: boolean, steps: readonly Step[]): RunningJob {

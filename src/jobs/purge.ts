@@ -16,8 +16,8 @@ export interface PurgeTools {
   };
   /** What is behind the folder. */
   readonly bucket?: PurgedBucket | undefined;
-  /** Has the other instances remove it, too, from their folders. Throws where they cannot be told. */
-  readonly tellOthers?: ((target: string) => Promise<void>) | undefined;
+  /** Has the other replicas do what `Administration.obey` reads. Throws where they cannot be told. */
+  readonly tellOthers?: ((order: string) => Promise<void>) | undefined;
 }
 
 /** A bucket, as far as a purge goes; see `BucketPurge`. */
@@ -118,7 +118,7 @@ export function purgeSteps(tools: PurgeTools, target: PurgeTarget): readonly Ste
           more = plan.more === true;
         }
         // Before the bucket: what they have, they would copy there again.
-        await tools.tellOthers?.(name);
+        await tools.tellOthers?.(`purge ${name}`);
         const removed = bucket === undefined ? 0 : await purgeBucket(bucket, target, links, progress, signal);
         if (planned + removed === 0) throw notCached(target);
       },

@@ -4,8 +4,11 @@ import { test } from "node:test";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { createBarrier } from "../support/barrier.ts";
+import { adminListen, adminOf } from "../support/cache-admin.ts";
+import { until } from "../support/event-loop.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
+import { request } from "../support/http.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
@@ -23,6 +26,7 @@ async function startReplica(
     bucketStore: bucket,
     ...options,
     config: {
+      adminListen,
       ...options.config,
       replicas: {
         listen: { kind: "tcp", host: "127.0.0.1", port: 0 },
@@ -75,4 +79,61 @@ test("a cold blob that all replicas are asked for is fetched once, and all have 
   assert.equal(upstream.count({ ...blobs, path: digest }), 1);
   for (const replica of replicas) await replica.app.idle();
   assert.equal(bucket.open, 0);
+});
+
+test("what is purged at one replica is gone at all, and fetched anew; pins reach all", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  const layer = pseudoRandomBytes(10_000, "layer");
+  const digest = addImage(upstream, "1", layer);
+  await using first = await startReplica(upstream, bucket);
+  await using second = await startReplica(upstream, bucket);
+  const paths = [`/v2/${repository}/manifests/1`, `/v2/${repository}/blobs/${digest}`];
+  for (const replica of [first, second]) {
+    for (const path of paths) assert.equal((await replica.get(path)).status, 200);
+    await replica.app.idle();
+  }
+  const moved = addImage(upstream, "1", pseudoRandomBytes(10_000, "another layer"));
+  await adminOf(first).pin(`docker.io/${repository}:2`);
+  await adminOf(first).purge(`docker.io/${repository}:1`);
+  // It is told at its next look.
+  await until(async () => (await adminOf(second).usage()).bytes === 0);
+  const { body } = await second.get(`/v2/${repository}/manifests/1`);
+  assert.ok(body.toString().includes(moved));
+  const pins = await request(`${second.app.addresses[1]}/_admin/pins`);
+  assert.ok(pins.body.toString().includes(`docker.io/${repository}:2`));
+});
+
+test("a tag that all are asked for costs one question, cold and when its time is over", async () => {
+  let now = Date.UTC(2026, 0, 1);
+  const minute = 60_000;
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  addImage(upstream, "1", pseudoRandomBytes(10_000, "layer"));
+  // Who is there goes by the other clock.
+  const options = {
+    now: () => now,
+    monotonic: () => performance.now(),
+    upstream: { manifestInvalidationMs: 10 * minute },
+  };
+  await using first = await startReplica(upstream, bucket, options);
+  await using second = await startReplica(upstream, bucket, options);
+  await using third = await startReplica(upstream, bucket, options);
+  const replicas = [first, second, third];
+  const manifests = { path: /\/manifests\// };
+  const ask = async (): Promise<void> => {
+    const held = createBarrier();
+    upstream.when({ ...manifests, times: 1 }, { pauseAt: held });
+    const answers = replicas.map((replica) => replica.get(`/v2/${repository}/manifests/1`));
+    await held.reached;
+    held.release();
+    for (const { status } of await Promise.all(answers)) assert.equal(status, 200);
+    for (const replica of replicas) await replica.app.idle();
+  };
+  await ask();
+  assert.equal(upstream.count(manifests), 1);
+  now += 11 * minute;
+  await ask();
+  assert.equal(upstream.count({ ...manifests, method: "HEAD" }), 1);
+  assert.equal(upstream.count(manifests), 2);
 });

@@ -123,6 +123,7 @@ export async function startEngine(
       retention,
       pins,
       observer: observers.jobs,
+      replicas: replicas && (() => replicas.report()),
       tellOthers: replicas && ((order) => replicas.tellOthers(order)),
       now,
       scrubGraceMs,

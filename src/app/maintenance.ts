@@ -3,7 +3,7 @@ import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import type { Config } from "../config/file-schema.ts";
 import { decodeText } from "../config/text.ts";
 import { adoptSteps } from "../jobs/adopt.ts";
-import { Administration, type JobSteps } from "../jobs/administration.ts";
+import { Administration, type JobSteps, type ReplicaReport } from "../jobs/administration.ts";
 import type { Evictor } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { Jobs } from "../jobs/jobs.ts";
@@ -33,6 +33,8 @@ export interface MaintenanceOptions {
   readonly pins: PinList;
   readonly observer: JobObserver;
   readonly now: () => number;
+  /** Those that are there. */
+  readonly replicas?: (() => readonly ReplicaReport[]) | undefined;
   /** Has the other replicas do what this one was told. */
   readonly tellOthers?: ((order: string) => Promise<void>) | undefined;
   /** How long content that no repository holds is left alone by a scrub, where nobody pulls meanwhile. */
@@ -66,6 +68,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     random,
     onError,
     tellOthers,
+    replicas,
   } = options;
   const { content, ledger, space, hashes, files } = storage;
   const jobs = new Jobs(observer);
@@ -115,6 +118,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     ledger,
     bucket: storage.tier?.purge,
     tellOthers,
+    replicas,
     space,
     retention,
     namespaceMaxBytes: (namespace) => storage.settings(namespace).maxBytes,

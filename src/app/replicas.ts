@@ -7,6 +7,7 @@ import { isObject } from "../oci/document.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { Board } from "../replicas/board.ts";
 import { Leases } from "../replicas/leases.ts";
+import type { ReplicaReport } from "../jobs/administration.ts";
 import { Notices, type ObeyedNotices } from "../replicas/notices.ts";
 import { PeerCalls } from "../replicas/peer-calls.ts";
 import { PeerGuard } from "../replicas/peer-guard.ts";
@@ -39,6 +40,8 @@ export interface Replicas {
   readonly board: Board;
   readonly guard: PeerGuard;
   readonly sharing: Sharing;
+  /** The replicas that are there, this one first. */
+  report(): readonly ReplicaReport[];
   /** Has all other replicas do something that people have told this one. Throws where they cannot be told. */
   tellOthers(order: string): Promise<void>;
   /** Gives back what this one holds, and says that it is gone. */
@@ -108,6 +111,12 @@ export async function openReplicas(
     board,
     sharing,
     guard: new PeerGuard(secret, () => clock.monotonic()),
+    report: () => [
+      { id: board.self, address: board.address, isSelf: true, silentMs: 0, fetching: sharing.fetching },
+      ...board.others.map(({ id, address, silentMs, tells: { fetching } }) => {
+        return { id, address, isSelf: false, silentMs: Math.round(silentMs), fetching };
+      }),
+    ],
     async tellOthers(order) {
       sharing.answers.clear();
       await notices.tell(order);

@@ -6,6 +6,7 @@ import {
   jobsSchema,
   namespacesSchema,
   pinsSchema,
+  replicasSchema,
   purgeSchema,
   repositoriesSchema,
   tagsSchema,
@@ -31,7 +32,7 @@ export interface AdminAddress {
 }
 
 /** A path of the API that lists something, below `/_admin`. */
-export type ListedPath = "/usage" | "/namespaces" | "/repositories" | "/tags" | "/pins" | "/jobs";
+export type ListedPath = "/usage" | "/namespaces" | "/repositories" | "/tags" | "/pins" | "/replicas" | "/jobs";
 
 /** What the answers of those are like. */
 const listed: Readonly<Record<ListedPath, z.ZodType>> = {
@@ -40,6 +41,7 @@ const listed: Readonly<Record<ListedPath, z.ZodType>> = {
   "/repositories": repositoriesSchema,
   "/tags": tagsSchema,
   "/pins": pinsSchema,
+  "/replicas": replicasSchema,
   "/jobs": jobsSchema,
 };
 

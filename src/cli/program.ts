@@ -6,6 +6,7 @@ import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";
+import { addStatusCommand } from "./commands/status.ts";
 import { loadConfiguration, storageCommands, toFlag } from "./configuration.ts";
 import type { OpenStore } from "./job-host.ts";
 import { CommandFailure, exitCodes, type Person, type Terminal } from "./terminal.ts";
@@ -48,7 +49,12 @@ export async function runCommandLine(
       exitCode = code;
     },
   };
-  const administration = [addContentCommands(context), addPinCommands(context), addJobCommands(context)].flat();
+  const administration = [
+    addContentCommands(context),
+    addPinCommands(context),
+    addStatusCommand(context),
+    addJobCommands(context),
+  ].flat();
   addAdoptCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);
   refuseStrangers(program);

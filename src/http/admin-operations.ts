@@ -15,6 +15,7 @@ import {
   pinsSchema,
   purgeRequest,
   purgeSchema,
+  replicasSchema,
   repositoriesQuery,
   repositoriesSchema,
   tagsQuery,
@@ -151,6 +152,14 @@ export function createOperations(administration: Administration, clock: Clock): 
         facts.reference = target;
         return answerJson(await administration.purge(administration.target(target), { dryRun }));
       },
+    }),
+    describe({
+      method: "GET",
+      path: "/replicas",
+      id: "listReplicas",
+      summary: "The instances that act as one with this one, and what each fetches.",
+      answer: json(replicasSchema, "The replicas."),
+      run: async () => answerJson(administration.replicas()),
     }),
     ...describePins(administration),
     ...describeJobs(administration, clock),

@@ -144,6 +144,23 @@ export const purgeSchema: z.ZodType = z.strictObject({
   }),
 });
 
+/** The replicas that are there. */
+export const replicasSchema: z.ZodType = z.strictObject({
+  replicas: z
+    .array(
+      z.strictObject({
+        id: z.string().meta({ description: "A new one for each process." }),
+        address: z.string().meta({ description: "Where the others reach it." }),
+        isSelf: z.boolean().meta({ description: "Whether it is the one that answers." }),
+        silentMs: z.number().meta({ description: "When it was last heard of, in milliseconds before now." }),
+        fetching: z.array(z.string()).meta({
+          description: "What it fetches for all, or has just fetched: what it holds the leases of; not more than 100.",
+        }),
+      }),
+    )
+    .meta({ description: "This one first; none where it is alone." }),
+});
+
 /** A pin, in a body or in a query. */
 export const pinRequest: z.ZodType<{ readonly pattern: string }> = z.strictObject({
   pattern: z.string().min(1).max(1024).meta({ description: "`docker.io/library/*:lts`, `quay.io/team/**`" }),

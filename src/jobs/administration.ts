@@ -67,6 +67,20 @@ export interface AdoptRequest extends AdoptOptions {
   readonly kind: "adopt";
 }
 
+/** One of several instances that act as one. */
+export interface ReplicaReport {
+  /** A new one for each process. */
+  readonly id: string;
+  /** Where the others reach it. */
+  readonly address: string;
+  /** Whether it is the one that tells this. */
+  readonly isSelf: boolean;
+  /** When it was last heard of, in milliseconds before now. */
+  readonly silentMs: number;
+  /** What it fetches for all, or has just fetched: what it holds the leases of, and not more than a hundred. */
+  readonly fetching: readonly string[];
+}
+
 /** What the administration works with. */
 export interface AdministrationOptions extends PurgeTools {
   readonly ledger: Pick<Ledger, "totals" | "namespaces" | "repositories" | "tags" | "purgePlan" | "pinnedBytes">;
@@ -80,6 +94,8 @@ export interface AdministrationOptions extends PurgeTools {
   readonly pins: PinList;
   readonly jobs: Pick<Jobs, "start" | "get" | "list" | "cancel" | "follow">;
   readonly steps: JobSteps;
+  /** This instance and the others that it acts as one with; `undefined`: it is alone. */
+  readonly replicas?: (() => readonly ReplicaReport[]) | undefined;
 }
 
 /** How full the store is, in bytes as they are charged (whole blocks). */
@@ -201,6 +217,11 @@ export class Administration {
     if (ended.state === "succeeded") return reportPurge(plan.target, ended);
     if (ended.state === "failed" && job.failure !== undefined) throw job.failure;
     throw new OciError("UNAVAILABLE", `the purge was stopped: a part of ${plan.target} was removed`);
+  }
+
+  /** The replicas that are there, this one first; none where it is alone. */
+  replicas(): { readonly replicas: readonly ReplicaReport[] } {
+    return { replicas: this.#options.replicas?.() ?? [] };
   }
 
   /**

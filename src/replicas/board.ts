@@ -108,6 +108,11 @@ export class Board {
     this.#options = options;
   }
 
+  /** Where this replica answers its peers; empty before the start. */
+  get address(): string {
+    return this.#address;
+  }
+
   /** The other replicas that are there. */
   get others(): readonly Replica[] {
     const now = this.#options.clock.monotonic();

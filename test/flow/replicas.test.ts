@@ -100,6 +100,13 @@ test("what is purged at one replica is gone at all, and fetched anew; pins reach
   await until(async () => (await adminOf(second).usage()).bytes === 0);
   const { body } = await second.get(`/v2/${repository}/manifests/1`);
   assert.ok(body.toString().includes(moved));
+  const seen = JSON.parse((await request(`${first.app.addresses[1]}/_admin/replicas`)).body.toString()) as {
+    readonly replicas: readonly { readonly address: string }[];
+  };
+  assert.deepEqual(
+    seen.replicas.map(({ address }) => address),
+    [first, second].map(({ app }) => app.addresses[2]),
+  );
   const pins = await request(`${second.app.addresses[1]}/_admin/pins`);
   assert.ok(pins.body.toString().includes(`docker.io/${repository}:2`));
 });

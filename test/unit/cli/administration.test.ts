@@ -237,6 +237,24 @@ test("pin lists and adds, unpin takes away", async () => {
   assert.deepEqual([exitCode, err], [2, "entrepot: alpine: the pin: a pattern begins with a registry's name\n"]);
 });
 
+test("status shows the replicas, and what each fetches", async () => {
+  const replicas = [
+    { id: "one", address: "http://10.0.0.1:5001", isSelf: true, silentMs: 0, fetching: [] },
+    { id: "two", address: "http://10.0.0.2:5001", isSelf: false, silentMs: 4_200, fetching: ["blob a", "blob b"] },
+  ];
+  const fake = await createAdministration({ overrides: { replicas: () => replicas } });
+  assert.equal(
+    (await runAgainst(fake, ["status"])).out,
+    `REPLICA  ADDRESS               HEARD OF   FETCHES
+one      http://10.0.0.1:5001  answers
+two      http://10.0.0.2:5001  4.2 s ago  blob a
+                                          blob b
+`,
+  );
+  assert.deepEqual(JSON.parse((await runAgainst(fake, ["status", "--json"])).out), { replicas });
+  assert.match((await runAgainst(await createAdministration(), ["status"])).out, /^it is alone: /);
+});
+
 const work: Step["run"] = async (progress) => {
   progress.total(4096, "bytes");
   progress.advance(4096);

@@ -112,6 +112,7 @@ describe("the document", () => {
       listTags: ["GET /_admin/tags?namespace=docker.io&repository=alpine"],
       purge: ["POST /_admin/purge", { target: "alpine:3", dryRun: true }],
       listPins: ["GET /_admin/pins"],
+      listReplicas: ["GET /_admin/replicas"],
       addPin: ["POST /_admin/pins", { pattern: "quay.io/a" }],
       removePin: ["DELETE /_admin/pins?pattern=quay.io/a"],
       listJobs: ["GET /_admin/jobs"],

@@ -19,7 +19,9 @@ const unreadableFolders = "folders unreadable";
  */
 export function adoptSteps(tools: AdoptTools, options: AdoptOptions): Step[] {
   const adoption = new Adoption(tools, options);
-  return [surveyStep(adoption), manifestsStep(adoption), blobsStep(adoption)];
+  return [surveyStep(adoption), manifestsStep(adoption), blobsStep(adoption)].map((step) =>
+    adoption.interruptible(step),
+  );
 }
 
 /** How many objects of a sort had each fate. */
@@ -102,14 +104,14 @@ function manifestsStep(adoption: Adoption): Step {
     title: "Adopt manifests and tags",
     async run(progress, signal) {
       progress.total(adoption.found.manifests, "objects");
-      for await (const object of adoption.walk(earlierManifests, signal)) {
+      await adoption.forEach(earlierManifests, signal, async (object) => {
         const place = parseManifestKey(object.key);
         const sort = place === undefined || place.reference.includes(":") ? "manifests" : "tags";
         const fate =
           place === undefined ? "misnamed" : await adoption.storing(() => adoptManifest(adoption, object, place));
         count(progress, sort, fate);
         progress.advance(1);
-      }
+      });
     },
   };
 }
@@ -122,7 +124,7 @@ function blobsStep(adoption: Adoption): Step {
       progress.total(adoption.found.blobBytes, "bytes");
       progress.count("bytes adopted", 0);
       try {
-        for await (const object of adoption.walk(earlierBlobs, signal)) {
+        await adoption.forEach(earlierBlobs, signal, async (object) => {
           let advanced = 0;
           const onRead = (bytes: number): void => {
             advanced += bytes;
@@ -132,7 +134,7 @@ function blobsStep(adoption: Adoption): Step {
           count(progress, "blobs", fate);
           if (fate === "adopted") progress.count("bytes adopted", object.sizeBytes);
           progress.advance(object.sizeBytes - advanced);
-        }
+        });
       } finally {
         adoption.end();
       }

@@ -11,6 +11,7 @@ import type { RepositoryId } from "../store/layout.ts";
 import { type Key, type OpenObject, StoreError } from "../store/object-store.ts";
 import type { EarlierManifest } from "./adopt-layout.ts";
 import { DigestSet } from "./digest-set.ts";
+import type { Step } from "./job.ts";
 
 /** What adopting works with. */
 export interface AdoptTools {
@@ -91,6 +92,22 @@ export class Adoption {
     this.dryRun = dryRun;
   }
 
+  /** The step, whose questions to the source are given up when it is to stop. */
+  interruptible(step: Step): Step {
+    return {
+      ...step,
+      run: async (progress, signal) => {
+        const interrupt = (): void => void this.#source.interrupt?.();
+        signal.addEventListener("abort", interrupt);
+        try {
+          await step.run(progress, signal);
+        } finally {
+          signal.removeEventListener("abort", interrupt);
+        }
+      },
+    };
+  }
+
   /** All objects below a prefix; of folders that cannot be read it is told. */
   async *walk(
     prefix: Key,
@@ -101,6 +118,25 @@ export class Adoption {
       signal.throwIfAborted();
       yield object;
     }
+  }
+
+  /** Does something with all objects below a prefix: several at a time where the source is far away. */
+  async forEach(prefix: Key, signal: AbortSignal, work: (object: ForeignObject) => Promise<void>): Promise<void> {
+    const running = new Set<Promise<void>>();
+    const failures: unknown[] = [];
+    try {
+      for await (const object of this.walk(prefix, signal)) {
+        const run = work(object)
+          .catch((error: unknown) => void failures.push(error))
+          .finally(() => running.delete(run));
+        running.add(run);
+        while (running.size >= (this.#source.atOnce ?? 1)) await Promise.race(running);
+        if (failures.length > 0) break;
+      }
+    } finally {
+      await Promise.all(running);
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   /** Does something with the opened source of an object, and closes it. `unreadable` where it cannot be read, or is gone. */

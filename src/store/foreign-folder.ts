@@ -22,6 +22,10 @@ export interface ForeignReader {
   list(prefix: Key, options?: ListOptions): AsyncIterable<ForeignObject>;
   /** As `ObjectReader.get`. */
   get(key: Key): Promise<OpenObject | undefined>;
+  /** How many objects are worth reading at a time, as it is far away; one by default. */
+  readonly atOnce?: number;
+  /** Ends what is under way, as nothing will be read any more. */
+  interrupt?(): Promise<void>;
 }
 
 /**

@@ -68,6 +68,36 @@ export const jobsAdopt: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "jobs/adoption",
+    ["unit/jobs/adoption"],
+    [
+      {
+        name: "all-at-once",
+        find: "while (running.size >= (this.#source.atOnce ?? 1)) await Promise.race(running);",
+        replace: "",
+        breaks: "so many objects are read at a time, and no more",
+      },
+      {
+        name: "goes-on-when-lost",
+        find: "if (failures.length > 0) break;",
+        replace: "",
+        breaks: "nothing more is read of a source that is lost",
+      },
+      {
+        name: "loss-not-told",
+        find: "if (failures.length > 0) throw failures[0];",
+        replace: "",
+        breaks: "a run that lost its source has failed",
+      },
+      {
+        name: "not-interrupted",
+        find: 'signal.addEventListener("abort", interrupt);',
+        replace: "",
+        breaks: "a run that is cancelled does not wait for its source",
+      },
+    ],
+  ),
+  ...faultsOf(
     "jobs/adopt-layout",
     ["unit/jobs/adopt-layout"],
     [

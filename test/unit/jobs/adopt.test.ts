@@ -1,99 +1,20 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Offline, openOffline } from "../../../src/app/app.ts";
-import { type AdoptReport, reportAdoption } from "../../../src/jobs/adopt.ts";
-import type { JobState } from "../../../src/jobs/job.ts";
-import { digestOf } from "../../../src/oci/digest.ts";
 import { parseRepositoryPattern } from "../../../src/config/repository-names.ts";
-import { parseNamespace, parseRepository, parseTag } from "../../../src/oci/reference.ts";
-import { isTagRecord, type TagRecord } from "../../../src/store/content-records.ts";
-import { FilesystemReader } from "../../../src/store/filesystem-reader.ts";
-import { BufferPool } from "../../../src/store/buffers.ts";
-import { tagKey } from "../../../src/store/layout.ts";
-import { readRecord } from "../../../src/store/read-record.ts";
+import { digestOf } from "../../../src/oci/digest.ts";
+import { type AdoptWorld, numbersOf, openAdoptWorld } from "../../support/adopt-world.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
-import {
-  addEarlierImage,
-  earlierBlobKey,
-  type EarlierCache,
-  envelopeOf,
-  type MemoryReader,
-  readEarlier,
-} from "../../support/earlier-cache.ts";
+import { addEarlierImage, earlierBlobKey, type EarlierCache, envelopeOf } from "../../support/earlier-cache.ts";
 import { buildImage, mediaTypes } from "../../support/image.ts";
-import { mirrorConfig, type MirrorOptions } from "../../support/mirror.ts";
 import { inspectStorage } from "../../support/storage.ts";
-import { createTemporaryDirectory } from "../../support/temporary.ts";
 
 const day = 24 * 3_600_000;
 const lately = Math.floor(Date.now() / 1000) * 1000 - day;
 const image = buildImage({ platforms: 2 });
 
-interface RunOptions {
-  readonly dryRun?: boolean;
-  /** The upstreams besides docker.io. */
-  readonly others?: MirrorOptions["others"];
-  /** Told of each state; it may cancel the job. */
-  readonly onState?: (store: Offline, job: JobState) => void;
-}
-
-/** A storage into which an earlier cache is adopted, run by run. */
-interface World extends AsyncDisposable {
-  readonly root: string;
-  readonly cache: EarlierCache;
-  readonly source: MemoryReader;
-  /** Adopts what is in the cache now. */
-  run(options?: RunOptions): Promise<JobState & AdoptReport>;
-  tag(repository: string, tag: string): Promise<TagRecord | undefined>;
-}
-
-async function openWorld(options: Pick<MirrorOptions, "storage" | "config"> = {}): Promise<World> {
-  const folder = await createTemporaryDirectory();
-  const root = `${folder.path}/root`;
-  const cache: EarlierCache = new Map();
-  const source = readEarlier(cache);
-  const quay = [{ namespace: "quay.io", host: "quay.invalid" }];
-  return {
-    root,
-    cache,
-    source,
-    async run({ dryRun = false, others = quay, onState = () => undefined } = {}) {
-      const config = mirrorConfig("upstream.invalid", root, { others, ...options });
-      const store = await openOffline(config, { version: "0.0.0-test" });
-      try {
-        let job = store.administration.start({ kind: "adopt", source, dryRun });
-        for await (const state of store.administration.follow(job.id, new AbortController().signal)) {
-          job = state;
-          onState(store, state);
-        }
-        return { ...job, ...reportAdoption(job) };
-      } finally {
-        await store.close();
-      }
-    },
-    async tag(repository, tag) {
-      const reader = new FilesystemReader(root, new BufferPool(), { notesUse: false });
-      const [namespace = "", ...name] = repository.split("/");
-      const id = { namespace: parseNamespace(namespace), repository: parseRepository(name.join("/")) };
-      return readRecord(reader, tagKey(id, parseTag(tag)), isTagRecord);
-    },
-    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
-  };
-}
-
-/** The numbers of a report: adopted, there already, and left, of each sort. */
-function numbersOf({ rows }: AdoptReport): Record<string, unknown> {
-  return Object.fromEntries(
-    rows.map(({ sort, adopted, alreadyThere, skipped }) => [
-      sort,
-      [adopted, alreadyThere, Object.fromEntries(skipped)],
-    ]),
-  );
-}
-
 describe("an image", () => {
   test("is adopted with its tag, platforms and blobs, and the tag's age", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     const job = await world.run();
     assert.equal(job.state, "succeeded");
@@ -118,7 +39,7 @@ describe("an image", () => {
   });
 
   test("is skipped by the next run, which opens nothing", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     await world.run();
     world.source.opened.length = 0;
@@ -128,7 +49,7 @@ describe("an image", () => {
   });
 
   test("is only counted by a dry run, which stores nothing and opens no blob", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     const job = await world.run({ dryRun: true });
     assert.equal(job.dryRun, true);
@@ -138,14 +59,14 @@ describe("an image", () => {
   });
 
   test("of a name that means the same repository is that one's", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, buildImage({ seed: "a" }), "index.docker.io/a", "1", lately);
     assert.equal((await world.run()).state, "succeeded");
     assert.notEqual(await world.tag("docker.io/library/a", "1"), undefined);
   });
 
   test("shared by two registries is stored once, and linked for both", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     addEarlierImage(world.cache, image, "quay.io/team/a", "1", lately);
     assert.deepEqual(numbersOf(await world.run())["blobs"], [6, 0, {}]);
@@ -158,7 +79,7 @@ describe("an image", () => {
 
 describe("what is left", () => {
   test("manifests that are torn, wrong, no manifests, misnamed or of nobody, each by its reason", async () => {
-    await using world = await openWorld({ config: { allowUnlisted: false } });
+    await using world = await openAdoptWorld({ config: { allowUnlisted: false } });
     const { bytes, mediaType, digest } = image.root;
     const whole = envelopeOf(bytes, mediaType);
     const other = digestOf(Buffer.from("other"));
@@ -195,7 +116,7 @@ describe("what is left", () => {
   });
 
   test("blobs that are torn, changed, too large, misnamed, or of no manifest, each by its reason", async () => {
-    await using world = await openWorld({ storage: { maxObjectBytes: 50_000 } });
+    await using world = await openAdoptWorld({ storage: { maxObjectBytes: 50_000 } });
     const [torn = "", changed = "", grown = "", ...rest] = image.blobs.keys().map(earlierBlobKey);
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     const large = buildImage({ layers: 1, layerBytes: 60_000, seed: "large" });
@@ -220,7 +141,7 @@ describe("what is left", () => {
   });
 
   test("what cannot be read counts as left; the rest is adopted, and it by the next run", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     const [first = "", second = ""] = image.blobs.keys().map(earlierBlobKey);
     world.source.locked.add(first).add("manifests/docker.io/library/a/1");
@@ -243,7 +164,7 @@ describe("what is left", () => {
   });
 
   test("what allow and deny keep from being served: manifests, tags, and blobs that nobody else lists", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     const names = ["team/a", "team/secret", "others/a"];
     for (const name of names) addEarlierImage(world.cache, buildImage({ seed: name }), `quay.io/${name}`, "1", lately);
     const shared = buildImage({ seed: "team/a" });
@@ -266,7 +187,7 @@ describe("what is left", () => {
   });
 
   test("a stranger's manifest is adopted, and gives nobody a blob", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "ghcr.io/a", "1", lately);
     const job = await world.run();
     assert.deepEqual(numbersOf(job), {
@@ -300,7 +221,7 @@ describe("room", () => {
   };
 
   test("is taken up to the low watermark: what came first stays; a dry run foresees that", async () => {
-    await using world = await openWorld({ storage });
+    await using world = await openAdoptWorld({ storage });
     fill(world.cache, 25, "a");
     const plan = await world.run({ dryRun: true });
     const job = await world.run();
@@ -325,14 +246,14 @@ describe("room", () => {
 });
 
 describe("a tag", () => {
-  const put = (world: World, seed: string, writtenAt: number): string => {
+  const put = (world: AdoptWorld, seed: string, writtenAt: number): string => {
     const { root } = buildImage({ seed });
     world.cache.set("manifests/docker.io/library/a/1", { bytes: envelopeOf(root.bytes, root.mediaType), writtenAt });
     return root.digest;
   };
 
   test("takes the place of one that was checked earlier, never of one that was checked later", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     const first = put(world, "first", lately);
     await world.run();
     put(world, "older", lately - 1_000);
@@ -345,7 +266,7 @@ describe("a tag", () => {
   });
 
   test("of a time that is to come counts as not checked", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     put(world, "early", Date.now() + day);
     await world.run();
     assert.equal((await world.tag("docker.io/library/a", "1"))?.checkedAt, 0);
@@ -354,7 +275,7 @@ describe("a tag", () => {
 
 describe("a run that is stopped", () => {
   test("leaves nothing unfinished, and the next one goes on", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, image, "docker.io/library/a", "1", lately);
     const large = buildImage({ layers: 1, layerBytes: 300_000, seed: "large" });
     addEarlierImage(world.cache, large, "docker.io/library/b", "1", lately);
@@ -382,7 +303,7 @@ describe("a run that is stopped", () => {
   });
 
   test("between a manifest and its links is made up for", async () => {
-    await using world = await openWorld();
+    await using world = await openAdoptWorld();
     addEarlierImage(world.cache, buildImage({ seed: "half" }), "ghcr.io/team/a", "1", lately);
     // As a stranger's, it is stored without links to what it lists.
     await world.run();
@@ -400,7 +321,7 @@ describe("a run that is stopped", () => {
 });
 
 test("a blob of no bytes is adopted", async () => {
-  await using world = await openWorld();
+  await using world = await openAdoptWorld();
   const nothing = Buffer.alloc(0);
   const config = pseudoRandomBytes(10, "config");
   const entry = (bytes: Buffer, mediaType: string): object => ({

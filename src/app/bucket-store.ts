@@ -1,22 +1,20 @@
 import { readFile } from "node:fs/promises";
-import type { BucketStore } from "../bucket/bucket.ts";
 import type { BucketConfig } from "../config/bucket-schema.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
+import type { S3Store } from "../store/s3.ts";
 import type { S3Keys } from "../store/s3-options.ts";
 
 /**
- * Opens the bucket that the configuration names; `undefined`: none. AWS's library is loaded for it, and only for it.
- * Nothing is sent.
+ * Opens a bucket. AWS's library is loaded for it, and only for it. Nothing is sent.
  *
  * @throws {ConfigError} its certificates cannot be read.
  */
-export async function openBucketStore(config: BucketConfig | undefined): Promise<BucketStore | undefined> {
-  if (config === undefined) return undefined;
+export async function openBucketStore(config: BucketConfig): Promise<S3Store> {
   const { caFile } = config;
   const caPem = caFile && (await readCertificates(caFile));
-  const { S3Store } = await import("../store/s3.ts");
-  return S3Store.open({
+  const { S3Store: Store } = await import("../store/s3.ts");
+  return Store.open({
     bucket: config.bucket,
     endpoint: config.endpoint,
     region: config.region,

@@ -67,7 +67,8 @@ export async function startEngine(
   { clock, observers, onError, scrubGraceMs }: EngineTools,
 ): Promise<Engine> {
   const { now, monotonic } = clock;
-  const bucketStore = options.bucketStore ?? (await openBucketStore(config.storage.s3));
+  const { s3 } = config.storage;
+  const bucketStore = options.bucketStore ?? (s3 && (await openBucketStore(s3)));
   const storage = await openStorage(config, { clock, observers, bucketStore, followedBytes: options.followedBytes });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);

@@ -6,16 +6,18 @@ import { codeOf, type Key } from "../store/object-store.ts";
 import { isAbsence } from "../store/root.ts";
 import { earlierManifests } from "./adopt-layout.ts";
 
-/** A folder cannot be adopted; the message says why. */
+/** A folder or a bucket cannot be adopted; the message says why. */
 export class NotAdoptable extends Error {
   override readonly name = "NotAdoptable";
 }
+
+export const distribution = ["docker", "a storage of the distribution registry"] as const;
 
 /** What a folder of the earlier system never has, and other caches of images do. */
 const ofOthers: readonly (readonly [name: string, owner: string])[] = [
   ["format", "a storage of entrepot already"],
   ["oci-layout", "an OCI layout"],
-  ["docker", "a storage of the distribution registry"],
+  distribution,
 ];
 
 /**

@@ -6,6 +6,7 @@ import type { BucketConfig } from "../../src/config/bucket-schema.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
+import { bucketConfig } from "../support/bucket-config.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
@@ -40,33 +41,7 @@ async function start(
   changes: Partial<BucketConfig> = {},
   options: MirrorOptions = {},
 ): Promise<Mirror> {
-  const [keys] = s3.keys;
-  const bucket: BucketConfig = {
-    bucket: s3.bucketName,
-    endpoint: s3.endpoint,
-    region: undefined,
-    prefix: "team/cache",
-    forcePathStyle: undefined,
-    accessKey: keys?.accessKeyId,
-    secretKey: keys?.secretAccessKey,
-    sessionToken: keys?.sessionToken,
-    caFile: undefined,
-    insecureSkipVerify: false,
-    serverSideEncryption: undefined,
-    kmsKeyId: undefined,
-    storageClass: undefined,
-    maxAgeMs: Infinity,
-    maxBytes: undefined,
-    redirect: "never",
-    publicEndpoint: undefined,
-    partSizeBytes: 5 * mib,
-    checksums: undefined,
-    maxSockets: 8,
-    connectTimeoutMs: 3_000,
-    requestTimeoutMs: 20_000,
-    retries: 3,
-    ...changes,
-  };
+  const bucket = bucketConfig(s3, { prefix: "team/cache", ...changes });
   return startMirror(host, { ...options, storage: { type: "s3", s3: bucket } });
 }
 

@@ -4,6 +4,7 @@ import { earlierBlobs } from "../../src/jobs/adopt-layout.ts";
 import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
 import type { ForeignObject, ForeignReader } from "../../src/store/foreign-folder.ts";
 import { type Key, type OpenObject, StoreError, type Version } from "../../src/store/object-store.ts";
+import type { FakeS3 } from "./fake-s3.ts";
 import type { BuiltImage } from "./image.ts";
 
 /** What mcronce/oci-registry has written: bytes, and when, by key. */
@@ -44,6 +45,16 @@ export async function writeEarlierFolder(root: string, cache: EarlierCache): Pro
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, bytes);
     await utimes(path, writtenAt / 1000, writtenAt / 1000);
+  }
+}
+
+/** Puts it into a bucket, at its root as the earlier system does, or below a prefix. */
+export function putEarlierBucket({ bucket }: FakeS3, cache: EarlierCache, prefix = ""): void {
+  for (const [key, { bytes, writtenAt }] of cache) {
+    const name = prefix === "" ? key : `${prefix}/${key}`;
+    bucket.put(name, bytes, {});
+    const object = bucket.objects.get(name);
+    if (object !== undefined) bucket.objects.set(name, { ...object, writtenAt });
   }
 }
 

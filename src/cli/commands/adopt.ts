@@ -1,12 +1,12 @@
 import type { Config } from "../../config/file-schema.ts";
 import type { AdoptReport } from "../../jobs/adopt.ts";
-import type { ForeignReader } from "../../store/foreign-folder.ts";
-import { loadConfiguration } from "../configuration.ts";
+import { bucketFlags, loadConfiguration, toFlag } from "../configuration.ts";
 import type { StoreHost } from "../job-host.ts";
 import { formatBytes, formatCount } from "../quantities.ts";
 import { describeEnd, exitCodeOf, followJob } from "../run-job.ts";
 import { formatTable } from "../table.ts";
 import { CommandFailure, exitCodes } from "../terminal.ts";
+import { type AdoptSource, openAdoptSource } from "./adopt-source.ts";
 import { addCommand, type CommandContext } from "./command.ts";
 import { addRootFlag, openStore, pullSettings, storeSettings } from "./store.ts";
 
@@ -25,17 +25,20 @@ export function addAdoptCommand(context: CommandContext): void {
     ...pullSettings,
     ...storeSettings,
   ])
-    .usage("[options] FOLDER")
+    .usage("[options] FOLDER | s3://BUCKET[/PREFIX]")
     .option("-n, --dry-run", "only show what would be adopted")
     .option("-y, --yes", "do not show that and ask first")
     .option("--json", "write the job's states, one a line, for scripts");
+  for (const option of bucketFlags) adopt.addOption(toFlag(option));
   addRootFlag(adopt)
     .addHelpText(
       "after",
-      "\nFOLDER is its filesystem root, with manifests/ and blobs/; nothing is changed there. It is copied into the storage,\n" +
-        "on which no mirror may run. What is there is skipped: a run that was stopped goes on where it was. Configure the\n" +
-        "registries first: of others nothing but manifests is taken. On a terminal the plan is shown first; elsewhere --yes or\n" +
-        "--dry-run is needed. Exit code 1 where something was left for want of room, or could not be read.",
+      "\nFOLDER is its filesystem root, BUCKET its bucket, with manifests/ and blobs/; nothing is changed there. It is copied\n" +
+        "into the storage, on which no mirror may run. What is there is skipped: a run that was stopped goes on where it was.\n" +
+        "A bucket is reached by the flags and variables of the command s3, else as storage.s3 of the configuration is; with\n" +
+        "--host nothing of that counts. Configure the registries first: of others nothing but manifests is taken. On a\n" +
+        "terminal the plan is shown first; elsewhere --yes or --dry-run is needed. Exit code 1 where something was left for\n" +
+        "want of room, or could not be read.",
     )
     .action(async (from: string) => {
       const { dryRun = false, yes = false, json = false } = adopt.opts<AdoptFlags>();
@@ -44,31 +47,33 @@ export function addAdoptCommand(context: CommandContext): void {
           exitCode: exitCodes.usage,
         });
       }
-      const config = await loadConfiguration(adopt, terminal);
-      const source = await openSource(from, config);
-      const host = await openStore(context, config, false);
+      const config = await loadConfiguration(adopt, terminal, bucketFlags);
+      const source = await openAdoptSource(from, config, adopt, terminal);
       try {
-        let exitCode = yes && !dryRun ? exitCodes.ok : await runAdoption(context, host, source, { dryRun: true, json });
-        if (!dryRun && exitCode !== exitCodes.interrupted) {
-          if (!yes) await expectYes(context);
-          exitCode = await runAdoption(context, host, source, { dryRun: false, json });
-        }
-        finish(exitCode);
+        finish(await adoptFrom(context, config, source, { dryRun, yes, json }));
       } finally {
-        await host.close();
+        await source.close();
       }
     });
 }
 
-/** What only this command needs is loaded when it runs. */
-async function openSource(from: string, { storage }: Config): Promise<ForeignReader> {
-  const { NotAdoptable, openEarlierFolder } = await import("../../jobs/adopt-source.ts");
-  const { BufferPool } = await import("../../store/buffers.ts");
+/** Shows the plan and asks, as far as that is wanted, and adopts; the exit code. */
+async function adoptFrom(
+  context: CommandContext,
+  config: Config,
+  source: AdoptSource,
+  { dryRun, yes, json }: Required<AdoptFlags>,
+): Promise<number> {
+  const host = await openStore(context, config, false);
   try {
-    return await openEarlierFolder(from, storage.root, new BufferPool());
-  } catch (error) {
-    if (!(error instanceof NotAdoptable)) throw error;
-    throw new CommandFailure(error.message, { exitCode: exitCodes.usage, cause: error });
+    if (dryRun || !yes) {
+      const plan = await runAdoption(context, host, source, { dryRun: true, json });
+      if (dryRun || !plan.isWhole) return plan.exitCode;
+      await expectYes(context);
+    }
+    return (await runAdoption(context, host, source, { dryRun: false, json })).exitCode;
+  } finally {
+    await host.close();
   }
 }
 
@@ -79,22 +84,25 @@ async function expectYes({ person }: CommandContext): Promise<void> {
   throw new CommandFailure("nothing was adopted", { exitCode });
 }
 
-/** Runs it, shows it and what it came to; Ctrl-C stops it. */
+/** Runs it, shows it and what it came to, and whether it came to its end; Ctrl-C stops it. */
 async function runAdoption(
   { terminal, person }: CommandContext,
   host: StoreHost,
-  source: ForeignReader,
+  source: AdoptSource,
   { dryRun, json }: { readonly dryRun: boolean; readonly json: boolean },
-): Promise<number> {
+): Promise<{ readonly exitCode: number; readonly isWhole: boolean }> {
   const { reportAdoption } = await import("../../jobs/adopt.ts");
-  const { id } = await host.start({ kind: "adopt", source, dryRun });
+  const { id } = await host.start({ kind: "adopt", source: source.reader, dryRun });
   const followed = await followJob(host, id, { terminal, person, json, onInterrupt: "cancel" });
   const { job } = followed;
-  const code = exitCodeOf(followed);
-  if (job === undefined) return code;
+  const exitCode = exitCodeOf(followed);
+  if (job === undefined) return { exitCode, isWhole: false };
   const report = reportAdoption(job);
   if (!json) terminal.out(`${await formatReport(report)}${describeEnd(job)}`);
-  return code === exitCodes.ok && report.left > 0 ? exitCodes.failed : code;
+  if (job.state !== "succeeded") return { exitCode, isWhole: false };
+  const { firstFailure } = source;
+  if (firstFailure !== undefined) terminal.err(`entrepot: not all could be read: ${firstFailure.message}\n`);
+  return { exitCode: report.left > 0 ? exitCodes.failed : exitCode, isWhole: true };
 }
 
 async function formatReport({ rows, adoptedBytes, left }: AdoptReport): Promise<string> {

@@ -156,9 +156,9 @@ describe("adopt", () => {
     await using world = await openWorld();
     const { exitCode, out } = await world.run(["--help"]);
     assert.equal(exitCode, 0);
-    assert.match(out, /^Usage: entrepot adopt \[options\] FOLDER$/m);
-    for (const flag of ["--root", "--max-size", "--upstream-config-file", "--config"])
+    assert.match(out, /^Usage: entrepot adopt \[options\] FOLDER \| s3:\/\/BUCKET\[\/PREFIX\]$/m);
+    for (const flag of ["--root", "--max-size", "--upstream-config-file", "--config", "--host", "--access-key"])
       assert.ok(out.includes(flag), flag);
-    assert.doesNotMatch(out, /--server|--listen|--check-cache-digest/);
+    assert.doesNotMatch(out, /--server|--listen|--check-cache-digest|--bucket|--prefix/);
   });
 });

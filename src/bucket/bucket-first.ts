@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { isManifestMediaType } from "../oci/manifest.ts";
 import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
@@ -9,6 +10,12 @@ import type { PageKind, RepositoryId } from "../store/layout.ts";
 import type { OpenObject } from "../store/object-store.ts";
 import { type Resolved, type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
+
+/** How long nothing may come of a blob before it is had from the upstream, in milliseconds. */
+const stallMs = 5_000;
+/** How long a blob that broke off is had from the upstream first, and how many are remembered. */
+const brokenMs = 60_000;
+const maxBroken = 1_000;
 
 /** What a bucket in front of an upstream works with. */
 export interface BucketFirstOptions {
@@ -25,14 +32,17 @@ export interface BucketFirstOptions {
  * The same upstream, whose questions the bucket answers where it can: what has a digest, and tags that somebody has
  * checked within their time. What is stale in the bucket, and listings, stand in for an upstream that fails.
  *
- * The mirror above hashes what it gets, stores it in its folder, and knows no difference. A bucket that breaks on the way
- * is one more broken connection: the transfer goes on from where it stands, by the bucket or the upstream.
+ * The mirror above hashes what it gets, stores it in its folder, and knows no difference. A bucket that breaks on the way,
+ * or sends nothing for 5 s, is one more broken connection: the transfer goes on from where it stands, by the upstream, or
+ * by the bucket again where that fails, or does not have the blob.
  */
 export function askBucketFirst(
   upstream: Upstream,
   { bucket, namespace, link, policy, now }: BucketFirstOptions,
 ): Upstream {
   const idOf = (repository: Repository): RepositoryId => ({ namespace, repository });
+  /** What could be opened a moment ago, and not be read to its end. */
+  const broken = new LRUCache<Digest, true>({ max: maxBroken, ttl: brokenMs });
 
   /** What a tag stands for by the bucket's word, or the upstream's, or the bucket's old one where that fails. */
   async function byTag<T extends object>(
@@ -106,8 +116,18 @@ export function askBucketFirst(
     },
     async blob(repository, digest, from, by) {
       const id = idOf(repository);
-      const found = await openInBucket(bucket, id, digest, await link(id, digest), from, by.signal);
-      return found ?? upstream.blob(repository, digest, from, by);
+      const ask = (): Promise<UpstreamBlob | undefined> => upstream.blob(repository, digest, from, by);
+      const onBreak = (): void => void broken.set(digest, true);
+      const find = async (): Promise<UpstreamBlob | undefined> =>
+        openInBucket(bucket, id, digest, await link(id, digest), { ...from, onBreak }, by.signal);
+      if (!broken.has(digest)) return (await find()) ?? (await ask());
+      try {
+        return (await ask()) ?? (await find());
+      } catch (error) {
+        const found = standsIn(error) ? await find() : undefined;
+        if (found === undefined) throw error;
+        return found;
+      }
     },
     async statBlob(repository, digest: Digest, by) {
       const id = idOf(repository);
@@ -121,26 +141,40 @@ export function askBucketFirst(
   };
 }
 
+/** How a blob is read that the bucket has. */
+interface Reading {
+  readonly offset: number;
+  /** What it has to have. */
+  readonly sizeBytes?: number;
+  /** Told that it could not be read to its end. */
+  readonly onBreak?: () => void;
+}
+
 /** A blob of a repository from an offset on, as the bucket has it. */
 export async function openInBucket(
   bucket: Bucket,
   id: RepositoryId,
   digest: Digest,
   link: Link | undefined,
-  from: { readonly offset: number; readonly sizeBytes?: number },
+  reading: Reading,
   signal: AbortSignal,
 ): Promise<UpstreamBlob | undefined> {
   const object = await bucket.open(id, digest, link);
   if (object === undefined) return undefined;
-  if (object.sizeBytes === (from.sizeBytes ?? object.sizeBytes)) {
-    return blobOf(object, from.offset, id.namespace, signal);
+  if (object.sizeBytes === (reading.sizeBytes ?? object.sizeBytes)) {
+    return blobOf(object, reading, id.namespace, signal);
   }
   await object.close();
   return undefined;
 }
 
 /** An object of the bucket as a blob on its way. */
-function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal: AbortSignal): UpstreamBlob {
+function blobOf(
+  object: OpenObject,
+  { offset, onBreak }: Reading,
+  namespace: Namespace,
+  signal: AbortSignal,
+): UpstreamBlob {
   let isClosed = false;
   const close = async (): Promise<void> => {
     if (isClosed) return;
@@ -149,19 +183,23 @@ function blobOf(object: OpenObject, offset: number, namespace: Namespace, signal
   };
   async function* read(): AsyncGenerator<Buffer> {
     const chunks = object.read({ start: offset, end: object.sizeBytes })[Symbol.asyncIterator]();
+    const stalled = new AbortController();
+    const over = AbortSignal.any([signal, stalled.signal]);
     try {
       for (;;) {
-        const { value, done } = await settleOrAbort(chunks.next(), signal);
+        const timer = setTimeout(() => stalled.abort(new Error(`no byte came for ${stallMs} ms`)), stallMs);
+        const { value, done } = await settleOrAbort(chunks.next(), over).finally(() => clearTimeout(timer));
         if (done === true) return;
         yield Buffer.from(value.buffer, value.byteOffset, value.length);
       }
     } catch (error) {
       if (signal.aborted) throw error;
+      onBreak?.();
       throw new UpstreamError(namespace, "unreachable", "the bucket broke off", { cause: error });
     } finally {
       const closed = Promise.resolve(chunks.return?.()).then(close, close);
       // After an abort a chunk may still be on its way, and is not waited for.
-      if (!signal.aborted) await closed;
+      if (!over.aborted) await closed;
     }
   }
   return { sizeBytes: object.sizeBytes, origin: "bucket", body: read(), cancel: () => void close() };

@@ -21,6 +21,8 @@ export class MemoryBucket implements BucketStore {
   hold: Barrier | undefined;
   /** Where a body that is read breaks, in bytes. */
   breaksAt: number | undefined;
+  /** What is read of a body waits here. */
+  readHold: Barrier | undefined;
   /** Bodies that were opened and not closed. */
   open = 0;
 
@@ -119,6 +121,7 @@ export class MemoryBucket implements BucketStore {
 
   async *#read(chunks: AsyncIterable<Uint8Array>, start: number): AsyncGenerator<Uint8Array> {
     let offset = start;
+    await this.readHold?.wait();
     for await (const chunk of chunks) {
       const left = (this.breaksAt ?? Infinity) - offset;
       yield chunk.subarray(0, Math.max(0, left));

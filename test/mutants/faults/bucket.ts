@@ -103,6 +103,24 @@ export const bucket: readonly Fault[] = [
         breaks: "a blob is closed once",
       },
       {
+        name: "broken-asked-again",
+        find: "if (!broken.has(digest)) return",
+        replace: "if (true) return",
+        breaks: "a blob that broke off in the bucket goes on by the upstream",
+      },
+      {
+        name: "waits-for-ever",
+        find: "await settleOrAbort(chunks.next(), over)",
+        replace: "await settleOrAbort(chunks.next(), signal)",
+        breaks: "a bucket that sends nothing more is not waited for",
+      },
+      {
+        name: "broken-and-absent",
+        find: "return (await ask()) ?? (await find());",
+        replace: "return await ask();",
+        breaks: "a blob that broke off goes on by the bucket where the upstream does not have it",
+      },
+      {
         name: "link-without-content",
         find: "isManifest && (await bucket.hasNow(reference, found.sizeBytes))",
         replace: "isManifest",

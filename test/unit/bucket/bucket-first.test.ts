@@ -8,6 +8,7 @@ import type { FreshnessPolicy } from "../../../src/registry/freshness.ts";
 import type { Link } from "../../../src/store/content-records.ts";
 import { blobKey, linkKey, pageKey, tagKey } from "../../../src/store/layout.ts";
 import { type Upstream, UpstreamError, type UpstreamFailure } from "../../../src/upstream/upstream.ts";
+import { createBarrier } from "../../support/barrier.ts";
 import { MemoryBucket } from "../../support/bucket.ts";
 import { never, turn } from "../../support/event-loop.ts";
 import { createFakeUpstream, type FakeUpstream } from "../../support/fake-upstream.ts";
@@ -177,6 +178,41 @@ test("a blob that breaks off is a broken connection, taken up wherever it is to 
   behind.addBlob(a, bytes);
   const rest = await upstream.blob(a, digest, { offset: 4, sizeBytes: 10 }, by);
   assert.equal(await read(rest?.body ?? assert.fail()), "456789");
+});
+
+test("a blob that broke off is had from the upstream, and from the bucket again where that fails or does not have it", async () => {
+  const { upstream, behind, store } = await setUp();
+  store.breaksAt = 4;
+  const begun = await upstream.blob(a, digest, { offset: 0 }, by);
+  await assert.rejects(read(begun?.body ?? assert.fail()));
+  store.breaksAt = undefined;
+  const from = { offset: 4, sizeBytes: 10 };
+  const absent = await upstream.blob(a, digest, from, by);
+  assert.equal(absent?.origin, "bucket");
+  assert.equal(await read(absent.body), "456789");
+  assert.equal(behind.asked.length, 1);
+  behind.addBlob(a, bytes);
+  const rest = await upstream.blob(a, digest, from, by);
+  assert.notEqual(rest?.origin, "bucket");
+  assert.equal(await read(rest?.body ?? assert.fail()), "456789");
+  behind.failure = failure("unreachable");
+  assert.equal((await upstream.blob(a, digest, from, by))?.origin, "bucket");
+  behind.failure = failure("denied");
+  await assert.rejects(upstream.blob(a, digest, from, by), behind.failure);
+});
+
+test("a blob of which nothing comes for five seconds is a broken connection", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { upstream, store } = await setUp();
+  store.readHold = createBarrier();
+  const blob = await upstream.blob(a, digest, { offset: 0 }, by);
+  const reading = assert.rejects(read(blob?.body ?? assert.fail()), UpstreamError);
+  await store.readHold.reached;
+  context.mock.timers.tick(5_000);
+  await reading;
+  store.readHold.release();
+  await turn(2);
+  assert.equal(store.open, 0);
 });
 
 test("a blob of another size than began is not gone on with", async () => {

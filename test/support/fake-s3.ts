@@ -57,6 +57,8 @@ export class FakeS3 implements AsyncDisposable {
   keys: FakeKeys[] = [{ accessKeyId: "access", secretAccessKey: "a secret that is nowhere else" }];
   /** How far the server's clock is before that of the machine. */
   clockOffsetMs = 0;
+  /** How requests go wrong that have no fault of their own. */
+  trouble: ((operation: S3Operation, headers: Headers, key: string) => S3Fault | undefined) | undefined;
   readonly #profile: S3Profile;
   readonly #faults: { readonly operation: S3Operation; readonly fault: S3Fault }[] = [];
   readonly #writing = new Map<string, number>();
@@ -88,6 +90,12 @@ export class FakeS3 implements AsyncDisposable {
     for (const fault of faults) this.#faults.push({ operation, fault });
   }
 
+  /** From here on nothing goes wrong. */
+  forgive(): void {
+    this.trouble = undefined;
+    this.#faults.length = 0;
+  }
+
   /** How often something was asked for. */
   count(operation: S3Operation): number {
     return this.asked.filter((asked) => asked.operation === operation).length;
@@ -115,7 +123,8 @@ export class FakeS3 implements AsyncDisposable {
     const key = rest.join("/");
     const operation = operationOf(request.method ?? "", key, url.searchParams);
     const index = this.#faults.findIndex((each) => each.operation === operation);
-    const fault = index === -1 ? undefined : this.#faults.splice(index, 1)[0]?.fault;
+    const fault =
+      index === -1 ? this.trouble?.(operation, request.headers, key) : this.#faults.splice(index, 1)[0]?.fault;
     try {
       if (fault !== undefined && "before" in fault) fault.before();
       if (fault !== undefined && "wait" in fault) await fault.wait;

@@ -57,7 +57,7 @@ export interface BucketStore extends ObjectStore {
    * @throws {StoreError} the bucket cannot be used.
    */
   probe(): Promise<{ readonly lacks: readonly string[] }>;
-  /** Ends uploads that were left open, and were silent for so long; how many there were. Throws what fails. */
+  /** Ends uploads that were left open, and were silent for so long; how many there were. Removes what is left of probes as long ago. Throws what fails. */
   sweepUploads(olderThanMs: number): Promise<number>;
   /** A URL at which whoever has it can read an object, for a while. */
   presign?(key: Key, options: { readonly expiresInSeconds: number }): Promise<string>;

@@ -21,6 +21,8 @@ export interface ProbedStore extends ObjectStore {
   upload(key: Key, bytes: AsyncIterable<Uint8Array>, options?: { readonly sizeBytes?: number }): Promise<Version>;
 }
 
+/** What is tried lies below this, until it is over. */
+export const probePrefix = "probe";
 /** So many write at once: several servers pass when asked one by one, and let two win at once. */
 const writers = 8;
 /** Three burst rounds: whether two win is a matter of chance. */
@@ -34,7 +36,7 @@ const rounds = 3;
  * @throws {StoreError} the bucket cannot be written to, read, or listed at all.
  */
 export async function probe(store: ProbedStore, parts: number): Promise<S3Abilities> {
-  const folder = `probe/${randomUUID()}`;
+  const folder = `${probePrefix}/${randomUUID()}`;
   const keyOf = (name: string): Key => `${folder}/${name}` as Key;
   const lacks: string[] = [];
   const lack = (sentence: string): false => {
@@ -122,6 +124,6 @@ async function removeAll(store: ProbedStore, folder: Key): Promise<void> {
   try {
     for await (const { key } of store.list(folder)) await store.delete(key);
   } catch {
-    // What is left lies where nobody looks.
+    // What is left lies where nobody reads, and is swept.
   }
 }

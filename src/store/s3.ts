@@ -18,7 +18,7 @@ import { S3Object } from "./s3-object.ts";
 import { PartMemory } from "./s3-parts.ts";
 import { defaultPartMemoryBytes, defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
 import { S3Presigner } from "./s3-presigner.ts";
-import { probe, type S3Abilities } from "./s3-probe.ts";
+import { probe, probePrefix, type S3Abilities } from "./s3-probe.ts";
 import { upload, type UploadOptions } from "./s3-upload.ts";
 import { S3Writer } from "./s3-writer.ts";
 
@@ -162,12 +162,15 @@ export class S3Store implements ObjectStore {
 
   /**
    * Ends uploads that nobody goes on with: those whose records were not written for so long. A running one writes its
-   * own every 10 minutes.
+   * own every 10 minutes. And removes what is as old and was left of a probe.
    *
-   * @returns how many there were.
+   * @returns how many uploads there were.
    * @throws {StoreError}
    */
   async sweepUploads(olderThanMs: number): Promise<number> {
+    for await (const { key, writtenAt } of this.list(probePrefix as Key)) {
+      if (this.#connection.now() - writtenAt >= olderThanMs) await this.delete(key);
+    }
     try {
       return await this.#openUploads.sweep(this.list(recordsPrefix as Key), olderThanMs);
     } catch (error) {

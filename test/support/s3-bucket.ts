@@ -57,7 +57,7 @@ export function inspectBucket(server: FakeS3): Kept {
       assert.ok(objects.has(link), `${key} stands for what its repository does not contain`);
       records.push(key);
     } else {
-      assert.match(key, /^usage\//, `${key} was left over`);
+      assert.match(key, /^(?:usage|retention|pins)\//, `${key} was left over`);
     }
   }
   return { blobs: blobs.toSorted(), records: records.toSorted() };

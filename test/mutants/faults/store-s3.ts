@@ -313,6 +313,20 @@ export const storeS3: readonly Fault[] = [
     [],
     [
       {
+        name: "probes-kept",
+        find: "if (this.#connection.now() - writtenAt >= olderThanMs) await this.delete(key);",
+        replace: "",
+        breaks: "nothing stays of a probe that was not brought to its end",
+        tests: ["unit/store/s3-upload"],
+      },
+      {
+        name: "running-probes-swept",
+        find: "if (this.#connection.now() - writtenAt >= olderThanMs) await",
+        replace: "await",
+        breaks: "a probe that goes on is not swept",
+        tests: ["unit/store/s3-upload"],
+      },
+      {
         name: "first-page-only",
         find: "if (page.IsTruncated !== true) return;",
         replace: "return;",

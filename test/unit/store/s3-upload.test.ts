@@ -299,4 +299,16 @@ describe("uploads that nobody goes on with", () => {
     await store.put(key, Buffer.from("any"));
     assert.equal(await store.sweepUploads(3_600_000), 1);
   });
+
+  test("are ended together with what is left of a probe that somebody did not bring to its end", async () => {
+    await using subject = await s3Subject({}, options);
+    const { server, store } = subject;
+    for (const left of ["some/prefix/probe/1/a", "some/prefix/probe/1/parts", name]) {
+      server.bucket.put(left, Buffer.from("left"), {});
+    }
+    assert.equal(await store.sweepUploads(3_600_000), 0);
+    assert.equal(server.bucket.objects.size, 3);
+    assert.equal(await store.sweepUploads(-60_000), 0);
+    assert.deepEqual([...server.bucket.objects.keys()], [name]);
+  });
 });

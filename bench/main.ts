@@ -10,6 +10,7 @@ import { ContentTree } from "./content.ts";
 import { checkPrograms, findDistribution } from "./programs.ts";
 import { formatAim, formatSection, type Section } from "./report.ts";
 import type { Bench, Scenario } from "./scenario.ts";
+import { bucket } from "./scenarios/bucket.ts";
 import { coldPull } from "./scenarios/cold-pull.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
@@ -37,6 +38,7 @@ const scenarios: readonly Scenario[] = [
   memory,
   eviction,
   million,
+  bucket,
   uploads,
 ];
 

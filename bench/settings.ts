@@ -39,6 +39,8 @@ export interface Settings {
   readonly storeRequestsPerSecond: number;
   /** How long the large store is asked where nothing else says how long. */
   readonly storeSeconds: number;
+  /** How often a mirror with a bucket is measured beside one without. */
+  readonly bucketRounds: number;
   /** What is uploaded to a bucket at once, and how often that is looked at. */
   readonly uploadedBlobs: number;
   readonly uploadedBytes: number;
@@ -77,6 +79,7 @@ export const fullSettings: Settings = {
   evictedObjects: 10_000,
   storeRequestsPerSecond: 500,
   storeSeconds: 20,
+  bucketRounds: 7,
   uploadedBlobs: 8,
   uploadedBytes: 1024 * MiB,
   uploadRounds: 1,
@@ -108,5 +111,6 @@ export const quickSettings: Settings = {
   storeBlobs: 50_000,
   evictedObjects: 2_000,
   storeSeconds: 4,
+  bucketRounds: 1,
   uploadedBytes: 64 * MiB,
 };

@@ -6,6 +6,8 @@ import type { Fill } from "../registry/fill.ts";
 import { linkKey, type RepositoryId } from "../store/layout.ts";
 import type { Bucket } from "./bucket.ts";
 
+/** So many at once, as each has parts in memory: what is beyond is copied when it is stored, if it is. */
+const copiesAtOnce = 16;
 /** While clients wait for a copy: what the bucket must have taken in this time, in milliseconds. */
 const paceMs = 4_000;
 const paceBytes = 4 * 1024 * 1024;
@@ -33,14 +35,16 @@ export interface FillCopiesOptions {
 export class FillCopies {
   readonly #options: FillCopiesOptions;
   #tooSlowUntil = 0;
+  #copying = 0;
 
   constructor(options: FillCopiesOptions) {
     this.#options = options;
   }
 
-  /** Whether a copy of this fill would hold up nobody, as far as is known. */
+  /** Whether there is room for a copy of this fill, and it would hold up nobody, as far as is known. */
   mayFollow(fill: CopiedFill): boolean {
     const { bucket, clock } = this.#options;
+    if (this.#copying >= copiesAtOnce) return false;
     return fill.stores || (!bucket.isResting && clock.monotonic() >= this.#tooSlowUntil);
   }
 
@@ -51,6 +55,7 @@ export class FillCopies {
     const signal = AbortSignal.any([this.#options.signal, over.signal]);
     // In the tick in which it could be joined: so no byte is missed.
     const reader = fill.join();
+    this.#copying++;
     let taken = 0;
     async function* bytes(): AsyncGenerator<Uint8Array> {
       for await (const chunk of reader.read(undefined, signal)) {
@@ -67,6 +72,7 @@ export class FillCopies {
       }
     } finally {
       over.abort();
+      this.#copying--;
       await reader.close();
     }
   }

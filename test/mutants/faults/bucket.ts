@@ -200,6 +200,18 @@ export const bucket: readonly Fault[] = [
         breaks: "only the right bytes give a right to content that others have",
       },
       {
+        name: "copies-unbounded",
+        find: "if (this.#copying >= copiesAtOnce) return false;",
+        replace: "",
+        breaks: "few blobs are copied on their way at once",
+      },
+      {
+        name: "failed-copies-count",
+        find: "      this.#copying--;\n",
+        replace: "",
+        breaks: "a copy that has ended leaves room for another one",
+      },
+      {
         name: "clients-wait-for-the-bucket",
         find: 'over.abort(new Error("the bucket is too slow for clients that wait for it"));',
         replace: "",

@@ -113,3 +113,19 @@ test("a slow bucket is waited for where the folder stores the blob: nobody else 
   await copy;
   assert.ok((await store.keys()).includes(blobKey(digest)));
 });
+
+test("sixteen are copied on their way at once, as each has parts in memory", async () => {
+  const { store, copies } = setUp();
+  store.hold = createBarrier();
+  const running = Array.from({ length: 16 }, (_, index) => {
+    assert.ok(copies.mayFollow(fillOf(true)), `${index}`);
+    return copies.copy(fillOf(true), digestOf(Buffer.from(`${index}`)));
+  });
+  assert.ok(!copies.mayFollow(fillOf(true)));
+  store.hold.release();
+  await Promise.all(running);
+  assert.ok(copies.mayFollow(fillOf(true)));
+  store.failure = new Error("SlowDown");
+  for (let failed = 0; failed < 16; failed++) await assert.rejects(copies.copy(fillOf(true), digest));
+  assert.ok(copies.mayFollow(fillOf(true)), "those that failed have ended, too");
+});

@@ -11,6 +11,8 @@ export interface Program extends AsyncDisposable {
   readonly name: string;
   /** All that it has written so far. */
   log(): Promise<string>;
+  /** Kills it (SIGKILL), and waits until it has ended. */
+  kill(): Promise<void>;
   /** Ends it (SIGTERM, and SIGKILL where that does not do), and waits until it has ended. */
   stop(): Promise<void>;
 }
@@ -71,6 +73,10 @@ export async function start(name: string, options: ProgramOptions): Promise<Prog
   const program: Program = {
     name,
     log: () => readFile(path, "utf8"),
+    async kill() {
+      child.kill("SIGKILL");
+      await left;
+    },
     async stop() {
       if (ended === undefined) {
         child.kill("SIGTERM");

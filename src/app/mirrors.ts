@@ -19,6 +19,9 @@ import type { Digest } from "../oci/digest.ts";
 import type { FreshnessPolicy } from "../registry/freshness.ts";
 import type { Link } from "../store/content-records.ts";
 import type { RepositoryId } from "../store/layout.ts";
+import { isStoredSoon } from "../bucket/stored-soon.ts";
+import { blobKey } from "../store/layout.ts";
+import { systemClock } from "../concurrency/clock.ts";
 import { type RedirectMode, redirectBlobs } from "../bucket/redirect.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
@@ -79,7 +82,7 @@ export function createMirrors(
             namespace,
             isLinked: async (...known) => (await link(...known)) !== undefined,
             stored: async (repository, digest, from, { signal }) => {
-              bucket.doubtAbsence(digest);
+              bucket.doubtAbsence(blobKey(digest));
               const id = { namespace, repository };
               return openInBucket(bucket, id, digest, await link(id, digest), from, signal);
             },
@@ -115,6 +118,7 @@ export function createMirrors(
       namespace,
       upstream: tier === undefined ? guarded : behind(guarded, tier, namespace, policy),
       ...(tier && {
+        isStoredElsewhere: (...manifest) => isStoredSoon(tier.bucket, ...manifest, systemClock, stopping.signal),
         follow: (...fill) => {
           tier.copies.follow(...fill);
           sharing?.follow(...fill);

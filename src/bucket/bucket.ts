@@ -125,9 +125,9 @@ export class Bucket {
     if (this.#known.isLikely(linkKey(id, digest))) await this.link(id, digest);
   }
 
-  /** Looks again for content that was not there: somebody has stored it since, or is about to. */
-  doubtAbsence(digest: Digest): void {
-    this.#known.doubtAbsence(blobKey(digest));
+  /** Has it looked again for what was not there: somebody has stored it since, or is about to. */
+  doubtAbsence(key: Key): void {
+    this.#known.doubtAbsence(key);
   }
 
   /** That a repository contains a digest. */

@@ -41,6 +41,11 @@ export interface MirrorTools {
   readonly prefetch: boolean;
   /** Told of each fill that this mirror begins, in the tick in which it begins. */
   readonly follow?: (fill: Fill, id: RepositoryId, digest: Digest) => void;
+  /**
+   * Whether another instance has stored a manifest, or does within some seconds: what a client was told of here it may
+   * fetch there. Never rejects.
+   */
+  readonly isStoredElsewhere?: (id: RepositoryId, digest: Digest) => Promise<boolean>;
   /** Told of each manifest and blob that a client was given or told of, a manifest perhaps by tag. */
   readonly noteUse: Ledger["use"];
   /** For what is stored; see `Clock`. */

@@ -240,10 +240,24 @@ export class Tags {
     const { digest } = seen.descriptor;
     const key = digestKey(id, digest);
     this.#seen.set(tagKey(id, tag), seen);
+    const isNew = !this.#awaited.has(key);
     const tags = this.#awaited.get(key) ?? new Map<Tag, Seen>();
     if (tags.size < tagsOfOneDigest) tags.set(tag, seen);
     this.#awaited.set(key, tags);
     if ((await lookup.manifest(id, digest)) !== undefined) this.noteManifest(id, digest);
+    else if (isNew) void this.#lookElsewhere(id, digest);
+  }
+
+  /** Records what is awaited when another instance has stored the manifest, from which it is had then. */
+  async #lookElsewhere(id: RepositoryId, digest: Digest): Promise<void> {
+    const { content, background, isStoredElsewhere } = this.#tools;
+    if (isStoredElsewhere === undefined || !(await isStoredElsewhere(id, digest))) return;
+    // The client may have come back for it.
+    if (!this.#awaited.has(digestKey(id, digest))) return;
+    background.run(async () => {
+      const found = await withLookup(content, (lookup) => this.#manifests.fetch(lookup, id, digest));
+      if (found !== undefined) this.noteManifest(id, digest);
+    });
   }
 
   #recentlySeen(id: RepositoryId, tag: Tag): Descriptor | undefined {

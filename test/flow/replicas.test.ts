@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
+import { tagKey } from "../../src/store/layout.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { adminListen, adminOf } from "../support/cache-admin.ts";
 import { until } from "../support/event-loop.ts";
@@ -14,6 +16,7 @@ import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const repository = "library/test";
+const id = { namespace: parseNamespace("docker.io"), repository: parseRepository(repository) };
 const mib = 1024 * 1024;
 const secret = "an example of a secret that replicas share";
 
@@ -143,4 +146,21 @@ test("a tag that all are asked for costs one question, cold and when its time is
   await ask();
   assert.equal(upstream.count({ ...manifests, method: "HEAD" }), 1);
   assert.equal(upstream.count(manifests), 2);
+});
+
+test("a client that learns at one instance what a tag stands for, and fetches it at another, has it known at both", async () => {
+  await using upstream = await createUpstream();
+  const bucket = new MemoryBucket();
+  addImage(upstream, "1", pseudoRandomBytes(10_000, "layer"));
+  await using first = await startReplica(upstream, bucket);
+  await using second = await startReplica(upstream, bucket);
+  const { headers } = await first.get(`/v2/${repository}/manifests/1`, { method: "HEAD" });
+  const digest = String(headers["docker-content-digest"]);
+  assert.equal((await second.get(`/v2/${repository}/manifests/${digest}`)).status, 200);
+  const isKnown = (): Promise<boolean> => bucket.keys().then((keys) => keys.includes(tagKey(id, parseTag("1"))));
+  await until(isKnown);
+  const asked = upstream.requests.length;
+  await upstream.down();
+  for (const replica of [first, second]) assert.equal((await replica.get(`/v2/${repository}/manifests/1`)).status, 200);
+  assert.equal(upstream.requests.length, asked);
 });

@@ -146,7 +146,6 @@ export const bucket: readonly Fault[] = [
       },
       {
         name: "second-gets-no-link",
-        tests: ["flow/bucket"],
         find: "const isOthers = this.#queue.isCopying(key);",
         replace: "const isOthers = this.#queue.isCopying(key);\n    if (isOthers) return;",
         breaks: "whoever fills what the bucket has by another repository gets a link of its own",

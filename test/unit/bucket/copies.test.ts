@@ -319,6 +319,22 @@ function fillOf(state: FollowedFill["state"], chunks: () => AsyncGenerator<Uint8
   };
 }
 
+test("repositories that fill one blob at once each get a link to it, and its bytes are sent once", async () => {
+  const { copies, store } = setUp();
+  const other = { ...id, repository: parseRepository("library/b") };
+  async function* whole(): AsyncGenerator<Uint8Array> {
+    yield bytes;
+  }
+  store.hold = createBarrier();
+  copies.follow(fillOf("verified", whole), id, digest);
+  copies.follow(fillOf("verified", whole), other, digest);
+  await store.hold.reached;
+  store.hold.release();
+  await copies.idle();
+  assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest), linkKey(other, digest)]);
+  assert.equal(written(store).filter((what) => what.startsWith("upload ")).length, 1);
+});
+
 test("a blob is copied on its way also while a link to it is copied, of which the folder has no content", async () => {
   const memory = new MemoryStore();
   const looked = createBarrier();

@@ -61,15 +61,27 @@ export interface Engine {
  * @throws {RootError} the storage's folder is in use, or is not one of ours.
  * @throws {ConfigError} the bucket's certificates cannot be read.
  */
-export async function startEngine(
+export async function startEngine(config: Config, options: EngineOptions, tools: EngineTools): Promise<Engine> {
+  const { clock, observers } = tools;
+  const { s3 } = config.storage;
+  const bucketStore = options.bucketStore ?? (s3 && (await openBucketStore(s3)));
+  const storage = await openStorage(config, { clock, observers, bucketStore, followedBytes: options.followedBytes });
+  try {
+    return await startOn(storage, config, options, tools);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+/** The engine on an open storage, which it closes with itself; where this fails, who opened it does. */
+async function startOn(
+  storage: Storage,
   config: Config,
   options: EngineOptions,
   { clock, observers, onError, scrubGraceMs }: EngineTools,
 ): Promise<Engine> {
   const { now, monotonic } = clock;
-  const { s3 } = config.storage;
-  const bucketStore = options.bucketStore ?? (s3 && (await openBucketStore(s3)));
-  const storage = await openStorage(config, { clock, observers, bucketStore, followedBytes: options.followedBytes });
   const { space, ledger, content, fills } = storage;
   const pins = await openPins(config, storage, onError);
   const replicas =
@@ -104,8 +116,8 @@ export async function startEngine(
     observer: observers.evictor,
   });
   space.relieveBy(evictor);
-  const close = async (): Promise<void> => {
-    // First what fills the storage; the storage last.
+  const closeWork = async (): Promise<void> => {
+    // First what fills the storage.
     const reason = new Error("the process is stopping");
     await fills.close(reason);
     // While the bucket can be told.
@@ -113,7 +125,6 @@ export async function startEngine(
     await evictor.close();
     await mirrors.close(reason);
     await retention?.close();
-    await storage.close();
   };
   let maintenance: Maintenance;
   try {
@@ -132,7 +143,7 @@ export async function startEngine(
       onError,
     });
   } catch (error) {
-    await close();
+    await closeWork();
     throw error;
   }
   return {
@@ -149,7 +160,8 @@ export async function startEngine(
     async close() {
       // Before all the rest, which its jobs use.
       await maintenance.close();
-      await close();
+      await closeWork();
+      await storage.close();
     },
   };
 }

@@ -82,7 +82,8 @@ export interface Storage {
 }
 
 /**
- * Opens the storage; how much lies in it does not matter for how long that takes.
+ * Opens the storage; how much lies in it does not matter for how long that takes. What is behind the folder is the
+ * storage's own from here on, and closed with it, also where it cannot be opened.
  *
  * @throws {RootError} the folder is in use, or is not one of ours.
  */
@@ -91,7 +92,10 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
   const { storage } = config;
   const { now, monotonic } = clock;
   const pool = new BufferPool();
-  const files = await FilesystemStore.open(storage.root, pool);
+  const files = await FilesystemStore.open(storage.root, pool).catch(async (error: unknown) => {
+    await bucketStore?.close();
+    throw error;
+  });
   const store = meterStore(files, observers.store);
   const { maxSize, minFree, highWatermark, lowWatermark } = storage;
   const maxBytes = maxSize?.kind === "bytes" ? maxSize.bytes : undefined;

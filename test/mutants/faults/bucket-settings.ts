@@ -81,6 +81,30 @@ export const bucketSettings: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "app/storage",
+    ["flow/failed-start"],
+    [
+      {
+        name: "bucket-left-open",
+        find: "    await bucketStore?.close();\n    throw error;",
+        replace: "    throw error;",
+        breaks: "a folder that cannot be opened leaves no connections to the bucket",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "app/engine",
+    ["flow/failed-start"],
+    [
+      {
+        name: "storage-left-open",
+        find: "    await storage.close();\n    throw error;",
+        replace: "    throw error;",
+        breaks: "a start that fails gives the folder back",
+      },
+    ],
+  ),
+  ...faultsOf(
     "bucket/upkeep",
     ["unit/bucket/upkeep"],
     [

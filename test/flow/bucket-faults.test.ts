@@ -176,8 +176,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
   const start = async (server: FakeS3, root: string, options: Partial<S3Options> = {}): Promise<Mirror> =>
     startMirror(upstream.host, {
       root,
-      // On a busy machine connections take long.
-      bucketStore: await untriedBucket(server, { partSizeBytes, retries: 1, connectTimeoutMs: 30_000, ...options }),
+      bucketStore: await untriedBucket(server, { partSizeBytes, retries: 1, ...options }),
       followedBytes: partSizeBytes,
     });
 

@@ -344,8 +344,8 @@ async function pull(mirror: Mirror, path: string): Promise<Pulled> {
   }
 }
 
-/** What is behind the folder of a mirror. */
-type Behind = "nothing" | "a bucket";
+/** What is behind the folder of a mirror; the folder may have no room for a blob. */
+type Behind = "nothing" | "a bucket" | "a bucket alone";
 
 /** One fault, in a namespace of its own. */
 interface Trial {
@@ -358,6 +358,7 @@ interface Trial {
 
 /** What came of all trials of a kind. */
 interface Seen {
+  readonly what: Behind;
   readonly trials: ReadonlyMap<string, Trial>;
   /** By namespace: the pull while the upstream has the fault, and that from another mirror when it is well again. */
   readonly first: ReadonlyMap<string, Pulled>;
@@ -403,7 +404,7 @@ async function pullAll(
   trials: readonly Trial[],
   root: string,
   settings: (trial: Trial) => MirrorOptions["upstream"],
-  bucket?: FakeS3,
+  bucket?: MirrorOptions,
 ): Promise<{ pulled: Map<string, Pulled>; mirror: Mirror }> {
   const others = trials.map((trial) => ({
     namespace: trial.namespace,
@@ -411,7 +412,7 @@ async function pullAll(
     accounts: [{ kind: "password" as const, username: "mirror", password }],
     ...settings(trial),
   }));
-  await using mirror = await startMirror("127.0.0.1:1", { root, others, ...(bucket && (await behind(bucket))) });
+  await using mirror = await startMirror("127.0.0.1:1", { root, others, ...bucket });
   const waiting = trials.values();
   const pulled = new Map<string, Pulled>();
   const lanes = Array.from({ length: 12 }, async () => {
@@ -426,14 +427,16 @@ async function pullAll(
 }
 
 /** A bucket behind a mirror's folder, to which blobs go in several parts while they are on their way. */
-async function behind(bucket: FakeS3): Promise<MirrorOptions> {
+async function behind(bucket: FakeS3, what: Behind): Promise<MirrorOptions> {
   const partSizeBytes = 128 * 1024;
-  return { bucketStore: await untriedBucket(bucket, { partSizeBytes }), followedBytes: partSizeBytes };
+  const storage = what === "a bucket alone" ? { maxObjectBytes: 1024 } : {};
+  return { storage, bucketStore: await untriedBucket(bucket, { partSizeBytes }), followedBytes: partSizeBytes };
 }
 
 async function tryAll(kind: Kind, what: Behind): Promise<Seen> {
   await using folder = await createTemporaryDirectory();
-  await using bucket = what === "a bucket" ? await FakeS3.start() : undefined;
+  await using bucket = what === "nothing" ? undefined : await FakeS3.start();
+  const options = async (): Promise<MirrorOptions | undefined> => bucket && behind(bucket, what);
   const dead = await createListener(() => undefined);
   const trials = new Map<string, Trial>();
   await using upstreams = new AsyncDisposableStack();
@@ -450,15 +453,16 @@ async function tryAll(kind: Kind, what: Behind): Promise<Seen> {
   const [second = root, third = root] = bucket === undefined ? [] : others;
   const impatient = ({ fault }: Trial): MirrorOptions["upstream"] =>
     fault.impatient === undefined ? {} : { [fault.impatient]: soonMs };
-  const { pulled, mirror } = await pullAll(all, root, impatient, bucket);
+  const { pulled, mirror } = await pullAll(all, root, impatient, await options());
   const stored = await inspectStorage(root);
   const firstKept = bucket && inspectBucket(bucket);
   for (const { world } of all) world.upstream.behave();
-  const later = await pullAll(all, second, () => ({}), bucket);
+  const later = await pullAll(all, second, () => ({}), await options());
   const secondKept = bucket && inspectBucket(bucket);
-  const last = bucket && (await pullAll(all, third, () => ({ host: dead.host }), bucket));
+  const last = bucket && (await pullAll(all, third, () => ({ host: dead.host }), await options()));
   const kept = firstKept && secondKept && ([firstKept, secondKept] as const);
   return {
+    what,
     trials,
     first: pulled,
     second: later.pulled,
@@ -479,8 +483,9 @@ function warningsIn(log: Seen["log"]): Record<string, unknown>[] {
   return log.filter((line) => Number(line["level"]) >= 40 && line["msg"] !== "request");
 }
 
-function expectFault({ trials, first, second, third, stored, kept, log }: Seen, kind: Kind, what: string): void {
-  const trial = trials.get(what);
+function expectFault(seen: Seen, kind: Kind, faultName: string): void {
+  const { what, trials, first, second, third, stored, kept, log } = seen;
+  const trial = trials.get(faultName);
   assert.ok(trial !== undefined);
   const { fault, namespace, world, digest } = trial;
   const wanted = wantedOf(trial, kind);
@@ -492,7 +497,7 @@ function expectFault({ trials, first, second, third, stored, kept, log }: Seen, 
   assert.equal(answer.challenge, undefined);
   if (wanted === "right") assert.ok(answer.body.equals(world.bytes));
   // What is stored.
-  assert.equal(stored.blobs.includes(digest), wanted === "right");
+  assert.equal(stored.blobs.includes(digest), wanted === "right" && what !== "a bucket alone");
   const own = stored.files.filter((path) => path.startsWith(`repositories/${namespace}/`));
   if (wanted !== "right") assert.deepEqual(own, []);
   // What is logged.
@@ -504,28 +509,29 @@ function expectFault({ trials, first, second, third, stored, kept, log }: Seen, 
   assert.equal(later?.outcome, "right");
   assert.equal(later.challenge, undefined);
   assert.ok(later.body.equals(world.bytes));
-  // The bucket has what the folder has, and is there when both the folder and the upstream are gone.
+  // The bucket has what is right, and gives it when both the folder and the upstream are gone.
   if (kept === undefined) return;
-  assert.deepEqual(
-    kept[0].records.filter((key) => key.startsWith(`repositories/${namespace}/`)).length,
-    own.length,
-    "the records of the bucket are those of the folder",
-  );
+  assert.equal(kept[0].blobs.includes(digest), wanted === "right");
+  const records = kept[0].records.filter((key) => key.startsWith(`repositories/${namespace}/`));
+  if (what === "a bucket") assert.equal(records.length, own.length);
+  else assert.equal(records.length, wanted === "right" ? 1 : 0);
   const last = third.get(namespace);
   assert.equal(last?.outcome, "right");
   assert.ok(last.body.equals(world.bytes));
 }
 
 /** What no single fault has to answer for. */
-function expectNothingElse({ trials, stored, kept, log }: Seen, kind: Kind): void {
+function expectNothingElse({ what, trials, stored, kept, log }: Seen, kind: Kind): void {
   const right = [...trials.values()].filter((trial) => wantedOf(trial, kind) === "right");
-  assert.deepEqual(stored.blobs, right.map(({ digest }) => digest).toSorted());
+  const digests = right.map(({ digest }) => digest).toSorted();
+  assert.deepEqual(stored.blobs, what === "a bucket alone" ? [] : digests);
   assert.deepEqual(stored.temporary, []);
   if (kept !== undefined) {
-    assert.deepEqual(kept[0].blobs, stored.blobs);
+    assert.deepEqual(kept[0].blobs, digests);
     assert.deepEqual(kept[1].blobs, [...trials.values()].map(({ digest }) => digest).toSorted());
   }
-  const others = stored.files.filter((path) => !/^(?:blobs|repositories)\//.test(path));
+  // An instance on a bucket has a name.
+  const others = stored.files.filter((path) => !/^(?:(?:blobs|repositories)\/|state\/instance$)/.test(path));
   assert.deepEqual(others, ["format"]);
   const namespaces = new Set<unknown>([...trials.values()].map(({ namespace }) => namespace));
   assert.deepEqual(
@@ -539,10 +545,13 @@ function expectNothingElse({ trials, stored, kept, log }: Seen, kind: Kind): voi
 }
 
 // One mirror for all faults of a kind: an upstream that fails must not be felt by the others.
-for (const what of ["nothing", "a bucket"] as const) {
-  for (const kind of kinds) {
-    // Manifests take one way to a bucket, however they are asked for.
-    if (what === "a bucket" && kind === "manifest by digest") continue;
+for (const [what, which] of [
+  ["nothing", kinds],
+  // Manifests take one way to a bucket, however they are asked for.
+  ["a bucket", ["blob", "manifest by tag"]],
+  ["a bucket alone", ["blob"]],
+] as const) {
+  for (const kind of which) {
     describe(`the upstream's answer for a ${kind}, with ${what} behind the folder:`, () => {
       let seen: Seen;
       before(async () => {

@@ -12,9 +12,12 @@ import type { FakeS3 } from "./fake-s3.ts";
 /** What comes before each key of the fake server's bucket. */
 const prefix = "some/prefix/";
 
-/** A bucket on the fake server that is taken to lack nothing, as trying that takes a hundred requests. */
+/**
+ * A bucket on the fake server that is taken to lack nothing, as trying that takes a hundred requests. On a busy machine
+ * connections take long, which is no fault of a test's.
+ */
 export async function untriedBucket(server: FakeS3, options: Partial<S3Options> = {}): Promise<BucketStore> {
-  const store = await S3Store.open(server.options(options));
+  const store = await S3Store.open(server.options({ connectTimeoutMs: 30_000, ...options }));
   return Object.assign(store, { probe: async () => ({ lacks: [] }) });
 }
 

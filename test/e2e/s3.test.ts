@@ -1,18 +1,25 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import type { BucketConfig } from "../../src/config/bucket-schema.ts";
+import type { JobState } from "../../src/jobs/job.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import type { Key } from "../../src/store/object-store.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { S3Store } from "../../src/store/s3.ts";
 import { type Driven, objectStoreSuite } from "../contract/object-store.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { request } from "../support/http.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { createUpstream } from "../support/upstream.ts";
 import { all, chunksOf, readAll, streamOf } from "../support/s3-store.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
+import { ServerAge } from "./aged-store.ts";
 import { type S3Server, startSeaweedfs } from "./seaweedfs.ts";
 
 const key = "blobs/sha256/00/01" as Key;
 const mib = 1024 * 1024;
+const day = 24 * 3_600_000;
 
 describe("a bucket of SeaweedFS", () => {
   let folder: TemporaryDirectory;
@@ -78,6 +85,82 @@ describe("a bucket of SeaweedFS", () => {
     await assert.rejects(store.upload(key, streamOf(chunksOf(bytes, 100_000), failure)), failure);
     assert.deepEqual(await all(store.list("uploads" as Key)), []);
     assert.equal(await store.sweepUploads(0), 0);
+  });
+
+  test("is kept small by instances that share it: what none has used goes, and the rest is served on", async (context) => {
+    await using upstream = await createUpstream();
+    const age = new ServerAge();
+    const prefix = randomUUID();
+    const images = Array.from({ length: 6 }, (_, count) =>
+      upstream.addImage("library/test", `${count}`, { layerBytes: 9 * mib }),
+    );
+    const startOne = async (options: MirrorOptions = {}): Promise<Mirror> => {
+      return startMirror(upstream.host, {
+        bucketStore: age.watch(await open({ prefix })),
+        ...options,
+        config: { adminListen: { kind: "tcp", host: "127.0.0.1", port: 0 } },
+        // The store is given: of the settings only the limit counts.
+        storage: { s3: { maxAgeMs: 30 * day } as BucketConfig, ...options.storage },
+      });
+    };
+    const pull = async (mirror: Mirror, image: number): Promise<void> => {
+      const path = "/v2/library/test";
+      const manifest = await mirror.get(`${path}/manifests/${image}`);
+      assert.equal(manifest.status, 200);
+      for (const digest of images[image]?.blobs ?? assert.fail()) {
+        assert.equal(digestOf((await mirror.get(`${path}/blobs/${digest}`)).body), digest);
+      }
+    };
+    const retain = async (mirror: Mirror): Promise<JobState> => {
+      const url = `${mirror.app.addresses[1]}/_admin/jobs`;
+      const headers = { "Content-Type": "application/json" };
+      const started = await request(url, { method: "POST", body: '{"kind":"retain"}', headers });
+      const { id } = JSON.parse(started.body.toString()) as JobState;
+      const { body } = await request(`${url}/${id}/events`);
+      return JSON.parse(body.toString().trim().split("\n").at(-1) ?? "") as JobState;
+    };
+    await using store = disposable(await open({ prefix }));
+    const stored = async (): Promise<number> =>
+      (await all(store.list("blobs" as Key))).length + (await all(store.list("repositories" as Key))).length;
+    {
+      await using first = await startOne();
+      for (const image of images.keys()) await pull(first, image);
+      await first.app.idle();
+    }
+    const whole = await stored();
+    await age.pass(40 * day);
+    {
+      await using second = await startOne();
+      await pull(second, 0);
+      await second.app.idle();
+    }
+    const pinned = `docker.io/library/test@${images[1]?.digest}`;
+    await using others = await startOne({ storage: { pins: [pinned] } });
+    await pull(others, 0);
+    await using remover = await startOne();
+    const both = await Promise.all([retain(remover), retain(others)]);
+    for (const { state, error } of both) {
+      if (state !== "succeeded") assert.match(String(error), /another instance/);
+    }
+    assert.ok(both.some(({ state }) => state === "succeeded"));
+    assert.equal(await stored(), whole, "it was only condemned");
+    await age.pass(2 * 3_600_000);
+    const { steps, state } = await retain(remover);
+    assert.equal(state, "succeeded", steps[0]?.error ?? "");
+    context.diagnostic(JSON.stringify({ whole, left: await stored(), ...steps[0]?.counts, ms: steps[0]?.durationMs }));
+    // Of each image its tag, and the link and the content of its manifest, its configuration and two layers; a pin of a
+    // digest keeps no tag.
+    assert.equal(await stored(), 9 + 8);
+    await upstream.down();
+    await pull(others, 0);
+    await using empty = await startOne();
+    await pull(empty, 0);
+    const byDigest = await empty.get(`/v2/library/test/manifests/${images[1]?.digest}`);
+    assert.equal(byDigest.status, 200);
+    for (const digest of images[1]?.blobs ?? []) {
+      assert.equal((await empty.get(`/v2/library/test/blobs/${digest}`)).status, 200);
+    }
+    assert.notEqual((await empty.get("/v2/library/test/manifests/2")).status, 200);
   });
 
   test("says what is wrong", async () => {

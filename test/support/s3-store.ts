@@ -1,6 +1,6 @@
 import { S3Store } from "../../src/store/s3.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
-import type { Key } from "../../src/store/object-store.ts";
+import type { Key, ObjectReader } from "../../src/store/object-store.ts";
 import { readWhole } from "../../src/store/read-whole.ts";
 import { FakeS3 } from "./fake-s3.ts";
 import type { S3Profile } from "./fake-s3-bucket.ts";
@@ -29,7 +29,7 @@ export async function s3Subject(
 }
 
 /** An object's bytes; `undefined` where there is none. */
-export async function readAll(store: S3Store, key: Key): Promise<Buffer | undefined> {
+export async function readAll(store: Pick<ObjectReader, "get">, key: Key): Promise<Buffer | undefined> {
   const object = await store.get(key);
   return object && (await readWhole(object, Infinity));
 }

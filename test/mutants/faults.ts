@@ -17,6 +17,7 @@ import { ledgerQuestions } from "./faults/ledger-questions.ts";
 import { ledgerTables } from "./faults/ledger-tables.ts";
 import { ledgerThread } from "./faults/ledger-thread.ts";
 import { registry } from "./faults/registry.ts";
+import { retention } from "./faults/retention.ts";
 import { storeFolder } from "./faults/store-folder.ts";
 import { storeReading } from "./faults/store-reading.ts";
 import { storeS3 } from "./faults/store-s3.ts";
@@ -34,6 +35,7 @@ export const faults: readonly Fault[] = [
   ...ledgerQuestions,
   ...registry,
   ...bucket,
+  ...retention,
   ...jobsEvict,
   ...jobsRun,
   ...jobsVerify,

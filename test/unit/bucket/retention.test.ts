@@ -9,10 +9,11 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import type { Descriptor } from "../../../src/oci/descriptor.ts";
 import { parsePin } from "../../../src/oci/pin.ts";
 import { parseNamespace, parseRepository, parseTag, type Tag } from "../../../src/oci/reference.ts";
-import { blobKey, linkKey, pageKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
+import { blobKey, linkKey, pageKey, parseKey, type RepositoryId, tagKey } from "../../../src/store/layout.ts";
 import { Lease } from "../../../src/store/lease.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { MemoryBucket } from "../../support/bucket.ts";
+import { readAll } from "../../support/s3-store.ts";
 import { never } from "../../support/event-loop.ts";
 import { manifestContent, mediaTypes } from "../../support/image.ts";
 
@@ -304,6 +305,20 @@ test("who loses the lease on the way stops, and leaves the list of who has it no
   assert.equal(await others.acquire(), false, "what somebody else has is not given back");
 });
 
+test("who lost the lease without a sign does not put its list in the place of another's", async () => {
+  const world = new World();
+  await world.add("old");
+  world.now += 40 * day;
+  const key = "retention/condemned" as Key;
+  world.store.onAsked = async (what) => {
+    if (what !== `put ${key}`) return;
+    world.store.onAsked = undefined;
+    await world.store.plant(key, Buffer.from("another's"));
+  };
+  await assert.rejects(world.retain(never30), /another instance has taken the lease/);
+  assert.equal((await readAll(world.store, key))?.toString(), "another's");
+});
+
 test("what is used while a run goes on stays", async () => {
   const world = new World();
   const old = await world.add("old");
@@ -419,6 +434,38 @@ test("a bucket that fails on the way, or a stop, ends the run, and the next one 
   world.signal = never();
   await world.retain(never30);
   assert.deepEqual(await world.store.keys(), []);
+});
+
+test("a process that is killed at any point leaves what is right, and another one goes on", async () => {
+  for (let requests = 1, isOver = false; !isOver; requests += 9) {
+    const world = new World();
+    const used = await world.add("used");
+    const images = [used, await world.add("old"), await world.add("older")];
+    world.now += 40 * day;
+    await world.use(used);
+    await world.retain(never30);
+    let left = requests;
+    world.store.onAsked = () => {
+      if (left-- <= 0) throw new Error("killed");
+    };
+    isOver = (await world.retain(never30).catch(() => "killed")) !== "killed";
+    world.store.onAsked = undefined;
+    assert.equal(await world.has(used), "all");
+    const keys = await world.store.keys();
+    for (const key of keys) {
+      const place = parseKey(key);
+      if (place?.kind === "link") assert.ok(keys.includes(blobKey(place.digest)), `${requests}: ${key}`);
+    }
+    for (const { tag, digest } of images) {
+      assert.ok(!keys.includes(tagKey(id, tag)) || keys.includes(linkKey(id, digest)), `${requests}: ${tag}`);
+    }
+    const next = world.lease();
+    await next.acquire();
+    // Whoever finds the lease of the one that was killed has it at the second try.
+    for (let run = 0; run < 2; run++) await world.retain(never30, next);
+    assert.equal((await world.store.keys()).length, 7, `${requests}`);
+    assert.equal(await world.has(used), "all");
+  }
 });
 
 test("without limits nothing is looked through, and only usage of more than a year ago goes", async () => {

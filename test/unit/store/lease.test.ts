@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { Lease } from "../../../src/store/lease.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { Key, ObjectStore } from "../../../src/store/object-store.ts";
+import { readAll } from "../../support/s3-store.ts";
 import { storeWith } from "../../support/object-stores.ts";
 
 const key = "retention/lease" as Key;
@@ -35,6 +36,17 @@ test("that of a process that was killed has ended when another one saw it twice,
   assert.equal(await lease.acquire(), false);
   time = 1_000;
   assert.equal(await lease.acquire(), true);
+});
+
+test("each renewal makes another object of it, also where a version tells the bytes", async () => {
+  const store = new MemoryStore();
+  const lease = new Lease({ store, key, ttlMs, monotonic: () => 0 });
+  const seen = new Set<string>();
+  for (let turn = 0; turn < 3; turn++) {
+    await lease.acquire();
+    seen.add(String(await readAll(store, key)));
+  }
+  assert.equal(seen.size, 3);
 });
 
 test("who stood still for too long hears that it has lost it", async () => {

@@ -78,6 +78,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         {
           content,
           ledger,
+          bucket: storage.tier?.bucket,
           space,
           hashes,
           pool: storage.pool,

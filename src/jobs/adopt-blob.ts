@@ -1,4 +1,5 @@
-import { algorithmOf, type Digest } from "../oci/digest.ts";
+import type { Bucket } from "../bucket/bucket.ts";
+import { algorithmOf, createHasher, type Digest, formatDigest } from "../oci/digest.ts";
 import { chargedBytes } from "../ledger/ledger.ts";
 import { FillHash } from "../registry/fill-hash.ts";
 import type { Reservation } from "../registry/space.ts";
@@ -14,7 +15,8 @@ const mostAsked = 16;
 
 /**
  * Adopts a blob for a repository that a manifest has been found to list it in; other repositories have their links
- * already. It is copied to a staging file, and stored when that has its digest.
+ * already. It is copied to a staging file, and stored when that has its digest; or into the bucket behind the storage
+ * alone, where the folder does not take it.
  *
  * @param onRead Told of bytes as they are read.
  * @throws {StoreError} it could not be stored, though there is room for it.
@@ -25,7 +27,7 @@ export async function adoptBlob(
   signal: AbortSignal,
   onRead: (bytes: number) => void,
 ): Promise<Adopted> {
-  const { content, maxObjectBytes, space } = adoption.tools;
+  const { content, maxObjectBytes, space, bucket } = adoption.tools;
   const { key, sizeBytes } = object;
   const digest = parseBlobKey(key);
   if (digest === undefined) return "misnamed";
@@ -33,20 +35,51 @@ export async function adoptBlob(
   const holder = await holderOf(adoption, digest, sizeBytes);
   const namespace = typeof holder === "string" ? adoption.listedIn(digest) : holder.namespace;
   if (namespace === undefined || holder === "torn" || holder === "wrong size") return holder as Skipped;
-  if (sizeBytes > maxObjectBytes) return "too large";
-  if (!adoption.hasRoom(namespace, sizeBytes, 1)) return "no room";
+  const isTooLarge = sizeBytes > maxObjectBytes;
+  const isRefused = isTooLarge || !adoption.hasRoom(namespace, sizeBytes, 1);
+  if (isRefused && bucket === undefined) return isTooLarge ? "too large" : "no room";
+  if (isRefused && (await bucket?.has(digest, sizeBytes)) === true) return "already there";
   if (adoption.dryRun || typeof holder === "string") return "adopted";
-  const room = space.reserve(holder.namespace, chargedBytes(sizeBytes));
-  if (room === undefined) return "no room";
+  const room = isRefused ? undefined : space.reserve(holder.namespace, chargedBytes(sizeBytes));
   try {
-    return await adoption.withSource(key, (source) =>
+    if (room === undefined && bucket === undefined) return "no room";
+    return await adoption.withSource(key, async (source) => {
       // It may have grown, or have been written anew, since it was listed.
-      source.sizeBytes === sizeBytes
-        ? copyBlob(adoption, source, { holder, digest, room }, signal, onRead)
-        : Promise.resolve("torn"),
-    );
+      if (source.sizeBytes !== sizeBytes) return "torn";
+      if (room !== undefined) return copyBlob(adoption, source, { holder, digest, room }, signal, onRead);
+      return bucket === undefined ? "no room" : copyToBucket(bucket, source, digest, signal, onRead);
+    });
   } finally {
-    room.release();
+    room?.release();
+  }
+}
+
+/** Copies a blob into the bucket; nothing is left there of one that has another digest. */
+async function copyToBucket(
+  bucket: Pick<Bucket, "putContent">,
+  source: OpenObject,
+  digest: Digest,
+  signal: AbortSignal,
+  onRead: (bytes: number) => void,
+): Promise<Adopted> {
+  const { sizeBytes } = source;
+  const algorithm = algorithmOf(digest);
+  const hasher = createHasher(algorithm);
+  const wrong = new Error("the blob has another digest");
+  async function* checked(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source.read({ start: 0, end: sizeBytes })) {
+      hasher.update(chunk);
+      onRead(chunk.length);
+      yield chunk;
+    }
+    if (formatDigest(algorithm, hasher.digest("hex")) !== digest) throw wrong;
+  }
+  try {
+    await bucket.putContent(digest, checked(), { sizeBytes, signal });
+    return "adopted";
+  } catch (error) {
+    if (error === wrong) return "wrong digest";
+    throw error;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Bucket } from "../bucket/bucket.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import { limitReached } from "../registry/bookkeeping.ts";
@@ -17,6 +18,8 @@ import type { Step } from "./job.ts";
 export interface AdoptTools {
   readonly content: Pick<Content, "manifest" | "storeManifest" | "tag" | "setTag" | "link" | "statBlob" | "commitBlob">;
   readonly ledger: Pick<Ledger, "holders" | "rebuild">;
+  /** Where blobs go that the folder does not take; `undefined`: they are left. */
+  readonly bucket: Pick<Bucket, "has" | "putContent"> | undefined;
   readonly space: Pick<Space, "reserve" | "hasSpareRoom">;
   readonly hashes: HashPool;
   readonly pool: BufferPool;

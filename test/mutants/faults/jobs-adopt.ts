@@ -18,6 +18,27 @@ export const jobsAdopt: readonly Fault[] = [
         breaks: "what was not adopted leaves nothing behind",
       },
       {
+        name: "digest-believed-in-the-bucket",
+        find: 'if (formatDigest(algorithm, hasher.digest("hex")) !== digest) throw wrong;',
+        replace: "",
+        breaks: "a blob goes to the bucket alone only with its digest",
+        tests: ["unit/cli/adopt-bucket"],
+      },
+      {
+        name: "into-the-bucket-again",
+        find: 'if (isRefused && (await bucket?.has(digest, sizeBytes)) === true) return "already there";',
+        replace: "",
+        breaks: "what is in the bucket already is not read again",
+        tests: ["unit/cli/adopt-bucket"],
+      },
+      {
+        name: "too-large-for-the-bucket",
+        find: 'if (isRefused && bucket === undefined) return isTooLarge ? "too large" : "no room";',
+        replace: 'if (isRefused) return isTooLarge ? "too large" : "no room";',
+        breaks: "what the folder does not take goes to the bucket behind it",
+        tests: ["unit/cli/adopt-bucket"],
+      },
+      {
         name: "dry-run-stores",
         find: 'if (adoption.dryRun || typeof holder === "string") return "adopted";',
         replace: 'if (typeof holder === "string") return "adopted";',

@@ -3,8 +3,9 @@ import { readdir } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { openOffline } from "../../../src/app/app.ts";
 import { runCommandLine } from "../../../src/cli/program.ts";
+import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import type { Person } from "../../../src/cli/terminal.ts";
-import { addEarlierImage, type EarlierCache, putEarlierBucket } from "../../support/earlier-cache.ts";
+import { addEarlierImage, earlierBlobKey, type EarlierCache, putEarlierBucket } from "../../support/earlier-cache.ts";
 import { FakeS3 } from "../../support/fake-s3.ts";
 import { S3Refusal } from "../../support/fake-s3-bucket.ts";
 import { buildImage } from "../../support/image.ts";
@@ -75,16 +76,16 @@ async function openWorld(): Promise<World> {
 }
 
 /** A file of a mirror with this bucket behind its folder. */
-function fileFor({ endpoint, bucketName, keys: [keys] }: FakeS3, prefix = "entrepot"): string {
+function fileFor({ endpoint, bucketName, keys: [keys] }: FakeS3, storage: object = {}): string {
   const s3 = {
     bucket: bucketName,
     endpoint,
-    prefix,
+    prefix: "entrepot",
     access_key: keys?.accessKeyId,
     secret_key: keys?.secretAccessKey,
     ...(keys?.sessionToken !== undefined && { session_token: keys.sessionToken }),
   };
-  return JSON.stringify({ storage: { type: "s3", s3 } });
+  return JSON.stringify({ storage: { type: "s3", s3, ...storage } });
 }
 
 function operations({ asked }: FakeS3): string[] {
@@ -165,6 +166,73 @@ describe("how a bucket is reached", () => {
     const { exitCode, out } = await world.run(["S3://cache/old/cache/", "--yes", ...world.access]);
     assert.equal(exitCode, 0, out);
     assert.ok((await inspectStorage(world.root)).blobs.includes(buildImage({ seed: "moved" }).root.digest));
+  });
+});
+
+describe("what the folder does not take", () => {
+  interface LargeWorld extends World {
+    readonly layers: readonly Digest[];
+    /** The keys of the one that is damaged, and of that which is not. */
+    readonly changed: string;
+    readonly right: string;
+  }
+
+  /** Besides a small image, one with two layers of this size, of which the first is damaged. */
+  async function openLarge(layerBytes: number): Promise<LargeWorld> {
+    const world = await openWorld();
+    const large = buildImage({ layers: 2, layerBytes, seed: "large" });
+    const layers = large.platforms.flatMap((platform) => platform.layers);
+    const [changed = "", right = ""] = layers.map(earlierBlobKey);
+    const cache: EarlierCache = new Map();
+    addEarlierImage(cache, large, "docker.io/library/large", "1", Date.now() - 60_000);
+    const { bytes, writtenAt } = cache.get(changed) ?? assert.fail("it has no layer");
+    cache.set(changed, { bytes: Buffer.alloc(bytes.length), writtenAt });
+    putEarlierBucket(world.s3, cache);
+    return Object.assign(world, { layers, changed, right });
+  }
+
+  const cases = [
+    ["being larger than max_object_size", { max_object_size: "50KiB" }, 60_000],
+    ["for want of room", { max_size: "8MiB" }, 9 * 1024 * 1024],
+  ] as const;
+  for (const [reason, storage, layerBytes] of cases) {
+    test(`${reason}, goes to the bucket behind it alone, with its digest checked, once`, async () => {
+      await using world = await openLarge(layerBytes);
+      const { s3, layers, changed, right } = world;
+      const options = { file: fileFor(s3, storage) };
+      const plan = await world.run(["s3://cache", "--dry-run"], options);
+      assert.match(plan.out, /^blobs +6 +0 +0$/m);
+      assert.deepEqual(operations(s3), ["GetObject", "HeadObject", "ListObjectsV2"]);
+      const { exitCode, out, err } = await world.run(["s3://cache", "--yes"], options);
+      assert.deepEqual([exitCode, err], [0, ""], out);
+      assert.match(out, /^blobs +5 +0 +1 +1 wrong digest$/m);
+      const copy = s3.bucket.objects.get(`entrepot/${right}`);
+      assert.equal(copy && earlierBlobKey(digestOf(copy.bytes)), right);
+      assert.ok(!s3.bucket.objects.has(`entrepot/${changed}`));
+      assert.equal(s3.bucket.uploads.size, 0);
+      const { blobs, temporary } = await inspectStorage(world.root);
+      assert.ok(!blobs.some((digest) => layers.includes(digest)));
+      assert.deepEqual(temporary, []);
+      const again = await world.run(["s3://cache", "--yes"], options);
+      assert.match(again.out, /^blobs +0 +5 +1 +1 wrong digest$/m);
+    });
+  }
+
+  test("is left where there is no bucket", async () => {
+    await using world = await openLarge(60_000);
+    const { exitCode, out } = await world.run(["s3://cache", "--yes", "--max-object-size", "50KiB", ...world.access]);
+    assert.equal(exitCode, 0);
+    assert.match(out, /^blobs +4 +0 +2 +2 too large$/m);
+  });
+
+  test("ends the run where the bucket does not take it", async () => {
+    await using world = await openLarge(60_000);
+    const refused = { refuse: new S3Refusal(403, "AccessDenied") };
+    world.s3.fail("PutObject", ...Array.from({ length: 100 }, () => refused));
+    const options = { file: fileFor(world.s3, { max_object_size: "50KiB" }) };
+    const { exitCode, out } = await world.run(["s3://cache", "--yes"], options);
+    assert.equal(exitCode, 1);
+    assert.match(out, /^adopt failed after .*could not write blobs\/.*AccessDenied/m);
   });
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { maxEnvelopeBytes, parseBlobKey, parseManifestKey, readEnvelope } from "../../../src/jobs/adopt-layout.ts";
+import { envelopeOf } from "../../support/earlier-cache.ts";
 import { maxManifestBytes } from "../../../src/oci/manifest.ts";
 
 const hex = "0123456789abcdef".repeat(4);
@@ -73,6 +74,27 @@ describe("envelopes", () => {
       mediaType: "a/b",
       digest: undefined,
     });
+  });
+
+  test("of all media types that the earlier system knows, compact, and in the order of its fields", () => {
+    // It keeps no others: an answer of another type is an error there. They are written as registries name them.
+    for (const mediaType of [
+      "application/vnd.oci.image.index.v1+json",
+      "application/vnd.oci.image.manifest.v1+json",
+      "application/vnd.oci.image.config.v1+json",
+      "application/vnd.docker.distribution.manifest.v1+json",
+      "application/vnd.docker.distribution.manifest.v1+prettyjws",
+      "application/vnd.docker.distribution.manifest.v2+json",
+      "application/vnd.docker.distribution.manifest.list.v2+json",
+      "application/vnd.docker.image.rootfs.diff.tar.gzip",
+      "application/vnd.docker.container.image.v1+json",
+      "application/json",
+    ]) {
+      const bytes = Buffer.from('{\n   "schemaVersion": 2\n}');
+      const text = `{"manifest":[${bytes.join(",")}],"media_type":"${mediaType}","digest":"sha256:${hex}"}`;
+      assert.deepEqual(read(text), { bytes, mediaType, digest: `sha256:${hex}` });
+      assert.equal(envelopeOf(bytes, mediaType, `sha256:${hex}`).toString(), text);
+    }
   });
 
   test("in any order, with white space and escapes, without a digest, and of no bytes", () => {

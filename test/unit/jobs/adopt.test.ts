@@ -58,6 +58,15 @@ describe("an image", () => {
     assert.ok(world.source.opened.every((key) => key.startsWith("manifests/")));
   });
 
+  test("whose registry called its manifest just JSON has the type that the manifest tells", async () => {
+    await using world = await openAdoptWorld();
+    const { root } = buildImage();
+    const bytes = envelopeOf(root.bytes, "application/json");
+    world.cache.set("manifests/docker.io/library/a/1", { bytes, writtenAt: lately });
+    assert.deepEqual(numbersOf(await world.run())["tags"], [1, 0, {}]);
+    assert.equal((await world.tag("docker.io/library/a", "1"))?.mediaType, root.mediaType);
+  });
+
   test("of a name that means the same repository is that one's", async () => {
     await using world = await openAdoptWorld();
     addEarlierImage(world.cache, buildImage({ seed: "a" }), "index.docker.io/a", "1", lately);

@@ -2,19 +2,20 @@ import { readFile } from "node:fs/promises";
 import type { BucketConfig } from "../config/bucket-schema.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
+import { errorOf } from "../store/object-store.ts";
 import type { S3Store } from "../store/s3.ts";
 import type { S3Keys } from "../store/s3-options.ts";
 
 /**
  * Opens a bucket. AWS's library is loaded for it, and only for it. Nothing is sent.
  *
- * @throws {ConfigError} its certificates cannot be read.
+ * @throws {ConfigError} its certificates cannot be read, or its region is not known.
  */
 export async function openBucketStore(config: BucketConfig): Promise<S3Store> {
   const { caFile } = config;
   const caPem = caFile && (await readCertificates(caFile));
   const { S3Store: Store } = await import("../store/s3.ts");
-  return Store.open({
+  const opening = Store.open({
     bucket: config.bucket,
     endpoint: config.endpoint,
     region: config.region,
@@ -34,6 +35,15 @@ export async function openBucketStore(config: BucketConfig): Promise<S3Store> {
     retries: config.retries,
     publicEndpoint: config.publicEndpoint,
   });
+  return opening.catch(explainRegion);
+}
+
+function explainRegion(error: unknown): never {
+  if (!(error instanceof Error && error.name === "UnknownRegion")) throw error;
+  const why = errorOf(error.cause).message;
+  throw new ConfigError([
+    `storage.s3.region: ${why}: set it to that of the bucket, such as eu-central-1, here or as AWS_REGION`,
+  ]);
 }
 
 /** The keys that are configured; without them the library asks AWS's default chain. */

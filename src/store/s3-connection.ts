@@ -40,6 +40,11 @@ const suspicionMs = 60_000;
 /** Below this, hashing takes less time than handing it to another thread. */
 const smallBodyBytes = 64 * 1024;
 
+/** No region is set, or what is set is none. */
+export class UnknownRegion extends Error {
+  override readonly name = "UnknownRegion";
+}
+
 /** The client library, loaded and configured for one bucket. Errors of it come as `S3Failure`. */
 export class S3Connection {
   readonly place: BucketPlace;
@@ -63,12 +68,23 @@ export class S3Connection {
     this.#suspectAgainAt = typeof options.credentials === "object" ? Infinity : 0;
   }
 
-  /** Loads the library, which takes some 100 ms. Nothing is sent. */
+  /**
+   * Loads the library, which takes some 100 ms. Nothing is sent.
+   *
+   * @throws {UnknownRegion}
+   */
   static async open(options: S3Options): Promise<S3Connection> {
     const { S3: Client } = await import("@aws-sdk/client-s3");
     const keys = new KeptKeys(await keyProvider(options));
     const client = new Client(configurationOf(options, keys));
     signOffThread(client);
+    try {
+      // Here, and not with the first request: it may come from AWS's settings, and does not get better by trying again.
+      await client.config.region();
+    } catch (error) {
+      client.destroy();
+      throw new UnknownRegion("the bucket's region is not known", { cause: error });
+    }
     return new S3Connection(client, keys, options);
   }
 

@@ -85,14 +85,16 @@ export function storeErrorOf(action: string, place: BucketPlace, failure: S3Fail
   return new StoreError(`${action}, ${where}: ${said}${advice === undefined ? "" : `; ${advice}`}`, failure);
 }
 
-function adviceFor(failure: S3Failure, { bucket, region }: BucketPlace): string | undefined {
+function adviceFor(failure: S3Failure, place: BucketPlace): string | undefined {
+  const { bucket, region } = place;
   const { bucketRegion } = failure;
   if (bucketRegion !== undefined && bucketRegion !== region && failure.status !== 404) {
     return `the bucket is in the region ${bucketRegion}: set that one`;
   }
   const { status, code } = failure;
   return (
-    advice[code] ?? (status === undefined ? adviceForTransport(code) : adviceByStatus[status])?.replaceAll("%", bucket)
+    advice[code] ??
+    (status === undefined ? adviceForTransport(code, place) : adviceByStatus[status])?.replaceAll("%", bucket)
   );
 }
 
@@ -135,12 +137,21 @@ const adviceByStatus: Readonly<Record<number, string>> = {
   501: checksumAdvice,
 };
 
-function adviceForTransport(code: string): string | undefined {
+function adviceForTransport(code: string, { endpoint, region }: BucketPlace): string | undefined {
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
+    if (endpoint === undefined) {
+      const named = region === undefined ? "" : `, ${region}`;
+      return `correct the region${named}: it has a name such as eu-central-1; or this machine cannot look up names`;
+    }
     return "correct the endpoint; where the bucket's name is no name of a host, set force_path_style";
   }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "name the server in the endpoint as its certificate does";
+  if (code === "EPROTO") return "no TLS is spoken there: begin the endpoint with http://";
   if (/CERT|SIGNED|ISSUER|VERIFY/.test(code)) return "give the certificate of who signed the server's as ca_file";
   if (code === "ECONNREFUSED") return "nobody listens there";
+  if (/^(ETIMEDOUT|TimeoutError|EHOSTUNREACH|ENETUNREACH)$/.test(code)) {
+    return "nothing answers there: look at the endpoint, and at what keeps this machine from reaching it";
+  }
   return undefined;
 }
 

@@ -60,7 +60,8 @@ export class S3Store implements ObjectStore {
   /**
    * Loads the client library. Nothing is sent: `probe` shows whether the bucket can be used.
    *
-   * @throws {Error} a setting cannot be used.
+   * @throws {UnknownRegion} no region is set, or none that can be one.
+   * @throws {Error} another setting cannot be used.
    */
   static async open(options: S3Options): Promise<S3Store> {
     return new S3Store(await S3Connection.open(options), options);

@@ -7,6 +7,7 @@ import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
 import { bucketConfig } from "../support/bucket-config.ts";
+import { S3Refusal } from "../support/fake-s3-bucket.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
@@ -184,6 +185,40 @@ test("a bucket that cannot be reached at the start is a warning, and missed by n
     assert.deepEqual([ready, bucket.state], [true, "failing"]);
     return bucket.waitingObjects > 0;
   });
+});
+
+describe("a bucket that is set up wrongly is a warning at the start that says what to do", () => {
+  const skewed = { refuse: new S3Refusal(403, "RequestTimeTooSkewed") };
+  const cases: [name: string, changes: Partial<BucketConfig>, prepare: (s3: FakeS3) => void, advice: RegExp][] = [
+    ["it does not exist", { bucket: "elsewhere" }, () => undefined, /NoSuchBucket.*; create the bucket, or correct/],
+    [
+      "wrong secret",
+      { secretKey: "wrong" },
+      () => undefined,
+      /SignatureDoesNotMatch.*; correct the access key and the/,
+    ],
+    ["unknown key", { accessKey: "nobody" }, () => undefined, /InvalidAccessKeyId.*; correct the access key and the/],
+    [
+      "wrong clock",
+      {},
+      (s3) => s3.fail("PutObject", skewed, skewed),
+      /RequestTimeTooSkewed.*; the clock of this machine/,
+    ],
+  ];
+  for (const [name, changes, prepare, advice] of cases) {
+    test(name, async () => {
+      await using s3 = await FakeS3.start();
+      await using upstream = await createUpstream();
+      prepare(s3);
+      await using mirror = await start(upstream.host, s3, { retries: 0, ...changes });
+      const { level, err } = await mirror.logged({
+        msg: "the bucket cannot be used now: it is tried again, and the folder does until then",
+      });
+      assert.equal(level, 40);
+      assert.match((err as Error).message, advice);
+      assert.equal((await mirror.get("/readyz")).status, 200);
+    });
+  }
 });
 
 test("the state of a bucket that answers is told, and nothing of one where there is none", async () => {

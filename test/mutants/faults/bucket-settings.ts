@@ -81,6 +81,30 @@ export const bucketSettings: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "store/s3-connection",
+    ["unit/app/bucket-store"],
+    [
+      {
+        name: "region-missed-later",
+        find: "await client.config.region();",
+        replace: "",
+        breaks: "a region that is missing ends the start",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/s3-failure",
+    ["unit/store/s3-errors"],
+    [
+      {
+        name: "other-name-taken-for-unknown-signer",
+        find: 'if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return',
+        replace: 'if (code === "") return',
+        breaks: "a certificate for another name is not mended by ca_file",
+      },
+    ],
+  ),
+  ...faultsOf(
     "app/storage",
     ["flow/failed-start"],
     [

@@ -6,6 +6,7 @@ import type { Key } from "../../../src/store/object-store.ts";
 import { KeptKeys } from "../../../src/store/s3-keys.ts";
 import type { S3Keys } from "../../../src/store/s3-options.ts";
 import { S3Store } from "../../../src/store/s3.ts";
+import { environment } from "../../support/environment.ts";
 import { turn } from "../../support/event-loop.ts";
 import { S3Refusal } from "../../support/fake-s3-bucket.ts";
 import type { FakeKeys } from "../../support/fake-s3-signature.ts";
@@ -33,19 +34,6 @@ function issuer(lifetimeMs: number): { readonly issued: S3Keys[]; readonly issue
       return keys;
     },
   };
-}
-
-/** Sets variables of the environment, until it is disposed of; `undefined` removes one. */
-function environment(variables: Readonly<Record<string, string | undefined>>): Disposable {
-  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  const set = (entries: Iterable<readonly [string, string | undefined]>): void => {
-    for (const [name, value] of entries) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  };
-  set(Object.entries(variables));
-  return { [Symbol.dispose]: () => set(before) };
 }
 
 function temporary(sessionToken: string): FakeKeys {

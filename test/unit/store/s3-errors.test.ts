@@ -13,6 +13,7 @@ const key = "blobs/sha256/00/01" as Key;
 describe("an error of S3 says what to do", () => {
   for (const [code, status, advice] of [
     ["AccessDenied", 403, /allow s3:GetObject.* on cache\/\*, and s3:ListBucket on cache,/],
+    ["NoSuchBucket", 404, /create the bucket, or correct its name, region and endpoint/],
     ["InvalidAccessKeyId", 403, /correct the access key/],
     ["SignatureDoesNotMatch", 403, /correct the access key and the secret key; a proxy/],
     ["PermanentRedirect", 301, /another region, or at another endpoint/],
@@ -42,8 +43,12 @@ describe("an error of S3 says what to do", () => {
   for (const [code, advice] of [
     ["ENOTFOUND", /correct the endpoint; .*force_path_style/],
     ["SELF_SIGNED_CERT_IN_CHAIN", /ca_file/],
+    ["ERR_TLS_CERT_ALTNAME_INVALID", /name the server in the endpoint as its certificate does$/],
     ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", /ca_file/],
     ["ECONNREFUSED", /nobody listens/],
+    ["ETIMEDOUT", /nothing answers there: look at the endpoint, and at what keeps this machine from reaching it/],
+    ["TimeoutError", /nothing answers there/],
+    ["EPROTO", /no TLS is spoken there: begin the endpoint with http:\/\//],
   ] as const) {
     test(code, () => {
       const failure = new S3Failure(Object.assign(new Error("it failed"), { code }));
@@ -54,6 +59,12 @@ describe("an error of S3 says what to do", () => {
       assert.match(error.message, /^could not read blobs\/a, bucket cache at https:\/\/s3\.example\.com: it failed \(/);
     });
   }
+});
+
+test("a name that nobody has is that of a region, where there is no endpoint", () => {
+  const failure = new S3Failure(Object.assign(new Error("it failed"), { code: "ENOTFOUND" }));
+  const error = storeErrorOf("could not read a", { bucket: "cache", endpoint: undefined, region: "europe" }, failure);
+  assert.match(error.message, /correct the region, europe: .*such as eu-central-1/);
 });
 
 test("an error holds neither keys nor signatures nor queries, also where all of it is printed", async () => {

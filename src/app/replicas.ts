@@ -22,6 +22,8 @@ import { UpstreamError } from "../upstream/upstream.ts";
 import type { Tier } from "./storage.ts";
 
 const leastSecret = 32;
+/** How long the bucket may take to hear that this replica is gone, in milliseconds. */
+const closeMs = 2_000;
 
 /** What replicas work with. */
 export interface ReplicasTools {
@@ -95,11 +97,17 @@ export async function openReplicas(
       }
     },
     onNotices: (keys) => notices.look(keys),
+    sweep: () => leases.sweep(async (id) => (await board.addressOf(id)) !== undefined),
     clock,
     observer,
   });
   const calls = new PeerCalls({ secret, addressOf: (id) => board.addressOf(id), clock, onLeft: observer.leftAlone });
-  const leases = new Leases({ store, self: board.self, isGone: (id) => calls.isGone(id) });
+  const leases = new Leases({
+    store,
+    self: board.self,
+    isGone: (id) => calls.isGone(id),
+    known: board.posted,
+  });
   const sharing: Sharing = new Sharing({
     leases,
     calls,
@@ -122,9 +130,10 @@ export async function openReplicas(
       await notices.tell(order);
     },
     async close() {
-      await sharing.close();
-      await board.close();
-      await calls.close();
+      const over = new AbortController();
+      const closed = Promise.all([sharing.close(), board.close(), calls.close()]).finally(() => over.abort());
+      // Others find out by themselves where the bucket does not take it.
+      await Promise.race([closed, clock.wait(closeMs, over.signal).catch(() => undefined)]);
     },
   };
 }

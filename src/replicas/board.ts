@@ -15,6 +15,8 @@ const beatMs = 2 * lookMs;
 const goneMs = 35_000;
 /** What nobody has written to for so long is removed. */
 const forgottenMs = 600_000;
+/** How often is removed what replicas have left behind that are gone. */
+const sweepMs = 3_600_000;
 
 const boardPrefix = "replicas" as Key;
 const membersPrefix = `${boardPrefix}/members` as Key;
@@ -61,6 +63,8 @@ export interface BoardOptions {
   readonly onTold: (tells: Tells) => void;
   /** Told of the notices that there are, at each look. */
   readonly onNotices: (keys: ReadonlySet<Key>) => Promise<void>;
+  /** Removes what replicas have left behind that are gone; called once an hour. */
+  readonly sweep?: () => Promise<void>;
   readonly clock: Clock;
   readonly observer: BoardObserver;
 }
@@ -98,11 +102,16 @@ export class Board {
   readonly #options: BoardOptions;
   readonly #known = new Map<ReplicaId, Known>();
   readonly #stopping = new AbortController();
+  readonly #posted = Promise.withResolvers<void>();
+  /** What of the work below fails now. */
+  readonly #failing = new Set<() => Promise<void>>();
   #running: Promise<unknown> = Promise.resolve();
+  /** When it was last seen who is there: whoever could not look has not seen anybody be silent. */
+  #lookedAt = -Infinity;
+  #sweptAt = 0;
   #beats = 0;
   #told = { text: "", at: -Infinity };
   #address = "";
-  #isFailing = false;
 
   constructor(options: BoardOptions) {
     this.#options = options;
@@ -113,21 +122,27 @@ export class Board {
     return this.#address;
   }
 
+  /** Resolves when others can find this replica here. */
+  get posted(): Promise<void> {
+    return this.#posted.promise;
+  }
+
   /** The other replicas that are there. */
   get others(): readonly Replica[] {
     const now = this.#options.clock.monotonic();
-    return [...this.#known].flatMap(([id, { record, changedAt }]) =>
-      record === undefined || now - changedAt >= goneMs ? [] : [{ id, ...record, silentMs: now - changedAt }],
+    return [...this.#known].flatMap(([id, known]) =>
+      known.record === undefined || this.#isSilent(known)
+        ? []
+        : [{ id, ...known.record, silentMs: now - known.changedAt }],
     );
   }
 
   /** @param address Where this replica answers its peers: `http://10.0.0.7:5001`. */
   start(address: string): void {
     this.#address = address;
-    this.#running = this.#keep(lookMs, async () => {
-      await this.#beat();
-      await this.look();
-    });
+    this.#sweptAt = this.#options.clock.monotonic();
+    // Apart, as what a notice asks for may take long, in which this one is there all the same.
+    this.#running = Promise.all([this.#keep(() => this.#beat()), this.#keep(() => this.#lookAndSweep())]);
   }
 
   /** Says that this replica is gone. */
@@ -141,9 +156,7 @@ export class Board {
   /** Where a replica answers; `undefined` for one that is not there, or cannot be told. */
   async addressOf(id: ReplicaId): Promise<string | undefined> {
     const known = this.#known.get(id);
-    if (known !== undefined) {
-      return this.#options.clock.monotonic() - known.changedAt < goneMs ? known.record?.address : undefined;
-    }
+    if (known !== undefined) return this.#isSilent(known) ? undefined : known.record?.address;
     // It came since this one looked last.
     return (await this.#read(id))?.address;
   }
@@ -176,7 +189,20 @@ export class Board {
       this.#known.delete(id);
       if (record !== undefined) observer.left({ id, address: record.address });
     }
+    this.#lookedAt = clock.monotonic();
     await onNotices(notices);
+  }
+
+  #isSilent({ changedAt }: Known): boolean {
+    return this.#lookedAt - changedAt >= goneMs;
+  }
+
+  async #lookAndSweep(): Promise<void> {
+    const { clock, sweep } = this.#options;
+    await this.look();
+    if (sweep === undefined || clock.monotonic() - this.#sweptAt < sweepMs) return;
+    this.#sweptAt = clock.monotonic();
+    await sweep();
   }
 
   async #beat(): Promise<void> {
@@ -187,6 +213,7 @@ export class Board {
     const record: BoardRecord = { text, signature: secret.sign("replica", this.self, text) };
     await store.put(keyOf(this.self), Buffer.from(JSON.stringify(record)));
     this.#told = { text: told, at: clock.monotonic() };
+    this.#posted.resolve();
   }
 
   async #read(id: ReplicaId): Promise<SealedText | undefined> {
@@ -206,19 +233,18 @@ export class Board {
     }
   }
 
-  async #keep(everyMs: number, work: () => Promise<void>): Promise<void> {
+  async #keep(work: () => Promise<void>): Promise<void> {
     const { clock, observer } = this.#options;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
         await work();
-        if (this.#isFailing) observer.recovered();
-        this.#isFailing = false;
+        if (this.#failing.delete(work) && this.#failing.size === 0) observer.recovered();
       } catch (error) {
-        if (!this.#isFailing && !signal.aborted) observer.failed(errorOf(error));
-        this.#isFailing = true;
+        if (this.#failing.size === 0 && !signal.aborted) observer.failed(errorOf(error));
+        this.#failing.add(work);
       }
-      await clock.wait(everyMs, signal).catch(() => undefined);
+      await clock.wait(lookMs, signal).catch(() => undefined);
     }
   }
 }

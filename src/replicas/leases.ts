@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { isObject } from "../oci/document.ts";
 import { type Key, type ObjectStore, PreconditionFailed, type Version } from "../store/object-store.ts";
 import { parseRecord } from "../store/read-record.ts";
@@ -8,6 +8,7 @@ import type { ReplicaId } from "./board.ts";
 /** How often it is looked again while others take and give back the same lease at that moment. */
 const attempts = 4;
 const maxLeaseBytes = 4 * 1024;
+const prefix = "leases" as Key;
 
 /** Who fetches something: this replica, which has the lease now, or another one. */
 export type Taken = { readonly lease: HeldLease } | { readonly holder: ReplicaId };
@@ -18,6 +19,15 @@ export interface LeasesOptions {
   readonly self: ReplicaId;
   /** Whether a replica is surely not there, or does not answer: then what it holds may be taken. */
   readonly isGone: (id: ReplicaId) => Promise<boolean>;
+  /** Resolves when others can find this replica: before, what it held would be taken from it. */
+  readonly known?: Promise<void>;
+}
+
+/** A lease as it stands in the bucket. */
+interface Found {
+  /** `undefined`: what is there cannot be read as one. */
+  readonly holder: ReplicaId | undefined;
+  readonly version: Version;
 }
 
 /** The right to be the one that fetches something, until it is given back. */
@@ -34,11 +44,7 @@ export class HeldLease {
 
   /** Gives it back; what another one has taken meanwhile stays. Throws what fails. */
   async release(): Promise<void> {
-    try {
-      await this.#store.delete(this.#key, { if: this.#version });
-    } catch (error) {
-      if (!(error instanceof PreconditionFailed)) throw error;
-    }
+    await remove(this.#store, this.#key, this.#version);
   }
 }
 
@@ -56,15 +62,17 @@ export class Leases {
 
   /** Takes the lease of what has this name, or says who has it. Throws where the bucket cannot tell. */
   async take(name: string): Promise<Taken> {
-    const { store, self, isGone } = this.#options;
+    const { store, self, isGone, known } = this.#options;
+    await known;
     const key = leaseKey(name);
-    let found: { readonly holder: ReplicaId | undefined; readonly version: Version } | undefined;
+    let found: Found | undefined;
     for (let attempt = 0; attempt < attempts; attempt++) {
       const mayTake =
         found === undefined || found.holder === undefined || found.holder === self || (await isGone(found.holder));
       if (!mayTake) return { holder: found?.holder as ReplicaId };
       try {
-        const record = Buffer.from(JSON.stringify({ holder: self }));
+        // Another one each time: where a version is a hash, who gives back the one before must not remove this one.
+        const record = Buffer.from(JSON.stringify({ holder: self, turn: randomUUID() }));
         const version = await store.put(key, record, { if: found?.version ?? "absent" });
         return { lease: new HeldLease(store, key, version) };
       } catch (error) {
@@ -75,7 +83,33 @@ export class Leases {
     throw new Error("the lease changes hands too quickly");
   }
 
-  async #read(key: Key): Promise<{ readonly holder: ReplicaId | undefined; readonly version: Version } | undefined> {
+  /**
+   * Removes what somebody holds who does not fetch it: its release failed, or it does not give it to others.
+   *
+   * @throws what fails.
+   */
+  async clear(name: string, holder: ReplicaId): Promise<void> {
+    const key = leaseKey(name);
+    const found = await this.#read(key);
+    if (found?.holder === holder) await remove(this.#options.store, key, found.version);
+  }
+
+  /**
+   * Removes what replicas have left behind that were killed, and that nobody has wanted since.
+   *
+   * @param isThere Whether a replica is one of those that run.
+   * @throws what fails.
+   */
+  async sweep(isThere: (id: ReplicaId) => Promise<boolean>): Promise<void> {
+    const { store, self } = this.#options;
+    for await (const { key } of store.list(prefix)) {
+      const found = await this.#read(key);
+      if (found === undefined || found.holder === self) continue;
+      if (found.holder === undefined || !(await isThere(found.holder))) await remove(store, key, found.version);
+    }
+  }
+
+  async #read(key: Key): Promise<Found | undefined> {
     const object = await this.#options.store.get(key);
     if (object === undefined) return undefined;
     const bytes = await readWhole(object, maxLeaseBytes);
@@ -88,6 +122,15 @@ function isLease(value: unknown): value is { readonly holder: ReplicaId } {
   return isObject(value) && typeof value["holder"] === "string";
 }
 
+/** Removes a lease, unless it is another one by now. */
+async function remove(store: ObjectStore, key: Key, version: Version): Promise<void> {
+  try {
+    await store.delete(key, { if: version });
+  } catch (error) {
+    if (!(error instanceof PreconditionFailed)) throw error;
+  }
+}
+
 function leaseKey(name: string): Key {
-  return `leases/${createHash("sha256").update(name).digest("hex")}` as Key;
+  return `${prefix}/${createHash("sha256").update(name).digest("hex")}` as Key;
 }

@@ -71,9 +71,9 @@ export class MemoryBucket implements BucketStore {
     return this.#memory.put(key, Buffer.concat(chunks));
   }
 
-  async delete(key: Key): Promise<void> {
+  async delete(key: Key, options?: { readonly if?: Version }): Promise<void> {
     await this.#note(`delete ${key}`);
-    await this.#memory.delete(key);
+    await this.#memory.delete(key, options);
   }
 
   async *list(prefix: Key): AsyncGenerator<ListedObject> {

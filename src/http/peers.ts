@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
+import type { Asker } from "../concurrency/interest.ts";
 import type { Content } from "../registry/content.ts";
 import { isBlobLink } from "../registry/content.ts";
 import type { Fills } from "../registry/fills.ts";
+import { holdBackBytes } from "../registry/hold-back.ts";
 import type { AdmittedCall, PeerGuard } from "../replicas/peer-guard.ts";
 import {
   callHeader,
@@ -35,14 +38,14 @@ interface Found extends BodyStream {
  * not one of theirs is told which epoch to name, and nothing else.
  */
 export function createPeerHandler(options: PeersOptions): Handler {
-  return async ({ method, target, headers }, facts) => {
+  return async ({ method, target, headers, asker }, facts) => {
     facts.endpoint = "peer";
     const call = method === "GET" ? options.guard.admit(target, String(headers[callHeader] ?? "")) : undefined;
     if (call === undefined)
       return { status: 401, headers: { [epochHeader]: options.guard.epoch, "Content-Length": 0 } };
     const question = parseQuestion(target);
     try {
-      const reply = question && (await answer(options, question, call));
+      const reply = question && (await answer(options, question, call, asker));
       return reply ?? refusal(call, 404, question);
     } catch (error) {
       facts.error = error;
@@ -51,7 +54,12 @@ export function createPeerHandler(options: PeersOptions): Handler {
   };
 }
 
-async function answer(options: PeersOptions, question: PeerQuestion, call: AdmittedCall): Promise<Reply | undefined> {
+async function answer(
+  options: PeersOptions,
+  question: PeerQuestion,
+  call: AdmittedCall,
+  asker: Asker | undefined,
+): Promise<Reply | undefined> {
   switch (question.kind) {
     case "alive":
       return jsonReply(call, {});
@@ -62,11 +70,11 @@ async function answer(options: PeersOptions, question: PeerQuestion, call: Admit
       return jsonReply(call, { ...rest, ageMs: Math.max(0, options.now() - checkedAt) });
     }
     case "progress": {
-      const receivedBytes = await progressOf(options, question);
-      return receivedBytes === undefined ? undefined : jsonReply(call, { receivedBytes });
+      const readyBytes = await progressOf(options, question);
+      return readyBytes === undefined ? undefined : jsonReply(call, { readyBytes });
     }
     case "blob": {
-      const found = await open(options, question);
+      const found = await open(options, question, asker);
       if (found === undefined) return undefined;
       const size = String(found.sizeBytes ?? "");
       return {
@@ -83,13 +91,19 @@ async function answer(options: PeersOptions, question: PeerQuestion, call: Admit
   }
 }
 
-/** How much of a blob this replica has; `undefined`: it is neither here nor on its way. */
+/** How much of a blob whoever reads it here can have by now; `undefined`: it is not to be had here. */
 async function progressOf(
-  { fills, content }: PeersOptions,
+  { fills, content, sharing }: PeersOptions,
   { id, digest }: Extract<PeerQuestion, { kind: "progress" }>,
 ): Promise<number | undefined> {
   const fill = fills.find(id, digest, false);
-  if (fill !== undefined) return fill.receivedBytes;
+  if (fill !== undefined) {
+    if (sharing.isFromPeer(id, digest)) return undefined;
+    // What may turn out to be something else is not told of, however much of it is here.
+    const isOpen = await Promise.race([fill.opened.catch(() => "absent"), setImmediate("waits")]);
+    if (isOpen !== "streaming") return 0;
+    return fill.isVerified ? fill.receivedBytes : Math.max(0, fill.receivedBytes - holdBackBytes);
+  }
   return (await content.link(id, digest)) && (await content.statBlob(digest))?.sizeBytes;
 }
 
@@ -97,13 +111,15 @@ async function progressOf(
 async function open(
   { fills, content, sharing }: PeersOptions,
   { id, digest, offset }: Extract<PeerQuestion, { kind: "blob" }>,
+  asker: Asker | undefined,
 ): Promise<Found | undefined> {
-  if (sharing.isFromPeer(id, digest)) return undefined;
   const fill = fills.find(id, digest, false);
   if (fill !== undefined) {
-    const reader = fill.join();
+    const reader = fill.join(asker);
     const opened = await fill.opened.catch(() => "absent" as const);
-    if (opened === "streaming" && offset <= (fill.sizeBytes ?? Infinity)) {
+    // Only now it is known whence it comes.
+    const isOwn = !sharing.isFromPeer(id, digest);
+    if (opened === "streaming" && isOwn && offset <= (fill.sizeBytes ?? Infinity)) {
       const { sizeBytes } = fill;
       return {
         sizeBytes,

@@ -1,6 +1,7 @@
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 
-const holdBackBytes = 16 * 1024;
+/** How much of an answer is kept back until its digest is known. */
+export const holdBackBytes = 16 * 1024;
 
 /**
  * Passes `chunks` on, but keeps the last bytes of the `lengthBytes` that are expected until `released` resolves: what

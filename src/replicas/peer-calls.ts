@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Dispatcher, Pool as PoolType } from "undici";
 import type { Clock } from "../concurrency/clock.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { isObject } from "../oci/document.ts";
 import { errorOf } from "../store/object-store.ts";
 import { Pool } from "../upstream/undici.ts";
@@ -25,11 +26,9 @@ const progressMs = 400;
 /** For how long a peer is left alone that failed, and one that sent what it should not. */
 const goneMs = 5_000;
 const wrongMs = 10 * 60_000;
-/** What a peer has must come at this pace, in bytes for each second in which it is waited for. */
+/** A peer whose bytes come more slowly is asked what it has, in bytes for each second in which it is waited for. */
 const paceBytes = 64 * 1024;
 const paceMs = 1_000;
-/** What it holds back for good reasons: the end of what is not verified, and what is on its way. */
-const heldBackBytes = 512 * 1024;
 const maxAnswerBytes = 8 * 1024 * 1024;
 const maxPeers = 64;
 
@@ -46,6 +45,9 @@ export interface PeerCallsOptions {
 export class PeerRefusal extends Error {
   override readonly name = "PeerRefusal";
 }
+
+/** A blob that is asked for, and its whole size, where that is known. */
+type WantedBlob = Extract<PeerQuestion, { kind: "blob" }> & { readonly sizeBytes?: number | undefined };
 
 interface Answered {
   readonly name: string;
@@ -86,23 +88,24 @@ export class PeerCalls {
    *
    * @throws {PeerRefusal} it does not have the blob, or not for others; or it is not there.
    */
-  async blob(
-    peer: ReplicaId,
-    question: Extract<PeerQuestion, { kind: "blob" }>,
-    signal: AbortSignal,
-  ): Promise<UpstreamBlob> {
+  async blob(peer: ReplicaId, question: WantedBlob, signal: AbortSignal): Promise<UpstreamBlob> {
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
     try {
       const asked = this.#call(peer, question, either);
-      const answer = await this.#watched(asked, () => this.#expect(peer, question, question.offset));
+      const answer = await this.#watched(
+        asked,
+        this.#owing(peer, question, () => question.offset),
+      );
       const size = answer.header(sizeHeader);
       this.#assertProven(answer, size);
       if (answer.status !== 200) throw new PeerRefusal(`it answered ${answer.status}`);
+      const sizeBytes = size === "" ? question.sizeBytes : Number(size);
+      if (sizeBytes !== (question.sizeBytes ?? sizeBytes)) throw new Error(`it tells another size: ${size}`);
       return {
-        sizeBytes: size === "" ? undefined : Number(size),
+        sizeBytes,
         origin: "replica",
-        body: this.#read(peer, question, answer.body, over, signal),
+        body: this.#read(peer, question, { body: answer.body, sizeBytes }, over, signal),
         cancel: () => over.abort(),
       };
     } catch (error) {
@@ -118,8 +121,9 @@ export class PeerCalls {
    * @throws {PeerRefusal} it has no answer; or it is not there.
    */
   async answer(peer: ReplicaId, name: string, signal: AbortSignal): Promise<unknown> {
+    const over = new AbortController();
     try {
-      const asked = this.#json(peer, { kind: "answer", name }, signal);
+      const asked = this.#json(peer, { kind: "answer", name }, AbortSignal.any([signal, over.signal]));
       // Whether it is still there: nothing tells how far an answer is.
       return await this.#watched(
         asked,
@@ -128,6 +132,8 @@ export class PeerCalls {
     } catch (error) {
       signal.throwIfAborted();
       throw this.#failed(peer, error);
+    } finally {
+      over.abort();
     }
   }
 
@@ -139,8 +145,8 @@ export class PeerCalls {
 
   async *#read(
     peer: ReplicaId,
-    question: Extract<PeerQuestion, { kind: "blob" }>,
-    body: AsyncIterable<Buffer>,
+    question: WantedBlob,
+    { body, sizeBytes = Infinity }: { readonly body: AsyncIterable<Buffer>; readonly sizeBytes: number | undefined },
     over: AbortController,
     signal: AbortSignal,
   ): AsyncGenerator<Buffer> {
@@ -148,18 +154,26 @@ export class PeerCalls {
     let received = question.offset;
     let waitedMs = 0;
     let window = 0;
+    let isBroken = false;
+    const check = this.#owing(peer, question, () => received);
     try {
       const chunks = body[Symbol.asyncIterator]();
       for (;;) {
         const wantedAt = clock.monotonic();
-        const { value, done } = await this.#watched(chunks.next(), () => this.#expect(peer, question, received));
+        const next = chunks.next();
+        next.catch(() => (isBroken = true));
+        const { value, done } = await this.#watched(next, check);
+        if (done === true && received < sizeBytes && sizeBytes !== Infinity) {
+          throw new Error(`its body ended at ${received} of ${sizeBytes} bytes`);
+        }
         if (done === true) return;
         received += value.length;
+        if (received > sizeBytes) throw new Error(`its body has more than ${sizeBytes} bytes`);
         window += value.length;
         waitedMs += clock.monotonic() - wantedAt;
         if (waitedMs >= paceMs) {
           // A peer that brings little may have no more itself.
-          if (window < (paceBytes * waitedMs) / 1_000) await this.#expect(peer, question, received);
+          if (window < (paceBytes * waitedMs) / 1_000) await check();
           waitedMs = 0;
           window = 0;
         }
@@ -167,23 +181,36 @@ export class PeerCalls {
       }
     } catch (error) {
       signal.throwIfAborted();
+      const cause = isBroken ? await this.#whyBroken(peer, question, error) : error;
+      signal.throwIfAborted();
       throw new UpstreamError(question.id.namespace, "unreachable", "a replica broke off", {
-        cause: this.#failed(peer, error),
+        cause: this.#failed(peer, cause),
       });
     } finally {
       over.abort();
     }
   }
 
-  /** Throws where a peer does not say that it has no more than what has come. */
-  async #expect(
-    peer: ReplicaId,
-    { id, digest }: Extract<PeerQuestion, { kind: "blob" }>,
-    received: number,
-  ): Promise<void> {
-    const told = await this.#json(peer, { kind: "progress", id, digest }, AbortSignal.timeout(progressMs));
-    const has = isObject(told) ? told["receivedBytes"] : undefined;
-    if (typeof has !== "number" || has > received + heldBackBytes) throw new Error("it does not send what it has");
+  /** Why a body broke: a peer that is there, and has the blob no more, has failed to get it, and does well otherwise. */
+  async #whyBroken(peer: ReplicaId, { id, digest }: WantedBlob, error: unknown): Promise<unknown> {
+    try {
+      await this.#json(peer, { kind: "progress", id, digest }, AbortSignal.timeout(progressMs));
+      return error;
+    } catch (refusal) {
+      return refusal instanceof PeerRefusal ? refusal : error;
+    }
+  }
+
+  /** A check of a peer that is slow: what it said to have at the last one has to be here at the next. */
+  #owing(peer: ReplicaId, { id, digest }: WantedBlob, received: () => number): () => Promise<void> {
+    let owedBytes = 0;
+    return async () => {
+      if (received() < owedBytes) throw new Error("it does not send what it has");
+      const told = await this.#json(peer, { kind: "progress", id, digest }, AbortSignal.timeout(progressMs));
+      const readyBytes = isObject(told) ? told["readyBytes"] : undefined;
+      if (typeof readyBytes !== "number") throw new Error("it does not tell what it has");
+      owedBytes = readyBytes;
+    };
   }
 
   /** Waits for something; while it does not come, `check` is asked now and then whether it may still. */
@@ -223,14 +250,14 @@ export class PeerCalls {
   /** Sends a call; where the peer names another epoch, once more. */
   async #call(peer: ReplicaId, question: PeerQuestion, signal: AbortSignal): Promise<Answered> {
     const { secret, addressOf } = this.#options;
-    const address = await addressOf(peer);
+    const address = await settleOrAbort(addressOf(peer), signal);
     if (address === undefined) throw new PeerRefusal("it is not there");
     const pool = this.#poolOf(address);
     const path = formatQuestion(question);
     for (let attempt = 0; ; attempt++) {
       const epoch = this.#epochs.get(peer) ?? "";
       const name = randomUUID();
-      const call = `${epoch} ${name} ${secret.sign("call", epoch, name, path)}`;
+      const call = `${epoch} ${name} ${secret.sign("call", peer, epoch, name, path)}`;
       const { statusCode, headers, body } = await pool.request({
         method: "GET",
         path,
@@ -273,7 +300,8 @@ export class PeerCalls {
   }
 
   #leave(peer: ReplicaId, ms: number, error: Error): void {
-    this.#leftUntil.set(peer, this.#options.clock.monotonic() + ms);
+    const until = this.#options.clock.monotonic() + ms;
+    this.#leftUntil.set(peer, Math.max(until, this.#leftUntil.get(peer) ?? 0));
     this.#options.onLeft(peer, error);
   }
 }

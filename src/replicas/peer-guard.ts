@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ReplicaId } from "./board.ts";
 import type { SharedSecret } from "./shared-secret.ts";
 
 /** For how long calls may name an epoch, at least; and how many may. */
@@ -12,18 +13,21 @@ export interface AdmittedCall {
 }
 
 /**
- * Tells calls of replicas from all others: a call is signed with the shared secret, names this process's epoch, and is
- * the only one of its name. So none can be made up, sent to another replica, or sent again.
+ * Tells calls of replicas from all others: a call is signed with the shared secret for this replica, names its epoch, and
+ * is the only one of its name. So none can be made up, sent on to another replica by who was called in its place, or sent
+ * again.
  */
 export class PeerGuard {
   readonly #secret: SharedSecret;
+  readonly #self: ReplicaId;
   readonly #monotonic: () => number;
   #current: { readonly epoch: string; readonly since: number; readonly seen: Set<string> };
   #previous: { readonly epoch: string; readonly seen: Set<string> } | undefined;
 
   /** @param monotonic As of `Clock`. */
-  constructor(secret: SharedSecret, monotonic: () => number) {
+  constructor(secret: SharedSecret, self: ReplicaId, monotonic: () => number) {
     this.#secret = secret;
+    this.#self = self;
     this.#monotonic = monotonic;
     this.#current = { epoch: randomUUID(), since: monotonic(), seen: new Set() };
   }
@@ -43,7 +47,8 @@ export class PeerGuard {
     const [epoch = "", name = "", signature = ""] = header.split(" ");
     const known = this.epoch === epoch ? this.#current : this.#previous;
     if (known?.epoch !== epoch || name === "" || known.seen.size >= 2 * maxCalls) return undefined;
-    if (!this.#secret.isSigned(signature, "call", epoch, name, target) || known.seen.has(name)) return undefined;
+    if (!this.#secret.isSigned(signature, "call", this.#self, epoch, name, target) || known.seen.has(name))
+      return undefined;
     known.seen.add(name);
     return { prove: (...says) => this.#secret.sign("answer", name, ...says) };
   }

@@ -8,7 +8,7 @@ export type PeerQuestion =
   | { readonly kind: "alive" }
   /** The bytes of a blob from an offset on, of a fill that is under way or as it is stored. */
   | { readonly kind: "blob"; readonly id: RepositoryId; readonly digest: Digest; readonly offset: number }
-  /** How much of it is here by now. */
+  /** How much of it can be had by now. */
   | { readonly kind: "progress"; readonly id: RepositoryId; readonly digest: Digest }
   /** What an upstream has answered lately, or is about to. */
   | { readonly kind: "answer"; readonly name: string };

@@ -73,20 +73,27 @@ export function createMirrors(
   const link = (id: RepositoryId, digest: Digest): Promise<Link | undefined> =>
     new Lookup(storage.content).link(id, digest);
   /** An upstream that is asked when neither the bucket nor another replica has what is looked for. */
-  const behind = (upstream: Upstream, { bucket }: Tier, namespace: Namespace, policy: FreshnessPolicy): Upstream => {
+  const behind = (
+    upstream: Upstream,
+    { bucket }: Tier,
+    namespace: Namespace,
+    policy: FreshnessPolicy,
+    absentMs: number,
+  ): Upstream => {
     const shared =
       sharing === undefined
         ? upstream
         : askReplicasFirst(upstream, {
             sharing,
             namespace,
-            isLinked: async (...known) => (await link(...known)) !== undefined,
+            link,
             stored: async (repository, digest, from, { signal }) => {
               bucket.doubtAbsence(blobKey(digest));
               const id = { namespace, repository };
               return openInBucket(bucket, id, digest, await link(id, digest), from, signal);
             },
             freshMs: policy.ttlMs,
+            absentMs,
             now,
           });
     return askBucketFirst(shared, { bucket, namespace, link, policy, now });
@@ -116,7 +123,7 @@ export function createMirrors(
       fills: storage.fills,
       hashes: storage.hashes,
       namespace,
-      upstream: tier === undefined ? guarded : behind(guarded, tier, namespace, policy),
+      upstream: tier === undefined ? guarded : behind(guarded, tier, namespace, policy, settings.negativeTtlMs),
       ...(tier && {
         isStoredElsewhere: (...manifest) => isStoredSoon(tier.bucket, ...manifest, systemClock, stopping.signal),
         follow: (...fill) => {

@@ -57,7 +57,7 @@ export interface Replicas {
  */
 export async function openReplicas(
   config: ReplicasConfig,
-  { store, copies }: Tier,
+  { store, bucket, copies }: Tier,
   tools: ReplicasTools,
 ): Promise<Replicas> {
   const { clock, folder, obey } = tools;
@@ -112,13 +112,15 @@ export async function openReplicas(
     leases,
     calls,
     copied: (key) => copies.settled(key),
+    // Commands that work on the folder by themselves are no replicas.
+    isSpared: () => board.address === "" || bucket.isResting,
     clock,
     onUnsettled: observer.unsettled,
   });
   return {
     board,
     sharing,
-    guard: new PeerGuard(secret, () => clock.monotonic()),
+    guard: new PeerGuard(secret, board.self, () => clock.monotonic()),
     report: () => [
       { id: board.self, address: board.address, isSelf: true, silentMs: 0, fetching: sharing.fetching },
       ...board.others.map(({ id, address, silentMs, tells: { fetching } }) => {

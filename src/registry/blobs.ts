@@ -196,8 +196,8 @@ export class Blobs {
       if (opened === "streaming") {
         const { stores: stored } = fill;
         const cache = { hit: false, forward: "uri-miss", stored, collapsed: joined } as const;
-        const isFromBucket = fill.source.isFromBucket === true;
-        return { value: reader, cache: isFromBucket ? { ...cache, origin: "bucket" } : cache };
+        const { origin } = fill.source;
+        return { value: reader, cache: origin === undefined ? cache : { ...cache, origin } };
       }
       await reader.close();
       if (opened === "absent") return undefined;

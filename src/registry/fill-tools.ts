@@ -39,12 +39,15 @@ export interface BlobSource {
   open(from: { readonly offset: number; readonly sizeBytes?: number }, by: Ask): Promise<UpstreamBlob | undefined>;
   /** Whether any of it came from a bucket so far (`UpstreamBlob.origin`). */
   readonly isFromBucket?: boolean;
+  /** Who sends what came first, where that is not the registry itself. */
+  readonly origin?: UpstreamBlob["origin"];
 }
 
 /** An upstream as the source of a blob. */
 export class UpstreamSource implements BlobSource {
   readonly #open: BlobSource["open"];
   #isFromBucket = false;
+  #origin: UpstreamBlob["origin"];
 
   constructor(upstream: Pick<Upstream, "blob">, repository: Repository, digest: Digest) {
     this.#open = (from, by) => upstream.blob(repository, digest, from, by);
@@ -54,9 +57,14 @@ export class UpstreamSource implements BlobSource {
     return this.#isFromBucket;
   }
 
+  get origin(): UpstreamBlob["origin"] {
+    return this.#origin;
+  }
+
   async open(...question: Parameters<BlobSource["open"]>): Promise<UpstreamBlob | undefined> {
     const blob = await this.#open(...question);
     this.#isFromBucket ||= blob?.origin === "bucket";
+    this.#origin ??= blob?.origin;
     return blob;
   }
 }

@@ -148,5 +148,6 @@ function checkOf({ checkedAt, origin }: Checked): Checked {
 
 /** Who told something that was asked of the upstream, for its `CacheStatus`. */
 export function originOf(told: object): Pick<Checked, "origin"> {
-  return "origin" in told && told.origin === "bucket" ? { origin: told.origin } : {};
+  const isOthers = "origin" in told && (told.origin === "bucket" || told.origin === "replica");
+  return isOthers ? { origin: told.origin as "bucket" | "replica" } : {};
 }

@@ -18,7 +18,7 @@ export interface CacheStatus {
   /** The answer came from a request to the upstream that another client had begun. */
   readonly collapsed?: boolean;
   /** Who answered in the upstream's place. */
-  readonly origin?: "bucket";
+  readonly origin?: "bucket" | "replica";
   /** Set when a stale answer stands in for an upstream that failed: why. */
   readonly staleReason?: string;
 }

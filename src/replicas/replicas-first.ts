@@ -1,12 +1,14 @@
+import { turnToRead } from "../concurrency/turn.ts";
 import { algorithmOf, type Digest, digestOf, parseDigest } from "../oci/digest.ts";
 import { isObject } from "../oci/document.ts";
 import { OciError } from "../oci/errors.ts";
 import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
 import { readManifest } from "../registry/manifest-bytes.ts";
+import type { Link } from "../store/content-records.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { Checked, Resolved, Upstream, UpstreamManifest } from "../upstream/upstream.ts";
 import type { Told } from "./answers.ts";
-import type { Sharing } from "./sharing.ts";
+import type { AnswerForm, Sharing } from "./sharing.ts";
 
 type Manifest = UpstreamManifest & Checked;
 
@@ -14,12 +16,13 @@ type Manifest = UpstreamManifest & Checked;
 export interface ReplicasFirstOptions {
   readonly sharing: Sharing;
   readonly namespace: Namespace;
-  /** Whether this replica knows by itself that a repository contains a digest. */
-  readonly isLinked: (id: RepositoryId, digest: Digest) => Promise<boolean>;
+  /** What this replica knows by itself of a digest that a repository contains. */
+  readonly link: (id: RepositoryId, digest: Digest) => Promise<Pick<Link, "sizeBytes"> | undefined>;
   /** A blob that may have come to the bucket meanwhile. */
   readonly stored: Upstream["blob"];
-  /** How old an answer of another replica may be, in milliseconds. */
+  /** How old another replica's answer about a tag may be, and that something is absent, in milliseconds. */
   readonly freshMs: number;
+  readonly absentMs: number;
   /** As of `Clock`. */
   readonly now: () => number;
 }
@@ -30,34 +33,49 @@ export interface ReplicasFirstOptions {
  * upstream about.
  */
 export function askReplicasFirst(upstream: Upstream, options: ReplicasFirstOptions): Upstream {
-  const { sharing, namespace, isLinked, stored, freshMs, now } = options;
-  /** What has a digest is the same for ever. */
-  const freshOf = (reference: Reference): number => (isDigestReference(reference) ? Infinity : freshMs);
+  const { sharing, namespace, link, stored, freshMs, absentMs, now } = options;
+  /** How others are told the answers to a question, and what of theirs is of use. */
+  function form<T extends Resolved | Manifest>(
+    reference: Reference,
+    read: (told: Given) => Promise<T | undefined>,
+  ): AnswerForm<T | undefined> {
+    const freshOf = (isAbsent: boolean): number => {
+      if (isAbsent) return absentMs;
+      // What has a digest is the same for ever.
+      return isDigestReference(reference) ? Infinity : freshMs;
+    };
+    return {
+      write: (answer) => write(answer, now()),
+      freshMs: (answer) => freshOf(answer === undefined),
+      async read(told, waitedMs) {
+        const given = readTold(told, now());
+        if (given === undefined) return undefined;
+        const isOfUse = given.ageMs <= waitedMs || given.ageMs < freshOf(given.digest === undefined);
+        if (!isOfUse) return undefined;
+        if (given.digest === undefined) return { found: undefined };
+        const found = await read(given);
+        return found && { found };
+      },
+    };
+  }
   return {
     async resolve(repository, reference, by) {
       const ask = (): Promise<Resolved | undefined> => upstream.resolve(repository, reference, by);
-      return sharing.answer(
-        nameOf("head", namespace, repository, reference),
-        ask,
-        { write: (answer) => write(answer, now()), read: (told) => readResolved(told, now(), freshOf(reference)) },
-        by.signal,
-      );
+      const name = nameOf("head", namespace, repository, reference);
+      return sharing.answer(name, ask, form<Resolved>(reference, readResolved), by.signal);
     },
     async manifest(repository, reference, by) {
       const ask = (): Promise<Manifest | undefined> => upstream.manifest(repository, reference, by);
-      return sharing.answer(
-        nameOf("manifest", namespace, repository, reference),
-        ask,
-        { write: (answer) => write(answer, now()), read: (told) => readGiven(told, now(), freshOf(reference)) },
-        by.signal,
-      );
+      const name = nameOf("manifest", namespace, repository, reference);
+      return sharing.answer(name, ask, form<Manifest>(reference, readManifestTold), by.signal);
     },
     async blob(repository, digest, from, by) {
       const id = { namespace, repository };
-      const mayAsk = (await isLinked(id, digest)) || (await upstream.statBlob(repository, digest, by)) !== undefined;
+      const known = await link(id, digest);
+      const mayAsk = known !== undefined || (await upstream.statBlob(repository, digest, by)) !== undefined;
       if (!mayAsk) return undefined;
       return sharing.blob(
-        { id, digest, offset: from.offset },
+        { id, digest, offset: from.offset, sizeBytes: from.sizeBytes ?? known?.sizeBytes },
         () => upstream.blob(repository, digest, from, by),
         () => stored(repository, digest, from, by),
         by.signal,
@@ -85,24 +103,28 @@ function write(answer: Resolved | Manifest | undefined, now: number): Told {
     : { checkedAt, digest };
 }
 
+/** What another replica has told; of what is absent there is no digest. */
 interface Given {
+  readonly ageMs: number;
   readonly checkedAt: number;
-  readonly digest: Digest;
+  readonly digest?: Digest;
   readonly mediaType?: string;
   readonly size?: number;
   readonly bytes?: Buffer;
 }
 
-/** What was told, or that it is absent; `undefined` for what is of no use, or too old. */
-function readTold(told: unknown, now: number, freshMs: number): Given | "absent" | undefined {
+/** What was told; `undefined` for what cannot be read. */
+function readTold(told: unknown, now: number): Given | undefined {
   if (!isObject(told)) return undefined;
   const { ageMs, absent, digest, mediaType, size, bytes } = told;
-  if (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs < freshMs)) return undefined;
-  if (absent === true) return "absent";
+  if (typeof ageMs !== "number" || !(ageMs >= 0)) return undefined;
+  const checkedAt = now - ageMs;
+  if (absent === true) return { ageMs, checkedAt };
   if (typeof digest !== "string") return undefined;
   try {
     return {
-      checkedAt: now - ageMs,
+      ageMs,
+      checkedAt,
       digest: parseDigest(digest),
       ...(typeof mediaType === "string" && { mediaType }),
       ...(typeof size === "number" && { size }),
@@ -114,34 +136,22 @@ function readTold(told: unknown, now: number, freshMs: number): Given | "absent"
   }
 }
 
-async function readResolved(
-  value: unknown,
-  now: number,
-  freshMs: number,
-): Promise<{ readonly found: Resolved | undefined } | undefined> {
-  const told = readTold(value, now, freshMs);
-  if (told === undefined) return undefined;
-  if (told === "absent") return { found: undefined };
+async function readResolved(told: Given): Promise<Resolved | undefined> {
   const { checkedAt, digest, mediaType, size, bytes } = told;
-  if (bytes !== undefined) return readGiven(value, now, freshMs);
-  const descriptor = mediaType === undefined || size === undefined ? { digest } : { digest, mediaType, size };
-  return { found: { ...descriptor, checkedAt } };
+  if (digest === undefined) return undefined;
+  if (bytes !== undefined) return readManifestTold(told);
+  return mediaType === undefined || size === undefined
+    ? { digest, checkedAt, origin: "replica" }
+    : { digest, mediaType, size, checkedAt, origin: "replica" };
 }
 
 /** A manifest that another replica has sent: its bytes have to be its digest's. */
-async function readGiven(
-  value: unknown,
-  now: number,
-  freshMs: number,
-): Promise<{ readonly found: Manifest | undefined } | undefined> {
-  const told = readTold(value, now, freshMs);
-  if (told === undefined) return undefined;
-  if (told === "absent") return { found: undefined };
-  const { checkedAt, digest, mediaType, bytes } = told;
-  if (bytes === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
+async function readManifestTold({ checkedAt, digest, mediaType, bytes }: Given): Promise<Manifest | undefined> {
+  if (digest === undefined || bytes === undefined) return undefined;
+  await turnToRead(bytes);
+  if (digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
   const parsed = readManifest(bytes, mediaType ?? "");
   if (parsed === undefined) return undefined;
-  return {
-    found: { descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length }, bytes, parsed, checkedAt },
-  };
+  const descriptor = { mediaType: parsed.mediaType, digest, size: bytes.length };
+  return { descriptor, bytes, parsed, checkedAt, origin: "replica" };
 }

@@ -1,18 +1,21 @@
 import type { Clock } from "../concurrency/clock.ts";
-import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Fill } from "../registry/fill.ts";
 import { blobKey, type RepositoryId } from "../store/layout.ts";
-import { errorOf, type Key } from "../store/object-store.ts";
+import type { Key } from "../store/object-store.ts";
 import { type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import { Answers, type Told } from "./answers.ts";
 import type { ReplicaId } from "./board.ts";
-import type { HeldLease, Leases, Taken } from "./leases.ts";
+import { Claims } from "./claims.ts";
+import type { Claim } from "./claims.ts";
+import type { Leases } from "./leases.ts";
 import { type PeerCalls, PeerRefusal } from "./peer-calls.ts";
 
 /** How long anybody waits for who fetches something to be settled; then it is fetched without that, in milliseconds. */
 const settledMs = 1_000;
 const lookAgainMs = 50;
+/** How long it is looked in the bucket when that time is over. */
+const lastLookMs = 250;
 /** How long a lease is kept after what it is for is in the bucket, so that whoever saw it absent there still finds it here. */
 const keptMs = 15_000;
 /** The same after an answer, which reaches the bucket by itself or not at all. */
@@ -20,10 +23,12 @@ const answeredMs = 5_000;
 
 /** What is shared by. */
 export interface SharingOptions {
-  readonly leases: Pick<Leases, "take">;
+  readonly leases: Pick<Leases, "take" | "clear">;
   readonly calls: Pick<PeerCalls, "blob" | "answer" | "noteWrong">;
   /** Resolves when an object is in the bucket, or will not be. */
   readonly copied: (key: Key) => Promise<void>;
+  /** Whether nothing is to be settled now: the bucket fails, or this replica is none that others could ask. */
+  readonly isSpared?: () => boolean;
   readonly clock: Clock;
   /** Told when it could not be settled who fetches something, for the log. */
   readonly onUnsettled: (error: Error) => void;
@@ -34,7 +39,34 @@ export interface SharedBlob {
   readonly id: RepositoryId;
   readonly digest: Digest;
   readonly offset: number;
+  /** The whole blob's size, where this replica knows it. */
+  readonly sizeBytes: number | undefined;
 }
+
+/** How an answer is told to others. */
+export interface AnswerForm<T> {
+  write(answer: T): Told;
+  /**
+   * What another replica has told; `undefined`: it says nothing here.
+   *
+   * @param waitedMs How long ago it was asked for: what is no older is an answer to this very question.
+   */
+  read(told: unknown, waitedMs: number): Promise<{ readonly found: T } | undefined>;
+  /** How long an answer may be of use to others, in milliseconds. */
+  freshMs(answer: T): number;
+}
+
+/** A blob on its way here. */
+interface Transfer {
+  /** Where this replica fetches it for all. */
+  claim: Claim | undefined;
+  /** The replica that sends it now, and those that broke off: they are not asked again. */
+  sender: ReplicaId | undefined;
+  readonly left: Set<ReplicaId>;
+}
+
+/** Who is to ask the upstream: this replica, by a claim for all, or without one for itself; or nobody. */
+type Settled<T> = { readonly claim: Claim | undefined } | { readonly found: T };
 
 /**
  * Has each thing fetched by one replica: whoever holds its lease asks the upstream, and the others ask that replica,
@@ -45,24 +77,24 @@ export class Sharing {
   /** What others may be told. */
   readonly answers: Answers;
   readonly #options: SharingOptions;
-  readonly #held = new Map<string, HeldLease>();
-  /** Who sent each blob that is being fetched from another replica. */
-  readonly #senders = new Map<string, ReplicaId>();
+  readonly #claims: Claims;
+  readonly #transfers = new Map<string, Transfer>();
   readonly #stopping = new AbortController();
 
   constructor(options: SharingOptions) {
     this.#options = options;
+    this.#claims = new Claims(options);
     this.answers = new Answers(() => options.clock.monotonic());
   }
 
   /** What this replica fetches for all, or has just fetched: names, and not more than a hundred. */
   get fetching(): readonly string[] {
-    return [...this.#held.keys().take(100)];
+    return this.#claims.held;
   }
 
   /**
-   * A blob, from another replica that fetches it or, by `ask`, from the upstream. `stored` finds it where it may have been
-   * stored meanwhile.
+   * A blob that is followed, from another replica that fetches it or, by `ask`, from the upstream. `stored` finds it
+   * where it may have been stored meanwhile. One that nobody follows is not shared, as nobody would give it back.
    */
   async blob(
     blob: SharedBlob,
@@ -72,86 +104,85 @@ export class Sharing {
   ): Promise<UpstreamBlob | undefined> {
     const { calls } = this.#options;
     const name = nameOfBlob(blob);
-    this.#senders.delete(name);
-    const taken = await this.#settle(
+    const transfer = this.#transfers.get(name);
+    if (transfer === undefined) return ask();
+    // It would not be asked for again if that one had sent it all.
+    if (transfer.sender !== undefined) transfer.left.add(transfer.sender);
+    transfer.sender = undefined;
+    if (transfer.claim !== undefined) return ask();
+    const settled = await this.#settle<UpstreamBlob>(
       name,
       async (peer) => {
+        if (transfer.left.has(peer)) throw new PeerRefusal("it broke off before");
         const found = await calls.blob(peer, { kind: "blob", ...blob }, signal);
-        this.#senders.set(name, peer);
+        transfer.sender = peer;
         return found;
       },
-      stored,
+      { find: stored, drop: (late) => late.cancel() },
       signal,
     );
-    if (typeof taken === "object") return taken.found;
-    try {
-      const found = await ask();
-      if (found === undefined && taken === "held") this.#release(name);
-      return found;
-    } catch (error) {
-      if (taken === "held") this.#release(name);
-      throw error;
-    }
+    if ("found" in settled) return settled.found;
+    transfer.claim = settled.claim;
+    return ask();
   }
 
   /** Whether a blob is on its way from another replica now, so that it is nobody else's to be sent on. */
   isFromPeer(id: RepositoryId, digest: Digest): boolean {
-    return this.#senders.has(nameOfBlob({ id, digest }));
+    return this.#transfers.get(nameOfBlob({ id, digest }))?.sender !== undefined;
   }
 
-  /** Gives the lease of a blob back when the bucket has it, or when it does not come. */
-  follow(fill: Fill, id: RepositoryId, digest: Digest): void {
+  /** Shares a fill's blob; to be called before it is asked for. Its lease is given back when the bucket has it, or when it does not come. */
+  follow(fill: Pick<Fill, "ended" | "failure" | "isVerified">, id: RepositoryId, digest: Digest): void {
     const { calls, copied } = this.#options;
     const name = nameOfBlob({ id, digest });
+    const transfer: Transfer = { claim: undefined, sender: undefined, left: new Set() };
+    this.#transfers.set(name, transfer);
     void fill.ended.then(async () => {
-      const sender = this.#senders.get(name);
-      this.#senders.delete(name);
+      if (this.#transfers.get(name) === transfer) this.#transfers.delete(name);
+      const { claim, sender, left } = transfer;
       const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";
-      if (sender !== undefined && isWrong) calls.noteWrong(sender);
-      if (!this.#held.has(name)) return;
+      // It sends the end when it has found all of it to be right; of what came from several nobody knows whose was wrong.
+      if (sender !== undefined && left.size === 0 && isWrong) calls.noteWrong(sender);
+      if (claim === undefined) return;
       if (fill.isVerified) {
         await copied(blobKey(digest));
         await this.#rest(keptMs);
       }
-      this.#release(name);
+      this.#claims.give(claim);
     });
   }
 
-  /**
-   * What the upstream answers to a question that `ask` asks, here or at another replica.
-   *
-   * @param form How it is written for others, and read; `undefined`: it says nothing here.
-   */
-  async answer<T>(
-    name: string,
-    ask: () => Promise<T>,
-    form: { write(answer: T): Told; read(told: unknown): Promise<{ readonly found: T } | undefined> },
-    signal: AbortSignal,
-  ): Promise<T> {
-    const { calls } = this.#options;
-    const taken = await this.#settle(
+  /** What the upstream answers to a question that `ask` asks, here or at another replica. */
+  async answer<T>(name: string, ask: () => Promise<T>, form: AnswerForm<T>, signal: AbortSignal): Promise<T> {
+    const { calls, clock } = this.#options;
+    const settled = await this.#settle(
       name,
       async (peer) => {
-        const told = await form.read(await calls.answer(peer, name, signal));
+        const askedAt = clock.monotonic();
+        const answer = await calls.answer(peer, name, signal);
+        const told = await form.read(answer, clock.monotonic() - askedAt);
         if (told === undefined) throw new PeerRefusal("its answer is of no use");
         return told;
       },
-      async () => undefined,
+      { find: async () => undefined, drop: () => undefined },
       signal,
     );
-    if (typeof taken === "object") return taken.found.found;
+    if ("found" in settled) return settled.found.found;
+    const { claim } = settled;
     const asked = ask();
-    if (taken === "alone") return asked;
+    if (claim === undefined) return asked;
     this.answers.tell(
       name,
       asked.then((answer) => form.write(answer)),
     );
     try {
       const answer = await asked;
-      void this.#rest(answeredMs).then(() => this.#release(name));
+      // Whoever finds the lease is to find an answer that is of use.
+      const ms = Math.min(answeredMs, form.freshMs(answer));
+      void this.#rest(ms).then(() => this.#claims.give(claim));
       return answer;
     } catch (error) {
-      this.#release(name);
+      this.#claims.give(claim);
       throw error;
     }
   }
@@ -159,76 +190,64 @@ export class Sharing {
   /** Gives everything back. */
   async close(): Promise<void> {
     this.#stopping.abort(new Error("the process is stopping"));
-    const held = [...this.#held.values()];
-    this.#held.clear();
-    await Promise.allSettled(held.map((lease) => lease.release()));
+    await this.#claims.close();
   }
 
-  /** Who is to ask the upstream: this replica, for all (`held`) or for itself (`alone`), or nobody, as it was found. */
   async #settle<T extends object>(
     name: string,
     fromPeer: (peer: ReplicaId) => Promise<T>,
-    stored: () => Promise<T | undefined>,
+    stored: { find(): Promise<T | undefined>; drop(late: T): void },
     signal: AbortSignal,
-  ): Promise<"held" | "alone" | { readonly found: T }> {
-    const { clock } = this.#options;
-    if (this.#held.has(name)) return "held";
+  ): Promise<Settled<T>> {
+    const { clock, leases, isSpared = () => false } = this.#options;
+    if (isSpared()) return { claim: undefined };
     const until = clock.monotonic() + settledMs;
     for (;;) {
-      const taken = await this.#take(name, until - clock.monotonic());
+      const taken = await this.#claims.take(name, until - clock.monotonic());
+      if (signal.aborted && taken !== undefined && "users" in taken) this.#claims.give(taken);
       signal.throwIfAborted();
-      if (taken === undefined) return "alone";
-      if ("lease" in taken) return "held";
+      if (taken === undefined) return { claim: undefined };
+      if ("users" in taken) return { claim: taken };
       try {
         return { found: await fromPeer(taken.holder) };
       } catch (error) {
         if (!(error instanceof PeerRefusal)) throw error;
       }
-      const found = await stored();
+      const leftMs = until - clock.monotonic();
+      const found = await this.#inTime(stored.find(), Math.max(leftMs, lastLookMs), (late) => stored.drop(late)).catch(
+        () => undefined,
+      );
       if (found !== undefined) return { found };
-      if (clock.monotonic() >= until) return "alone";
+      if (clock.monotonic() >= until) {
+        // Where that one has it no more, its lease would keep everybody waiting; where it has, another one fetches it too.
+        leases.clear(name, taken.holder).catch(() => undefined);
+        return { claim: undefined };
+      }
       await clock.wait(lookAgainMs, signal);
     }
   }
 
-  /** Takes a lease; `undefined` where that cannot be told in time. */
-  async #take(name: string, withinMs: number): Promise<Taken | undefined> {
-    const { leases, clock, onUnsettled } = this.#options;
-    const late = new AbortController();
-    const taking = leases.take(name);
-    const waiting = clock.wait(Math.max(0, withinMs), late.signal).then(() => "late" as const);
-    waiting.catch(() => undefined);
+  /** What is found in this time; `undefined` where it comes later, and is dropped then. */
+  async #inTime<T extends object>(
+    finding: Promise<T | undefined>,
+    ms: number,
+    drop: (late: T) => void,
+  ): Promise<T | undefined> {
+    const over = new AbortController();
+    const late = this.#options.clock.wait(ms, over.signal).then(() => "late" as const);
+    late.catch(() => undefined);
     try {
-      const taken = await Promise.race([taking, waiting]);
-      if (taken === "late") {
-        // Nobody is to find it held who finds nothing here.
-        taking
-          .then(async (found) => {
-            if ("lease" in found) await found.lease.release();
-          })
-          .catch(() => undefined);
-        throw new Error(`it was not settled in ${settledMs} ms`);
-      }
-      if ("lease" in taken) this.#held.set(name, taken.lease);
-      return taken;
-    } catch (error) {
-      onUnsettled(errorOf(error));
+      const found = await Promise.race([finding, late]);
+      if (found !== "late") return found;
+      finding.then((value) => value && drop(value)).catch(() => undefined);
       return undefined;
     } finally {
-      late.abort();
+      over.abort();
     }
   }
 
-  #release(name: string): void {
-    const lease = this.#held.get(name);
-    this.#held.delete(name);
-    lease?.release().catch((error: unknown) => this.#options.onUnsettled(errorOf(error)));
-  }
-
   async #rest(ms: number): Promise<void> {
-    await settleOrAbort(this.#options.clock.wait(ms, this.#stopping.signal), this.#stopping.signal).catch(
-      () => undefined,
-    );
+    await this.#options.clock.wait(ms, this.#stopping.signal).catch(() => undefined);
   }
 }
 

@@ -23,7 +23,7 @@ export type Resolved = (Descriptor | Pick<Descriptor, "digest"> | UpstreamManife
 export interface Checked {
   readonly checkedAt?: number;
   /** Who tells it, where that is not the registry itself. */
-  readonly origin?: "bucket";
+  readonly origin?: "bucket" | "replica";
 }
 
 /**

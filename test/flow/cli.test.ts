@@ -221,6 +221,30 @@ describe("serving", () => {
     });
   }
 
+  test("with a bucket that is named by the variables of the programs that people come from, and nothing else", async () => {
+    await using s3 = await FakeS3.start();
+    s3.keys = [{ accessKeyId: "id", secretAccessKey: "a key" }];
+    const { endpoint, bucketName } = s3;
+    for (const env of [
+      { S3_HOST: endpoint, S3_BUCKET: bucketName, S3_ACCESS_KEY: "id", S3_SECRET_KEY: "a key" },
+      {
+        S3_ENDPOINT: new URL(endpoint).host,
+        S3_BUCKET_NAME: bucketName,
+        S3_ACCESS_KEY_ID: "id",
+        S3_SECRET_ACCESS_KEY: "a key",
+        S3_USE_SSL: "false",
+        S3_PATH_STYLE: "true",
+      },
+    ]) {
+      await using folder = await createTemporaryDirectory();
+      const storage = { FILESYSTEM_ROOT: join(folder.path, "r"), S3_REGION: "a-region" };
+      await using program = new Program(["--listen", "127.0.0.1:0", "s3"], { ...env, ...storage });
+      await program.logged("the bucket can be used");
+      const signed = s3.asked.splice(0).map(({ headers }) => String(headers["authorization"]));
+      assert.ok(signed.length > 0 && signed.every((each) => /Credential=id\/\d+\/a-region\/s3\//.test(each)));
+    }
+  });
+
   test("on a Unix socket, with a second address for administration", async () => {
     await using folder = await createTemporaryDirectory();
     const socketPath = join(folder.path, "s");

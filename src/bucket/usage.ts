@@ -57,8 +57,13 @@ export class Usage {
     this.#noted.add(what);
     if (tag !== undefined) this.#noteKey(tagKey(id, tag));
     const walk = async (): Promise<void> => {
-      // What could not be told now is looked up again when it is used again.
-      if (!(await this.#walk(id, digest, new Set()))) this.#noted.delete(what);
+      let isWhole = false;
+      try {
+        isWhole = await this.#walk(id, digest, new Set());
+      } finally {
+        // What could not be told now is looked up again when it is used again.
+        if (!isWhole) this.#noted.delete(what);
+      }
     };
     this.#walking = this.#walking.then(walk).catch(this.#options.onError);
   }

@@ -1,4 +1,5 @@
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
+import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { OciError } from "../oci/errors.ts";
 import type { Step } from "./job.ts";
 
@@ -20,7 +21,8 @@ export function retainSteps(
       name: "bucket",
       title: "Look through the bucket, and remove what is unused",
       run: async (progress, signal) => {
-        const report = await runs.retain({ dryRun }, signal);
+        // Who stops it need not wait for a bucket that hangs.
+        const report = await settleOrAbort(runs.retain({ dryRun }, signal), signal);
         if (report === undefined) throw new Error("another instance is looking through the bucket");
         progress.count("examined", report.objects);
         progress.count("bytes examined", report.bytes);

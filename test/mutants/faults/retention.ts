@@ -187,8 +187,8 @@ export const retention: readonly Fault[] = [
       },
       {
         name: "half-known-is-noted",
-        find: "this.#noted.delete(what)",
-        replace: "this.#noted.add(what)",
+        find: "if (!isWhole) this.#noted.delete(what);",
+        replace: "",
         breaks: "what could not be looked up is looked up at the next use",
       },
       {
@@ -388,6 +388,12 @@ export const retention: readonly Fault[] = [
         find: "if (runs?.isLimited !== true) {",
         replace: "if (runs === undefined) {",
         breaks: "without limits there is no such job",
+      },
+      {
+        name: "hanging-run-holds-up-the-end",
+        find: "await settleOrAbort(runs.retain({ dryRun }, signal), signal);",
+        replace: "await runs.retain({ dryRun }, signal);",
+        breaks: "who stops a run does not wait for a bucket that hangs",
       },
       {
         name: "others-run-is-success",

@@ -30,6 +30,10 @@ class World {
   ]);
   /** What was looked up, in order. */
   readonly asked: Digest[] = [];
+  /** Looking up fails with this. */
+  failure: Error | undefined;
+  /** What failed. */
+  readonly told: unknown[] = [];
   readonly usage: Usage = this.instance();
 
   instance(): Usage {
@@ -38,9 +42,10 @@ class World {
       now: () => this.now,
       children: async (_id, digest) => {
         this.asked.push(digest);
+        if (this.failure !== undefined) throw this.failure;
         return this.known.get(digest);
       },
-      onError: (error) => assert.fail(String(error)),
+      onError: (error) => void this.told.push(error),
     });
   }
 
@@ -91,6 +96,19 @@ test("what a manifest refers to and cannot be told now is looked up at its next 
   assert.equal(await world.daysAgo(blobKey(layer)), undefined);
   world.known.set(image, [{ mediaType: mediaTypes.layer, digest: layer, size: 1 }]);
   world.usage.note(id, index, tag);
+  await world.usage.flush();
+  assert.equal(await world.daysAgo(blobKey(layer)), 0);
+});
+
+test("what fails while it is looked up is told, and looked up at the next use", async () => {
+  const world = new World();
+  const failure = new Error("the disk is gone");
+  world.failure = failure;
+  world.usage.note(id, image);
+  await world.usage.flush();
+  assert.deepEqual(world.told, [failure]);
+  world.failure = undefined;
+  world.usage.note(id, image);
   await world.usage.flush();
   assert.equal(await world.daysAgo(blobKey(layer)), 0);
 });

@@ -46,6 +46,21 @@ test("it fails while another instance is at it", async () => {
   assert.deepEqual([job.state, job.error], ["failed", "another instance is looking through the bucket"]);
 });
 
+test("who stops it does not wait for a bucket that hangs", async () => {
+  const ignore = (): void => undefined;
+  const jobs = new Jobs({ started: ignore, stepEnded: ignore, ended: ignore });
+  const asked = Promise.withResolvers<void>();
+  const retain = (): Promise<undefined> => {
+    asked.resolve();
+    return new Promise(() => undefined);
+  };
+  const runs = { isLimited: true, retain };
+  const job = jobs.start("retain", { dryRun: false }, retainSteps(runs, { dryRun: false }));
+  await asked.promise;
+  await jobs.close();
+  assert.equal((await job.ended).state, "cancelled");
+});
+
 test("without a bucket, or without a limit of it, there is nothing to do", () => {
   const runs = { isLimited: false, retain: async () => undefined };
   for (const without of [undefined, runs]) {

@@ -1,4 +1,4 @@
-import type { BucketObserver } from "../bucket/bucket.ts";
+import type { BucketObserver } from "../bucket/questions.ts";
 import type { CopyObserver } from "../bucket/copy-queue.ts";
 import type { RetentionObserver } from "../bucket/retention-runs.ts";
 import type { UpkeepObserver } from "../bucket/upkeep.ts";

@@ -12,7 +12,6 @@ import {
 } from "../store/content-records.ts";
 import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } from "../store/layout.ts";
 import {
-  errorOf,
   type Key,
   type ListOptions,
   type ObjectInfo,
@@ -27,11 +26,7 @@ import { turnToRead } from "../concurrency/turn.ts";
 import { readManifest } from "../registry/manifest-bytes.ts";
 import type { ManifestContent } from "../registry/registry.ts";
 import { KnownObjects } from "./known-objects.ts";
-
-/** How long a question may take before the upstream is asked in the bucket's place, in milliseconds. */
-const patienceMs = 2_000;
-const firstRestMs = 1_000;
-const longestRestMs = 30_000;
+import { type BucketObserver, Questions } from "./questions.ts";
 
 /** An object of a bucket's listing. */
 export interface ListedObject extends ObjectInfo {
@@ -63,16 +58,6 @@ export interface BucketStore extends ObjectStore {
   presign?(key: Key, options: { readonly expiresInSeconds: number }): Promise<string>;
 }
 
-/** Told of what becomes of questions to the bucket; for metrics and the log. */
-export interface BucketObserver {
-  /** `failed`: nobody can tell; whoever asked does without. */
-  asked(outcome: "found" | "absent" | "failed"): void;
-  /** The bucket could not be used. Told once for a failure, not while it is spared for that. */
-  failed(error: Error): void;
-  /** It answers again. */
-  recovered(): void;
-}
-
 /** What the bucket works with. */
 export interface BucketOptions {
   readonly store: BucketStore;
@@ -90,26 +75,24 @@ export interface BucketOptions {
  */
 export class Bucket {
   readonly #options: BucketOptions;
+  readonly #questions: Questions;
   readonly #known: KnownObjects;
   readonly #looking = new SingleFlight<string | undefined>();
-  #failures = 0;
-  #restUntil = 0;
-  /** A question tries whether it is back. */
-  #isTrying = false;
 
   constructor(options: BucketOptions) {
     this.#options = options;
+    this.#questions = new Questions(options.observer, options.monotonic);
     this.#known = new KnownObjects(options.monotonic);
   }
 
   /** Whether it failed when it was asked last. */
   get isFailing(): boolean {
-    return this.#failures > 0;
+    return this.#questions.isFailing;
   }
 
   /** Whether questions are not even asked now. */
   get isResting(): boolean {
-    return this.#isTrying || this.#options.monotonic() < this.#restUntil;
+    return this.#questions.isResting;
   }
 
   /** What is known to be stored at a key: a record's text, the size of content. */
@@ -268,52 +251,11 @@ export class Bucket {
   async #ask<T>(
     key: Key,
     question: () => Promise<T | undefined>,
-    drop: (late: T) => Promise<void> = async () => undefined,
+    drop?: (late: T) => Promise<void>,
   ): Promise<T | undefined> {
-    const { observer } = this.#options;
     if (this.#known.isAbsent(key)) return undefined;
-    if (this.isResting) {
-      observer.asked("failed");
-      return undefined;
-    }
-    const isTrial = this.#failures > 0;
-    if (isTrial) this.#isTrying = true;
-    const late = Promise.withResolvers<"late">();
-    const timer = setTimeout(() => late.resolve("late"), patienceMs);
-    try {
-      const asked = question();
-      const answer = await Promise.race([asked.then((found) => ({ found })), late.promise]);
-      if (answer === "late") {
-        asked.then((found) => (found === undefined ? undefined : drop(found))).catch(() => undefined);
-        throw new Error(`the bucket did not answer in ${patienceMs} ms`);
-      }
-      this.#succeed();
-      observer.asked(answer.found === undefined ? "absent" : "found");
-      if (answer.found === undefined) this.#known.noteAbsent(key);
-      return answer.found;
-    } catch (error) {
-      this.#fail(errorOf(error));
-      observer.asked("failed");
-      return undefined;
-    } finally {
-      clearTimeout(timer);
-      if (isTrial) this.#isTrying = false;
-    }
-  }
-
-  #succeed(): void {
-    if (this.#failures === 0) return;
-    this.#failures = 0;
-    this.#restUntil = 0;
-    this.#options.observer.recovered();
-  }
-
-  #fail(error: Error): void {
-    const now = this.#options.monotonic();
-    // What was under way when the rest began tells nothing new.
-    if (now < this.#restUntil) return;
-    this.#restUntil = now + Math.min(longestRestMs, firstRestMs * 2 ** this.#failures);
-    this.#failures++;
-    this.#options.observer.failed(error);
+    const answer = await this.#questions.ask(question, drop);
+    if (answer !== undefined && answer.found === undefined) this.#known.noteAbsent(key);
+    return answer?.found;
   }
 }

@@ -30,6 +30,24 @@ export const bucket: readonly Fault[] = [
         breaks: "content of another size is not what is wanted",
       },
       {
+        name: "failure-forgets",
+        find: "if (answer !== undefined && answer.found === undefined) this",
+        replace: "if (answer?.found === undefined) this",
+        breaks: "what is known outlives a question that got no answer",
+      },
+      {
+        name: "absence-forgotten",
+        find: "if (answer !== undefined && answer.found === undefined) this.#known.noteAbsent(key);",
+        replace: "",
+        breaks: "what a question has just not found is not looked for again",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "bucket/questions",
+    ["unit/bucket/bucket"],
+    [
+      {
         name: "all-try",
         find: "return this.#isTrying || ",
         replace: "return ",
@@ -40,18 +58,6 @@ export const bucket: readonly Fault[] = [
         find: "undefined : drop(found)",
         replace: "undefined : undefined",
         breaks: "what comes too late is closed",
-      },
-      {
-        name: "failure-forgets",
-        find: "this.#fail(errorOf(error));",
-        replace: "this.#fail(errorOf(error));\n      this.#known.noteAbsent(key);",
-        breaks: "what is known outlives a question that got no answer",
-      },
-      {
-        name: "absence-forgotten",
-        find: "if (answer.found === undefined) this.#known.noteAbsent(key);",
-        replace: "",
-        breaks: "what a question has just not found is not looked for again",
       },
     ],
   ),

@@ -8,7 +8,7 @@ import { pseudoRandomBytes } from "../support/content.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
 import { open, request } from "../support/http.ts";
 import { mediaTypes } from "../support/image.ts";
-import { type MirrorProcess, startProcess } from "../support/process.ts";
+import { type ReplicaProcess, startReplicaProcess } from "../support/replica-process.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -48,11 +48,6 @@ function follow(url: string): { readonly begun: Promise<void>; readonly whole: P
   return { begun, whole };
 }
 
-interface Replica {
-  readonly process: MirrorProcess;
-  readonly url: string;
-}
-
 describe("three replicas, one of which goes in the middle of a blob", () => {
   let upstream: ScriptedUpstream;
   let s3: FakeS3;
@@ -70,29 +65,13 @@ describe("three replicas, one of which goes in the middle of a blob", () => {
     await folder[Symbol.asyncDispose]();
   });
 
-  async function start(): Promise<Replica> {
-    const root = `${folder.path}/replica-${started++}`;
-    const [keys] = s3.keys;
-    const process = await startProcess({
-      root,
+  const start = (): Promise<ReplicaProcess> =>
+    startReplicaProcess({
+      root: `${folder.path}/replica-${started++}`,
       upstream: upstream.host,
-      config: {
-        storage: {
-          type: "s3",
-          root,
-          s3: {
-            bucket: s3.bucketName,
-            endpoint: s3.endpoint,
-            access_key: keys?.accessKeyId,
-            secret_key: keys?.secretAccessKey,
-          },
-        },
-        shutdown_timeout: "1s",
-        replicas: { listen: "127.0.0.1:0", advertise: undefined, secret: "an-example-of-a-secret-that-replicas-share" },
-      },
+      s3,
+      config: { shutdown_timeout: "1s" },
     });
-    return { process, url: await process.listening };
-  }
 
   for (const { what, leave, revive } of [
     { what: "is killed", leave: "SIGKILL", revive: undefined },
@@ -103,12 +82,9 @@ describe("three replicas, one of which goes in the middle of a blob", () => {
       const layer = pseudoRandomBytes(4 * mib, what);
       const digest = addImage(upstream, leave, layer);
       const path = `/v2/${repository}/blobs/${digest}`;
-      const first = await start();
-      await using _first = first.process;
-      const second = await start();
-      await using _second = second.process;
-      const third = await start();
-      await using _third = third.process;
+      await using first = await start();
+      await using second = await start();
+      await using third = await start();
       for (const { url } of [first, second, third]) await request(`${url}/v2/${repository}/manifests/${leave}`);
       const never = createBarrier();
       upstream.when({ path: digest, method: "GET", times: 1 }, { stallAfterBytes: 2 * mib, stallAt: never });

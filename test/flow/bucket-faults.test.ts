@@ -8,6 +8,7 @@ import { digestOf } from "../../src/oci/digest.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
+import { failFiles } from "../support/failing-files.ts";
 import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
 import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
 import { mediaTypes } from "../support/image.ts";
@@ -241,6 +242,28 @@ describe("a bucket that", { concurrency: 6 }, () => {
     }
     inspectBucket(server);
   };
+
+  test("works, behind a disk that takes nothing: what is large is there all the same, and nothing half", async () => {
+    await using own = await createTemporaryDirectory();
+    const root = `${own.path}/root`;
+    await using server = await FakeS3.start();
+    {
+      await using mirror = await start(server, root);
+      using _ = failFiles(root, "ENOSPC", ["write"]);
+      await pull(mirror);
+      await mirror.app.idle();
+    }
+    const [, large] = image.blobs;
+    const { blobs, records } = inspectBucket(server);
+    assert.deepEqual(blobs, [large?.digest]);
+    assert.equal(records.length, 1);
+    // The rest is when it was fetched again.
+    await using mirror = await start(server, `${own.path}/other`);
+    await pull(mirror);
+    await mirror.app.idle();
+    assert.ok(isWhole(server));
+    inspectBucket(server);
+  });
 
   for (const [what, trouble] of Object.entries(troubles)) {
     for (const state of trouble.states ?? (["empty", "warm", "lost"] as const)) {

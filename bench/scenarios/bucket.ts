@@ -11,6 +11,7 @@ const names = ["entrepot", "entrepot-bucket"] as const;
 type Name = (typeof names)[number];
 
 const mib = 1024 * 1024;
+const quiet = "requests to the bucket while hits are asked for";
 
 /** What a bucket behind the folder costs: hits and first pulls beside those of a mirror without, and its requests. */
 export const bucket: Scenario = {
@@ -38,6 +39,7 @@ export const bucket: Scenario = {
         row("hit of a blob", "GB/s"),
         row("CPU of a blob", "s/GB"),
         row("first pull", "s"),
+        row("CPU of a first pull", "s"),
         row(quiet, ""),
       ],
       aims: [
@@ -52,8 +54,6 @@ export const bucket: Scenario = {
     };
   },
 };
-
-const quiet = "requests to the bucket while hits are asked for";
 
 /** What is asked of the bucket for each step of a first pull, and for a second one; as lines to print. */
 async function countRequests({ upstream, content, warmUp, place }: Bench, bucket: BucketServer): Promise<string[]> {
@@ -135,12 +135,11 @@ async function measurePulls(bench: Bench, bucket: BucketServer, samples: Samples
     await pullImage(server.origin, warmUp);
     await bucket.takeCounts();
     await upstream.limit(settings.upstreamBytesPerSecond);
+    const before = server.child.cpuSeconds();
     samples.add("first pull", name, await pullImage(server.origin, image));
     for (const blob of image.blobs) await server.stored(blob);
-    if (name !== "entrepot-bucket") return;
-    await bucket.stored(
-      image.blobs.map(({ digest }) => digest),
-      120_000,
-    );
+    const digests = image.blobs.map(({ digest }) => digest);
+    if (name === "entrepot-bucket") await bucket.stored(digests, 120_000);
+    samples.add("CPU of a first pull", name, server.child.cpuSeconds() - before);
   });
 }

@@ -27,6 +27,8 @@ import { missingFrom } from "./missing.ts";
 const defaultFollowedBytes = 8 * 1024 * 1024;
 /** A check of a tag that is older may have been overtaken by another instance's: it is looked up first. */
 const overtakenMs = 30_000;
+/** What another instance fetches that one copies: it is looked up so much later whether it has, in milliseconds. */
+const theirsMs = 15_000;
 /** How often it is looked whether something was left out that has to be made up for. */
 const makeUpMs = 60_000;
 
@@ -61,6 +63,8 @@ export class Copies {
   readonly #stopping = new AbortController();
   readonly #queue: CopyQueue;
   readonly #fills: FillCopies;
+  /** What is on its way. */
+  readonly #followed = new Map<Digest, FollowedFill>();
   /** At the start something may have been waiting when the last process ended. */
   #isBehind = true;
   #keepingUp: Promise<void> | undefined;
@@ -102,7 +106,11 @@ export class Copies {
 
   /** Has the object at a key copied, as it is when its turn has come. */
   add(key: Key): void {
-    if (!this.#queue.add(key)) this.#isBehind = true;
+    const place = parseKey(key);
+    const digest = place?.kind === "content" || place?.kind === "link" ? place.digest : undefined;
+    if (digest !== undefined && this.#followed.get(digest)?.source.origin === "replica")
+      void this.#addLater(key, digest);
+    else if (!this.#queue.add(key)) this.#isBehind = true;
   }
 
   /** Has an object not copied that waits to be; resolves when no copy of it is under way. */
@@ -121,12 +129,14 @@ export class Copies {
    */
   follow(fill: FollowedFill, id: RepositoryId, digest: Digest): void {
     const { bucket, followedBytes = defaultFollowedBytes } = this.#options;
+    this.#followed.set(digest, fill);
     this.#running.run(async () => {
       const opened = await fill.opened.catch(() => "failed");
       const isLarge = (fill.sizeBytes ?? Infinity) > followedBytes;
-      const isWanted = isLarge && this.#fills.mayFollow(fill);
+      const isWanted = isLarge && fill.source.origin !== "replica" && this.#fills.mayFollow(fill);
       if (opened === "streaming" && isWanted && fill.joinable) await this.#copyFill(fill, id, digest);
       await fill.ended;
+      if (this.#followed.get(digest) === fill) this.#followed.delete(digest);
       const isWrong = fill.failure instanceof UpstreamError && fill.failure.failure === "invalid";
       if (isWrong && fill.source.isFromBucket === true) await bucket.discard(digest);
     });
@@ -167,6 +177,16 @@ export class Copies {
     this.#stopping.abort(new Error("the process is stopping"));
     await this.#running.idle();
     await this.#keepingUp;
+  }
+
+  /** Who sends it copies it; where that one is gone, this one does. */
+  async #addLater(key: Key, digest: Digest): Promise<void> {
+    const { clock, bucket } = this.#options;
+    const { signal } = this.#stopping;
+    await clock.wait(theirsMs, signal).catch(() => undefined);
+    if (signal.aborted) return;
+    bucket.doubtAbsence(blobKey(digest));
+    this.add(key);
   }
 
   async #keepUp(): Promise<void> {

@@ -39,7 +39,7 @@ export interface BlobSource {
   open(from: { readonly offset: number; readonly sizeBytes?: number }, by: Ask): Promise<UpstreamBlob | undefined>;
   /** Whether any of it came from a bucket so far (`UpstreamBlob.origin`). */
   readonly isFromBucket?: boolean;
-  /** Who sends what came first, where that is not the registry itself. */
+  /** Who sends it now, where that is not the registry itself. */
   readonly origin?: UpstreamBlob["origin"];
 }
 
@@ -64,7 +64,7 @@ export class UpstreamSource implements BlobSource {
   async open(...question: Parameters<BlobSource["open"]>): Promise<UpstreamBlob | undefined> {
     const blob = await this.#open(...question);
     this.#isFromBucket ||= blob?.origin === "bucket";
-    this.#origin ??= blob?.origin;
+    this.#origin = blob?.origin;
     return blob;
   }
 }

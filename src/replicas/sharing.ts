@@ -13,8 +13,9 @@ import { type PeerCalls, PeerRefusal } from "./peer-calls.ts";
 
 /** How long anybody waits for who fetches something to be settled; then it is fetched without that, in milliseconds. */
 const settledMs = 1_000;
+/** How soon it is looked again after the first refusal; after each other one twice as late. */
 const lookAgainMs = 50;
-/** How long it is looked in the bucket when that time is over. */
+/** How long the bucket is given at least for a look. */
 const lastLookMs = 250;
 /** How long a lease is kept after what it is for is in the bucket, so that whoever saw it absent there still finds it here. */
 const keptMs = 15_000;
@@ -202,7 +203,7 @@ export class Sharing {
     const { clock, leases, isSpared = () => false } = this.#options;
     if (isSpared()) return { claim: undefined };
     const until = clock.monotonic() + settledMs;
-    for (;;) {
+    for (let pauseMs = lookAgainMs; ; pauseMs *= 2) {
       const taken = await this.#claims.take(name, until - clock.monotonic());
       if (signal.aborted && taken !== undefined && "users" in taken) this.#claims.give(taken);
       signal.throwIfAborted();
@@ -218,12 +219,13 @@ export class Sharing {
         () => undefined,
       );
       if (found !== undefined) return { found };
-      if (clock.monotonic() >= until) {
+      // A bucket that could not answer in what would be left of the time does not fail for that.
+      if (clock.monotonic() + pauseMs + lastLookMs > until) {
         // Where that one has it no more, its lease would keep everybody waiting; where it has, another one fetches it too.
         leases.clear(name, taken.holder).catch(() => undefined);
         return { claim: undefined };
       }
-      await clock.wait(lookAgainMs, signal);
+      await clock.wait(pauseMs, signal);
     }
   }
 

@@ -377,3 +377,33 @@ test("a blob whose fill fails is no failure of the bucket, and one that the buck
   await copies.idle();
   assert.deepEqual(told, ["refused"]);
 });
+
+test("a blob that another instance sends is that one's to copy; it is copied 15 s later where that has not been done", async () => {
+  for (const isCopied of [true, false]) {
+    const { copies, store, folder, rests } = setUp();
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    const source = { open: async () => undefined, origin: "replica" as const };
+    copies.follow({ ...fillOf("verified", () => assert.fail("it was read")), source, ended }, id, digest);
+    await turn(2);
+    await put(folder, blobKey(digest), bytes);
+    await put(folder, linkKey(id, digest), link);
+    resolve();
+    await copies.idle();
+    assert.deepEqual(await store.keys(), []);
+    if (isCopied) await store.plant(blobKey(digest), bytes);
+    if (isCopied) await store.plant(linkKey(id, digest), Buffer.from(JSON.stringify(link)));
+    for (const { ms, end } of rests.splice(0)) {
+      assert.equal(ms, 15_000);
+      end();
+    }
+    await until(() => copies.waiting === 0 && store.asked.length > 0);
+    await copies.idle();
+    assert.deepEqual((await store.keys()).toSorted(), [blobKey(digest), linkKey(id, digest)]);
+    assert.equal(written(store).filter((what) => what.startsWith("upload ")).length, isCopied ? 0 : 1);
+    // What comes later is its own.
+    await put(folder, linkKey({ ...id, repository: parseRepository("library/b") }, digest), link);
+    await copies.idle();
+    assert.equal((await store.keys()).length, 3);
+    await copies.close();
+  }
+});

@@ -35,7 +35,7 @@ const settings = {
     "What all replicas sign their calls with: at least 32 printable characters, the same for all, and known to nobody else. Null where `secret_file` has it.",
   ),
   secretFile: optional("secret_file", filePath).about(
-    "A file that holds the secret, in place of `secret`: one on each line where it is being changed, the new one first. Null for none.",
+    "A file that holds the secret, in place of `secret`: one on each line while it is being changed, of which the first one signs. Null for none.",
   ),
   previousSecret: optional("previous_secret", sharedSecret).about(
     "Another secret that counts, while it is being changed. Null for none.",

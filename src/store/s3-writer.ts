@@ -31,6 +31,7 @@ export class S3Writer {
   readonly #prefix: string;
   /** Whether the server is known to let two writers win at once. */
   #doubtsWins = false;
+  #refusesConditions = false;
 
   constructor(connection: S3Connection, options: S3Options) {
     this.connection = connection;
@@ -42,6 +43,11 @@ export class S3Writer {
       // The library's type names the classes that AWS has.
       ...(storageClass === undefined ? {} : { StorageClass: storageClass as "STANDARD" }),
     };
+  }
+
+  /** Whether the server is known to refuse requests with a condition. What has to be there is looked at before then. */
+  get refusesConditions(): boolean {
+    return this.#refusesConditions;
   }
 
   get bucket(): string {
@@ -73,12 +79,36 @@ export class S3Writer {
       ContentLength: body.length,
       Metadata: metadata,
       ...this.settings,
-      ...headersOf(condition),
+    };
+    const send = async (headers: ConditionHeaders): Promise<string | undefined> => {
+      const sent = { signal, sentBytes: body.length };
+      return (await this.connection.run((s3, options) => s3.putObject({ ...input, ...headers }, options), sent)).ETag;
     };
     return this.decide(key, nonce, condition, signal, async () => {
-      const sent = { signal, sentBytes: body.length };
-      return (await this.connection.run((s3, options) => s3.putObject(input, options), sent)).ETag;
+      try {
+        if (condition === undefined || !this.#refusesConditions) return await send(headersOf(condition));
+      } catch (error) {
+        // It may be something else that is not implemented.
+        if (condition === undefined || !(error instanceof S3Failure && error.status === 501)) throw error;
+      }
+      await this.#assertThere(key, condition);
+      const version = await send({});
+      this.#refusesConditions = true;
+      this.#doubtsWins = true;
+      return version;
     });
+  }
+
+  /** @throws {PreconditionFailed} what has to be there is not, by a look. */
+  async #assertThere(key: Key, condition: Condition): Promise<void> {
+    const input = { Bucket: this.bucket, Key: this.nameOf(key) };
+    let found: string | undefined;
+    try {
+      found = (await this.connection.run((s3, options) => s3.headObject(input, options))).ETag;
+    } catch (error) {
+      if (!(error instanceof S3Failure && error.isAbsence)) throw error;
+    }
+    if ((found ?? "absent") !== condition) throw new PreconditionFailed(key);
   }
 
   /**

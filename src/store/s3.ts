@@ -18,7 +18,7 @@ import { S3Object } from "./s3-object.ts";
 import { PartMemory } from "./s3-parts.ts";
 import { defaultPartMemoryBytes, defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
 import { S3Presigner } from "./s3-presigner.ts";
-import { probe, probePrefix, type S3Abilities } from "./s3-probe.ts";
+import { probe, probePrefix, type S3Abilities, severalWin } from "./s3-probe.ts";
 import { upload, type UploadOptions } from "./s3-upload.ts";
 import { S3Writer } from "./s3-writer.ts";
 
@@ -188,7 +188,9 @@ export class S3Store implements ObjectStore {
   async probe(): Promise<S3Abilities> {
     const abilities = await probe(this, this.#partSizeBytes + 1);
     if (!abilities.conditionalPut) this.#writer.doubtWins();
-    return abilities;
+    // That one has won is chance there.
+    if (!abilities.conditionalPut || !this.#writer.refusesConditions) return abilities;
+    return { ...abilities, conditionalPut: false, lacks: [severalWin, ...abilities.lacks] };
   }
 
   async close(): Promise<void> {

@@ -17,6 +17,8 @@ export interface S3Profile {
   /** Conditions are looked at before the body is read, so that several writers win (SeaweedFS, RustFS, versitygw). */
   readonly looksEarly: boolean;
   readonly ignoresConditions: boolean;
+  /** A request with a condition is refused as not implemented (B2). */
+  readonly refusesConditions: boolean;
   readonly ignoresRanges: boolean;
   /** Of a range so many bytes come at most. */
   readonly maxRangeBytes: number;
@@ -82,9 +84,11 @@ export class FakeBucket {
 
   /** @throws {S3Refusal} */
   assertConditions(key: string, headers: Headers): void {
+    const { "if-match": match, "if-none-match": noneMatch } = headers;
+    const isConditional = match !== undefined || noneMatch !== undefined;
+    if (this.#profile.refusesConditions && isConditional) throw new S3Refusal(501, "NotImplemented");
     if (this.#profile.ignoresConditions) return;
     const found = this.objects.get(key);
-    const { "if-match": match, "if-none-match": noneMatch } = headers;
     if (noneMatch === "*" && found !== undefined) throw new S3Refusal(412, "PreconditionFailed");
     if (match === undefined) return;
     if (found === undefined) throw new S3Refusal(404, "NoSuchKey");

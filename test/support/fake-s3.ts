@@ -39,6 +39,7 @@ const defaultProfile: S3Profile = {
   conflicts: false,
   looksEarly: false,
   ignoresConditions: false,
+  refusesConditions: false,
   ignoresRanges: false,
   maxRangeBytes: Infinity,
   listsInDisorder: false,

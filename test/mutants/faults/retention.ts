@@ -326,6 +326,24 @@ export const retention: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "store/s3-writer",
+    ["unit/store/s3-write"],
+    [
+      {
+        name: "refused-condition-forgotten",
+        find: "await this.#assertThere(key, condition);",
+        replace: "",
+        breaks: "where conditions are refused, what has to be there is looked at",
+      },
+      {
+        name: "refused-condition-fails",
+        find: "!(error instanceof S3Failure && error.status === 501)",
+        replace: "error !== undefined",
+        breaks: "a server that refuses conditions can be used",
+      },
+    ],
+  ),
+  ...faultsOf(
     "store/lease",
     ["unit/store/lease"],
     [

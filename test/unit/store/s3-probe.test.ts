@@ -35,6 +35,7 @@ describe("the probe", () => {
   test("finds what is lacking otherwise", async () => {
     for (const [profile, lacking] of [
       [{ ignoresConditions: true }, ["conditional writes", "conditions of deletes"]],
+      [{ refusesConditions: true }, ["conditional writes", "conditions of deletes"]],
       [{ refusesParts: true }, ["uploads in parts"]],
       [{ listsInDisorder: true }, ["listings"]],
     ] as const) {

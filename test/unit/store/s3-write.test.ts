@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type Key, PreconditionFailed, StoreError, type Version } from "../../../src/store/object-store.ts";
 import { S3Refusal } from "../../support/fake-s3-bucket.ts";
+import { Lease } from "../../../src/store/lease.ts";
 import { readAll, s3Subject } from "../../support/s3-store.ts";
 
 const key = "state/lease" as Key;
@@ -175,4 +176,24 @@ test("where several writers win at once, a win is looked at once that is known",
   const version = (await store.head(key))?.version as Version;
   await store.put(key, Buffer.from("mine now"), { if: version });
   assert.equal((await readAll(store, key))?.toString(), "mine now");
+});
+
+test("where conditions are refused, what has to be there is looked at before, and who has won afterwards", async () => {
+  await using subject = await s3Subject({ refusesConditions: true });
+  const { server, store } = subject;
+  const version = await store.put(key, Buffer.from("first"), { if: "absent" });
+  await assert.rejects(store.put(key, Buffer.from("second"), { if: "absent" }), PreconditionFailed);
+  server.fail(
+    "HeadObject",
+    { before: () => undefined },
+    { before: () => void server.bucket.put(name, Buffer.from("another one's"), {}) },
+  );
+  await assert.rejects(store.put(key, Buffer.from("mine"), { if: version }), PreconditionFailed);
+  await assert.rejects(store.put(key, Buffer.from("mine"), { if: version }), PreconditionFailed);
+  const now = (await store.head(key))?.version as Version;
+  await store.put(key, Buffer.from("mine now"), { if: now });
+  assert.equal((await readAll(store, key))?.toString(), "mine now");
+  const lease = new Lease({ store, key: "retention/lease" as Key, ttlMs: 1_000, monotonic: () => 0 });
+  assert.equal(await lease.acquire(), true);
+  assert.equal(await lease.acquire(), true);
 });

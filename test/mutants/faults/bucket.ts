@@ -44,6 +44,18 @@ export const bucket: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "bucket/redirect",
+    ["unit/bucket/redirect"],
+    [
+      {
+        name: "sent-by-an-old-look",
+        find: "(await bucket.hasNow(digest, link.sizeBytes))",
+        replace: "(await bucket.has(digest, link.sizeBytes))",
+        breaks: "nobody is sent to the bucket for what another instance removed more than five seconds ago",
+      },
+    ],
+  ),
+  ...faultsOf(
     "bucket/questions",
     ["unit/bucket/bucket"],
     [

@@ -303,7 +303,7 @@ export const retention: readonly Fault[] = [
   ),
   ...faultsOf(
     "bucket/redirect",
-    ["flow/bucket"],
+    ["unit/bucket/redirect"],
     [
       {
         name: "sending-is-no-use",

@@ -43,7 +43,8 @@ export class CopyQueue {
   readonly #copying = new Map<Key, Promise<void>>();
   readonly #changes = new Changes();
   readonly #refusals = new Refusals();
-  #taken = 0;
+  /** What has its turn: it waits for a copy of its key that is under way, or is being copied. */
+  readonly #taken = new Set<Key>();
   #failures = 0;
   #isResting = false;
 
@@ -54,7 +55,7 @@ export class CopyQueue {
 
   /** How many objects wait or are being copied for that, as far as is known. */
   get length(): number {
-    return this.#waiting.size + this.#taken;
+    return this.#waiting.size + this.#taken.size;
   }
 
   /** Whether nothing is copied now, as the bucket has just failed. */
@@ -82,7 +83,8 @@ export class CopyQueue {
   /** Resolves when what is at a key neither waits nor is being copied; and when this is closed. */
   async settled(key: Key): Promise<void> {
     const { signal } = this.#options;
-    while (!signal.aborted && (this.#waiting.has(key) || this.#copying.has(key))) {
+    const isPending = (): boolean => this.#waiting.has(key) || this.#taken.has(key) || this.#copying.has(key);
+    while (!signal.aborted && isPending()) {
       const copy = this.#copying.get(key) ?? this.#changes.next(signal);
       await copy.catch(() => undefined);
     }
@@ -114,9 +116,11 @@ export class CopyQueue {
 
   #work(): void {
     for (const key of this.#waiting) {
-      if (this.#isResting || this.#taken >= copiesAtOnce) return;
+      if (this.#isResting || this.#taken.size >= copiesAtOnce) return;
+      // It changed while it is being copied: its next turn comes then.
+      if (this.#taken.has(key)) continue;
       this.#waiting.delete(key);
-      this.#taken++;
+      this.#taken.add(key);
       this.#options.running.run(() => this.#take(key));
     }
   }
@@ -137,7 +141,7 @@ export class CopyQueue {
         }
       }
     } finally {
-      this.#taken--;
+      this.#taken.delete(key);
       this.#changes.tell();
       this.#work();
     }

@@ -13,11 +13,18 @@ function parsePeerListen(value: string): ListenAddress & { readonly kind: "tcp" 
 
 function parseAdvertise(value: string): string {
   const url = URL.parse(value.includes("://") ? value : `http://${value}`);
-  const isBare = url !== null && url.pathname === "/" && url.search === "" && url.hash === "" && url.username === "";
-  if (!isBare || url.protocol !== "http:" || value.includes("@")) {
+  const isBare = url !== null && url.pathname === "/" && url.search === "" && url.hash === "" && /:\d+\/?$/.test(value);
+  if (!isBare || url.protocol !== "http:" || value.includes("@") || isAny(url.hostname)) {
     throw new ValueError("expected host:port, such as ${POD_IP}:5001, where the other replicas reach this one");
   }
   return url.origin;
+}
+
+/** Whether a host means all addresses of a machine, however it is written. */
+function isAny(host: string): boolean {
+  const bare = host.replace(/^\[|\]$/g, "");
+  const { hostname } = URL.parse(`http://${bare.includes(":") ? `[${bare}]` : bare}/`) ?? {};
+  return hostname === "0.0.0.0" || hostname === "[::]";
 }
 
 const sharedSecret = secret(
@@ -51,8 +58,7 @@ function reportConflicts(
   { listen, advertise, secret: own, secretFile }: Values<typeof settings>,
   report: Report,
 ): void {
-  const isAny = /^(?:0\.0\.0\.0|::|0:0:0:0:0:0:0:0)$/.test(listen.host);
-  if (advertise === undefined && isAny) {
+  if (advertise === undefined && isAny(listen.host)) {
     report({
       path: ["advertise"],
       message: `is required with listen: ${formatListen(listen)}: say where the others reach this one, such as \${POD_IP}:5001`,

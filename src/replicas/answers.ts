@@ -27,12 +27,14 @@ export class Answers {
       sizeCalculation: ({ sizeBytes }) => sizeBytes,
       ttl: toldMs,
       perf: { now: monotonic },
+      ttlResolution: 0,
     });
   }
 
   /** Tells others what is being asked. An answer that does not come is forgotten. */
   tell(name: string, told: Promise<Told>): void {
-    this.#answers.set(name, { told, sizeBytes: overheadBytes });
+    // Its time begins when it has come.
+    this.#answers.set(name, { told, sizeBytes: overheadBytes }, { ttl: 0 });
     told.then(
       ({ bytes = "" }) => {
         if (this.#isLast(name, told)) this.#answers.set(name, { told, sizeBytes: bytes.length + overheadBytes });

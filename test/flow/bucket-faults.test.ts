@@ -265,6 +265,23 @@ describe("a bucket that", { concurrency: 6 }, () => {
     inspectBucket(server);
   });
 
+  test("is being uploaded to when the mirror is stopped: nothing of that is left", async () => {
+    await using own = await createTemporaryDirectory();
+    await using server = await FakeS3.start();
+    const waiting = Promise.withResolvers<void>();
+    server.fail("UploadPart", { wait: waiting.promise });
+    await using mirror = await start(server, `${own.path}/root`);
+    await pull(mirror);
+    await until(() => server.bucket.uploads.size === 1);
+    await mirror.close();
+    waiting.resolve();
+    inspectBucket(server);
+    await using next = await start(server, `${own.path}/root`);
+    await until(() => isWhole(server));
+    await next.app.idle();
+    inspectBucket(server);
+  });
+
   for (const [what, trouble] of Object.entries(troubles)) {
     for (const state of trouble.states ?? (["empty", "warm", "lost"] as const)) {
       test(`${what}, with a folder that is ${state}`, async () => tryOut(trouble, state));

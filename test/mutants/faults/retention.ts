@@ -375,7 +375,7 @@ export const retention: readonly Fault[] = [
   ),
   ...faultsOf(
     "app/storage",
-    ["flow/bucket"],
+    ["flow/bucket-retention"],
     [
       {
         name: "told-of-is-not-walked",
@@ -387,7 +387,7 @@ export const retention: readonly Fault[] = [
   ),
   ...faultsOf(
     "app/bucket-retention",
-    ["flow/bucket"],
+    ["flow/bucket-retention"],
     [
       {
         name: "new-name-each-start",

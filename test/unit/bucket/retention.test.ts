@@ -371,6 +371,28 @@ test("a dry run says what a run would do, and does not do it", async () => {
   assert.equal((await world.retain(never30))?.removed, 7);
 });
 
+test("what a run costs in requests is what docs/s3.md says", async () => {
+  const world = new World();
+  await world.add("a");
+  const cost = async (everyMs: number): Promise<Record<string, number>> => {
+    world.everyMs = everyMs;
+    world.store.asked.length = 0;
+    await world.retain(never30);
+    const count = (pattern: RegExp): number => world.store.asked.filter((what) => pattern.test(what)).length;
+    return {
+      get: count(/^(?:head|get) /),
+      put: count(/^put /),
+      list: count(/^list (?:retention|usage)/),
+      objects: count(/^list (?:blobs|repositories)/),
+    };
+  };
+  await cost(0);
+  assert.deepEqual(await cost(6 * hour), { get: 5, put: 2, list: 1, objects: 0 }, "it is not time yet");
+  assert.deepEqual(await cost(0), { get: 10, put: 5, list: 4, objects: 2 }, "nothing is unused");
+  world.now += 40 * day;
+  assert.equal((await cost(0))["objects"], 5, "something is unused");
+});
+
 test("the last report is in the bucket, for all instances", async () => {
   const world = new World();
   assert.equal(await readLast(world.store), undefined);

@@ -13,6 +13,7 @@ import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
 import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, startMirror } from "../support/mirror.ts";
+import { soaks } from "../support/soak.ts";
 import { inspectBucket, untriedBucket } from "../support/s3-bucket.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
@@ -25,7 +26,7 @@ type State = "empty" | "warm" | "lost";
 
 /** How a bucket goes wrong. */
 interface Trouble {
-  /** Where that can be felt; without it everywhere. */
+  /** Where that is felt most; without it, and in the soak, everywhere. */
   readonly states?: readonly State[];
   readonly profile?: Partial<S3Profile>;
   readonly options?: Partial<S3Options>;
@@ -65,56 +66,33 @@ function rest(fault: S3Fault): FakeS3["trouble"] & object {
 
 const troubles: Record<string, Trouble> = {
   "answers too late": always({ wait: new Promise(() => undefined) }, { requestTimeoutMs: 500, retries: 0 }),
-  "throttles, always": { states: ["empty", "lost"], ...always({ refuse: slowDown }) },
-  "throttles now and then": {
-    states: ["empty", "lost"],
-    ...once({
-      GetObject: [{ refuse: slowDown }],
-      PutObject: [{ refuse: slowDown }],
-      UploadPart: [{ refuse: slowDown }],
-      CompleteMultipartUpload: [{ refuse: slowDown }],
-      ListObjectsV2: [{ refuse: slowDown }],
-    }),
-  },
-  "resets connections in what it is sent": {
-    states: ["empty", "warm"],
-    ...once({
-      PutObject: [{ resetAfterBytes: 10 }, { resetAfterBytes: 10 }],
-      UploadPart: [{ resetAfterBytes: 10_000 }, { resetAfterBytes: 10_000 }],
-    }),
-  },
-  "loses the answers of writes that it has done": {
-    states: ["empty", "warm"],
-    ...once({
-      PutObject: [lost, lost, lost],
-      UploadPart: [lost, lost],
-      CompleteMultipartUpload: [lost],
-      DeleteObject: [lost],
-    }),
-  },
-  "breaks off in what is read": {
-    states: ["lost"],
-    ...once({ GetObject: [{ breakAt: 100 }, { breakAt: 100 }, { breakAt: 60_000 }] }),
-  },
+  "throttles, always": { states: ["warm"], ...always({ refuse: slowDown }) },
+  "throttles, breaks off and loses answers, now and then": once({
+    GetObject: [{ refuse: slowDown }, { breakAt: 100 }, { stallAt: 100 }, { breakAt: 60_000 }],
+    PutObject: [{ refuse: slowDown }, { resetAfterBytes: 10 }, lost, lost],
+    UploadPart: [{ refuse: slowDown }, { resetAfterBytes: 10_000 }, lost],
+    CompleteMultipartUpload: [{ refuse: slowDown }, lost],
+    DeleteObject: [lost],
+    ListObjectsV2: [{ refuse: slowDown }],
+  }),
   "breaks off in what is read of a large object, always": { states: ["lost"], ...always(rest({ breakAt: 100 })) },
   "stops in what is read of a large object, always": { states: ["lost"], ...always(rest({ stallAt: 100 })) },
-  "stops in what is read": { states: ["lost"], ...once({ GetObject: [{ stallAt: 100 }] }) },
   "is down": {
-    states: ["empty", "lost"],
+    states: ["lost"],
     begin: async (server) => {
       await server.down();
       return () => server.up();
     },
   },
   "has a clock that is an hour ahead": {
-    states: ["empty", "lost"],
+    states: ["empty"],
     begin: (server) => {
       server.clockOffsetMs = 3_600_000;
       return () => undefined;
     },
   },
   "takes the credentials no more": {
-    states: ["warm", "lost"],
+    states: ["lost"],
     begin: (server) => {
       const { keys } = server;
       server.keys = keys.map((each) => ({ ...each, sessionToken: "another" }));
@@ -138,7 +116,7 @@ const troubles: Record<string, Trouble> = {
     },
   },
   "is strict": {
-    states: ["empty", "warm"],
+    states: ["empty"],
     profile: { equalParts: true, minPartBytes: 64 * kib, refusesChecksums: true, conflicts: true },
   },
   "gives less of a range than it is asked for": { states: ["lost"], profile: { maxRangeBytes: 70_000 } },
@@ -283,7 +261,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
   });
 
   for (const [what, trouble] of Object.entries(troubles)) {
-    for (const state of trouble.states ?? (["empty", "warm", "lost"] as const)) {
+    for (const state of (soaks ? undefined : trouble.states) ?? (["empty", "warm", "lost"] as const)) {
       test(`${what}, with a folder that is ${state}`, async () => tryOut(trouble, state));
     }
   }

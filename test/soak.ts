@@ -5,7 +5,15 @@
 import { spawnSync } from "node:child_process";
 import { basename } from "node:path";
 
-const long = ["flow/kill", "flow/chaos", "flow/herd", "flow/eviction", "flow/space-model", "flow/replica-model", "unit/registry/removal"];
+const long = [
+  "flow/kill",
+  "flow/chaos",
+  "flow/herd",
+  "flow/eviction",
+  "flow/space-model",
+  "flow/replica-model",
+  "unit/registry/removal",
+];
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !long.some((each) => basename(each) === name));
 if (unknown.length > 0) throw new Error(`${unknown.join(", ")}: there is no such long run`);

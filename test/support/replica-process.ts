@@ -6,7 +6,7 @@ export interface ReplicaOptions {
   /** Its folder; the configuration is written beside it. */
   readonly root: string;
   readonly upstream: string;
-  readonly s3: FakeS3;
+  readonly s3: Pick<FakeS3, "bucketName" | "endpoint" | "keys">;
   /** More keys of the upstream's entry, of the storage, and of the configuration. */
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly storage?: Readonly<Record<string, unknown>>;

@@ -1,3 +1,4 @@
+import { Allowance } from "../concurrency/allowance.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { errorOf } from "../store/object-store.ts";
 import type { ReplicaId } from "./board.ts";
@@ -53,11 +54,9 @@ export class Claims {
     if (this.#stopping.signal.aborted || clock.monotonic() < this.#restUntil) return undefined;
     const claim = this.#claims.get(name) ?? this.#begin(name);
     claim.users++;
-    const over = new AbortController();
+    const allowance = new Allowance(clock, withinMs);
     try {
-      const late = clock.wait(Math.max(0, withinMs), over.signal).then(() => "late" as const);
-      late.catch(() => undefined);
-      const taken = await Promise.race([claim.taken, late]);
+      const taken = await Promise.race([claim.taken, allowance.over.then(() => "late" as const)]);
       if (taken === "late") throw new Error("who fetches something was not settled in time");
       this.#failures = 0;
       return "lease" in taken ? claim : taken;
@@ -66,7 +65,7 @@ export class Claims {
       this.#noteUnsettled(errorOf(error));
       return undefined;
     } finally {
-      over.abort();
+      allowance.stop();
     }
   }
 

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Dispatcher, Pool as PoolType } from "undici";
+import { Allowance } from "../concurrency/allowance.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { isObject } from "../oci/document.ts";
@@ -125,10 +126,7 @@ export class PeerCalls {
     try {
       const asked = this.#json(peer, { kind: "answer", name }, AbortSignal.any([signal, over.signal]));
       // Whether it is still there: nothing tells how far an answer is.
-      return await this.#watched(
-        asked,
-        async () => void (await this.#json(peer, alive, AbortSignal.timeout(progressMs))),
-      );
+      return await this.#watched(asked, async () => void (await this.#soon(peer, alive)));
     } catch (error) {
       signal.throwIfAborted();
       throw this.#failed(peer, error);
@@ -194,7 +192,7 @@ export class PeerCalls {
   /** Why a body broke: a peer that is there, and has the blob no more, has failed to get it, and does well otherwise. */
   async #whyBroken(peer: ReplicaId, { id, digest }: WantedBlob, error: unknown): Promise<unknown> {
     try {
-      await this.#json(peer, { kind: "progress", id, digest }, AbortSignal.timeout(progressMs));
+      await this.#soon(peer, { kind: "progress", id, digest });
       return error;
     } catch (refusal) {
       return refusal instanceof PeerRefusal ? refusal : error;
@@ -206,7 +204,7 @@ export class PeerCalls {
     let owedBytes = 0;
     return async () => {
       if (received() < owedBytes) throw new Error("it does not send what it has");
-      const told = await this.#json(peer, { kind: "progress", id, digest }, AbortSignal.timeout(progressMs));
+      const told = await this.#soon(peer, { kind: "progress", id, digest });
       const readyBytes = isObject(told) ? told["readyBytes"] : undefined;
       if (typeof readyBytes !== "number") throw new Error("it does not tell what it has");
       owedBytes = readyBytes;
@@ -220,15 +218,23 @@ export class PeerCalls {
       () => true,
     );
     for (;;) {
-      const stop = new AbortController();
-      const late = this.#options.clock.wait(silentMs, stop.signal).then(
-        () => false,
-        () => false,
-      );
-      const isHere = await Promise.race([settled, late]);
-      stop.abort();
+      const allowance = new Allowance(this.#options.clock, silentMs);
+      const isHere = await Promise.race([settled, allowance.over.then(() => false)]);
+      allowance.stop();
       if (isHere) return promise;
       await Promise.race([settled, check()]);
+    }
+  }
+
+  /** What a peer answers at once, or not at all. */
+  async #soon(peer: ReplicaId, question: PeerQuestion): Promise<unknown> {
+    const over = new AbortController();
+    const allowance = new Allowance(this.#options.clock, progressMs);
+    void allowance.over.then(() => over.abort(new Error(`it did not answer in ${progressMs} ms`)));
+    try {
+      return await this.#json(peer, question, over.signal);
+    } finally {
+      allowance.stop();
     }
   }
 

@@ -1,3 +1,4 @@
+import { Allowance } from "../concurrency/allowance.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Fill } from "../registry/fill.ts";
@@ -200,11 +201,26 @@ export class Sharing {
     stored: { find(): Promise<T | undefined>; drop(late: T): void },
     signal: AbortSignal,
   ): Promise<Settled<T>> {
-    const { clock, leases, isSpared = () => false } = this.#options;
+    const { clock, isSpared = () => false } = this.#options;
     if (isSpared()) return { claim: undefined };
-    const until = clock.monotonic() + settledMs;
+    const allowance = new Allowance(clock, settledMs);
+    try {
+      return await this.#settleWithin(allowance, name, fromPeer, stored, signal);
+    } finally {
+      allowance.stop();
+    }
+  }
+
+  async #settleWithin<T extends object>(
+    allowance: Allowance,
+    name: string,
+    fromPeer: (peer: ReplicaId) => Promise<T>,
+    stored: { find(): Promise<T | undefined>; drop(late: T): void },
+    signal: AbortSignal,
+  ): Promise<Settled<T>> {
+    const { clock, leases } = this.#options;
     for (let pauseMs = lookAgainMs; ; pauseMs *= 2) {
-      const taken = await this.#claims.take(name, until - clock.monotonic());
+      const taken = await this.#claims.take(name, allowance.leftMs);
       if (signal.aborted && taken !== undefined && "users" in taken) this.#claims.give(taken);
       signal.throwIfAborted();
       if (taken === undefined) return { claim: undefined };
@@ -214,13 +230,11 @@ export class Sharing {
       } catch (error) {
         if (!(error instanceof PeerRefusal)) throw error;
       }
-      const leftMs = until - clock.monotonic();
-      const found = await this.#inTime(stored.find(), Math.max(leftMs, lastLookMs), (late) => stored.drop(late)).catch(
-        () => undefined,
-      );
+      const lookMs = Math.max(allowance.leftMs, lastLookMs);
+      const found = await this.#inTime(stored.find(), lookMs, (late) => stored.drop(late)).catch(() => undefined);
       if (found !== undefined) return { found };
       // A bucket that could not answer in what would be left of the time does not fail for that.
-      if (clock.monotonic() + pauseMs + lastLookMs > until) {
+      if (allowance.leftMs < pauseMs + lastLookMs) {
         // Where that one has it no more, its lease would keep everybody waiting; where it has, another one fetches it too.
         leases.clear(name, taken.holder).catch(() => undefined);
         return { claim: undefined };
@@ -235,16 +249,14 @@ export class Sharing {
     ms: number,
     drop: (late: T) => void,
   ): Promise<T | undefined> {
-    const over = new AbortController();
-    const late = this.#options.clock.wait(ms, over.signal).then(() => "late" as const);
-    late.catch(() => undefined);
+    const allowance = new Allowance(this.#options.clock, ms);
     try {
-      const found = await Promise.race([finding, late]);
+      const found = await Promise.race([finding, allowance.over.then(() => "late" as const)]);
       if (found !== "late") return found;
       finding.then((value) => value && drop(value)).catch(() => undefined);
       return undefined;
     } finally {
-      over.abort();
+      allowance.stop();
     }
   }
 

@@ -1,4 +1,4 @@
-import type { FakeS3 } from "./fake-s3.ts";
+import type { S3Keys } from "../../src/store/s3-options.ts";
 import { type MirrorProcess, startProcess } from "./process.ts";
 
 /** What a replica is started with. */
@@ -6,7 +6,7 @@ export interface ReplicaOptions {
   /** Its folder; the configuration is written beside it. */
   readonly root: string;
   readonly upstream: string;
-  readonly s3: Pick<FakeS3, "bucketName" | "endpoint" | "keys">;
+  readonly s3: { readonly bucketName: string; readonly endpoint: string; readonly keys: readonly S3Keys[] };
   /** More keys of the upstream's entry, of the storage, and of the configuration. */
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly storage?: Readonly<Record<string, unknown>>;

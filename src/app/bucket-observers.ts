@@ -7,6 +7,8 @@ import type { Metrics } from "../observe/metrics.ts";
 
 /** Failures to copy are told no more often. */
 const repeatFailureMs = 60_000;
+/** And that nobody can tell what is used. */
+const repeatUnretainedMs = 6 * 3_600_000;
 
 /** What the bucket and the work on it tell of themselves. */
 export interface BucketObservers {
@@ -20,6 +22,7 @@ export interface BucketObservers {
 
 /** Makes the observers of the bucket. */
 export function observeBucket(metrics: Metrics, log: Logger, monotonic: () => number): BucketObservers {
+  let unretainedAt = -Infinity;
   return {
     bucket: {
       asked: (outcome) => metrics.bucketRequests.inc({ outcome }),
@@ -45,8 +48,12 @@ export function observeBucket(metrics: Metrics, log: Logger, monotonic: () => nu
         if (report.isShort)
           log.warn("the bucket holds more than it may, and all that is left was just used or is pinned");
       },
-      unretained: (error) =>
-        log.warn({ err: error }, "the bucket could not be looked through for what nobody uses: it is tried again"),
+      unretained: (error) => {
+        // What is written down every quarter of an hour fails as long as the bucket does.
+        if (monotonic() - unretainedAt < repeatUnretainedMs) return;
+        unretainedAt = monotonic();
+        log.warn({ err: error }, "the bucket could not be looked through for what nobody uses: it is tried again");
+      },
     },
     uncopied: (error) => log.error({ err: error }, "the folder could not be compared with the bucket"),
   };

@@ -386,6 +386,18 @@ export const retention: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "app/bucket-observers",
+    ["unit/app/observers"],
+    [
+      {
+        name: "outage-told-each-time",
+        find: "if (monotonic() - unretainedAt < repeatUnretainedMs) return;",
+        replace: "",
+        breaks: "an outage of the bucket has no line every quarter of an hour",
+      },
+    ],
+  ),
+  ...faultsOf(
     "app/bucket-retention",
     ["flow/bucket-retention"],
     [

@@ -188,3 +188,12 @@ test("an answer that is not cached for another reason than the storage is an err
   subject.observers.uncached(storeError("ENOSPC"));
   assert.deepEqual(subject.levels(), [50, debug]);
 });
+
+test("a bucket to which nobody can say what is used is told of every six hours", async () => {
+  const { observers, clock, levels } = await setUp();
+  for (const hours of [0, 5, 2]) {
+    clock.now += hours * 3_600_000;
+    observers.retention.unretained(new Error("SlowDown"));
+  }
+  assert.deepEqual(levels(), [40, 40]);
+});

@@ -17,6 +17,7 @@ import { herd } from "./scenarios/herd.ts";
 import { manifests } from "./scenarios/manifests.ts";
 import { memory } from "./scenarios/memory.ts";
 import { eviction, million } from "./scenarios/million.ts";
+import { replicas } from "./scenarios/replicas.ts";
 import { resident } from "./scenarios/resident.ts";
 import { revalidation } from "./scenarios/revalidation.ts";
 import { startUp } from "./scenarios/start-up.ts";
@@ -39,6 +40,7 @@ const scenarios: readonly Scenario[] = [
   eviction,
   million,
   bucket,
+  replicas,
   uploads,
 ];
 

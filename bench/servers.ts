@@ -11,7 +11,7 @@ import type { UpstreamRegistry } from "./upstream.ts";
 /**
  * The servers that are compared. `entrepot` is what `npm start` runs; `entrepot-uncached` is the same as at its very
  * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package, and `entrepot-bucket`
- * the same as `entrepot` with the bucket of its place behind the folder. `docker-registry` is distribution 2.8,
+ * the same as `entrepot` with the bucket of its place behind the folder, `entrepot-replica` one of several on that. `docker-registry` is distribution 2.8,
  * `distribution-3` its successor.
  */
 export type ServerName =
@@ -19,6 +19,7 @@ export type ServerName =
   | "entrepot-uncached"
   | "entrepot-dist"
   | "entrepot-bucket"
+  | "entrepot-replica"
   | "nginx"
   | RegistryName;
 
@@ -117,6 +118,12 @@ const recipes: Record<ServerName, MakeRecipe> = {
     const { settings } = place.bucket;
     return entrepot(join(projectFolder, "src", "main.ts"), folder, port, place, upstreamSettings, settings);
   },
+  "entrepot-replica"(folder, port, place, upstreamSettings) {
+    if (place.bucket === undefined) throw new Error("there is no bucket");
+    const { settings } = place.bucket;
+    const more = { replicas: { listen: "127.0.0.1:0", secret: "a-secret-that-the-replicas-of-the-bench-share" } };
+    return entrepot(join(projectFolder, "src", "main.ts"), folder, port, place, upstreamSettings, settings, more);
+  },
   nginx(folder, port, { content, images }) {
     const digests = images.map(({ manifestPath, manifestDigest }) => `    "${manifestPath}" ${manifestDigest};`);
     writeFileSync(join(folder, "nginx.conf"), nginxConfig(folder, port, content.root, digests));
@@ -171,11 +178,13 @@ function entrepot(
   { upstream }: Place,
   upstreamSettings: object,
   s3?: object,
+  more: object = {},
 ): Recipe {
   const root = join(folder, "data");
   const config = {
     storage: s3 === undefined ? { type: "filesystem", root } : { type: "s3", root, s3 },
     upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }],
+    ...more,
   };
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
   return {

@@ -66,7 +66,7 @@ export class OpenUploads {
    * @throws {S3Failure}
    */
   async abort({ nonce, key, uploadId }: OpenUpload): Promise<boolean> {
-    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(key), UploadId: uploadId };
+    const input = { ...this.#writer.at(key), UploadId: uploadId };
     let wasOpen = true;
     try {
       await this.#writer.connection.run((s3, options) => s3.abortMultipartUpload(input, options));
@@ -113,8 +113,7 @@ export class OpenUploads {
   }
 
   async #delete(record: Key): Promise<void> {
-    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(record) };
-    await this.#writer.connection.run((s3, options) => s3.deleteObject(input, options));
+    await this.#writer.connection.run((s3, options) => s3.deleteObject(this.#writer.at(record), options));
   }
 }
 

@@ -85,8 +85,7 @@ class Multipart {
     const { nonce, metadata } = newNonce();
     const { connection } = writer;
     const input = {
-      Bucket: writer.bucket,
-      Key: writer.nameOf(key),
+      ...writer.at(key),
       Metadata: metadata,
       ...writer.settings,
       ...(connection.checksums === "when_supported" ? { ChecksumAlgorithm: "CRC32" as const } : {}),
@@ -159,11 +158,7 @@ class Multipart {
   }
 
   #place(): { readonly Bucket: string; readonly Key: string; readonly UploadId: string } {
-    return {
-      Bucket: this.#writer.bucket,
-      Key: this.#writer.nameOf(this.#key),
-      UploadId: this.#recorded.uploadId,
-    };
+    return { ...this.#writer.at(this.#key), UploadId: this.#recorded.uploadId };
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HeadObjectCommandOutput } from "@aws-sdk/client-s3";
 import { type Condition, type Key, PreconditionFailed, StoreError, type Version } from "./object-store.ts";
 import type { S3Connection } from "./s3-connection.ts";
 import { S3Failure, storeErrorOf } from "./s3-failure.ts";
@@ -50,13 +51,14 @@ export class S3Writer {
     return this.#refusesConditions;
   }
 
-  get bucket(): string {
-    return this.connection.place.bucket;
-  }
-
   /** An object's key in the bucket. */
   nameOf(key: string): string {
     return `${this.#prefix}${key}`;
+  }
+
+  /** Where an object is, as requests say it. */
+  at(key: Key): { readonly Bucket: string; readonly Key: string } {
+    return { Bucket: this.connection.place.bucket, Key: this.nameOf(key) };
   }
 
   /** From here on a conditional write has won only when the object is its own afterwards. */
@@ -73,8 +75,7 @@ export class S3Writer {
   async put(key: Key, body: Uint8Array, condition?: Condition, signal?: AbortSignal): Promise<Version> {
     const { nonce, metadata } = newNonce();
     const input = {
-      Bucket: this.bucket,
-      Key: this.nameOf(key),
+      ...this.at(key),
       Body: body,
       ContentLength: body.length,
       Metadata: metadata,
@@ -91,24 +92,12 @@ export class S3Writer {
         // It may be something else that is not implemented.
         if (condition === undefined || !(error instanceof S3Failure && error.status === 501)) throw error;
       }
-      await this.#assertThere(key, condition);
+      if (((await this.look(key))?.ETag ?? "absent") !== condition) throw new PreconditionFailed(key);
       const version = await send({});
       this.#refusesConditions = true;
       this.#doubtsWins = true;
       return version;
     });
-  }
-
-  /** @throws {PreconditionFailed} what has to be there is not, by a look. */
-  async #assertThere(key: Key, condition: Condition): Promise<void> {
-    const input = { Bucket: this.bucket, Key: this.nameOf(key) };
-    let found: string | undefined;
-    try {
-      found = (await this.connection.run((s3, options) => s3.headObject(input, options))).ETag;
-    } catch (error) {
-      if (!(error instanceof S3Failure && error.isAbsence)) throw error;
-    }
-    if ((found ?? "absent") !== condition) throw new PreconditionFailed(key);
   }
 
   /**
@@ -152,10 +141,18 @@ export class S3Writer {
    * @throws {S3Failure}
    */
   async find(key: Key, nonce: string): Promise<Version | undefined> {
-    const input = { Bucket: this.bucket, Key: this.nameOf(key) };
+    const found = await this.look(key);
+    return found?.Metadata?.[nonceName] === nonce ? (found.ETag as Version | undefined) : undefined;
+  }
+
+  /**
+   * What a HEAD tells of an object; `undefined` where there is none.
+   *
+   * @throws {S3Failure}
+   */
+  async look(key: Key): Promise<HeadObjectCommandOutput | undefined> {
     try {
-      const found = await this.connection.run((s3, options) => s3.headObject(input, options));
-      return found.Metadata?.[nonceName] === nonce ? (found.ETag as Version | undefined) : undefined;
+      return await this.connection.run((s3, options) => s3.headObject(this.at(key), options));
     } catch (error) {
       if (error instanceof S3Failure && error.isAbsence) return undefined;
       throw error;

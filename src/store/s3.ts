@@ -68,18 +68,18 @@ export class S3Store implements ObjectStore {
   }
 
   async head(key: Key): Promise<ObjectInfo | undefined> {
-    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(key) };
+    let found;
     try {
-      const found = await this.#connection.run((s3, options) => s3.headObject(input, options));
-      const { ContentLength: sizeBytes, ETag: version } = found;
-      if (sizeBytes === undefined || version === undefined) {
-        throw new StoreError(`the server's answer for ${key} has no ETag or no size`, undefined);
-      }
-      return { key, sizeBytes, version: version as Version };
+      found = await this.#writer.look(key);
     } catch (error) {
-      if (error instanceof S3Failure && error.isAbsence) return undefined;
       throw this.#asStoreError(`could not look up ${key}`, error);
     }
+    if (found === undefined) return undefined;
+    const { ContentLength: sizeBytes, ETag: version } = found;
+    if (sizeBytes === undefined || version === undefined) {
+      throw new StoreError(`the server's answer for ${key} has no ETag or no size`, undefined);
+    }
+    return { key, sizeBytes, version: version as Version };
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
@@ -104,7 +104,7 @@ export class S3Store implements ObjectStore {
 
   async delete(key: Key, options: { readonly if?: Version } = {}): Promise<void> {
     const condition = options.if === undefined ? {} : { IfMatch: options.if };
-    const input = { Bucket: this.#writer.bucket, Key: this.#writer.nameOf(key), ...condition };
+    const input = { ...this.#writer.at(key), ...condition };
     try {
       await this.#connection.run((s3, sent) => s3.deleteObject(input, sent));
     } catch (error) {
@@ -124,7 +124,7 @@ export class S3Store implements ObjectStore {
    */
   async *list(prefix: Key, { after = "" as Key }: ListOptions = {}): AsyncGenerator<Listed> {
     const root = this.#writer.nameOf("");
-    const input = { Bucket: this.#writer.bucket, Prefix: `${root}${prefix}/` };
+    const input = { Bucket: this.#connection.place.bucket, Prefix: `${root}${prefix}/` };
     for (let last: string = after; ;) {
       const start = { ...input, ...(last === "" ? {} : { StartAfter: `${root}${last}` }) };
       let page;

@@ -331,7 +331,7 @@ export const retention: readonly Fault[] = [
     [
       {
         name: "refused-condition-forgotten",
-        find: "await this.#assertThere(key, condition);",
+        find: 'if (((await this.look(key))?.ETag ?? "absent") !== condition) throw new PreconditionFailed(key);',
         replace: "",
         breaks: "where conditions are refused, what has to be there is looked at",
       },

@@ -127,8 +127,8 @@ export const storeS3: readonly Fault[] = [
       },
       {
         name: "any-success-is-ones-own",
-        find: "found.Metadata?.[nonceName] === nonce ?",
-        replace: "found.Metadata !== undefined ?",
+        find: "found?.Metadata?.[nonceName] === nonce ?",
+        replace: "found !== undefined ?",
         breaks: "another one's object of the same bytes is not taken for one's own",
       },
       {
@@ -142,6 +142,13 @@ export const storeS3: readonly Fault[] = [
         find: "this.#doubtsWins && (await",
         replace: "false && (await",
         breaks: "on a server that lets two win a win is looked at",
+      },
+      {
+        name: "refusal-is-absence",
+        find: "if (error instanceof S3Failure && error.isAbsence) return undefined;",
+        replace: "if (error instanceof S3Failure) return undefined;",
+        breaks: "a HEAD that is refused is no absence",
+        tests: ["unit/store/s3-read"],
       },
     ],
   ),
@@ -345,13 +352,6 @@ export const storeS3: readonly Fault[] = [
         find: "return key > last || Buffer.compare(Buffer.from(key), Buffer.from(last)) > 0;",
         replace: "return key > last;",
         breaks: "other programs' keys are listed, whatever characters they have",
-        tests: ["unit/store/s3-read"],
-      },
-      {
-        name: "refusal-is-absence",
-        find: "if (error instanceof S3Failure && error.isAbsence) return undefined;",
-        replace: "if (error instanceof S3Failure) return undefined;",
-        breaks: "a HEAD that is refused is no absence",
         tests: ["unit/store/s3-read"],
       },
       {

@@ -66,7 +66,7 @@ export class Notices {
     const before = [...names].join();
     const there = new Set([...keys].map((key) => key.slice(noticesPrefix.length + 1)));
     for (const name of there) {
-      if (!(Math.abs(now() - Number(name.slice(0, timeDigits))) <= keptMs)) {
+      if (!isKept(name, now())) {
         await store.delete(keyOf(name));
         there.delete(name);
       }
@@ -79,7 +79,8 @@ export class Notices {
         onError(errorOf(error));
       }
     }
-    for (const name of names) if (!there.has(name)) names.delete(name);
+    // One that is being told is not in the listing yet.
+    for (const name of names) if (!there.has(name) && !isKept(name, now())) names.delete(name);
     if ([...names].join() !== before) await obeyed.save(names);
   }
 
@@ -97,6 +98,10 @@ export class Notices {
     this.#obeyed ??= new Set(await this.#options.obeyed.load());
     return this.#obeyed;
   }
+}
+
+function isKept(name: string, now: number): boolean {
+  return Math.abs(now - Number(name.slice(0, timeDigits))) <= keptMs;
 }
 
 function keyOf(name: string): Key {

@@ -145,3 +145,17 @@ test("what those have left behind who are gone is swept, and nothing that was ta
   });
   assert.deepEqual(await leasesOf(store, three).take("a thing"), { holder: one });
 });
+
+test("one that others take and give back all the time is of who has it at last", async () => {
+  const store = new MemoryStore();
+  const put = store.put.bind(store);
+  let turns = 0;
+  // Whenever this one writes, another one that does not answer has been quicker.
+  store.put = async (key, bytes, options) => {
+    await store.delete(key);
+    await put(key, Buffer.from(JSON.stringify({ holder: `gone ${++turns}` })));
+    return put(key, bytes, options);
+  };
+  const taken = await new Leases({ store, self: one, isGone: async () => true }).take("a thing");
+  assert.deepEqual(taken, { holder: "gone 4" });
+});

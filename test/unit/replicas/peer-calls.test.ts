@@ -159,6 +159,28 @@ describe("calls to another replica", () => {
     await slow.close();
   });
 
+  test("who was kept from looking for a while takes nobody for silent", async () => {
+    let stalls = 3;
+    let stalledMs = 0;
+    const busy = new PeerCalls({
+      secret,
+      addressOf: async () => peer.address,
+      clock: {
+        monotonic: () => stalledMs + performance.now(),
+        wait: async (ms, signal) => {
+          if (stalls-- <= 0) return systemClock.wait(ms, signal);
+          // As on a busy machine: all that was waited for is over before anything is read.
+          stalledMs += 10 * ms;
+          return undefined;
+        },
+      },
+      onLeft: (_id, { message }) => assert.fail(message),
+    });
+    peer.on.answer = (call) => call.json("it");
+    assert.equal(await busy.answer(peer.id, "a", never()), "it");
+    await busy.close();
+  });
+
   test("one that waits itself is waited for as long as it says so", async () => {
     const progress: number[] = [];
     peer.on.progress = (call) => {

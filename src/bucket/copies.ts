@@ -108,9 +108,11 @@ export class Copies {
   add(key: Key): void {
     const place = parseKey(key);
     const digest = place?.kind === "content" || place?.kind === "link" ? place.digest : undefined;
-    if (digest !== undefined && this.#followed.get(digest)?.source.origin === "replica")
+    if (digest !== undefined && this.#followed.get(digest)?.source.origin === "replica") {
       void this.#addLater(key, digest);
-    else if (!this.#queue.add(key)) this.#isBehind = true;
+    } else if (!this.#queue.add(key)) {
+      this.#isBehind = true;
+    }
   }
 
   /** Has an object not copied that waits to be; resolves when no copy of it is under way. */

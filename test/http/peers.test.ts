@@ -57,7 +57,7 @@ class World {
   fill: FakeFill | undefined;
   isFromPeer = false;
   /** What the repository has it as, and how much of it is stored. */
-  link: { readonly role?: "blob"; readonly sizeBytes: number } | undefined;
+  link: { readonly role?: "blob" | "manifest"; readonly sizeBytes: number } | undefined;
   stored: Buffer | undefined;
   open = 0;
   now = 1_000;
@@ -159,6 +159,8 @@ test("a stored blob is sent from an offset on, to its own repository, as what th
   assert.ok((await bytesOf(await world.ask({ ...blob, offset: 99_000 }))).equals(content.subarray(99_000)));
   assert.deepEqual(document(await world.ask(progress)), { readyBytes: content.length });
   assert.equal((await world.ask({ ...blob, offset: content.length + 1 })).status, 404);
+  world.link = { role: "manifest", sizeBytes: content.length };
+  assert.equal((await world.ask(blob)).status, 404, "it has it as a manifest");
   world.link = { role: "blob", sizeBytes: 5 };
   assert.equal((await world.ask(blob)).status, 404, "it has another size than it should");
   world.link = undefined;

@@ -17,6 +17,7 @@ import { ledgerQuestions } from "./faults/ledger-questions.ts";
 import { ledgerTables } from "./faults/ledger-tables.ts";
 import { ledgerThread } from "./faults/ledger-thread.ts";
 import { registry } from "./faults/registry.ts";
+import { replicas } from "./faults/replicas.ts";
 import { retention } from "./faults/retention.ts";
 import { storeFolder } from "./faults/store-folder.ts";
 import { storeReading } from "./faults/store-reading.ts";
@@ -36,6 +37,7 @@ export const faults: readonly Fault[] = [
   ...registry,
   ...bucket,
   ...retention,
+  ...replicas,
   ...jobsEvict,
   ...jobsRun,
   ...jobsVerify,

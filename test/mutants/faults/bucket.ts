@@ -200,6 +200,7 @@ export const bucket: readonly Fault[] = [
     [
       {
         name: "change-missed",
+        tests: ["unit/bucket/copy-queue"],
         find: "await this.#copying.get(key)?.catch(() => undefined);",
         replace: "",
         breaks: "what changes while it is copied is copied again",

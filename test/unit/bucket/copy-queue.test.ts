@@ -84,6 +84,18 @@ test("one that is added again while it is copied is copied again, takes no other
   assert.deepEqual(world.settled, [a]);
 });
 
+test("what changes while others copy it is copied again when they have done", async () => {
+  const world = new World();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  void world.queue.once(a, () => promise);
+  world.queue.add(a);
+  await turn(3);
+  assert.equal(world.copying.length, 0);
+  resolve();
+  await turn(3);
+  assert.equal(world.copying.length, 1);
+});
+
 test("what is copied on its way counts, too; and at the end nobody waits", async () => {
   const world = new World();
   const { promise, resolve } = Promise.withResolvers<void>();

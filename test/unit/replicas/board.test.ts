@@ -211,7 +211,7 @@ test("what does not change is written every ten seconds, what changes at the nex
   const clock = new TestClock();
   await using one = new Member(store, clock);
   one.board.start("http://one");
-  await clock.pass(59 * second);
+  await clock.pass(51 * second);
   assert.equal(puts, 6);
   one.tells = { ...one.tells, fetching: ["a thing"] };
   await clock.pass(5 * second);

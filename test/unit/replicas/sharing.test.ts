@@ -159,6 +159,16 @@ test("what another replica fetches comes from that one, and is not this one's to
   assert.deepEqual(world.happened, [`take ${name}`]);
 });
 
+test("a fill that ends says nothing of a later one of the same blob", async () => {
+  const world = new World();
+  world.taken = [{ holder: peer }];
+  const early = world.follow();
+  world.follow();
+  await world.blob();
+  await early.end(new Error("nobody could join it any more"));
+  assert.ok(world.sharing.isFromPeer(id, digest));
+});
+
 test("what has no fill that is followed is not shared", async () => {
   const world = new World();
   await world.blob();

@@ -2,20 +2,6 @@ import { randomUUID } from "node:crypto";
 import { type Key, type ObjectStore, PreconditionFailed, StoreError, type Version } from "./object-store.ts";
 import { readWhole } from "./read-whole.ts";
 
-/** What a server was seen to do, for the log. */
-export interface S3Abilities {
-  /** Of writers that have one condition one wins, also of several at once. */
-  readonly conditionalPut: boolean;
-  /** An object is deleted only in the version that is asked for. */
-  readonly conditionalDelete: boolean;
-  /** Objects can be written in parts. */
-  readonly multipart: boolean;
-  /** Listings are in the order of their keys, and begin behind the one that is asked for. */
-  readonly orderedListing: boolean;
-  /** What it lacks, a sentence each; none where it can all that is used. */
-  readonly lacks: readonly string[];
-}
-
 /** What a server lacks that lets several writers win that have one condition. */
 export const severalWin = "conditional writes are not safe: more than one wins";
 
@@ -36,34 +22,29 @@ const rounds = 3;
  * needed that the store does not need anyhow.
  *
  * @param parts How many bytes take two parts.
+ * @returns what the server lacks, a sentence each; none where it can all that is used.
  * @throws {StoreError} the bucket cannot be written to, read, or listed at all.
  */
-export async function probe(store: ProbedStore, parts: number): Promise<S3Abilities> {
+export async function probe(store: ProbedStore, parts: number): Promise<string[]> {
   const folder = `${probePrefix}/${randomUUID()}`;
   const keyOf = (name: string): Key => `${folder}/${name}` as Key;
   const lacks: string[] = [];
-  const lack = (sentence: string): false => {
-    lacks.push(sentence);
-    return false;
-  };
   try {
     await store.put(keyOf("a"), Buffer.from("first"));
     const first = await store.get(keyOf("a"));
     const text = first && (await readWhole(first, 1024));
     if (text?.toString() !== "first") throw new StoreError("the bucket does not give back what was written", undefined);
-    return {
-      conditionalPut: (await holdsBursts(store, keyOf)) || lack(severalWin),
-      conditionalDelete:
-        (await holdsDeletes(store, keyOf("delete"))) || lack("conditions of deletes are ignored or refused"),
-      multipart: (await takesParts(store, keyOf("parts"), parts)) ?? lack("uploads in parts are refused"),
-      orderedListing: (await listsInOrder(store, folder, keyOf)) || lack("listings are not in order"),
-      lacks,
-    };
+    if (!(await holdsBursts(store, keyOf))) lacks.push(severalWin);
+    if (!(await holdsDeletes(store, keyOf("delete")))) lacks.push("conditions of deletes are ignored or refused");
+    if (!(await takesParts(store, keyOf("parts"), parts))) lacks.push("uploads in parts are refused");
+    if (!(await listsInOrder(store, folder, keyOf))) lacks.push("listings are not in order");
+    return lacks;
   } finally {
     await removeAll(store, folder as Key);
   }
 }
 
+/** Whether of writers that have one condition one wins, also of several at once. */
 async function holdsBursts(store: ProbedStore, keyOf: (name: string) => Key): Promise<boolean> {
   for (let round = 0; round < rounds; round++) {
     const key = keyOf(`burst-${round}`);
@@ -78,6 +59,7 @@ async function holdsBursts(store: ProbedStore, keyOf: (name: string) => Key): Pr
   return !(await succeeds(store.put(keyOf("burst-0"), Buffer.from("late"), { if: stale })));
 }
 
+/** Whether an object is deleted only in the version that is asked for. */
 async function holdsDeletes(store: ProbedStore, key: Key): Promise<boolean> {
   const stale = await store.put(key, Buffer.from("old"));
   await store.put(key, Buffer.from("new"));
@@ -90,16 +72,17 @@ async function holdsDeletes(store: ProbedStore, key: Key): Promise<boolean> {
   return (await store.head(key)) !== undefined;
 }
 
-async function takesParts(store: ProbedStore, key: Key, sizeBytes: number): Promise<true | undefined> {
+async function takesParts(store: ProbedStore, key: Key, sizeBytes: number): Promise<boolean> {
   try {
     await store.upload(key, zeros(sizeBytes), { sizeBytes });
     return true;
   } catch (error) {
-    if (error instanceof StoreError) return undefined;
+    if (error instanceof StoreError) return false;
     throw error;
   }
 }
 
+/** Whether listings are in the order of their keys, and begin behind the one that is asked for. */
 async function listsInOrder(store: ProbedStore, folder: string, keyOf: (name: string) => Key): Promise<boolean> {
   for (const name of ["list/b", "list-b", "list/a"]) await store.put(keyOf(name), Buffer.from(name));
   const found: Key[] = [];

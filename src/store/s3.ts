@@ -18,7 +18,7 @@ import { S3Object } from "./s3-object.ts";
 import { PartMemory } from "./s3-parts.ts";
 import { defaultPartMemoryBytes, defaultPartSizeBytes, type S3Options } from "./s3-options.ts";
 import { S3Presigner } from "./s3-presigner.ts";
-import { probe, probePrefix, type S3Abilities, severalWin } from "./s3-probe.ts";
+import { probe, probePrefix, severalWin } from "./s3-probe.ts";
 import { upload, type UploadOptions } from "./s3-upload.ts";
 import { S3Writer } from "./s3-writer.ts";
 
@@ -180,17 +180,17 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Finds out what the server can do, by some 60 requests and an object of more than one part. Where it lets several
+   * Finds out what the server can do, by some 70 small requests and an object of more than one part. Where it lets several
    * writers win at once, a conditional write is looked at afterwards from then on, which finds most of that.
    *
    * @throws {StoreError} the bucket cannot be used.
    */
-  async probe(): Promise<S3Abilities> {
-    const abilities = await probe(this, this.#partSizeBytes + 1);
-    if (!abilities.conditionalPut) this.#writer.doubtWins();
-    // That one has won is chance there.
-    if (!abilities.conditionalPut || !this.#writer.refusesConditions) return abilities;
-    return { ...abilities, conditionalPut: false, lacks: [severalWin, ...abilities.lacks] };
+  async probe(): Promise<{ readonly lacks: readonly string[] }> {
+    const lacks = await probe(this, this.#partSizeBytes + 1);
+    if (lacks.includes(severalWin)) this.#writer.doubtWins();
+    // That only one has won was chance there.
+    else if (this.#writer.refusesConditions) lacks.unshift(severalWin);
+    return { lacks };
   }
 
   async close(): Promise<void> {

@@ -79,6 +79,7 @@ export function createMirrors(
     namespace: Namespace,
     policy: FreshnessPolicy,
     absentMs: number,
+    breaker: Breaker,
   ): Upstream => {
     const shared =
       sharing === undefined
@@ -95,6 +96,7 @@ export function createMirrors(
             freshMs: policy.ttlMs,
             absentMs,
             now,
+            mayHold: () => breaker.state === "closed",
           });
     return askBucketFirst(shared, { bucket, namespace, link, policy, now });
   };
@@ -123,7 +125,8 @@ export function createMirrors(
       fills: storage.fills,
       hashes: storage.hashes,
       namespace,
-      upstream: tier === undefined ? guarded : behind(guarded, tier, namespace, policy, settings.negativeTtlMs),
+      upstream:
+        tier === undefined ? guarded : behind(guarded, tier, namespace, policy, settings.negativeTtlMs, breaker),
       ...(tier && {
         isStoredElsewhere: (...manifest) => isStoredSoon(tier.bucket, ...manifest, systemClock, stopping.signal),
         follow: (...fill) => {

@@ -25,6 +25,8 @@ export interface ReplicasFirstOptions {
   readonly absentMs: number;
   /** As of `Clock`. */
   readonly now: () => number;
+  /** Whether others may wait for this replica: not while the upstream fails for it. */
+  readonly mayHold: () => boolean;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface ReplicasFirstOptions {
  * upstream about.
  */
 export function askReplicasFirst(upstream: Upstream, options: ReplicasFirstOptions): Upstream {
-  const { sharing, namespace, link, stored, freshMs, absentMs, now } = options;
+  const { sharing, namespace, link, stored, freshMs, absentMs, now, mayHold } = options;
   /** How others are told the answers to a question, and what of theirs is of use. */
   function form<T extends Resolved | Manifest>(
     reference: Reference,
@@ -62,12 +64,12 @@ export function askReplicasFirst(upstream: Upstream, options: ReplicasFirstOptio
     async resolve(repository, reference, by) {
       const ask = (): Promise<Resolved | undefined> => upstream.resolve(repository, reference, by);
       const name = nameOf("head", namespace, repository, reference);
-      return sharing.answer(name, ask, form<Resolved>(reference, readResolved), by.signal);
+      return sharing.answer(name, ask, form<Resolved>(reference, readResolved), by.signal, mayHold);
     },
     async manifest(repository, reference, by) {
       const ask = (): Promise<Manifest | undefined> => upstream.manifest(repository, reference, by);
       const name = nameOf("manifest", namespace, repository, reference);
-      return sharing.answer(name, ask, form<Manifest>(reference, readManifestTold), by.signal);
+      return sharing.answer(name, ask, form<Manifest>(reference, readManifestTold), by.signal, mayHold);
     },
     async blob(repository, digest, from, by) {
       const id = { namespace, repository };
@@ -79,6 +81,7 @@ export function askReplicasFirst(upstream: Upstream, options: ReplicasFirstOptio
         () => upstream.blob(repository, digest, from, by),
         () => stored(repository, digest, from, by),
         by.signal,
+        mayHold,
       );
     },
     statBlob: (repository, digest, by) => upstream.statBlob(repository, digest, by),

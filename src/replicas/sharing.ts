@@ -97,12 +97,15 @@ export class Sharing {
   /**
    * A blob that is followed, from another replica that fetches it or, by `ask`, from the upstream. `stored` finds it
    * where it may have been stored meanwhile. One that nobody follows is not shared, as nobody would give it back.
+   *
+   * @param mayHold Whether others may wait for this one to get it.
    */
   async blob(
     blob: SharedBlob,
     ask: () => Promise<UpstreamBlob | undefined>,
     stored: () => Promise<UpstreamBlob | undefined>,
     signal: AbortSignal,
+    mayHold?: () => boolean,
   ): Promise<UpstreamBlob | undefined> {
     const { calls } = this.#options;
     const name = nameOfBlob(blob);
@@ -122,6 +125,7 @@ export class Sharing {
       },
       { find: stored, drop: (late) => late.cancel() },
       signal,
+      mayHold,
     );
     if ("found" in settled) return settled.found;
     transfer.claim = settled.claim;
@@ -155,7 +159,13 @@ export class Sharing {
   }
 
   /** What the upstream answers to a question that `ask` asks, here or at another replica. */
-  async answer<T>(name: string, ask: () => Promise<T>, form: AnswerForm<T>, signal: AbortSignal): Promise<T> {
+  async answer<T>(
+    name: string,
+    ask: () => Promise<T>,
+    form: AnswerForm<T>,
+    signal: AbortSignal,
+    mayHold?: () => boolean,
+  ): Promise<T> {
     const { calls, clock } = this.#options;
     const settled = await this.#settle(
       name,
@@ -168,6 +178,7 @@ export class Sharing {
       },
       { find: async () => undefined, drop: () => undefined },
       signal,
+      mayHold,
     );
     if ("found" in settled) return settled.found.found;
     const { claim } = settled;
@@ -200,12 +211,16 @@ export class Sharing {
     fromPeer: (peer: ReplicaId) => Promise<T>,
     stored: { find(): Promise<T | undefined>; drop(late: T): void },
     signal: AbortSignal,
+    mayHold = () => true,
   ): Promise<Settled<T>> {
     const { clock, isSpared = () => false } = this.#options;
     if (isSpared()) return { claim: undefined };
     const allowance = new Allowance(clock, settledMs);
     try {
-      return await this.#settleWithin(allowance, name, fromPeer, stored, signal);
+      const settled = await this.#settleWithin(allowance, name, fromPeer, stored, signal);
+      if ("found" in settled || settled.claim === undefined || mayHold()) return settled;
+      this.#claims.give(settled.claim);
+      return { claim: undefined };
     } finally {
       allowance.stop();
     }

@@ -445,6 +445,12 @@ export const replicas: readonly Fault[] = [
         breaks: "nothing is asked of a bucket that fails",
       },
       {
+        name: "held-in-vain",
+        find: "settled.claim === undefined || mayHold()",
+        replace: "settled.claim === undefined || mayHold !== undefined",
+        breaks: "nobody waits for one for which the upstream fails",
+      },
+      {
         name: "held-by-nobody",
         find: 'if (signal.aborted && taken !== undefined && "users" in taken) this.#claims.give(taken);',
         replace: "",

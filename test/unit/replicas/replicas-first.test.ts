@@ -54,6 +54,7 @@ class World {
       freshMs: 10 * second,
       absentMs: 2 * second,
       now: () => now,
+      mayHold: () => true,
     });
   }
 

@@ -287,6 +287,28 @@ test("where nothing is to be settled now, each asks the upstream at once", async
   assert.deepEqual([world.asks, world.happened], [1, []]);
 });
 
+test("one for which the upstream fails has from others what they fetch, and lets nobody wait for what it asks itself", async () => {
+  const world = new World();
+  const mayHold = (): boolean => false;
+  const fill = world.follow();
+  const fetching = world.sharing.blob(
+    wanted,
+    async () => blobOf(),
+    () => world.stored(),
+    never(),
+    mayHold,
+  );
+  const asking = world.sharing.answer("a", async () => "it", form, never(), mayHold);
+  await Promise.all([fetching, asking]);
+  await turn(2);
+  assert.deepEqual([world.released, world.sharing.fetching], [2, []]);
+  assert.equal(await world.sharing.answers.find("a"), undefined);
+  await fill.end("verified");
+  world.taken = [{ holder: peer }];
+  world.onAnswer = async () => "of the peer";
+  assert.equal(await world.sharing.answer("a", async () => "it", form, never(), mayHold), "of the peer");
+});
+
 test("whoever stops asking gives back what has come meanwhile", async () => {
   for (const what of ["blob", "answer"] as const) {
     const world = new World();

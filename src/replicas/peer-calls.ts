@@ -1,26 +1,13 @@
-import { createHash, randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { Dispatcher, Pool as PoolType } from "undici";
 import { Allowance } from "../concurrency/allowance.ts";
 import type { Clock } from "../concurrency/clock.ts";
-import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { isObject } from "../oci/document.ts";
 import { errorOf } from "../store/object-store.ts";
-import { Pool } from "../upstream/undici.ts";
 import { type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
 import type { ReplicaId } from "./board.ts";
-import {
-  callHeader,
-  epochHeader,
-  formatQuestion,
-  type PeerQuestion,
-  proofHeader,
-  sizeHeader,
-} from "./peer-protocol.ts";
-import type { SharedSecret } from "./shared-secret.ts";
+import { PeerClient, type PeerClientOptions, PeerRefusal } from "./peer-client.ts";
+import type { PeerQuestion } from "./peer-protocol.ts";
 
-/** A peer that takes no connection for so long is not there, in milliseconds. */
-const connectMs = 150;
 /** When nothing has come for so long, it is asked whether there is anything; and so long it may take to say so. */
 const silentMs = 250;
 const progressMs = 400;
@@ -30,33 +17,17 @@ const wrongMs = 10 * 60_000;
 /** A peer whose bytes come more slowly is asked what it has, in bytes for each second in which it is waited for. */
 const paceBytes = 64 * 1024;
 const paceMs = 1_000;
-const maxAnswerBytes = 8 * 1024 * 1024;
 const maxPeers = 64;
 
 /** What calls are made with. */
-export interface PeerCallsOptions {
-  readonly secret: SharedSecret;
-  readonly addressOf: (id: ReplicaId) => Promise<string | undefined>;
+export interface PeerCallsOptions extends PeerClientOptions {
   readonly clock: Pick<Clock, "monotonic" | "wait">;
   /** Told of a peer that is left alone from now on, for the log. */
   readonly onLeft: (id: ReplicaId, error: Error) => void;
 }
 
-/** A peer does not have what it was asked for, or does not give it: somebody else is to be asked. */
-export class PeerRefusal extends Error {
-  override readonly name = "PeerRefusal";
-}
-
 /** A blob that is asked for, and its whole size, where that is known. */
 type WantedBlob = Extract<PeerQuestion, { kind: "blob" }> & { readonly sizeBytes?: number | undefined };
-
-interface Answered {
-  readonly name: string;
-  readonly status: number;
-  readonly body: Dispatcher.ResponseData["body"];
-  /** A header by its lower-case name; empty where there is none. */
-  readonly header: (name: string) => string;
-}
 
 /**
  * Asks other replicas. Their word counts where it is signed; bytes of blobs are for whoever takes them to verify. One that
@@ -64,12 +35,12 @@ interface Answered {
  */
 export class PeerCalls {
   readonly #options: PeerCallsOptions;
-  readonly #pools = new LRUCache<string, PoolType>({ max: maxPeers, dispose: (pool) => void pool.destroy() });
-  readonly #epochs = new LRUCache<ReplicaId, string>({ max: maxPeers });
+  readonly #client: PeerClient;
   readonly #leftUntil = new LRUCache<ReplicaId, number>({ max: maxPeers });
 
   constructor(options: PeerCallsOptions) {
     this.#options = options;
+    this.#client = new PeerClient(options);
   }
 
   /** Whether a peer is not there, or is left alone. */
@@ -93,20 +64,17 @@ export class PeerCalls {
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
     try {
-      const asked = this.#call(peer, question, either);
-      const answer = await this.#watched(
+      const asked = this.#client.blob(peer, question, either);
+      const { size, body } = await this.#watched(
         asked,
         this.#owing(peer, question, () => question.offset),
       );
-      const size = answer.header(sizeHeader);
-      this.#assertProven(answer, size);
-      if (answer.status !== 200) throw new PeerRefusal(`it answered ${answer.status}`);
       const sizeBytes = size === "" ? question.sizeBytes : Number(size);
       if (sizeBytes !== (question.sizeBytes ?? sizeBytes)) throw new Error(`it tells another size: ${size}`);
       return {
         sizeBytes,
         origin: "replica",
-        body: this.#read(peer, question, { body: answer.body, sizeBytes }, over, signal),
+        body: this.#read(peer, question, { body, sizeBytes }, over, signal),
         cancel: () => over.abort(),
       };
     } catch (error) {
@@ -124,7 +92,7 @@ export class PeerCalls {
   async answer(peer: ReplicaId, name: string, signal: AbortSignal): Promise<unknown> {
     const over = new AbortController();
     try {
-      const asked = this.#json(peer, { kind: "answer", name }, AbortSignal.any([signal, over.signal]));
+      const asked = this.#client.json(peer, { kind: "answer", name }, AbortSignal.any([signal, over.signal]));
       // Whether it is still there: nothing tells how far an answer is.
       return await this.#watched(asked, async () => void (await this.#soon(peer, alive)));
     } catch (error) {
@@ -136,9 +104,7 @@ export class PeerCalls {
   }
 
   async close(): Promise<void> {
-    const pools = [...this.#pools.values()];
-    this.#pools.clear();
-    await Promise.all(pools.map((pool) => pool.destroy()));
+    await this.#client.close();
   }
 
   async *#read(
@@ -232,70 +198,10 @@ export class PeerCalls {
     const allowance = new Allowance(this.#options.clock, progressMs);
     void allowance.over.then(() => over.abort(new Error(`it did not answer in ${progressMs} ms`)));
     try {
-      return await this.#json(peer, question, over.signal);
+      return await this.#client.json(peer, question, over.signal);
     } finally {
       allowance.stop();
     }
-  }
-
-  async #json(peer: ReplicaId, question: PeerQuestion, signal: AbortSignal): Promise<unknown> {
-    const answer = await this.#call(peer, question, signal);
-    const chunks: Buffer[] = [];
-    let length = 0;
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-      length += chunk.length;
-      if (length > maxAnswerBytes) throw new Error(`its answer has more than ${maxAnswerBytes} bytes`);
-      chunks.push(chunk);
-    }
-    const text = Buffer.concat(chunks).toString("utf8");
-    this.#assertProven(answer, createHash("sha256").update(text).digest("hex"));
-    if (answer.status !== 200) throw new PeerRefusal(`it answered ${answer.status}`);
-    return JSON.parse(text);
-  }
-
-  /** Sends a call; where the peer names another epoch, once more. */
-  async #call(peer: ReplicaId, question: PeerQuestion, signal: AbortSignal): Promise<Answered> {
-    const { secret, addressOf } = this.#options;
-    const address = await settleOrAbort(addressOf(peer), signal);
-    if (address === undefined) throw new PeerRefusal("it is not there");
-    const pool = this.#poolOf(address);
-    const path = formatQuestion(question);
-    for (let attempt = 0; ; attempt++) {
-      const epoch = this.#epochs.get(peer) ?? "";
-      const name = randomUUID();
-      const call = `${epoch} ${name} ${secret.sign("call", peer, epoch, name, path)}`;
-      const { statusCode, headers, body } = await pool.request({
-        method: "GET",
-        path,
-        headers: { [callHeader]: call },
-        signal,
-      });
-      // An error that comes while nobody reads must not end the process.
-      body.on("error", () => undefined);
-      const header = (field: string): string => String(headers[field] ?? "");
-      if (statusCode !== 401 || attempt > 0) return { name, status: statusCode, body, header };
-      await body.dump();
-      this.#epochs.set(peer, header(epochHeader));
-    }
-  }
-
-  #assertProven({ name, status, body, header }: Answered, says: string): void {
-    if (this.#options.secret.isSigned(header(proofHeader), "answer", name, String(status), says)) return;
-    body.destroy();
-    throw new Error("its answer is not signed with the shared secret");
-  }
-
-  #poolOf(address: string): PoolType {
-    const pool =
-      this.#pools.get(address) ??
-      new Pool(address, {
-        connect: { timeout: connectMs },
-        headersTimeout: 0,
-        bodyTimeout: 0,
-        keepAliveTimeout: 10_000,
-      });
-    this.#pools.set(address, pool);
-    return pool;
   }
 
   /** A failure as it is thrown; whoever does not merely refuse is left alone. */

@@ -10,7 +10,8 @@ import type { ReplicaId } from "./board.ts";
 import { Claims } from "./claims.ts";
 import type { Claim } from "./claims.ts";
 import type { Leases } from "./leases.ts";
-import { type PeerCalls, PeerRefusal } from "./peer-calls.ts";
+import type { PeerCalls } from "./peer-calls.ts";
+import { PeerRefusal } from "./peer-client.ts";
 
 /** How long anybody waits for who fetches something to be settled; then it is fetched without that, in milliseconds. */
 const settledMs = 1_000;

@@ -213,7 +213,7 @@ export const replicas: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "replicas/peer-calls",
+    "replicas/peer-client",
     ["unit/replicas/peer-calls"],
     [
       {
@@ -228,6 +228,18 @@ export const replicas: readonly Fault[] = [
         replace: 'secret.sign("call", epoch, name, path)',
         breaks: "a call is signed for one replica",
       },
+      {
+        name: "address-waited-for",
+        find: "await settleOrAbort(addressOf(peer), signal)",
+        replace: "await addressOf(peer)",
+        breaks: "a bucket that does not tell an address is not waited for",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "replicas/peer-calls",
+    ["unit/replicas/peer-calls"],
+    [
       {
         name: "waits-for-headers",
         find: "await this.#watched(\n        asked,\n        this.#owing(peer, question, () => question.offset),\n      )",
@@ -287,12 +299,6 @@ export const replicas: readonly Fault[] = [
         find: "isBroken ? await this.#whyBroken(peer, question, error) : error",
         replace: "error",
         breaks: "who failed to get it is not left alone for that",
-      },
-      {
-        name: "address-waited-for",
-        find: "await settleOrAbort(addressOf(peer), signal)",
-        replace: "await addressOf(peer)",
-        breaks: "a bucket that does not tell an address is not waited for",
       },
       {
         name: "left-for-less",

@@ -5,7 +5,7 @@ import { digestOf } from "../../../src/oci/digest.ts";
 import { parseNamespace, parseRepository } from "../../../src/oci/reference.ts";
 import type { ReplicaId } from "../../../src/replicas/board.ts";
 import { HeldLease, type Taken } from "../../../src/replicas/leases.ts";
-import { PeerRefusal } from "../../../src/replicas/peer-calls.ts";
+import { PeerRefusal } from "../../../src/replicas/peer-client.ts";
 import { type AnswerForm, type SharedBlob, Sharing } from "../../../src/replicas/sharing.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import type { Key, Version } from "../../../src/store/object-store.ts";

@@ -1,6 +1,6 @@
+import type { BucketStore } from "../store/bucket-store.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
-import type { BucketStore } from "../bucket/bucket.ts";
 import { Evictor } from "../jobs/evict.ts";
 import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance } from "./maintenance.ts";

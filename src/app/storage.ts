@@ -13,7 +13,7 @@ import { Fills } from "../registry/fills.ts";
 import { openLedger } from "../ledger/client.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { Space } from "../registry/space.ts";
-import { Bucket, type BucketStore } from "../bucket/bucket.ts";
+import { Bucket } from "../bucket/bucket.ts";
 import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
 import { Usage } from "../bucket/usage.ts";
@@ -24,6 +24,7 @@ import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
 import { meterMoves, meterStore } from "../store/metered.ts";
 import type { RepositoryId } from "../store/layout.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 
 const ledgerName = "ledger";

@@ -1,6 +1,7 @@
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Tag } from "../oci/reference.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
 import {
   isBlobLink,
   isLink,
@@ -11,14 +12,7 @@ import {
   type TagRecord,
 } from "../store/content-records.ts";
 import { blobKey, linkKey, type PageKind, pageKey, type RepositoryId, tagKey } from "../store/layout.ts";
-import {
-  type Key,
-  type ListOptions,
-  type ObjectInfo,
-  type ObjectStore,
-  type OpenObject,
-  type Version,
-} from "../store/object-store.ts";
+import type { Key, OpenObject } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { SingleFlight } from "../concurrency/single-flight.ts";
@@ -27,36 +21,6 @@ import { readManifest } from "../registry/manifest-bytes.ts";
 import type { ManifestContent } from "../registry/registry.ts";
 import { KnownObjects } from "./known-objects.ts";
 import { type BucketObserver, Questions } from "./questions.ts";
-
-/** An object of a bucket's listing. */
-export interface ListedObject extends ObjectInfo {
-  /** When it was written, by the server's clock, which is the only one that all instances share: milliseconds since 1970. */
-  readonly writtenAt: number;
-}
-
-/** A store that takes content while that is still on its way. */
-export interface BucketStore extends ObjectStore {
-  list(prefix: Key, options?: ListOptions): AsyncIterable<ListedObject>;
-  /**
-   * Stores what `bytes` yields, once that has ended; where it throws, nothing is left. A chunk is valid until the next
-   * one is asked for.
-   */
-  upload(
-    key: Key,
-    bytes: AsyncIterable<Uint8Array>,
-    options: { readonly sizeBytes?: number; readonly signal: AbortSignal },
-  ): Promise<Version>;
-  /**
-   * Finds out what the bucket's server can do; `lacks` has a sentence for each thing that it cannot.
-   *
-   * @throws {StoreError} the bucket cannot be used.
-   */
-  probe(): Promise<{ readonly lacks: readonly string[] }>;
-  /** Ends uploads that were left open, and were silent for so long; how many there were. Removes what is left of probes as long ago. Throws what fails. */
-  sweepUploads(olderThanMs: number): Promise<number>;
-  /** A URL at which whoever has it can read an object, for a while. */
-  presign?(key: Key, options: { readonly expiresInSeconds: number }): Promise<string>;
-}
 
 /** What the bucket works with. */
 export interface BucketOptions {

@@ -1,6 +1,5 @@
 import { parseKey } from "../store/layout.ts";
-import type { Key } from "../store/object-store.ts";
-import type { ListedObject } from "./bucket.ts";
+import type { DatedObject, Key } from "../store/object-store.ts";
 import type { KeyFilter } from "./key-filter.ts";
 import type { RepositoryShares } from "./repository-shares.ts";
 import { dayOf, type UsedDays } from "./used-days.ts";
@@ -47,7 +46,7 @@ export class Judge {
   }
 
   /** Counts an object. What is pinned, or is none of ours, takes room, but is not removed. */
-  count(object: ListedObject): void {
+  count(object: DatedObject): void {
     const { key, sizeBytes } = object;
     this.objects++;
     this.bytes += sizeBytes;
@@ -85,7 +84,7 @@ export class Judge {
   }
 
   /** Whether an object stays. `shares`: what goes of the day after the cut. */
-  keeps(object: ListedObject, cut: Cut, shares: RepositoryShares | undefined): boolean {
+  keeps(object: DatedObject, cut: Cut, shares: RepositoryShares | undefined): boolean {
     if (!this.isRemovable(object.key)) return true;
     const day = this.lastDay(object);
     return day > cut.day || (day === cut.day && shares?.goes(object.key) !== true);
@@ -97,7 +96,7 @@ export class Judge {
   }
 
   /** The day on which an object was used last, or written: who stores it has a use for it. */
-  lastDay({ key, writtenAt }: ListedObject): number {
+  lastDay({ key, writtenAt }: DatedObject): number {
     const { used, today } = this.#options;
     return used.lastDay(key, Math.min(today, dayOf(writtenAt)));
   }

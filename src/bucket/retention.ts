@@ -1,9 +1,17 @@
 import type { Pin } from "../oci/pin.ts";
 import { blobsPrefix, parseKey, repositoriesPrefix } from "../store/layout.ts";
 import type { Lease } from "../store/lease.ts";
-import { type Condition, type Key, type ObjectReader, PreconditionFailed, StoreError } from "../store/object-store.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
+import {
+  type DatedObject,
+  type Condition,
+  type Key,
+  type ObjectReader,
+  PreconditionFailed,
+  StoreError,
+} from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
-import type { Bucket, BucketStore, ListedObject } from "./bucket.ts";
+import type { Bucket } from "./bucket.ts";
 import { type Cut, Judge, type RetentionLimits } from "./judge.ts";
 import { KeyFilter } from "./key-filter.ts";
 import { findPinned } from "./pinned.ts";
@@ -196,7 +204,7 @@ class Run {
     let count = 0;
     for (const part of parts) {
       await this.#refresh();
-      const going: ListedObject[] = [];
+      const going: DatedObject[] = [];
       for await (const object of this.#list(part === "content" ? blobsPrefix : repositoriesPrefix)) {
         if (!isOf(part, object.key) || judge.keeps(object, cut, shares)) continue;
         if (before?.has(object.key) !== true) {
@@ -226,7 +234,7 @@ class Run {
     return shares;
   }
 
-  async #removeAll(objects: readonly ListedObject[]): Promise<void> {
+  async #removeAll(objects: readonly DatedObject[]): Promise<void> {
     const { bucket, onRemoved } = this.#options;
     await Promise.all(
       objects.map(async ({ key, sizeBytes }) => {
@@ -262,7 +270,7 @@ class Run {
     await this.#used.read(store, { today: this.#today, span: this.#span, writtenSince: since });
   }
 
-  async *#list(prefix: Key): AsyncGenerator<ListedObject> {
+  async *#list(prefix: Key): AsyncGenerator<DatedObject> {
     for await (const object of this.#options.store.list(prefix)) {
       this.#signal.throwIfAborted();
       if (this.#options.monotonic() - this.#refreshedAt >= refreshMs) await this.#refresh();

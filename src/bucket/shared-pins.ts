@@ -1,7 +1,7 @@
 import { parsePin, type Pin, PinError } from "../oci/pin.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
-import type { BucketStore } from "./bucket.ts";
 
 /** Each instance has an object below it. */
 const pinsPrefix = "pins" as Key;

@@ -1,6 +1,6 @@
 import type { Clock } from "../concurrency/clock.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
 import { errorOf } from "../store/object-store.ts";
-import type { BucketStore } from "./bucket.ts";
 
 const probeAgainMs = 60_000;
 const sweepAgainMs = 60 * 60_000;

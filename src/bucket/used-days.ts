@@ -1,8 +1,8 @@
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
+import type { BucketStore } from "../store/bucket-store.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 import { readWhole } from "../store/read-whole.ts";
-import type { BucketStore } from "./bucket.ts";
 import { KeyFilter, placesOf } from "./key-filter.ts";
 
 /** Below it each instance has an object for each day: `usage/<day>/<instance>`. */

@@ -3,9 +3,8 @@ import { algorithmOf, createHasher, type Digest, formatDigest } from "../oci/dig
 import { chargedBytes } from "../ledger/ledger.ts";
 import { FillHash } from "../registry/fill-hash.ts";
 import type { Reservation } from "../registry/space.ts";
-import type { ForeignObject } from "../store/foreign-folder.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import type { OpenObject } from "../store/object-store.ts";
+import type { DatedObject, OpenObject } from "../store/object-store.ts";
 import { Spool } from "../store/spool.ts";
 import type { Adopted, Adoption, Skipped } from "./adoption.ts";
 import { parseBlobKey } from "./adopt-layout.ts";
@@ -23,7 +22,7 @@ const mostAsked = 16;
  */
 export async function adoptBlob(
   adoption: Adoption,
-  object: ForeignObject,
+  object: DatedObject,
   signal: AbortSignal,
   onRead: (bytes: number) => void,
 ): Promise<Adopted> {

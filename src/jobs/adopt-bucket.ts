@@ -1,6 +1,13 @@
-import type { ForeignObject, ForeignReader } from "../store/foreign-folder.ts";
+import type { ForeignReader } from "../store/foreign-folder.ts";
 import { blobsPrefix, repositoriesPrefix } from "../store/layout.ts";
-import { type Key, type ListOptions, type OpenObject, type Span, StoreError } from "../store/object-store.ts";
+import {
+  type DatedObject,
+  type Key,
+  type ListOptions,
+  type OpenObject,
+  type Span,
+  StoreError,
+} from "../store/object-store.ts";
 import { earlierBlobs, earlierManifests } from "./adopt-layout.ts";
 import { distribution, NotAdoptable } from "./adopt-source.ts";
 
@@ -51,7 +58,7 @@ export class EarlierBucket implements ForeignReader {
     return this.#firstFailure;
   }
 
-  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<ForeignObject> {
+  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<DatedObject> {
     try {
       yield* this.#store.list(prefix, options);
     } catch (error) {

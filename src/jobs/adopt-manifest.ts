@@ -1,9 +1,9 @@
+import type { DatedObject } from "../store/object-store.ts";
 import { algorithmOf, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { isDigestReference, type Tag } from "../oci/reference.ts";
 import { readManifest } from "../registry/manifest-bytes.ts";
 import type { ManifestContent } from "../registry/registry.ts";
-import type { ForeignObject } from "../store/foreign-folder.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { Adopted, Adoption, Placed, Skipped } from "./adoption.ts";
@@ -15,7 +15,7 @@ import { type EarlierManifest, maxEnvelopeBytes, readEnvelope } from "./adopt-la
  */
 export async function adoptManifest(
   adoption: Adoption,
-  object: ForeignObject,
+  object: DatedObject,
   earlier: EarlierManifest,
 ): Promise<Adopted> {
   const id = placeOf(adoption, earlier);
@@ -49,7 +49,7 @@ function placeOf({ tools }: Adoption, earlier: EarlierManifest): Placed | undefi
 }
 
 /** A time that is to come was told by a clock that was wrong: such a tag counts as not checked. */
-function checkedAtOf({ writtenAt }: ForeignObject, now: number): number {
+function checkedAtOf({ writtenAt }: DatedObject, now: number): number {
   return writtenAt > now ? 0 : writtenAt;
 }
 

@@ -6,10 +6,10 @@ import { chargedBytes, type Ledger } from "../ledger/ledger.ts";
 import type { Content } from "../registry/content.ts";
 import type { Reservation, Space } from "../registry/space.ts";
 import type { BufferPool } from "../store/buffers.ts";
-import type { ForeignObject, ForeignReader } from "../store/foreign-folder.ts";
+import type { ForeignReader } from "../store/foreign-folder.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import { type Key, type OpenObject, StoreError } from "../store/object-store.ts";
+import { type DatedObject, type Key, type OpenObject, StoreError } from "../store/object-store.ts";
 import type { EarlierManifest } from "./adopt-layout.ts";
 import { DigestSet } from "./digest-set.ts";
 import type { Step } from "./job.ts";
@@ -116,7 +116,7 @@ export class Adoption {
     prefix: Key,
     signal: AbortSignal,
     onUnreadable: () => void = () => undefined,
-  ): AsyncGenerator<ForeignObject> {
+  ): AsyncGenerator<DatedObject> {
     for await (const object of this.#source.list(prefix, { onUnreadable })) {
       signal.throwIfAborted();
       yield object;
@@ -124,7 +124,7 @@ export class Adoption {
   }
 
   /** Does something with all objects below a prefix: several at a time where the source is far away. */
-  async forEach(prefix: Key, signal: AbortSignal, work: (object: ForeignObject) => Promise<void>): Promise<void> {
+  async forEach(prefix: Key, signal: AbortSignal, work: (object: DatedObject) => Promise<void>): Promise<void> {
     const running = new Set<Promise<void>>();
     const failures: unknown[] = [];
     try {

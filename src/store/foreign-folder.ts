@@ -3,23 +3,17 @@ import { type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
 import { entriesOf, readQuietly, versionOf } from "./filesystem-reader.ts";
-import { codeOf, type Key, type ListOptions, type ObjectInfo, type OpenObject, StoreError } from "./object-store.ts";
+import { codeOf, type DatedObject, type Key, type ListOptions, type OpenObject, StoreError } from "./object-store.ts";
 import { listInOrder } from "./ordered-listing.ts";
 import { orAbsent, pathOf } from "./root.ts";
 
 /** How deep a folder is looked at: a repository's name has 128 parts at most. */
 const maxDepth = 132;
 
-/** What is known of another program's object without reading it. */
-export interface ForeignObject extends ObjectInfo {
-  /** When it was written, in milliseconds since 1970, as far as its place tells that. */
-  readonly writtenAt: number;
-}
-
 /** Another program's objects, which are only read. */
 export interface ForeignReader {
   /** As `ObjectReader.list`; what is no object, such as a symbolic link, is left out. */
-  list(prefix: Key, options?: ListOptions): AsyncIterable<ForeignObject>;
+  list(prefix: Key, options?: ListOptions): AsyncIterable<DatedObject>;
   /** As `ObjectReader.get`. */
   get(key: Key): Promise<OpenObject | undefined>;
   /** How many objects are worth reading at a time, as it is far away; one by default. */
@@ -57,9 +51,9 @@ export class ForeignFolder implements ForeignReader {
     return (await this.#lookUp(name)) !== undefined;
   }
 
-  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<ForeignObject> {
+  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<DatedObject> {
     if (!(await this.hasFolder(prefix))) return;
-    const head = (key: Key): Promise<ForeignObject | undefined> => this.#head(key);
+    const head = (key: Key): Promise<DatedObject | undefined> => this.#head(key);
     yield* listInOrder(prefix, { entries: (folder) => this.#entries(folder), head }, options);
   }
 
@@ -84,7 +78,7 @@ export class ForeignFolder implements ForeignReader {
     }
   }
 
-  async #head(key: Key): Promise<ForeignObject | undefined> {
+  async #head(key: Key): Promise<DatedObject | undefined> {
     const info = await this.#lookUp(key);
     if (info?.isFile() !== true) return undefined;
     return { key, sizeBytes: info.size, version: versionOf(info), writtenAt: Math.floor(info.mtimeMs) };

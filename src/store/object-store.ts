@@ -56,6 +56,12 @@ export interface ObjectInfo {
   readonly version: Version;
 }
 
+/** An object of which it is known when it was written. */
+export interface DatedObject extends ObjectInfo {
+  /** By the clock of where it lies: milliseconds since 1970, 0 where that does not say. */
+  readonly writtenAt: number;
+}
+
 /** How a listing is made. */
 export interface ListOptions {
   /** Only keys behind this one are listed. */

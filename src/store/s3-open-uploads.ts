@@ -1,4 +1,4 @@
-import type { Key } from "./object-store.ts";
+import type { DatedObject, Key } from "./object-store.ts";
 import { S3Failure } from "./s3-failure.ts";
 import { S3Object } from "./s3-object.ts";
 import { readWhole } from "./read-whole.ts";
@@ -16,12 +16,6 @@ export interface OpenUpload {
 export interface RecordedUpload extends OpenUpload {
   /** When the record was last written, on the clock of `performance.now`. */
   writtenAt: number;
-}
-
-/** What was found in the bucket, and when it was last written: milliseconds since 1970. */
-export interface FoundRecord {
-  readonly key: Key;
-  readonly writtenAt: number;
 }
 
 /** Where the records are. */
@@ -83,7 +77,7 @@ export class OpenUploads {
    *
    * @returns how many.
    */
-  async sweep(records: AsyncIterable<FoundRecord>, olderThanMs: number): Promise<number> {
+  async sweep(records: AsyncIterable<DatedObject>, olderThanMs: number): Promise<number> {
     let swept = 0;
     for await (const { key, writtenAt } of records) {
       if (this.#writer.connection.now() - writtenAt < olderThanMs) continue;

@@ -1,8 +1,9 @@
+import type { BucketStore } from "./bucket-store.ts";
 import {
+  type DatedObject,
   type Key,
   type ListOptions,
   type ObjectInfo,
-  type ObjectStore,
   type OpenObject,
   PreconditionFailed,
   type PutOptions,
@@ -22,12 +23,6 @@ import { probe, probePrefix, severalWin } from "./s3-probe.ts";
 import { upload, type UploadOptions } from "./s3-upload.ts";
 import { S3Writer } from "./s3-writer.ts";
 
-/** What a listing tells of an object. */
-interface Listed extends ObjectInfo {
-  /** When it was written, in whole seconds, as milliseconds since 1970; 0 where the server does not say. */
-  readonly writtenAt: number;
-}
-
 /**
  * A bucket of S3, or of a server that speaks its protocol.
  *
@@ -37,7 +32,7 @@ interface Listed extends ObjectInfo {
  * - `head` cannot tell a missing bucket from a missing object; all else can.
  * - Two writers that have one condition both win on some servers; `probe` finds out.
  */
-export class S3Store implements ObjectStore {
+export class S3Store implements BucketStore {
   readonly #connection: S3Connection;
   readonly #writer: S3Writer;
   readonly #openUploads: OpenUploads;
@@ -92,8 +87,7 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Stores what a stream brings, in parts while it comes where it is large; one or two of them are in memory. The object
-   * appears when the stream has ended. When the stream throws, that error is thrown, and nothing is left of it.
+   * Writes a stream in parts while it comes, where it is large; one or two of them are in memory.
    *
    * @throws {PreconditionFailed}
    * @throws {StoreError}
@@ -118,11 +112,12 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Each page is asked for by the last key of the one before, so that what comes and goes meanwhile moves nothing.
+   * Each page is asked for by the last key of the one before, so that what comes and goes meanwhile moves nothing. Times
+   * are whole seconds.
    *
    * @throws {StoreError}
    */
-  async *list(prefix: Key, { after = "" as Key }: ListOptions = {}): AsyncGenerator<Listed> {
+  async *list(prefix: Key, { after = "" as Key }: ListOptions = {}): AsyncGenerator<DatedObject> {
     const root = this.#writer.nameOf("");
     const input = { Bucket: this.#connection.place.bucket, Prefix: `${root}${prefix}/` };
     for (let last: string = after; ;) {
@@ -147,12 +142,6 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /**
-   * A URL with which anybody may GET the object, also in ranges, for a while: as long as is asked for, or as long as
-   * the credentials last that sign it.
-   *
-   * @throws {StoreError} there are no credentials.
-   */
   async presign(key: Key, options: { readonly expiresInSeconds: number }): Promise<string> {
     try {
       return await this.#presigner.sign(this.#writer.nameOf(key), options.expiresInSeconds);
@@ -161,13 +150,7 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /**
-   * Ends uploads that nobody goes on with: those whose records were not written for so long. A running one writes its
-   * own every 10 minutes. And removes what is as old and was left of a probe.
-   *
-   * @returns how many uploads there were.
-   * @throws {StoreError}
-   */
+  /** An upload that goes on is heard of every 10 minutes, by its record. */
   async sweepUploads(olderThanMs: number): Promise<number> {
     for await (const { key, writtenAt } of this.list(probePrefix as Key)) {
       if (this.#connection.now() - writtenAt >= olderThanMs) await this.delete(key);
@@ -180,10 +163,8 @@ export class S3Store implements ObjectStore {
   }
 
   /**
-   * Finds out what the server can do, by some 70 small requests and an object of more than one part. Where it lets several
-   * writers win at once, a conditional write is looked at afterwards from then on, which finds most of that.
-   *
-   * @throws {StoreError} the bucket cannot be used.
+   * It takes some 70 small requests and an object of two parts. Where the server lets several writers win at once, a
+   * conditional write is looked at afterwards from then on, which finds most of that.
    */
   async probe(): Promise<{ readonly lacks: readonly string[] }> {
     const lacks = await probe(this, this.#partSizeBytes + 1);

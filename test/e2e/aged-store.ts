@@ -1,5 +1,5 @@
-import type { BucketStore, ListedObject } from "../../src/bucket/bucket.ts";
-import type { Key, ListOptions } from "../../src/store/object-store.ts";
+import type { BucketStore } from "../../src/store/bucket-store.ts";
+import type { DatedObject, Key, ListOptions } from "../../src/store/object-store.ts";
 
 /** A server's clock that a test sets forward: what its listings tell of times is as if so much had passed. */
 export class ServerAge {
@@ -24,9 +24,9 @@ export class ServerAge {
       delete: (key, options) => store.delete(key, options),
       probe: () => store.probe(),
       sweepUploads: (olderThanMs) => store.sweepUploads(olderThanMs),
-      presign: async (key, options) => (await store.presign?.(key, options)) ?? "",
+      presign: (key, options) => store.presign(key, options),
       close: () => store.close(),
-      async *list(prefix: Key, options?: ListOptions): AsyncGenerator<ListedObject> {
+      async *list(prefix: Key, options?: ListOptions): AsyncGenerator<DatedObject> {
         for await (const object of store.list(prefix, options)) {
           yield { ...object, writtenAt: timeOf(object.writtenAt) };
         }

@@ -1,7 +1,15 @@
-import type { BucketStore, ListedObject } from "../../src/bucket/bucket.ts";
 import { settleOrAbort } from "../../src/concurrency/settle-or-abort.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
-import type { Key, ObjectInfo, OpenObject, PutOptions, Source, Version } from "../../src/store/object-store.ts";
+import type { BucketStore } from "../../src/store/bucket-store.ts";
+import type {
+  DatedObject,
+  Key,
+  ObjectInfo,
+  OpenObject,
+  PutOptions,
+  Source,
+  Version,
+} from "../../src/store/object-store.ts";
 import type { Barrier } from "./barrier.ts";
 
 /** A bucket in memory, with what was asked of it; it fails and waits as a test says. */
@@ -76,7 +84,7 @@ export class MemoryBucket implements BucketStore {
     await this.#memory.delete(key, options);
   }
 
-  async *list(prefix: Key): AsyncGenerator<ListedObject> {
+  async *list(prefix: Key): AsyncGenerator<DatedObject> {
     await this.#note(`list ${prefix}`);
     for await (const { usedAt: writtenAt, ...object } of this.#memory.list(prefix)) yield { ...object, writtenAt };
   }

@@ -2,8 +2,8 @@ import { mkdir, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { earlierBlobs } from "../../src/jobs/adopt-layout.ts";
 import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
-import type { ForeignObject, ForeignReader } from "../../src/store/foreign-folder.ts";
-import { type Key, type OpenObject, StoreError, type Version } from "../../src/store/object-store.ts";
+import type { ForeignReader } from "../../src/store/foreign-folder.ts";
+import { type DatedObject, type Key, type OpenObject, StoreError, type Version } from "../../src/store/object-store.ts";
 import type { FakeS3 } from "./fake-s3.ts";
 import type { BuiltImage } from "./image.ts";
 
@@ -77,7 +77,7 @@ export function readEarlier(cache: EarlierCache): MemoryReader {
     locked: new Set(),
     broken: new Set(),
     onRead: () => undefined,
-    async *list(prefix): AsyncGenerator<ForeignObject> {
+    async *list(prefix): AsyncGenerator<DatedObject> {
       for (const key of [...cache.keys()].toSorted()) {
         const object = cache.get(key);
         if (object === undefined || !key.startsWith(`${prefix}/`)) continue;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import type { BucketStore } from "../../src/bucket/bucket.ts";
 import { algorithmOf, type Digest, digestOf } from "../../src/oci/digest.ts";
 import { isLink, isTagRecord } from "../../src/store/content-records.ts";
 import { linkKey, parseKey } from "../../src/store/layout.ts";
+import type { BucketStore } from "../../src/store/bucket-store.ts";
 import type { Key } from "../../src/store/object-store.ts";
 import { parseRecord } from "../../src/store/read-record.ts";
 import { S3Store } from "../../src/store/s3.ts";

@@ -149,10 +149,10 @@ export function createMirrors(
       monotonic,
       signal: stopping.signal,
     });
-    if (tier?.presign === undefined) return registry;
-    const { bucket, presign } = tier;
+    if (tier === undefined) return registry;
+    const { bucket, store } = tier;
     const mode = options.redirect ?? config.storage.s3?.redirect ?? "never";
-    return { ...registry, ...redirectBlobs({ mode, bucket, namespace, content: storage.content, presign, noteUse }) };
+    return { ...registry, ...redirectBlobs({ mode, bucket, store, namespace, content: storage.content, noteUse }) };
   };
   const rules = new Map(config.upstreams.map((settings) => [settings.namespace, repositoryRule(settings)]));
   const permits = ({ namespace, repository }: RepositoryId): boolean => rules.get(namespace)?.(repository) ?? true;

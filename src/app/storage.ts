@@ -25,15 +25,12 @@ import { HashPool } from "../store/hashing.ts";
 import { meterMoves, meterStore } from "../store/metered.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
-import type { Key, ObjectStore } from "../store/object-store.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 
 const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
 const slackShare = 1 / 64;
 const mostSlackBytes = 16 * 1024 * 1024;
-
-/** How long a URL may be used to begin reading an object of the bucket. */
-const signedSeconds = 5 * 60;
 
 /** What a namespace's settings say of space. */
 export type SpaceSettings = Pick<
@@ -59,8 +56,6 @@ export interface Tier {
   readonly purge: BucketPurge;
   readonly usage: Usage;
   readonly upkeep: BucketUpkeep;
-  /** A URL at which whoever has it can read an object, for a few minutes. */
-  readonly presign: ((key: Key) => Promise<string>) | undefined;
 }
 
 /** The storage's folder, and all that works on it. */
@@ -186,7 +181,6 @@ function openTier(
   const { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError } = observers;
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
   const clock = { ...systemClock, now, monotonic };
-  const presign = store.presign?.bind(store);
   const usage = new Usage({
     store,
     now,
@@ -208,7 +202,6 @@ function openTier(
     usage,
     purge: new BucketPurge({ store, bucket, copies }),
     upkeep: new BucketUpkeep({ store, clock, observer: upkeep }),
-    presign: presign && ((key) => presign(key, { expiresInSeconds: signedSeconds })),
   };
 }
 

@@ -2,12 +2,16 @@ import type { Digest } from "../oci/digest.ts";
 import type { Namespace, Repository } from "../oci/reference.ts";
 import { type Content, isBlobLink } from "../registry/content.ts";
 import type { Redirecting } from "../registry/registry.ts";
+import type { BucketStore } from "../store/bucket-store.ts";
 import { blobKey, type RepositoryId } from "../store/layout.ts";
-import { type Key, StoreError } from "../store/object-store.ts";
+import { StoreError } from "../store/object-store.ts";
 import type { Bucket } from "./bucket.ts";
 
 /** Which blobs clients are sent to the bucket for: none, all, or those that the folder does not have. */
 export type RedirectMode = "never" | "always" | "cold";
+
+/** How long a URL may be used to begin reading an object. */
+const signedSeconds = 5 * 60;
 
 /** What redirecting works with. */
 export interface RedirectOptions {
@@ -15,8 +19,7 @@ export interface RedirectOptions {
   readonly bucket: Bucket;
   readonly namespace: Namespace;
   readonly content: Pick<Content, "link" | "statBlob">;
-  /** An address at which an object can be read for a while by whoever has it. */
-  readonly presign: (key: Key) => Promise<string>;
+  readonly store: Pick<BucketStore, "presign">;
   /** Told of what a client is sent to the bucket for. */
   readonly noteUse: (id: RepositoryId, digest: Digest) => void;
 }
@@ -26,7 +29,7 @@ export interface RedirectOptions {
  * cannot be told is served as ever.
  */
 export function redirectBlobs(options: RedirectOptions): Partial<Redirecting> {
-  const { mode, bucket, namespace, content, presign, noteUse } = options;
+  const { mode, bucket, store, namespace, content, noteUse } = options;
   if (mode === "never") return {};
   const locate = async (repository: Repository, digest: Digest): Promise<string | undefined> => {
     const id = { namespace, repository };
@@ -35,7 +38,7 @@ export function redirectBlobs(options: RedirectOptions): Partial<Redirecting> {
     if (mode === "cold" && (await content.statBlob(digest))?.sizeBytes === link.sizeBytes) return undefined;
     if (!(await bucket.hasNow(digest, link.sizeBytes))) return undefined;
     noteUse(id, digest);
-    return presign(blobKey(digest));
+    return store.presign(blobKey(digest), { expiresInSeconds: signedSeconds });
   };
   return {
     blobLocation: async (repository, digest) => {

@@ -24,20 +24,20 @@ test("a client is sent where the blob was seen five seconds ago, and nowhere whe
     namespace: parseNamespace("docker.io"),
     content: { link: async () => link, statBlob: async () => undefined },
     noteUse: (_id, used) => void uses.push(used),
-    presign: async (key) => `signed ${key}`,
+    store: { presign: async (key, { expiresInSeconds }) => `signed ${key} for ${expiresInSeconds} s` },
   }).blobLocation;
   const locate = async (): Promise<string | undefined> => locationIn?.(repository, digest);
   await store.plant(blobKey(digest), bytes);
-  assert.equal(await locate(), `signed ${blobKey(digest)}`);
+  assert.equal(await locate(), `signed ${blobKey(digest)} for 300 s`);
   now = 4_999;
-  assert.equal(await locate(), `signed ${blobKey(digest)}`);
+  assert.equal(await locate(), `signed ${blobKey(digest)} for 300 s`);
   assert.deepEqual(store.asked, [`head ${blobKey(digest)}`]);
   now = 5_000;
   store.failure = new Error("SlowDown");
   assert.equal(await locate(), undefined);
   store.failure = undefined;
   now = 6_000;
-  assert.equal(await locate(), `signed ${blobKey(digest)}`);
+  assert.equal(await locate(), `signed ${blobKey(digest)} for 300 s`);
   await store.delete(blobKey(digest));
   now = 11_000;
   assert.equal(await locate(), undefined);

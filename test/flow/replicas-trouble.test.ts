@@ -1,15 +1,20 @@
 /* Replicas whose bucket, clocks, secrets or peers are not as they should be: what clients get is right, and soon. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as rest } from "node:timers/promises";
 import "../support/network.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { SharedSecret } from "../../src/replicas/shared-secret.ts";
+import type { Key } from "../../src/store/object-store.ts";
 import { createBarrier } from "../support/barrier.ts";
+import { MemoryBucket } from "../support/bucket.ts";
 import { bucketConfig } from "../support/bucket-config.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { turn, until } from "../support/event-loop.ts";
 import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
 import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
+import { FakePeer } from "../support/fake-peer.ts";
 import { open } from "../support/http.ts";
 import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
@@ -234,6 +239,49 @@ describe("replicas", () => {
       ({ operation, key }) => operation === "PutObject" && key.endsWith(image.digest.slice(9)),
     );
     assert.equal(writes.filter(({ key }) => key.startsWith("blobs/")).length, 1);
+  });
+
+  test("what is prefetched or warmed is fetched once, too; and at the end nobody holds anything", async () => {
+    const options = { upstream: { prefetch: "platform" as const } };
+    const replicas = [await startReplica(upstream, s3, options), await startReplica(upstream, s3, options)];
+    const image = addImage(upstream, mib);
+    const held = createBarrier();
+    upstream.when({ path: image.digest, times: 1 }, { stallAfterBytes: 1_000, stallAt: held });
+    await Promise.all(replicas.map((replica) => replica.get(image.manifest)));
+    await upstream.arrived({ path: image.digest });
+    held.release();
+    for (const replica of replicas) await replica.app.idle();
+    assert.equal(upstream.count({ method: "GET", path: image.digest }), 1);
+    for (const replica of replicas) assert.ok((await replica.get(image.blob)).body.equals(image.layer));
+    assert.equal(upstream.count({ method: "GET", path: image.digest }), 1);
+    for (const replica of replicas) await replica.close();
+    const left = [...s3.bucket.objects.keys()].filter((key) => /^leases\/|^replicas\/members\//.test(key));
+    assert.deepEqual(left, []);
+  });
+
+  test("one that sends other bytes than it should completes no answer, and is asked no more", async () => {
+    const bucket = new MemoryBucket();
+    const shared = new SharedSecret([secret]);
+    await using peer = await FakePeer.start("peer", shared);
+    const tells = { fetching: [], budgets: {}, failing: [] };
+    const text = JSON.stringify({ address: peer.address, form: 1, tells, beat: 1 });
+    const record = { text, signature: shared.sign("replica", peer.id, text) };
+    await bucket.plant("replicas/members/peer" as Key, Buffer.from(JSON.stringify(record)));
+    const image = addImage(upstream, mib);
+    const lease = createHash("sha256").update(`blob docker.io/${repository}@${image.digest}`).digest("hex");
+    await bucket.plant(`leases/${lease}` as Key, Buffer.from(JSON.stringify({ holder: peer.id })));
+    peer.on.blob = (call) => {
+      call.begin(image.layer.length);
+      call.response.end(Buffer.alloc(image.layer.length));
+    };
+    await using mirror = await startReplica(upstream, s3, { bucketStore: bucket });
+    await mirror.get(image.manifest);
+    await assert.rejects(mirror.get(image.blob));
+    await until(() => mirror.log().some(({ msg }) => String(msg).startsWith("a replica does not answer as it should")));
+    const asked = peer.asked.length;
+    assert.ok((await mirror.get(image.blob)).body.equals(image.layer));
+    assert.equal(peer.asked.length, asked);
+    assert.equal(upstream.count({ method: "GET", path: image.digest }), 1);
   });
 
   test("a repository that has no right to a blob gets it from nobody", async () => {

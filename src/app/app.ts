@@ -16,7 +16,7 @@ import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import type { Administration } from "../jobs/administration.ts";
 import { createObservers } from "./observers.ts";
 import { hasFormat } from "../store/root.ts";
-import { systemClock } from "../concurrency/clock.ts";
+import { type Clock, systemClock } from "../concurrency/clock.ts";
 import type { Tier } from "./storage.ts";
 
 /** Of less, the ledger and the folders of a few repositories leave nothing for content. */
@@ -50,6 +50,7 @@ interface Program {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly engine: Engine;
+  readonly clock: Clock;
 }
 
 /**
@@ -117,10 +118,11 @@ async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log:
 /** @param scrubGraceMs How long content that no repository holds is left alone by a scrub; else as long as by pulls. */
 async function openProgram(config: Config, options: AppOptions, log: Logger, scrubGraceMs?: number): Promise<Program> {
   const metrics = createMetrics(options.version);
-  const { now = () => systemClock.now(), monotonic = () => systemClock.monotonic() } = options;
+  const { now = systemClock.now, monotonic = systemClock.monotonic } = options;
+  const clock: Clock = { ...systemClock, now, monotonic };
   const namespaces = new Set<string>(config.upstreams.map(({ namespace }) => namespace));
   const engine = await startEngine(config, options, {
-    clock: { now, monotonic },
+    clock,
     observers: createObservers({ metrics, log, monotonic, namespaces }),
     onError: (error) => log.error({ err: error }, "maintenance failed"),
     scrubGraceMs,
@@ -138,12 +140,11 @@ async function openProgram(config: Config, options: AppOptions, log: Logger, scr
   if (unwritable !== undefined) {
     log.error({ err: unwritable }, "the storage cannot be written: content is passed on but not cached");
   }
-  return { log, metrics, engine };
+  return { log, metrics, engine, clock };
 }
 
 async function serve(config: Config, options: AppOptions, log: Logger, token: AdminToken | undefined): Promise<App> {
-  const { metrics, engine } = await openProgram(config, options, log);
-  const { now = () => systemClock.now() } = options;
+  const { metrics, engine, clock } = await openProgram(config, options, log);
   const { storage, mirrors, maintenance } = engine;
   showStorage(metrics, engine);
   let draining = false;
@@ -201,7 +202,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
       const { advertise, listen: address } = config.replicas;
       const { sharing, guard, board } = engine.replicas;
       const { content, fills } = storage;
-      const peers = createPeerHandler({ guard, sharing, fills, content, now });
+      const peers = createPeerHandler({ guard, sharing, fills, content, now: clock.now });
       const peerProbes = { health, metrics, admin: false };
       const server = await listen(toAddress(address), { handler: peers, probes: peerProbes, log, metrics });
       servers.push(server);

@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { leaseKey, readLast, retain } from "../bucket/retention.ts";
 import { RetentionRuns } from "../bucket/retention-runs.ts";
 import { readPins, SharedPins } from "../bucket/shared-pins.ts";
-import { type Clock, systemClock } from "../concurrency/clock.ts";
+import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { PinList } from "../jobs/pin-list.ts";
 import { parsePin } from "../oci/pin.ts";
@@ -20,7 +20,7 @@ const leaseMs = 10 * 60_000;
 /** What retention works with, besides the storage. */
 export interface RetentionTools {
   readonly pins: PinList;
-  readonly clock: Pick<Clock, "now" | "monotonic">;
+  readonly clock: Clock;
   readonly observers: Observers;
 }
 
@@ -29,8 +29,9 @@ export async function openRetention(
   config: Config,
   storage: Storage,
   { store, bucket, usage }: Tier,
-  { pins, clock: { now, monotonic }, observers }: RetentionTools,
+  { pins, clock, observers }: RetentionTools,
 ): Promise<RetentionRuns> {
+  const { monotonic } = clock;
   const { maxAgeMs = Infinity, maxBytes = Infinity } = config.storage.s3 ?? {};
   const options = {
     store,
@@ -54,7 +55,7 @@ export async function openRetention(
     isLimited: Math.min(maxAgeMs, maxBytes) < Infinity,
     retain: (run, signal) => retain(options, run, signal),
     readLast: () => readLast(store),
-    clock: { ...systemClock, now, monotonic },
+    clock,
     observer: observers.retention,
   });
 }

@@ -14,7 +14,6 @@ import { openRetention } from "./bucket-retention.ts";
 import { openStorage, type Storage } from "./storage.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import { openReplicas, type Replicas } from "./replicas.ts";
-import { systemClock } from "../concurrency/clock.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
 export interface EngineOptions extends MirrorsOptions {
@@ -29,7 +28,7 @@ export interface EngineOptions extends MirrorsOptions {
 
 /** What everything is timed by, and whom it tells. */
 export interface EngineTools {
-  readonly clock: Pick<Clock, "now" | "monotonic">;
+  readonly clock: Clock;
   readonly observers: Observers;
   /** Told of what fails outside of requests and jobs. */
   readonly onError: (error: unknown) => void;
@@ -88,7 +87,7 @@ async function startOn(
     config.replicas &&
     storage.tier &&
     (await openReplicas(config.replicas, storage.tier, {
-      clock: { ...systemClock, now, monotonic },
+      clock,
       observers,
       folder: storage.store,
       upstreams: () => mirrors.upstreams,

@@ -21,7 +21,6 @@ import type { Link } from "../store/content-records.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { isStoredSoon } from "../bucket/stored-soon.ts";
 import { blobKey } from "../store/layout.ts";
-import { systemClock } from "../concurrency/clock.ts";
 import { type RedirectMode, redirectBlobs } from "../bucket/redirect.ts";
 import { Budget } from "../upstream/budget.ts";
 import { Breaker } from "../upstream/breaker.ts";
@@ -59,11 +58,12 @@ export interface Mirrors {
 export function createMirrors(
   config: Config,
   options: MirrorsOptions,
-  { now, monotonic }: Pick<Clock, "now" | "monotonic">,
+  clock: Clock,
   storage: Storage,
   observers: Observers,
   sharing?: Sharing,
 ): Mirrors {
+  const { now, monotonic } = clock;
   const stopping = new AbortController();
   const background = new Background((error) => {
     if (!stopping.signal.aborted) observers.uncached(error);
@@ -128,7 +128,7 @@ export function createMirrors(
       upstream:
         tier === undefined ? guarded : behind(guarded, tier, namespace, policy, settings.negativeTtlMs, breaker),
       ...(tier && {
-        isStoredElsewhere: (...manifest) => isStoredSoon(tier.bucket, ...manifest, systemClock, stopping.signal),
+        isStoredElsewhere: (...manifest) => isStoredSoon(tier.bucket, ...manifest, clock, stopping.signal),
         follow: (...fill) => {
           tier.copies.follow(...fill);
           sharing?.follow(...fill);

@@ -18,7 +18,6 @@ import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
 import { Usage } from "../bucket/usage.ts";
 import { BucketUpkeep } from "../bucket/upkeep.ts";
-import { systemClock } from "../concurrency/clock.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
@@ -40,7 +39,7 @@ export type SpaceSettings = Pick<
 
 /** What the storage works with. */
 export interface StorageTools {
-  readonly clock: Pick<Clock, "now" | "monotonic">;
+  readonly clock: Clock;
   readonly observers: Observers;
   /** What is behind the folder. */
   readonly bucketStore: BucketStore | undefined;
@@ -175,12 +174,12 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
 function openTier(
   store: BucketStore,
   folder: ObjectStore,
-  { clock: { now, monotonic }, observers, followedBytes }: StorageTools,
+  { clock, observers, followedBytes }: StorageTools,
   inFolder: (id: RepositoryId, digest: Digest) => Promise<[Link | undefined, ManifestContent | undefined]>,
 ): Tier {
+  const { now, monotonic } = clock;
   const { bucket: bucketObserver, copies: observer, upkeep, uncopied: onError } = observers;
   const bucket = new Bucket({ store, observer: bucketObserver, monotonic });
-  const clock = { ...systemClock, now, monotonic };
   const usage = new Usage({
     store,
     now,

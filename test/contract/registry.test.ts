@@ -3,6 +3,7 @@ import { createMetrics } from "../../src/observe/metrics.ts";
 import { createLogger } from "../../src/observe/log.ts";
 import { createObservers, type Observers } from "../../src/app/observers.ts";
 import { startEngine } from "../../src/app/engine.ts";
+import { systemClock } from "../../src/concurrency/clock.ts";
 import { Upstreams } from "../../src/app/upstreams.ts";
 import type { Config } from "../../src/config/file-schema.ts";
 import type { Repository } from "../../src/oci/reference.ts";
@@ -95,7 +96,7 @@ async function onFolder(host: string, changes: Partial<Config> = {}, bucket?: Me
   const folder = await createTemporaryDirectory();
   const root = `${folder.path}/root`;
   let now = started;
-  const clock = { now: () => now, monotonic: () => now };
+  const clock = { ...systemClock, now: () => now, monotonic: () => now };
   const engine = await startEngine(
     mirrorConfig(host, root, { config: changes }),
     { version: "0.0.0-test", ...(bucket && { bucketStore: bucket }) },

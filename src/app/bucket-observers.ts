@@ -45,8 +45,9 @@ export function observeBucket(metrics: Metrics, log: Logger, monotonic: () => nu
       removed: () => metrics.bucketRemoved.inc(),
       retained: (report) => {
         log.info({ ...report }, "the bucket was looked through for what nobody uses");
-        if (report.isShort)
+        if (report.isShort) {
           log.warn("the bucket holds more than it may, and all that is left was just used or is pinned");
+        }
       },
       unretained: (error) => {
         // What is written down every quarter of an hour fails as long as the bucket does.

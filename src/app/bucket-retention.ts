@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { isLimited } from "../bucket/judge.ts";
 import { leaseKey, readLast, retain } from "../bucket/retention.ts";
 import { RetentionRuns } from "../bucket/retention-runs.ts";
 import { readPins, SharedPins } from "../bucket/shared-pins.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { PinList } from "../jobs/pin-list.ts";
+import { isObject } from "../oci/document.ts";
 import { parsePin } from "../oci/pin.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { stateKey } from "../store/layout.ts";
@@ -33,10 +35,11 @@ export async function openRetention(
 ): Promise<RetentionRuns> {
   const { monotonic } = clock;
   const { maxAgeMs = Infinity, maxBytes = Infinity } = config.storage.s3 ?? {};
+  const limits = { maxAgeDays: Math.ceil(maxAgeMs / dayMs), maxBytes };
   const options = {
     store,
     bucket,
-    limits: { maxAgeDays: Math.ceil(maxAgeMs / dayMs), maxBytes },
+    limits,
     lease: new Lease({ store, key: leaseKey, ttlMs: leaseMs, monotonic }),
     // What was pinned here a moment ago need not have been told.
     pins: async (time: number) => [...(await readPins(store, time)), ...pins.all.map((pattern) => parsePin(pattern))],
@@ -52,7 +55,7 @@ export async function openRetention(
       patterns: () => (pins.isWhole ? pins.all : undefined),
       monotonic,
     }),
-    isLimited: Math.min(maxAgeMs, maxBytes) < Infinity,
+    isLimited: isLimited(limits),
     retain: (run, signal) => retain(options, run, signal),
     readLast: () => readLast(store),
     clock,
@@ -72,5 +75,5 @@ async function nameInstance({ store }: Storage): Promise<string> {
 }
 
 function isNamed(value: unknown): value is { readonly name: string } {
-  return typeof value === "object" && value !== null && "name" in value && /^[\w-]{1,64}$/.test(String(value.name));
+  return isObject(value) && typeof value["name"] === "string" && /^[\w-]{1,64}$/.test(value["name"]);
 }

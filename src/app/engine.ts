@@ -6,7 +6,7 @@ import { PinList } from "../jobs/pin-list.ts";
 import { createMaintenance, type Maintenance } from "./maintenance.ts";
 import { createMirrors, type Mirrors, type MirrorsOptions } from "./mirrors.ts";
 import type { Observers } from "./observers.ts";
-import { parsePin } from "../oci/pin.ts";
+import { isPatterns, parsePin } from "../oci/pin.ts";
 import { stateKey } from "../store/layout.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { openBucketStore } from "./bucket-store.ts";
@@ -187,9 +187,4 @@ async function openPins(
     save: (patterns) => records.set(key, { patterns }, true, unaccounted),
     onError,
   });
-}
-
-function isPatterns(value: unknown): value is { readonly patterns: readonly string[] } {
-  if (typeof value !== "object" || value === null || !("patterns" in value)) return false;
-  return Array.isArray(value.patterns) && value.patterns.every((pattern) => typeof pattern === "string");
 }

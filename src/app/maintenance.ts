@@ -15,6 +15,7 @@ import { warmSteps } from "../jobs/warm.ts";
 import type { WarmPlace } from "../jobs/warm-image.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
 import type { Mirrors } from "./mirrors.ts";
+import { isObject } from "../oci/document.ts";
 import { OciError } from "../oci/errors.ts";
 import { ImageListError, type ImageReference, parseImageList } from "../oci/image-reference.ts";
 import { stateKey } from "../store/layout.ts";
@@ -195,7 +196,7 @@ async function readList(file: string, onError: (error: unknown) => void): Promis
 }
 
 function isEndedAt(value: unknown): value is { readonly endedAt: number } {
-  return typeof value === "object" && value !== null && "endedAt" in value && typeof value.endedAt === "number";
+  return isObject(value) && typeof value["endedAt"] === "number";
 }
 
 function warmable({ registry, namespace, repository }: OpenNamespace): WarmPlace {

@@ -15,6 +15,11 @@ export interface RetentionLimits {
   readonly maxBytes: number;
 }
 
+/** Whether there are any limits. */
+export function isLimited({ maxAgeDays, maxBytes }: RetentionLimits): boolean {
+  return Math.min(maxAgeDays, maxBytes) < Infinity;
+}
+
 /** What is to go. */
 export interface Cut {
   /** What was used last before this day. */

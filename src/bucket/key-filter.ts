@@ -43,8 +43,9 @@ export class KeyFilter {
 
   /** Adds all that another one has. */
   join(other: KeyFilter): void {
-    for (let index = 0; index < bytes; index++)
+    for (let index = 0; index < bytes; index++) {
       this.#bits[index] = (this.#bits[index] ?? 0) | (other.#bits[index] ?? 0);
+    }
   }
 
   /** Its content, which goes on changing with it. */

@@ -1,3 +1,4 @@
+import { isObject } from "../oci/document.ts";
 import type { Pin } from "../oci/pin.ts";
 import { blobsPrefix, parseKey, repositoriesPrefix } from "../store/layout.ts";
 import type { Lease } from "../store/lease.ts";
@@ -12,7 +13,7 @@ import {
 } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
 import type { Bucket } from "./bucket.ts";
-import { type Cut, Judge, type RetentionLimits } from "./judge.ts";
+import { type Cut, isLimited, Judge, type RetentionLimits } from "./judge.ts";
 import { KeyFilter } from "./key-filter.ts";
 import { findPinned } from "./pinned.ts";
 import { RepositoryShares } from "./repository-shares.ts";
@@ -107,14 +108,23 @@ export async function retain(
   }
 }
 
+/** What an earlier run has condemned. */
+interface Condemned {
+  /**
+   * What may be removed now; `undefined` where it was condemned a moment ago, perhaps because somebody asked for a run,
+   * and stays as it is.
+   */
+  readonly filter: KeyFilter | undefined;
+  readonly version: Condition;
+}
+
 /** In which order objects go. */
 const parts = ["tags", "records", "content"] as const;
 
 /** One run, by who has the lease. */
 class Run {
   readonly #options: RetentionOptions;
-  readonly #dryRun: boolean;
-  readonly #everyMs: number;
+  readonly #run: RetentionRun;
   readonly #signal: AbortSignal;
   readonly #used = new UsedDays();
   readonly #startedAt: number;
@@ -124,10 +134,9 @@ class Run {
   #removed = 0;
   #removedBytes = 0;
 
-  constructor(options: RetentionOptions, { dryRun, everyMs }: RetentionRun, signal: AbortSignal) {
+  constructor(options: RetentionOptions, run: RetentionRun, signal: AbortSignal) {
     this.#options = options;
-    this.#dryRun = dryRun;
-    this.#everyMs = everyMs;
+    this.#run = run;
     this.#signal = signal;
     this.#startedAt = this.#refreshedAt = options.monotonic();
   }
@@ -137,10 +146,11 @@ class Run {
     const written = new Map<Key, number>();
     for await (const { key, writtenAt } of store.list(retentionPrefix)) written.set(key, writtenAt);
     this.#now = written.get(leaseKey) ?? NaN;
-    if (!(this.#now > 0))
+    if (!(this.#now > 0)) {
       throw new StoreError("the bucket's listing does not say when the lease was written", undefined);
-    if (this.#now - (written.get(lastKey) ?? -Infinity) < this.#everyMs) return undefined;
-    if (!this.#isLimited) {
+    }
+    if (this.#now - (written.get(lastKey) ?? -Infinity) < this.#run.everyMs) return undefined;
+    if (!isLimited(limits)) {
       await pruneUsage(store, this.#today - keptDays);
       return undefined;
     }
@@ -167,7 +177,7 @@ class Run {
       removedBytes: this.#removedBytes,
       isShort: cut.isShort,
     };
-    if (!this.#dryRun) await this.#finish(report, before.filter === undefined ? undefined : condemned, before.version);
+    if (!this.#run.dryRun) await this.#finish(report, condemned, before);
     return report;
   }
 
@@ -175,23 +185,13 @@ class Run {
     return dayOf(this.#now);
   }
 
-  get #isLimited(): boolean {
-    const { maxAgeDays, maxBytes } = this.#options.limits;
-    return Math.min(maxAgeDays, maxBytes) < Infinity;
-  }
-
   get #span(): number {
     const { maxAgeDays } = this.#options.limits;
     return maxAgeDays === Infinity ? longestDays : Math.max(1, maxAgeDays);
   }
 
-  /**
-   * What may be removed now; `undefined` where it was condemned a moment ago, perhaps because somebody asked for a run,
-   * and stays as it is.
-   */
-  async #condemnedBefore(
-    at: number | undefined,
-  ): Promise<{ readonly filter: KeyFilter | undefined; readonly version: Condition }> {
+  /** @param at When it was written, by the server's clock. */
+  async #condemnedBefore(at: number | undefined): Promise<Condemned> {
     const { store } = this.#options;
     const version = (await store.head(condemnedKey))?.version ?? "absent";
     if (at !== undefined && this.#now - at < reprieveMs) return { filter: undefined, version };
@@ -238,7 +238,7 @@ class Run {
     const { bucket, onRemoved } = this.#options;
     await Promise.all(
       objects.map(async ({ key, sizeBytes }) => {
-        if (!this.#dryRun) {
+        if (!this.#run.dryRun) {
           await bucket.erase(key);
           onRemoved();
         }
@@ -248,12 +248,12 @@ class Run {
     );
   }
 
-  async #finish(report: RetentionReport, condemned: KeyFilter | undefined, before: Condition): Promise<void> {
+  async #finish(report: RetentionReport, condemned: KeyFilter, before: Condemned): Promise<void> {
     const { store } = this.#options;
     await this.#refresh();
     try {
       // Whoever lost the lease without a sign has a list that is old: somebody else's stays.
-      if (condemned !== undefined) await saveFilter(store, condemnedKey, condemned, { if: before });
+      if (before.filter !== undefined) await saveFilter(store, condemnedKey, condemned, { if: before.version });
     } catch (error) {
       throw error instanceof PreconditionFailed ? lost() : error;
     }
@@ -284,8 +284,8 @@ function isOf(part: (typeof parts)[number], key: Key): boolean {
 }
 
 function isReport(value: unknown): value is RetentionReport {
-  if (typeof value !== "object" || value === null) return false;
-  const { by, isShort, ...counts } = value as Partial<Record<keyof RetentionReport, unknown>>;
+  if (!isObject(value)) return false;
+  const { by, isShort, ...counts }: Partial<Record<keyof RetentionReport, unknown>> = value;
   const { at, objects, bytes, condemned, removed, removedBytes } = counts;
   const isCounted = [at, objects, bytes, condemned, removed, removedBytes].every(Number.isSafeInteger);
   return isCounted && typeof by === "string" && typeof isShort === "boolean";

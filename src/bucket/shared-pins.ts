@@ -1,4 +1,4 @@
-import { parsePin, type Pin, PinError } from "../oci/pin.ts";
+import { isPatterns, parsePin, type Pin, PinError } from "../oci/pin.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
@@ -78,9 +78,4 @@ function readPin(text: string): Pin | undefined {
     if (error instanceof PinError) return undefined;
     throw error;
   }
-}
-
-function isPatterns(value: unknown): value is { readonly patterns: readonly string[] } {
-  if (typeof value !== "object" || value === null || !("patterns" in value)) return false;
-  return Array.isArray(value.patterns) && value.patterns.every((pattern) => typeof pattern === "string");
 }

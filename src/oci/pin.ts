@@ -1,4 +1,5 @@
 import { isDigest } from "./digest.ts";
+import { isObject } from "./document.ts";
 import { OciError } from "./errors.ts";
 import { canonicalNamespace, dockerHub, maxRepositoryLength, parseNamespace } from "./reference.ts";
 import { fits, NamePattern } from "./name-pattern.ts";
@@ -21,6 +22,12 @@ export interface Pin {
   matchesRepository(id: Pinnable): boolean;
   /** Whether it means this itself. What it only reaches, as a manifest's blobs, is not known here. */
   matches(what: Pinnable): boolean;
+}
+
+/** Whether a value that was read holds the patterns of pins, as they are written down in a folder and in a bucket. */
+export function isPatterns(value: unknown): value is { readonly patterns: readonly string[] } {
+  if (!isObject(value) || !Array.isArray(value["patterns"])) return false;
+  return value["patterns"].every((pattern) => typeof pattern === "string");
 }
 
 /** A pattern that cannot be read; the message says why, and may be shown. */

@@ -1,4 +1,5 @@
 import { type Digest, isDigest } from "../oci/digest.ts";
+import { isObject } from "../oci/document.ts";
 import { isManifestMediaType } from "../oci/manifest.ts";
 
 /** That a repository contains a digest, and what it says of it. `sizeBytes` is a claim until the content was read. */
@@ -28,10 +29,6 @@ export interface TagRecord {
   readonly mediaType: string;
   readonly size: number;
   readonly checkedAt: number;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
 }
 
 function isSize(value: unknown): boolean {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { isObject } from "../oci/document.ts";
 import { type Key, type ObjectStore, PreconditionFailed, type Version } from "./object-store.ts";
 import { readRecord } from "./read-record.ts";
 
@@ -78,6 +79,5 @@ export class Lease {
 }
 
 function isLease(value: unknown): value is LeaseRecord {
-  if (typeof value !== "object" || value === null || !("holder" in value) || !("turn" in value)) return false;
-  return typeof value.holder === "string" && typeof value.turn === "string";
+  return isObject(value) && typeof value["holder"] === "string" && typeof value["turn"] === "string";
 }

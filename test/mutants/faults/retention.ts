@@ -25,7 +25,7 @@ export const retention: readonly Fault[] = [
       },
       {
         name: "old-list-written",
-        find: "condemned, { if: before });",
+        find: "condemned, { if: before.version });",
         replace: "condemned);",
         breaks: "who has lost the lease does not write over the list of who has it",
       },
@@ -49,19 +49,19 @@ export const retention: readonly Fault[] = [
       },
       {
         name: "runs-by-each",
-        find: "if (this.#now - (written.get(lastKey) ?? -Infinity) < this.#everyMs) return undefined;",
+        find: "if (this.#now - (written.get(lastKey) ?? -Infinity) < this.#run.everyMs) return undefined;",
         replace: "",
         breaks: "all instances together make one run in six hours",
       },
       {
         name: "dry-run-removes",
-        find: "if (!this.#dryRun) {\n          await bucket.erase(key);",
+        find: "if (!this.#run.dryRun) {\n          await bucket.erase(key);",
         replace: "{\n          await bucket.erase(key);",
         breaks: "a dry run removes nothing",
       },
       {
         name: "dry-run-condemns",
-        find: "if (!this.#dryRun) await this.#finish",
+        find: "if (!this.#run.dryRun) await this.#finish",
         replace: "await this.#finish",
         breaks: "a dry run leaves no list of what is condemned",
       },

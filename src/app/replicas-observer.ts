@@ -20,6 +20,7 @@ export function observeReplicas(metrics: Metrics, log: Logger, monotonic: () => 
   let toldAt = -Infinity;
   return {
     joined: (replica) => log.info({ ...replica }, "another replica is there"),
+    strange: (id) => log.warn({ id }, "what says to be a replica has another secret, or none: it is not believed"),
     left: (replica) => log.info({ ...replica }, "a replica is gone"),
     failed: (error) => log.warn({ err: error }, "the bucket does not tell which replicas are there"),
     recovered: () => log.info("the bucket tells again which replicas are there"),

@@ -48,6 +48,8 @@ export interface Replica {
 export interface BoardObserver {
   joined(replica: Pick<Replica, "id" | "address">): void;
   left(replica: Pick<Replica, "id" | "address">): void;
+  /** Something is there that is signed with another secret, or is no replica's; told once. */
+  strange(id: ReplicaId): void;
   /** The board could not be read or written; told once until it can be. */
   failed(error: Error): void;
   recovered(): void;
@@ -101,6 +103,8 @@ export class Board {
   readonly self: ReplicaId = randomUUID() as ReplicaId;
   readonly #options: BoardOptions;
   readonly #known = new Map<ReplicaId, Known>();
+  /** What was told of that is no replica. */
+  readonly #strange = new Set<ReplicaId>();
   readonly #stopping = new AbortController();
   readonly #posted = Promise.withResolvers<void>();
   /** What of the work below fails now. */
@@ -176,21 +180,31 @@ export class Board {
       const before = this.#known.get(id);
       const now = clock.monotonic();
       if (before?.version === version) {
+        this.#noteStrange(id, before);
         if (now - before.changedAt >= forgottenMs) await this.#forget(key, version);
         continue;
       }
       const record = await this.#read(id);
       this.#known.set(id, { version, record, changedAt: now });
+      if (before !== undefined && record === undefined) this.#noteStrange(id, before);
       if (record !== undefined) onTold(record.tells);
       if (before?.record === undefined && record !== undefined) observer.joined({ id, address: record.address });
     }
     for (const [id, { record }] of this.#known) {
       if (found.has(id)) continue;
       this.#known.delete(id);
+      this.#strange.delete(id);
       if (record !== undefined) observer.left({ id, address: record.address });
     }
     this.#lookedAt = clock.monotonic();
     await onNotices(notices);
+  }
+
+  /** Tells of what could not be read twice: once may be that it has just gone. */
+  #noteStrange(id: ReplicaId, before: Known): void {
+    if (before.record !== undefined || this.#strange.has(id)) return;
+    this.#strange.add(id);
+    this.#options.observer.strange(id);
   }
 
   #isSilent({ changedAt }: Known): boolean {

@@ -91,6 +91,12 @@ export const replicas: readonly Fault[] = [
         breaks: "a replica says that it is there while it does what it was told",
       },
       {
+        name: "strangers-unheard",
+        find: "if (before.record !== undefined || this.#strange.has(id)) return;",
+        replace: "if (before.record !== undefined || !this.#strange.has(id)) return;",
+        breaks: "where one has another secret is told once",
+      },
+      {
         name: "never-swept",
         find: "clock.monotonic() - this.#sweptAt < sweepMs) return;",
         replace: "clock.monotonic() - this.#sweptAt < 100 * sweepMs) return;",

@@ -37,6 +37,7 @@ class Member implements AsyncDisposable {
       observer: {
         joined: ({ address }) => this.events.push(`joined ${address}`),
         left: ({ address }) => this.events.push(`left ${address}`),
+        strange: () => this.events.push("strange"),
         failed: (error) => this.events.push(`failed: ${error.message}`),
         recovered: () => this.events.push("recovered"),
       },
@@ -167,9 +168,10 @@ test("what no replica has signed is nobody, whosoever name it has", async () => 
   for await (const chunk of object?.read({ start: 0, end: object.sizeBytes }) ?? []) chunks.push(chunk);
   await store.put(keyOf("forged" as ReplicaId), Buffer.concat(chunks));
   await store.put(keyOf("nonsense" as ReplicaId), Buffer.from("{"));
-  await clock.pass(5 * second);
+  await clock.pass(20 * second);
   assert.deepEqual(one.seen, ["http://two"]);
   assert.equal(await one.board.addressOf("forged" as ReplicaId), undefined);
+  assert.deepEqual(one.events.toSorted(), ["joined http://two", "strange", "strange", "strange"]);
 });
 
 test("of a replica of another version its address counts, and nothing that it tells", async () => {

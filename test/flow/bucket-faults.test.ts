@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import "../support/network.ts";
-import type { Digest } from "../../src/oci/digest.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
@@ -11,11 +10,11 @@ import { until } from "../support/event-loop.ts";
 import { failFiles } from "../support/failing-files.ts";
 import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
 import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
-import { mediaTypes } from "../support/image.ts";
 import { type Mirror, startMirror } from "../support/mirror.ts";
 import { soaks } from "../support/soak.ts";
 import { inspectBucket, untriedBucket } from "../support/s3-bucket.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
+import { addPlainImage, type PlainImage, pullPlainImage } from "../support/plain-image.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const kib = 1024;
@@ -123,31 +122,11 @@ const troubles: Record<string, Trouble> = {
   "knows no ranges": { states: ["lost"], profile: { ignoresRanges: true } },
 };
 
-interface Image {
-  readonly digest: Digest;
-  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
-}
-
-/** An image with a layer that goes to the bucket in parts, on its way, and a small one. */
-function addImage(upstream: ScriptedUpstream): Image {
-  const blobs = [Buffer.from("{}"), pseudoRandomBytes(400 * kib, "large"), pseudoRandomBytes(1_000, "small")].map(
-    (bytes) => ({ digest: upstream.addBlob(bytes, { repository: "library/test" }), bytes }),
-  );
-  const [config, ...layers] = blobs.map(({ digest, bytes: { length: size } }) => ({ digest, size }));
-  const digest = upstream.addManifest("library/test", "1", {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: layers.map((layer) => ({ mediaType: mediaTypes.layer, ...layer })),
-  });
-  return { digest, blobs };
-}
-
 // Most of the time of each is waiting.
 describe("a bucket that", { concurrency: 6 }, () => {
   const partSizeBytes = 64 * kib;
   let upstream: ScriptedUpstream;
-  let image: Image;
+  let image: PlainImage;
   let folder: TemporaryDirectory;
   /** What a mirror has left that has pulled the image: a folder, and the objects of a bucket. */
   let full: { readonly root: string; readonly objects: FakeS3["bucket"]["objects"] };
@@ -159,31 +138,18 @@ describe("a bucket that", { concurrency: 6 }, () => {
       followedBytes: partSizeBytes,
     });
 
-  const pull = async (mirror: Mirror): Promise<string[]> => {
-    const manifest = await mirror.get("/v2/library/test/manifests/1");
-    assert.equal(manifest.status, 200);
-    assert.equal(digestOf(manifest.body), image.digest);
-    const from = [String(manifest.headers["cache-status"])];
-    for (const { digest, bytes } of image.blobs) {
-      const { status, body, headers } = await mirror.get(`/v2/library/test/blobs/${digest}`);
-      assert.equal(status, 200);
-      assert.ok(body.equals(bytes));
-      from.push(String(headers["cache-status"]));
-    }
-    return from;
-  };
-
   const isWhole = ({ bucket: { objects } }: FakeS3): boolean =>
     [...full.objects.keys()].every((key) => objects.has(key));
 
   before(async () => {
     upstream = await createUpstream();
-    image = addImage(upstream);
+    // One layer goes to the bucket in parts, on its way, the other one at once.
+    image = addPlainImage(upstream, "1", pseudoRandomBytes(400 * kib, "large"), pseudoRandomBytes(1_000, "small"));
     folder = await createTemporaryDirectory();
     await using server = await FakeS3.start();
     const root = `${folder.path}/full`;
     await using mirror = await start(server, root);
-    await pull(mirror);
+    await pullPlainImage(mirror, image);
     await mirror.app.idle();
     inspectBucket(server);
     full = { root, objects: new Map(server.bucket.objects) };
@@ -202,7 +168,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
     const end = await begin?.(server);
     {
       await using mirror = await start(server, root, options);
-      const from = await pull(mirror);
+      const from = await pullPlainImage(mirror, image);
       if (state === "warm") assert.deepEqual(new Set(from), new Set(["entrepot; hit"]));
       await mirror.app.idle();
       assert.equal((await mirror.get("/readyz")).status, 200);
@@ -228,7 +194,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
     {
       await using mirror = await start(server, root);
       using _ = failFiles(root, "ENOSPC", ["write"]);
-      await pull(mirror);
+      await pullPlainImage(mirror, image);
       await mirror.app.idle();
     }
     const [, large] = image.blobs;
@@ -237,7 +203,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
     assert.equal(records.length, 1);
     // The rest is when it was fetched again.
     await using mirror = await start(server, `${own.path}/other`);
-    await pull(mirror);
+    await pullPlainImage(mirror, image);
     await mirror.app.idle();
     assert.ok(isWhole(server));
     inspectBucket(server);
@@ -249,7 +215,7 @@ describe("a bucket that", { concurrency: 6 }, () => {
     const waiting = Promise.withResolvers<void>();
     server.fail("UploadPart", { wait: waiting.promise });
     await using mirror = await start(server, `${own.path}/root`);
-    await pull(mirror);
+    await pullPlainImage(mirror, image);
     await until(() => server.bucket.uploads.size === 1);
     await mirror.close();
     waiting.resolve();

@@ -8,11 +8,11 @@ import { until } from "../support/event-loop.ts";
 import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
 import type { S3Operation } from "../support/fake-s3-protocol.ts";
 import { open } from "../support/http.ts";
-import { mediaTypes } from "../support/image.ts";
 import { type MirrorProcess, startProcess } from "../support/process.ts";
 import { inspectBucket } from "../support/s3-bucket.ts";
 import { inspectStorage } from "../support/storage.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
+import { addPlainImage } from "../support/plain-image.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const mib = 1024 * 1024;
@@ -33,21 +33,10 @@ interface Item {
 
 /** An image whose layer goes to the bucket in parts. */
 function addImage(upstream: ScriptedUpstream, tag: string): Item[] {
-  const layer = pseudoRandomBytes(9 * mib, tag);
-  const blobs = [Buffer.from(`{"tag":"${tag}"}`), layer].map((bytes) => ({
-    digest: upstream.addBlob(bytes, { repository: "library/test" }),
-    size: bytes.length,
-  }));
-  const [config, ...layers] = blobs;
-  const digest = upstream.addManifest("library/test", tag, {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: layers.map((each) => ({ mediaType: mediaTypes.layer, ...each })),
-  });
+  const { digest, blobs } = addPlainImage(upstream, tag, pseudoRandomBytes(9 * mib, tag));
   return [
     { path: `manifests/${tag}`, digest },
-    ...blobs.map((blob) => ({ path: `blobs/${blob.digest}`, digest: blob.digest })),
+    ...blobs.map(({ digest: blob }) => ({ path: `blobs/${blob}`, digest: blob })),
   ];
 }
 

@@ -3,36 +3,20 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import "../support/network.ts";
 import type { BucketConfig } from "../../src/config/bucket-schema.ts";
-import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
 import { bucketConfig } from "../support/bucket-config.ts";
 import { S3Refusal } from "../support/fake-s3-bucket.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
-import { mediaTypes } from "../support/image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
+import { addPlainImage, type PlainImage, pullPlainImage } from "../support/plain-image.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const mib = 1024 * 1024;
 
-interface Image {
-  readonly digest: Digest;
-  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
-}
-
-/** An image in the upstream: a config, a layer of several parts, and a small one. */
-function addImage(upstream: ScriptedUpstream): Image {
-  const blobs = [Buffer.from("{}"), pseudoRandomBytes(9 * mib, "large"), pseudoRandomBytes(1_000, "small")].map(
-    (bytes) => ({ digest: upstream.addBlob(bytes, { repository: "library/test" }), bytes }),
-  );
-  const [config, ...layers] = blobs.map(({ digest, bytes: { length: size } }) => ({ digest, size }));
-  const digest = upstream.addManifest("library/test", "1", {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: layers.map((layer) => ({ mediaType: mediaTypes.layer, ...layer })),
-  });
-  return { digest, blobs };
+/** An image in the upstream with a layer of several parts, and a small one. */
+function addImage(upstream: ScriptedUpstream): PlainImage {
+  return addPlainImage(upstream, "1", pseudoRandomBytes(9 * mib, "large"), pseudoRandomBytes(1_000, "small"));
 }
 
 /** A mirror with its folder empty, and the bucket behind it. */
@@ -52,17 +36,6 @@ async function startTried(...args: Parameters<typeof start>): Promise<Mirror> {
   await until(() => mirror.log().some(({ msg }) => msg === "the bucket can be used"));
   args[1].asked.length = 0;
   return mirror;
-}
-
-async function pull(mirror: Mirror, image: Image): Promise<void> {
-  const manifest = await mirror.get("/v2/library/test/manifests/1");
-  assert.equal(manifest.status, 200);
-  assert.equal(digestOf(manifest.body), image.digest);
-  for (const { digest, bytes } of image.blobs) {
-    const { status, body } = await mirror.get(`/v2/library/test/blobs/${digest}`);
-    assert.equal(status, 200);
-    assert.ok(body.equals(bytes));
-  }
 }
 
 /** What the server was asked for since it was asked here last: how often each operation, with what kind of key. */
@@ -86,16 +59,16 @@ test("what one instance has pulled another serves, its folder empty and the upst
   const image = addImage(upstream);
   {
     await using first = await startTried(upstream.host, s3);
-    await pull(first, image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   assert.deepEqual(leftovers(s3), []);
   await upstream.down();
   await using second = await startTried(upstream.host, s3);
-  await pull(second, image);
+  await pullPlainImage(second, image);
   await second.app.idle();
   s3.asked.length = 0;
-  await pull(second, image);
+  await pullPlainImage(second, image);
   await second.app.idle();
   assert.deepEqual(takeRequests(s3), {}, "a warm pull asks nothing of the bucket");
 });
@@ -175,7 +148,7 @@ test("a bucket that cannot be reached at the start is a warning, and missed by n
   assert.equal(level, 40);
   assert.match((err as Error).message, /bucket cache at http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/);
   assert.equal((await mirror.get("/readyz")).status, 200);
-  await pull(mirror, image);
+  await pullPlainImage(mirror, image);
   // What is stored is copied then, and nobody waits for that.
   await until(async () => {
     const { ready, bucket } = JSON.parse((await mirror.get("/readyz?verbose")).body.toString()) as {
@@ -260,7 +233,7 @@ describe("keys are in no line of the log", () => {
       const image = addImage(upstream);
       const { accessKeyId: accessKey, secretAccessKey: secretKey, sessionToken } = keys;
       await using mirror = await start(upstream.host, s3, { accessKey, secretKey, sessionToken });
-      await pull(mirror, image);
+      await pullPlainImage(mirror, image);
       await mirror.app.idle();
       await mirror.close();
       assert.equal([...s3.bucket.objects.keys()].filter((key) => key.includes("/blobs/")).length, works ? 4 : 0);
@@ -274,7 +247,7 @@ test("clients are sent to the bucket by URLs that anybody may read, for five min
   await using upstream = await createUpstream();
   const image = addImage(upstream);
   await using mirror = await startTried(upstream.host, s3, { redirect: "always" });
-  await pull(mirror, image);
+  await pullPlainImage(mirror, image);
   await mirror.app.idle();
   const [, large] = image.blobs;
   const { status, headers } = await mirror.get(`/v2/library/test/blobs/${large?.digest}`);
@@ -293,7 +266,7 @@ test("and by the public name of its server, where it has one", async () => {
   const image = addImage(upstream);
   const publicEndpoint = "https://public.example.com";
   await using mirror = await startTried(upstream.host, s3, { redirect: "always", publicEndpoint });
-  await pull(mirror, image);
+  await pullPlainImage(mirror, image);
   await mirror.app.idle();
   const { status, headers } = await mirror.get(`/v2/library/test/blobs/${image.blobs[1]?.digest}`);
   assert.equal(status, 307);
@@ -306,12 +279,12 @@ test("with the bucket alone, upstreams that are never asked serve what it has, a
   const image = addImage(upstream);
   {
     await using first = await startTried(upstream.host, s3);
-    await pull(first, image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   await using second = await startTried(upstream.host, s3, {}, { upstream: { offline: true } });
   const requests = upstream.requests.length;
-  await pull(second, image);
+  await pullPlainImage(second, image);
   assert.equal((await second.get("/v2/library/other/manifests/1")).status, 404);
   assert.equal(upstream.requests.length, requests);
 });

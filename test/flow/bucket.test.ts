@@ -8,52 +8,23 @@ import { parseNamespace, parseRepository, parseTag } from "../../src/oci/referen
 import { blobKey, linkKey, tagKey } from "../../src/store/layout.ts";
 import { createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
-import { mediaTypes } from "../support/image.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { request, type WholeResponse } from "../support/http.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
+import { addPlainImage, type PlainImage, pullPlainImage } from "../support/plain-image.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
 const minute = 60_000;
 const id = { namespace: parseNamespace("docker.io"), repository: parseRepository("library/test") };
 
-interface Image {
-  readonly digest: Digest;
-  readonly blobs: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
-}
-
 /** An image in the upstream, with a layer that is copied on its way and one that is copied when it is stored. */
-function addImage(upstream: ScriptedUpstream, tag: string): Image {
-  const blobs = [
-    Buffer.from(`{"tag":"${tag}"}`),
-    pseudoRandomBytes(9 * 1024 * 1024, tag),
-    pseudoRandomBytes(1_000, tag),
-  ].map((bytes) => ({ digest: upstream.addBlob(bytes, { repository: "library/test" }), bytes }));
-  const [config, ...layers] = blobs.map(({ digest, bytes: { length: size } }) => ({ digest, size }));
-  const digest = upstream.addManifest("library/test", tag, {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: layers.map((layer) => ({ mediaType: mediaTypes.layer, ...layer })),
-  });
-  return { digest, blobs };
+function addImage(upstream: ScriptedUpstream, tag: string): PlainImage {
+  return addPlainImage(upstream, tag, pseudoRandomBytes(9 * 1024 * 1024, tag), pseudoRandomBytes(1_000, tag));
 }
 
 async function start(upstream: ScriptedUpstream, bucket: MemoryBucket, options: MirrorOptions = {}): Promise<Mirror> {
   return startMirror(upstream.host, { bucketStore: bucket, ...options });
-}
-
-/** Pulls a whole image as a client does; answers must be right, or this fails. */
-async function pull(mirror: Mirror, tag: string, image: Image): Promise<void> {
-  const manifest = await mirror.get(`/v2/library/test/manifests/${tag}`);
-  assert.equal(manifest.status, 200);
-  assert.equal(digestOf(manifest.body), image.digest);
-  for (const { digest, bytes } of image.blobs) {
-    const { status, body } = await mirror.get(`/v2/library/test/blobs/${digest}`);
-    assert.equal(status, 200);
-    assert.ok(body.equals(bytes));
-  }
 }
 
 test("an instance with an empty folder serves all that another has fetched, and its upstream is not asked, nor there", async () => {
@@ -62,7 +33,7 @@ test("an instance with an empty folder serves all that another has fetched, and 
   const image = addImage(upstream, "1");
   {
     await using first = await start(upstream, bucket);
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   const requests = upstream.requests.length;
@@ -71,13 +42,13 @@ test("an instance with an empty folder serves all that another has fetched, and 
     const { headers } = await second.get(`/v2/library/test/${path}`);
     assert.match(String(headers["cache-status"]), /^entrepot; fwd=uri-miss;.* stored; detail=bucket$/);
   }
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
   assert.equal(upstream.requests.length, requests);
   await second.app.idle();
   assert.equal(bucket.open, 0);
   await upstream.down();
   await using third = await start(upstream, bucket, { now: () => Date.now() + 1_000 * minute });
-  await pull(third, "1", image);
+  await pullPlainImage(third, image);
 });
 
 test("a blob that is asked for alone, of an image that another instance has, comes from the bucket", async () => {
@@ -86,7 +57,7 @@ test("a blob that is asked for alone, of an image that another instance has, com
   const image = addImage(upstream, "1");
   {
     await using first = await start(upstream, bucket);
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   await upstream.down();
@@ -106,10 +77,10 @@ test("what is in the folder costs no question to the bucket", async () => {
   const bucket = new MemoryBucket();
   const image = addImage(upstream, "1");
   await using mirror = await start(upstream, bucket);
-  await pull(mirror, "1", image);
+  await pullPlainImage(mirror, image);
   await mirror.app.idle();
   bucket.asked.length = 0;
-  await pull(mirror, "1", image);
+  await pullPlainImage(mirror, image);
   assert.deepEqual(bucket.asked, []);
 });
 
@@ -121,21 +92,21 @@ test("a tag that one instance has checked is fresh for the others, for as long a
   const image = addImage(upstream, "1");
   await using first = await start(upstream, bucket, settings);
   await using second = await start(upstream, bucket, settings);
-  await pull(first, "1", image);
+  await pullPlainImage(first, image);
   await first.app.idle();
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
   await second.app.idle();
   now += 11 * minute;
-  await pull(first, "1", image);
+  await pullPlainImage(first, image);
   await first.app.idle();
   const requests = upstream.requests.length;
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
   assert.equal(upstream.requests.length, requests, "the first one has just checked it");
   now += 9 * minute + 59_000;
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
   assert.equal(upstream.requests.length, requests);
   now += 2_000;
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
   assert.equal(upstream.requests.length, requests + 1, "that check was for ten minutes, whoever heard of it");
 });
 
@@ -147,8 +118,8 @@ test("a bucket that fails is missed by nobody, and gets what it lacks when it is
   bucket.failure = new Error("SlowDown");
   {
     await using mirror = await start(upstream, bucket, { root: `${folder.path}/root` });
-    await pull(mirror, "1", image);
-    await pull(mirror, "1", image);
+    await pullPlainImage(mirror, image);
+    await pullPlainImage(mirror, image);
     assert.equal((await mirror.get("/readyz")).status, 200);
     await mirror.logged({ msg: "the bucket fails: what the folder does not have comes from the upstream" });
     await mirror.app.idle();
@@ -162,11 +133,11 @@ test("a bucket that fails is missed by nobody, and gets what it lacks when it is
   }
   await upstream.down();
   await using other = await start(upstream, bucket);
-  await pull(other, "1", image);
+  await pullPlainImage(other, image);
 });
 
 /** Resolves when the bucket has an image, which a mirror is copying. */
-async function bucketHolds(bucket: MemoryBucket, mirror: Mirror, image: Image): Promise<void> {
+async function bucketHolds(bucket: MemoryBucket, mirror: Mirror, image: PlainImage): Promise<void> {
   const wanted = [tagKey(id, parseTag("1")), ...image.blobs.map(({ digest }) => blobKey(digest))];
   for (;;) {
     await mirror.app.idle();
@@ -182,7 +153,7 @@ test("damage in the bucket reaches nobody, and is mended", async () => {
   const image = addImage(upstream, "1");
   {
     await using first = await start(upstream, bucket);
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   for (const { digest, bytes } of image.blobs) {
@@ -204,7 +175,7 @@ test("damage in the bucket reaches nobody, and is mended", async () => {
   await second.app.idle();
   await upstream.down();
   await using third = await start(upstream, bucket);
-  await pull(third, "1", image);
+  await pullPlainImage(third, image);
 });
 
 test("a repository whose upstream sends other bytes than the bucket has gets no link, and takes nothing from it", async () => {
@@ -214,7 +185,7 @@ test("a repository whose upstream sends other bytes than the bucket has gets no 
   const [, layer = assert.fail()] = image.blobs;
   {
     await using first = await start(upstream, bucket);
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   const wrong = Buffer.from(layer.bytes);
@@ -238,7 +209,7 @@ test("a bucket that breaks on the way is one more broken connection", async () =
   const image = addImage(upstream, "1");
   {
     await using first = await start(upstream, bucket);
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   await using second = await start(upstream, bucket);
@@ -259,12 +230,12 @@ test("a blob that the folder has no room for is in the bucket all the same", asy
   const storage = { maxObjectBytes: 1024 * 1024 };
   {
     await using first = await start(upstream, bucket, { storage });
-    await pull(first, "1", image);
+    await pullPlainImage(first, image);
     await first.app.idle();
   }
   await upstream.down();
   await using second = await start(upstream, bucket, { storage });
-  await pull(second, "1", image);
+  await pullPlainImage(second, image);
 });
 
 test("repositories that fetch the same blob at once, without room in the folder, each have a link to it", async () => {
@@ -303,7 +274,7 @@ test("clients are sent to the bucket for what the mode says, and nobody is who m
   };
   {
     await using never = await start(upstream, bucket);
-    await pull(never, "1", image);
+    await pullPlainImage(never, image);
     await never.app.idle();
     assert.equal((await never.get(path)).status, 200);
   }
@@ -348,7 +319,7 @@ test("nobody is sent to the bucket for what is not there any more", async () => 
   for (const redirect of ["always", "cold"] as const) {
     {
       await using other = await start(upstream, bucket);
-      await pull(other, "1", image);
+      await pullPlainImage(other, image);
       await other.app.idle();
     }
     await using mirror = await start(upstream, bucket, { redirect, now: () => now });
@@ -369,7 +340,7 @@ test("what was purged does not come back from the bucket", async () => {
   const config = { adminListen: { kind: "tcp", host: "127.0.0.1", port: 0 } } as const;
   await using mirror = await start(upstream, bucket, { config });
   await mirror.logged({ msg: "the ledger is in line with the storage" });
-  await pull(mirror, "1", image);
+  await pullPlainImage(mirror, image);
   await mirror.app.idle();
   const purge = async (): Promise<WholeResponse> =>
     request(`${mirror.app.addresses[1]}/_admin/purge`, {

@@ -193,7 +193,7 @@ describe("what the folder does not take", () => {
 
   const cases = [
     ["being larger than max_object_size", { max_object_size: "50KiB" }, 60_000],
-    ["for want of room", { max_size: "8MiB" }, 9 * 1024 * 1024],
+    ["for want of room", { max_size: "2MiB" }, 3 * 1024 * 1024],
   ] as const;
   for (const [reason, storage, layerBytes] of cases) {
     test(`${reason}, goes to the bucket behind it alone, with its digest checked, once`, async () => {

@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Key } from "../store/object-store.ts";
 
 /** How many keys are remembered of which it is known that they are there. */
@@ -28,9 +29,9 @@ export class KnownObjects {
     sizeCalculation: ({ text }, key) => text.length + key.length,
   });
   /** When it was learned that nothing is at a key. */
-  readonly #absent = new LRUCache<Key, number>({ max: maxAbsent });
+  readonly #absent = boundedMap<Key, number>(maxAbsent);
 
-  readonly #likely = new LRUCache<Key, true>({ max: maxLikely });
+  readonly #likely = boundedMap<Key, true>(maxLikely);
 
   /** @param monotonic As of `Clock`. */
   constructor(monotonic: () => number) {

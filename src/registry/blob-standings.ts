@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ObjectInfo, type OpenObject, StoreError } from "../store/object-store.ts";
 import { isBlobLink, type Link } from "./content.ts";
@@ -45,7 +45,7 @@ export class BlobStandings {
   readonly #tools: MirrorTools;
   readonly #check: DigestCheck;
   /** Blobs whose reading failed on the way. They are fetched anew for a while, or until they have been stored again. */
-  readonly #distrusted = new LRUCache<Digest, Distrust>({ max: distrustedBlobs });
+  readonly #distrusted = boundedMap<Digest, Distrust>(distrustedBlobs);
 
   constructor(tools: MirrorTools) {
     this.#tools = tools;

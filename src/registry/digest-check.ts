@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import { type OpenObject, type Span, StoreError } from "../store/object-store.ts";
 import { isFresh } from "./freshness.ts";
@@ -28,8 +29,8 @@ export class DigestCheck {
   constructor(tools: Pick<MirrorTools, "content" | "hashes" | "monotonic" | "remembered">) {
     this.#tools = tools;
     const max = Math.min(rememberedDigests, tools.remembered);
-    this.#inspected = new LRUCache({ max });
-    this.#right = new LRUCache({ max });
+    this.#inspected = boundedMap(max);
+    this.#right = boundedMap(max);
   }
 
   /**

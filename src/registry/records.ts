@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Key, ObjectStore } from "../store/object-store.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { readRecord } from "../store/read-record.ts";
@@ -51,7 +52,7 @@ export class Records<T extends object> {
     this.#believesUnstored = believesUnstored;
     this.#store = store;
     this.#isRecord = isRecord;
-    this.#memory = maxInMemory > 0 ? new LRUCache({ max: maxInMemory }) : undefined;
+    this.#memory = maxInMemory > 0 ? boundedMap(maxInMemory) : undefined;
   }
 
   /** A record. What cannot be read as one was torn by a power failure, and is as good as absent. */

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
@@ -48,8 +49,8 @@ export class Tags {
   constructor(tools: MirrorTools, manifests: Manifests) {
     this.#tools = tools;
     this.#manifests = manifests;
-    this.#seen = new LRUCache({ max: tools.remembered });
-    this.#awaited = new LRUCache({ max: tools.remembered });
+    this.#seen = boundedMap(tools.remembered);
+    this.#awaited = boundedMap(tools.remembered);
   }
 
   /** The manifest that a tag stands for, with its bytes. */

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Upstream } from "./upstream.ts";
 
 /**
@@ -14,7 +14,7 @@ export function rememberAbsences(
   monotonic: () => number,
 ): Upstream {
   if (ttlMs === 0) return upstream;
-  const absences = new LRUCache<string, number>({ max: remembered });
+  const absences = boundedMap<string, number>(remembered);
   // Equal questions that run at once, and how often one of them found it: an absence that ends later is out of date.
   const asking = new Map<string, { questions: number; found: number }>();
 

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { type Credentials, fingerprint, formatBasic } from "./credentials.ts";
 import { type Demand, readDemand } from "./demand.ts";
@@ -40,7 +41,7 @@ export interface Learned {
  * @param maxRemembered Of how many repositories, and how many tokens; the longest unused go first.
  */
 export function createLearned(clock: Clock, maxRemembered: number): Learned {
-  return { ways: new LRUCache({ max: maxRemembered }), tokens: new TextCache(clock, maxRemembered) };
+  return { ways: boundedMap(maxRemembered), tokens: new TextCache(clock, maxRemembered) };
 }
 
 /** A request on its way, with what there is to log in with. */

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Repository } from "../oci/reference.ts";
 import { restMs } from "./rest.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
@@ -54,7 +54,7 @@ export class Breaker {
   readonly #failedRepositories = new Set<Repository>();
   #last: UpstreamError | undefined;
   #spared: Sparing | undefined;
-  readonly #sparedRepositories = new LRUCache<Repository, Sparing>({ max: maxSpared });
+  readonly #sparedRepositories = boundedMap<Repository, Sparing>(maxSpared);
   /** How often it was given a rest since the last answer. */
   #rests = 0;
   #openUntil = 0;

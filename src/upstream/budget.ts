@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import { longestRestMs, Rests } from "./rest.ts";
 
@@ -87,7 +88,7 @@ export class Budget {
     this.#clock = clock;
     this.#reserve = reserve;
     this.#onTold = onTold;
-    this.#told = new LRUCache({ max: remembered });
+    this.#told = boundedMap(remembered);
     this.#exhausted = new Rests(clock, remembered);
     this.#held = new Rests(clock, remembered);
     this.#exhaustedElsewhere = new Rests(clock, remembered);

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Clock } from "../concurrency/clock.ts";
 import type { UpstreamError } from "./upstream.ts";
 
@@ -40,7 +41,7 @@ export class Rests<Who extends object | string> {
 
   constructor(clock: Pick<Clock, "monotonic">, maxEntries: number = usuallyRemembered) {
     this.#clock = clock;
-    this.#until = new LRUCache({ max: maxEntries });
+    this.#until = boundedMap(maxEntries);
   }
 
   /** From now on, for so long; a rest that ends later stays. */

@@ -4,6 +4,7 @@ import { options } from "../config/options.ts";
 import type { Config } from "../config/file-schema.ts";
 import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
+import { addHealthCommand } from "./commands/health.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addPinCommands } from "./commands/pins.ts";
 import { addStatusCommand } from "./commands/status.ts";
@@ -53,6 +54,7 @@ export async function runCommandLine(
     addContentCommands(context),
     addPinCommands(context),
     addStatusCommand(context),
+    addHealthCommand(context),
     addJobCommands(context),
   ].flat();
   addAdoptCommand(context);

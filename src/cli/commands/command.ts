@@ -116,11 +116,19 @@ function addressOf(config: Config, terminal: Terminal): AdminAddress {
   return { server: urlOf(address), token };
 }
 
-/** Where an address can be reached from this machine. */
+/**
+ * Where what listens at an address can be reached from this machine. Who listens on all of IPv6 is there for IPv4 too, and
+ * in many containers there is no `::1`.
+ */
+export function localAddress(address: ListenAddress): ListenAddress {
+  if (address.kind === "unix") return address;
+  const local: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "127.0.0.1" };
+  return { ...address, host: local[address.host] ?? address.host };
+}
+
 function urlOf(address: ListenAddress): string {
-  if (address.kind === "unix") return formatListen(address);
-  const local: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
-  return `http://${formatListen({ ...address, host: local[address.host] ?? address.host })}`;
+  const local = formatListen(localAddress(address));
+  return address.kind === "unix" ? local : `http://${local}`;
 }
 
 function readToken(terminal: Terminal, path: string): string {

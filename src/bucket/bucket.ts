@@ -30,12 +30,12 @@ export interface BucketOptions {
 }
 
 /**
- * What replicas share: content and records by the keys of `store/layout`, as they lie in a folder. It is asked where
+ * What instances share: content and records by the keys of `store/layout`, as they lie in a folder. It is asked where
  * the folder has nothing, before the upstream is.
  *
- * What cannot be read there counts as absent, so that the upstream is asked: questions never throw for that. A bucket
- * that fails, or takes 2 s, is spared: 1 s, doubling to 30 s, then one question tries whether it is back. Content is not
- * verified here but for manifests; whoever serves it hashes it on its way, as if it came from an upstream.
+ * What cannot be read there counts as absent, so that the upstream is asked: questions never throw for that, and spare a
+ * bucket that fails (`Questions`). Content is not verified here but for manifests; whoever serves it hashes it on its way,
+ * as if it came from an upstream.
  */
 export class Bucket {
   readonly #options: BucketOptions;

@@ -11,12 +11,14 @@ import type { PeerQuestion } from "./peer-protocol.ts";
 /** When nothing has come for so long, it is asked whether there is anything; and so long it may take to say so. */
 const silentMs = 250;
 const progressMs = 400;
-/** For how long a peer is left alone that failed, and one that sent what it should not. */
-const goneMs = 5_000;
+/** For how long a peer is left alone that failed: for longer each time in a row; and one that sent what it should not. */
+const firstGoneMs = 500;
+const longestGoneMs = 5_000;
 const wrongMs = 10 * 60_000;
 /** A peer whose bytes come more slowly is asked what it has, in bytes for each second in which it is waited for. */
 const paceBytes = 64 * 1024;
 const paceMs = 1_000;
+const maxLate = 3;
 const maxPeers = 64;
 
 /** What calls are made with. */
@@ -37,6 +39,9 @@ export class PeerCalls {
   readonly #options: PeerCallsOptions;
   readonly #client: PeerClient;
   readonly #leftUntil = new LRUCache<ReplicaId, number>({ max: maxPeers });
+  /** How often each has failed since it was heard of last, and when that was. */
+  readonly #failures = new LRUCache<ReplicaId, number>({ max: maxPeers });
+  readonly #heardAt = new LRUCache<ReplicaId, number>({ max: maxPeers });
 
   constructor(options: PeerCallsOptions) {
     this.#options = options;
@@ -69,6 +74,7 @@ export class PeerCalls {
         asked,
         this.#owing(peer, question, () => question.offset),
       );
+      this.#hear(peer);
       const sizeBytes = size === "" ? question.sizeBytes : Number(size);
       if (sizeBytes !== (question.sizeBytes ?? sizeBytes)) throw new Error(`it tells another size: ${size}`);
       return {
@@ -94,7 +100,9 @@ export class PeerCalls {
     try {
       const asked = this.#client.json(peer, { kind: "answer", name }, AbortSignal.any([signal, over.signal]));
       // Whether it is still there: nothing tells how far an answer is.
-      return await this.#watched(asked, async () => void (await this.#soon(peer, alive)));
+      const answer = await this.#watched(asked, async () => void (await this.#soon(peer, alive)));
+      this.#hear(peer);
+      return answer;
     } catch (error) {
       signal.throwIfAborted();
       throw this.#failed(peer, error);
@@ -131,13 +139,14 @@ export class PeerCalls {
           throw new Error(`its body ended at ${received} of ${sizeBytes} bytes`);
         }
         if (done === true) return;
+        this.#hear(peer);
         received += value.length;
         if (received > sizeBytes) throw new Error(`its body has more than ${sizeBytes} bytes`);
         window += value.length;
         waitedMs += clock.monotonic() - wantedAt;
         if (waitedMs >= paceMs) {
           // A peer that brings little may have no more itself.
-          if (window < (paceBytes * waitedMs) / 1_000) await check();
+          if (window < (paceBytes * waitedMs) / 1_000) await check(maxLate);
           waitedMs = 0;
           window = 0;
         }
@@ -165,12 +174,22 @@ export class PeerCalls {
     }
   }
 
-  /** A check of a peer that is slow: what it said to have at the last one has to be here at the next. */
-  #owing(peer: ReplicaId, { id, digest }: WantedBlob, received: () => number): () => Promise<void> {
+  /**
+   * A check of a peer that is slow: what it said to have at one of them has to be here three later, in about a second.
+   * One after a longer time counts for several.
+   */
+  #owing(peer: ReplicaId, { id, digest }: WantedBlob, received: () => number): (checks?: number) => Promise<void> {
     let owedBytes = 0;
-    return async () => {
-      if (received() < owedBytes) throw new Error("it does not send what it has");
+    let late = 0;
+    return async (checks = 1) => {
+      if (received() < owedBytes) {
+        late += checks;
+        if (late < maxLate) return;
+        throw new Error("it does not send what it has");
+      }
+      late = 0;
       const told = await this.#soon(peer, { kind: "progress", id, digest });
+      if (told === undefined) return;
       const readyBytes = isObject(told) ? told["readyBytes"] : undefined;
       if (typeof readyBytes !== "number") throw new Error("it does not tell what it has");
       owedBytes = readyBytes;
@@ -192,22 +211,39 @@ export class PeerCalls {
     }
   }
 
-  /** What a peer answers at once, or not at all. */
+  /**
+   * What a peer answers at once, or not at all: `undefined` where it does not, and something else comes from it
+   * meanwhile. One that has much to do is not one that is gone, and is not to be given more.
+   */
   async #soon(peer: ReplicaId, question: PeerQuestion): Promise<unknown> {
+    const { clock } = this.#options;
+    const askedAt = clock.monotonic();
     const over = new AbortController();
-    const allowance = new Allowance(this.#options.clock, progressMs);
+    const allowance = new Allowance(clock, progressMs);
     void allowance.over.then(() => over.abort(new Error(`it did not answer in ${progressMs} ms`)));
     try {
-      return await this.#client.json(peer, question, over.signal);
+      const answer = await this.#client.json(peer, question, over.signal);
+      this.#hear(peer);
+      return answer;
+    } catch (error) {
+      if (over.signal.aborted && (this.#heardAt.get(peer) ?? -Infinity) > askedAt) return undefined;
+      throw error;
     } finally {
       allowance.stop();
     }
   }
 
+  #hear(peer: ReplicaId): void {
+    this.#heardAt.set(peer, this.#options.clock.monotonic());
+    this.#failures.delete(peer);
+  }
+
   /** A failure as it is thrown; whoever does not merely refuse is left alone. */
   #failed(peer: ReplicaId, error: unknown): PeerRefusal {
     if (error instanceof PeerRefusal) return error;
-    this.#leave(peer, goneMs, errorOf(error));
+    const failures = this.#failures.get(peer) ?? 0;
+    this.#failures.set(peer, failures + 1);
+    this.#leave(peer, Math.min(longestGoneMs, firstGoneMs * 2 ** failures), errorOf(error));
     return new PeerRefusal("it does not answer as it should", { cause: error });
   }
 

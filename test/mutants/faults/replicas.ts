@@ -266,9 +266,27 @@ export const replicas: readonly Fault[] = [
       },
       {
         name: "drips",
-        find: "await check();\n          waitedMs = 0;",
-        replace: "waitedMs = 0;",
+        find: "await check(maxLate);",
+        replace: "void check;",
         breaks: "who drips what it has is left",
+      },
+      {
+        name: "busy-is-gone",
+        find: "if (over.signal.aborted && (this.#heardAt.get(peer) ?? -Infinity) > askedAt) return undefined;",
+        replace: "",
+        breaks: "who has much to do, and sends something else, is not left",
+      },
+      {
+        name: "left-as-long-each-time",
+        find: "firstGoneMs * 2 ** failures",
+        replace: "firstGoneMs",
+        breaks: "who fails again and again is left alone for longer",
+      },
+      {
+        name: "never-forgiven",
+        find: "this.#failures.delete(peer);",
+        replace: "",
+        breaks: "who does well again is not left alone for longer than at first",
       },
       {
         name: "owes-nothing",

@@ -239,6 +239,33 @@ describe("calls to another replica", () => {
     assert.ok((await fetchBlob()).equals(content));
   });
 
+  test("one that answers nothing about a blob for a while, and sends another meanwhile, is busy and not left", async () => {
+    peer.on.progress = () => undefined;
+    const other = digestOf(Buffer.from("another"));
+    let answered: (() => void) | undefined;
+    peer.on.blob = (call) => {
+      if (call.question.kind === "blob" && call.question.digest === other) {
+        call.begin(content.length);
+        let count = 0;
+        const timer = setInterval(() => {
+          call.response.write(content.subarray(count, (count += 10_000)));
+          if (count < content.length) return;
+          call.response.end();
+          clearInterval(timer);
+          answered?.();
+        }, 50);
+        return;
+      }
+      answered = () => {
+        call.begin(content.length);
+        call.response.end(content);
+      };
+    };
+    const [slow, busy] = await Promise.all([fetchBlob({ digest: other }), fetchBlob()]);
+    assert.ok(slow.equals(content) && busy.equals(content));
+    assert.deepEqual(left, []);
+  });
+
   for (const { what, body, size, sizeBytes } of [
     { what: "too much", body: Buffer.concat([content, content]), size: content.length, sizeBytes: undefined },
     { what: "more than is known, without a size", body: content, size: "", sizeBytes: 1_000 },
@@ -283,10 +310,19 @@ describe("calls to another replica", () => {
     assert.match(left[0]?.why ?? "", /more than/);
   });
 
-  test("who is left alone is that for 5 s, and for ten minutes for wrong bytes, whatever comes after", async () => {
+  test("who fails is left alone, from half a second to five, and for ten minutes for wrong bytes, whatever comes after", async () => {
+    for (const goneMs of [500, 1_000, 2_000, 4_000, 5_000, 5_000]) {
+      assert.equal(await refused(fetchBlob()), true);
+      ms += goneMs - 1;
+      assert.equal(await calls.isGone(peer.id), true);
+      ms += 1;
+      assert.equal(await calls.isGone(peer.id), false);
+    }
+    peer.on.answer = (call) => call.json({});
+    await calls.answer(peer.id, "a", never());
     assert.equal(await refused(fetchBlob()), true);
-    ms += 5_000;
-    assert.equal(await calls.isGone(peer.id), false);
+    ms += 500;
+    assert.equal(await calls.isGone(peer.id), false, "what it did before it did well is forgotten");
     calls.noteWrong(peer.id);
     assert.equal(await refused(fetchBlob()), true);
     ms += 9 * 60_000;

@@ -1,4 +1,5 @@
-import { get } from "node:http";
+import type * as http from "node:http";
+import { createRequire } from "node:module";
 import type { Command } from "commander";
 import { formatListen, type ListenAddress } from "../../config/address.ts";
 import { loadConfiguration } from "../configuration.ts";
@@ -6,6 +7,8 @@ import { explain } from "../serve.ts";
 import { CommandFailure, exitCodes } from "../terminal.ts";
 import { addCommand, type CommandContext, localAddress } from "./command.ts";
 
+// By `import` it would load what it has of the web, too: see `http/connections`.
+const { get } = createRequire(import.meta.url)("node:http") as typeof http;
 const patienceMs = 3_000;
 
 /**

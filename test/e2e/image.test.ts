@@ -1,0 +1,178 @@
+/* The container image: buildah makes it of the Dockerfile, podman runs it, a client pulls through it. */
+import assert from "node:assert/strict";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { createBarrier } from "../support/barrier.ts";
+import { pseudoRandomBytes } from "../support/content.ts";
+import { until } from "../support/event-loop.ts";
+import { open, request } from "../support/http.ts";
+import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
+import { createUpstream } from "../support/upstream.ts";
+import { writeContainersConfiguration } from "./containers-configuration.ts";
+import { writeNodeImage } from "./node-image.ts";
+import { freePort, run } from "./programs.ts";
+
+const project = join(import.meta.dirname, "../..");
+const mib = 1024 * 1024;
+const image = "localhost/entrepot:test";
+const nodeImage = "localhost/node:test";
+
+describe("the container image", () => {
+  let directory: TemporaryDirectory;
+  let storage: string[];
+  let variables: Record<string, string>;
+
+  const buildah = (...args: string[]): Promise<string> => run(["/usr/bin/buildah", ...storage, ...args], variables);
+  const podman = (...args: string[]): Promise<string> => run(["/usr/bin/podman", ...storage, ...args], variables);
+
+  before(async () => {
+    directory = await createTemporaryDirectory();
+    const own = (name: string): string => join(directory.path, name);
+    storage = ["--root", own("storage"), "--runroot", own("runtime"), "--storage-driver", "overlay"];
+    // Where limits cannot be raised, containers start only with lower ones.
+    const engine = ["[engine]", 'cgroup_manager = "cgroupfs"', 'runtime = "runc"', 'events_logger = "none"'];
+    const limits = ["[containers]", 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]', "pids_limit = 0"];
+    await writeFile(own("containers.conf"), [...limits, ...engine, ""].join("\n"));
+    variables = { HOME: own("home"), CONTAINERS_CONF: own("containers.conf"), BUILDAH_ISOLATION: "chroot" };
+    await mkdir(own("home"));
+
+    const environment = await writeNodeImage(own("node"));
+    const container = (await buildah("from", "scratch")).trim();
+    await buildah("copy", "--quiet", container, own("node"), "/");
+    for (const [name, value] of Object.entries(environment)) {
+      await buildah("config", "--env", `${name}=${value}`, container);
+    }
+    await buildah("commit", "--quiet", "--rm", container, nodeImage);
+    const settings = [`NODE_IMAGE=${nodeImage}`, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=1700000000"];
+    const options = ["--format", "docker", "--timestamp", "1700000000", "--layers"];
+    await buildah("build", ...options, ...settings.flatMap((each) => ["--build-arg", each]), "--tag", image, project);
+  });
+  after(async () => {
+    // The engines leave it mounted upon itself.
+    await run(["/usr/bin/umount", join(directory.path, "storage/overlay")]).catch(() => undefined);
+    await directory[Symbol.asyncDispose]();
+  });
+
+  /** Runs it as a cautious user does; its program's process is that of `pid`. */
+  async function start(upstream: string): Promise<AsyncDisposable & Container> {
+    const host = `127.0.0.1:${await freePort()}`;
+    const configuration = join(directory.path, `${host.replace(":", "-")}.yaml`);
+    await writeFile(
+      configuration,
+      JSON.stringify({ upstreams: [{ namespace: "docker.io", host: upstream, tls: false }] }),
+    );
+    const restrictions = [
+      "--read-only",
+      "--read-only-tmpfs=false",
+      "--cap-drop=all",
+      "--security-opt=no-new-privileges",
+    ];
+    // podman's own timer for it is systemd's; here it is asked for.
+    const more = ["--network=host", "--health-interval=disable", "--volume", `${configuration}:/etc/entrepot.yaml:ro`];
+    const env = ["--env", `LISTEN=${host}`, "--env", "CONFIG=/etc/entrepot.yaml"];
+    const id = (await podman("run", "--detach", ...restrictions, ...more, ...env, image)).trim();
+    const remove = async (): Promise<void> => void (await podman("rm", "--force", "--volumes", "--time=0", id));
+    try {
+      await until(async () => (await request(`http://${host}/readyz`).catch(() => undefined))?.status === 200);
+      const pid = Number(await podman("inspect", "--format", "{{.State.Pid}}", id));
+      return { id, host, pid, [Symbol.asyncDispose]: remove };
+    } catch (error) {
+      const log = await podman("logs", id);
+      await remove();
+      throw new Error(`the container did not become ready\n${log}`, { cause: error });
+    }
+  }
+
+  test("says what it is, and runs as a user that is not root", async () => {
+    const [{ Config: config }] = JSON.parse(await podman("image", "inspect", image)) as [{ Config: ImageConfig }];
+    assert.equal(config.User, "65532:65532");
+    assert.deepEqual(config.Volumes, { "/var/lib/entrepot": {} });
+    assert.deepEqual(config.ExposedPorts, { "8080/tcp": {} });
+    assert.deepEqual(config.Entrypoint.slice(0, 1), ["node"]);
+    assert.equal(config.Labels["org.opencontainers.image.version"], "1.2.3");
+    assert.equal(config.Labels["org.opencontainers.image.licenses"], "Apache-2.0");
+  });
+
+  test("is small, starts from its compile cache, and is healthy", async (context) => {
+    await using upstream = await createUpstream();
+    await using container = await start(upstream.host);
+    const { pid, id } = container;
+    const status = await readFile(`/proc/${pid}/status`, "utf8");
+    assert.match(status, /^Uid:\s+65532\s+65532\s+65532\s+65532$/m);
+    context.diagnostic(
+      `resident when it is ready: ${Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024)} MiB`,
+    );
+    context.diagnostic(`from its start until it listens: ${await startMs(container)} ms`);
+    const [{ Size: size }] = JSON.parse(await podman("image", "inspect", image)) as [{ Size: number }];
+    const more = size - (await readFile(process.execPath)).length;
+    context.diagnostic(`size beyond Node: ${(more / mib).toFixed(1)} MiB`);
+    assert.ok(more < 80 * mib);
+
+    await podman("healthcheck", "run", id);
+    const ask = `const { getCompileCacheDir } = require("module"); const { readdirSync } = require("fs");
+      console.log(readdirSync(getCompileCacheDir()).length)`;
+    const flags = ["--max-semi-space-size=4", "--max-old-space-size=512"];
+    assert.ok(Number(await podman("exec", id, "node", ...flags, "--eval", ask)) > 30, "it has no cache for its user");
+    await assert.rejects(podman("exec", id, "node", "--eval", 'require("fs").writeFileSync("/opt/x", "")'), /EROFS/);
+  });
+
+  test("a client pulls through it", async () => {
+    await using upstream = await createUpstream();
+    const { digest } = upstream.addImage("library/test", "1", { layerBytes: 2_000_000 });
+    await using container = await start(upstream.host);
+    const { registries, policy } = await writeContainersConfiguration(directory.path, container.host, ["docker.io"]);
+    const copy = async (name: string): Promise<string> => {
+      const target = join(directory.path, name);
+      const common = ["--registries-conf", registries, "--policy", policy];
+      await run(["/usr/bin/skopeo", ...common, "copy", "docker://docker.io/library/test:1", `dir:${target}`]);
+      return readFile(join(target, "manifest.json"), "utf8");
+    };
+    const first = await copy("first");
+    const asked = upstream.requests.length;
+    assert.equal(await copy("second"), first);
+    assert.equal(upstream.requests.length, asked, digest);
+  });
+
+  test("SIGTERM lets running answers end, then it ends with 0", async () => {
+    await using upstream = await createUpstream();
+    const bytes = pseudoRandomBytes(300_000, "image");
+    const path = `/v2/library/test/blobs/${upstream.addBlob(bytes)}`;
+    const barrier = createBarrier();
+    upstream.when({ path }, { stallAfterBytes: 100_000, stallAt: barrier });
+    await using container = await start(upstream.host);
+    using response = await open(`http://${container.host}${path}`);
+    const stopped = podman("stop", "--time=60", container.id);
+    await until(async () => (await podman("logs", container.id)).includes('"msg":"stopping"'));
+    barrier.release();
+    assert.ok((await response.rest()).equals(bytes));
+    await stopped;
+    assert.equal((await podman("inspect", "--format", "{{.State.ExitCode}}", container.id)).trim(), "0");
+    assert.match(await podman("logs", container.id), /"msg":"stopped"\}\n$/);
+  });
+
+  /** Milliseconds from when the process was made until its log says that it listens. */
+  async function startMs({ id, pid }: Container): Promise<number> {
+    const lines = (await podman("logs", id)).trim().split("\n");
+    const listening = lines
+      .map((line) => JSON.parse(line) as Record<string, string>)
+      .find(({ msg }) => msg === "listening");
+    const sinceBoot = Number((await readFile("/proc/uptime", "utf8")).split(" ")[0]) * 1_000;
+    const made = Number((await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.split(" ")[19]) * 10;
+    return Math.round(Date.parse(listening?.["time"] ?? "") - (Date.now() - sinceBoot + made));
+  }
+});
+
+interface Container {
+  readonly id: string;
+  readonly host: string;
+  readonly pid: number;
+}
+
+interface ImageConfig {
+  readonly User: string;
+  readonly Volumes: object;
+  readonly ExposedPorts: object;
+  readonly Entrypoint: readonly string[];
+  readonly Labels: Readonly<Record<string, string>>;
+}

@@ -10,7 +10,7 @@ import type { PeerQuestion } from "./peer-protocol.ts";
 
 /** When nothing has come for so long, it is asked whether there is anything; and so long it may take to say so. */
 const silentMs = 250;
-const progressMs = 400;
+const progressMs = 700;
 /** For how long a peer is left alone that failed: for longer each time in a row; and one that sent what it should not. */
 const firstGoneMs = 500;
 const longestGoneMs = 5_000;

@@ -118,6 +118,16 @@ describe("the bundled program", () => {
     assert.ok(!loaded.has("node_modules/undici/index.js"));
   });
 
+  test("the code is ASCII, which takes half of the memory", async () => {
+    for (const { name } of files) {
+      const bytes = await readFile(join(folder, name));
+      assert.ok(
+        bytes.every((byte) => byte < 0x80),
+        name,
+      );
+    }
+  });
+
   test("the licenses of what is in it are there", async () => {
     const licenses = await readFile(join(folder, "licenses.txt"), "utf8");
     assert.match(licenses, /^undici \d+\.\d+\.\d+ \(MIT\)\n\nMIT License\n/m);

@@ -7,7 +7,7 @@ import { isObject } from "../oci/document.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { Board } from "../replicas/board.ts";
 import { Leases } from "../replicas/leases.ts";
-import type { ReplicaReport } from "../jobs/administration.ts";
+import type { ReplicaReport } from "../jobs/reports.ts";
 import { Notices, type ObeyedNotices } from "../replicas/notices.ts";
 import { PeerCalls } from "../replicas/peer-calls.ts";
 import { PeerGuard } from "../replicas/peer-guard.ts";

@@ -12,7 +12,7 @@ import {
   tagsSchema,
   usageSchema,
 } from "../http/admin-schema.ts";
-import type { JobRequest } from "../jobs/administration.ts";
+import type { JobRequest } from "../jobs/job-request.ts";
 import type { PurgeReport } from "../jobs/purge.ts";
 import type { JobState } from "../jobs/job.ts";
 import type { PinReport } from "../jobs/pin-list.ts";

@@ -1,4 +1,5 @@
-import type { Administration, AdoptRequest, JobRequest } from "../jobs/administration.ts";
+import type { Administration } from "../jobs/administration.ts";
+import type { AdoptRequest, JobRequest } from "../jobs/job-request.ts";
 import type { JobState } from "../jobs/job.ts";
 import { OciError } from "../oci/errors.ts";
 import { CommandFailure, exitCodes } from "./terminal.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { JobRequest } from "../jobs/administration.ts";
+import type { JobRequest } from "../jobs/job-request.ts";
 
 /*
  * What the administration's API reads and writes. These schemas check requests, and the OpenAPI document is made from

@@ -1,8 +1,7 @@
-import type { RetentionReport } from "../bucket/retention.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import { OciError } from "../oci/errors.ts";
-import { type ImageReference, parseImageReference } from "../oci/image-reference.ts";
-import { parsePlatform, type Platform } from "../oci/platform.ts";
+import { parseImageReference } from "../oci/image-reference.ts";
+import { parsePlatform } from "../oci/platform.ts";
 import type { Namespace } from "../oci/reference.ts";
 import {
   type Ledger,
@@ -14,72 +13,14 @@ import {
   type TagUsage,
 } from "../ledger/ledger.ts";
 import type { NamespaceRules } from "../registry/namespaces.ts";
-import type { Besides } from "../registry/besides.ts";
 import type { Space } from "../registry/space.ts";
-import type { Volume } from "../registry/volume-watch.ts";
-import type { AdoptOptions } from "./adoption.ts";
 import { type JobKind, JobRunning, JobsClosed, type JobState, type RunningJob, type Step } from "./job.ts";
+import { type AdoptRequest, isDryRun, type JobRequest, type JobSteps } from "./job-request.ts";
 import type { Jobs } from "./jobs.ts";
 import type { PinList, PinReport } from "./pin-list.ts";
 import { previewPurge, type PurgeReport, purgeSteps, type PurgeTools, reportPurge } from "./purge.ts";
+import type { ReplicaReport, UsageReport } from "./reports.ts";
 import { parsePurgeTarget, readNamespace, readRepository } from "./purge-target.ts";
-
-/** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
-export interface JobOptions {
-  readonly adopt: AdoptOptions;
-  readonly evict: { readonly dryRun: boolean };
-  readonly retain: { readonly dryRun: boolean };
-  /** A dry run changes nothing, whatever `repair` says. */
-  readonly verify: {
-    readonly dryRun: boolean;
-    readonly repair: boolean;
-    readonly bytesPerSecond: number | undefined;
-  };
-  readonly warm: {
-    readonly images: readonly ImageReference[];
-    readonly platforms: readonly Platform[] | undefined;
-    readonly parallel: number | undefined;
-  };
-}
-
-/** What each kind of job does; what a purge does is known here. */
-export type JobSteps = { readonly [Kind in keyof JobOptions]: (options: JobOptions[Kind]) => readonly Step[] };
-
-/** A job that somebody asks for; targets, images and platforms as people write them. */
-export type JobRequest =
-  | { readonly kind: "evict" | "retain"; readonly dryRun?: boolean | undefined }
-  | { readonly kind: "purge"; readonly target: string }
-  | {
-      readonly kind: "verify";
-      readonly dryRun?: boolean | undefined;
-      readonly repair?: boolean | undefined;
-      readonly bytesPerSecond?: number | undefined;
-    }
-  | {
-      readonly kind: "warm";
-      readonly images: readonly string[];
-      readonly platforms?: readonly string[] | undefined;
-      readonly parallel?: number | undefined;
-    };
-
-/** To take over another program's cache, which is done where its folder is: nobody can ask for it over HTTP. */
-export interface AdoptRequest extends AdoptOptions {
-  readonly kind: "adopt";
-}
-
-/** One of several instances that act as one. */
-export interface ReplicaReport {
-  /** A new one for each process. */
-  readonly id: string;
-  /** Where the others reach it. */
-  readonly address: string;
-  /** Whether it is the one that tells this. */
-  readonly isSelf: boolean;
-  /** When it was last heard of, in milliseconds before now. */
-  readonly silentMs: number;
-  /** What it fetches for all, or has just fetched: what it holds the leases of, and not more than a hundred. */
-  readonly fetching: readonly string[];
-}
 
 /** What the administration works with. */
 export interface AdministrationOptions extends PurgeTools {
@@ -96,27 +37,6 @@ export interface AdministrationOptions extends PurgeTools {
   readonly steps: JobSteps;
   /** This instance and the others that it acts as one with; `undefined`: it is alone. */
   readonly replicas?: (() => readonly ReplicaReport[]) | undefined;
-}
-
-/** How full the store is, in bytes as they are charged (whole blocks). */
-export interface UsageReport {
-  readonly bytes: number;
-  /** Whether `bytes` is exact; otherwise the ledger is being rebuilt, and it is all that the volume holds. */
-  readonly exact: boolean;
-  /** Set aside for what is being stored. */
-  readonly reservedBytes: number;
-  /** What the folder takes besides, and what is kept back. */
-  readonly besides: Besides;
-  /** What `bytes`, `reservedBytes` and `besides` may come to now; `undefined` where there is no limit. */
-  readonly limitBytes: number | undefined;
-  /** `undefined` where nothing is known of it. */
-  readonly volume: Volume | undefined;
-  /** What pins keep. */
-  readonly pinnedBytes: number;
-  /** What was found when an instance looked through the bucket last; `undefined` where there is none, or nobody has. */
-  readonly bucket: RetentionReport | undefined;
-  /** Content that several namespaces hold counts fully in each. */
-  readonly namespaces: readonly (NamespaceUsage & { readonly limitBytes: number | undefined })[];
 }
 
 /** What people may do to a cache that runs: look at what it holds, remove it, keep it, and run jobs. */
@@ -355,10 +275,4 @@ export class Administration {
       }
     }
   }
-}
-
-/** Whether a job only says what it would do; verifying does nothing else unless it is to repair. */
-function isDryRun(request: JobRequest | AdoptRequest): boolean {
-  if (request.kind === "warm" || request.kind === "purge") return false;
-  return request.dryRun === true || (request.kind === "verify" && request.repair !== true);
 }

@@ -6,7 +6,7 @@ import type { RetentionReport } from "../../src/bucket/retention.ts";
 import { readPins } from "../../src/bucket/shared-pins.ts";
 import { UsedDays } from "../../src/bucket/used-days.ts";
 import type { BucketConfig } from "../../src/config/bucket-schema.ts";
-import type { UsageReport } from "../../src/jobs/administration.ts";
+import type { UsageReport } from "../../src/jobs/reports.ts";
 import type { JobState } from "../../src/jobs/job.ts";
 import { parseNamespace, parseRepository, parseTag } from "../../src/oci/reference.ts";
 import { blobKey, tagKey } from "../../src/store/layout.ts";

@@ -1,4 +1,5 @@
-import { Administration, type AdministrationOptions, type JobOptions } from "../../src/jobs/administration.ts";
+import { Administration, type AdministrationOptions } from "../../src/jobs/administration.ts";
+import type { JobOptions } from "../../src/jobs/job-request.ts";
 import type { Step } from "../../src/jobs/job.ts";
 import { Jobs } from "../../src/jobs/jobs.ts";
 import { PinList } from "../../src/jobs/pin-list.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { JobState } from "../../src/jobs/job.ts";
-import type { UsageReport } from "../../src/jobs/administration.ts";
+import type { UsageReport } from "../../src/jobs/reports.ts";
 import type { PurgeReport } from "../../src/jobs/purge.ts";
 import { request, type WholeResponse } from "./http.ts";
 import type { Mirror } from "./mirror.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Offline, openOffline } from "../../src/app/app.ts";
 import type { Config } from "../../src/config/file-schema.ts";
-import type { JobRequest } from "../../src/jobs/administration.ts";
+import type { JobRequest } from "../../src/jobs/job-request.ts";
 import type { JobState, StepState } from "../../src/jobs/job.ts";
 import { request, type WholeResponse } from "./http.ts";
 import type { Mirror } from "./mirror.ts";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { RetentionReport } from "../../bucket/retention.ts";
-import type { UsageReport } from "../../jobs/administration.ts";
+import type { UsageReport } from "../../jobs/reports.ts";
 import type { PurgeReport } from "../../jobs/purge.ts";
 import type { ListPart, NamespaceUsage, RepositoryUsage, TagUsage } from "../../ledger/ledger.ts";
 import type { AdminClient, ListedPath } from "../admin-client.ts";

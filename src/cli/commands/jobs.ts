@@ -3,7 +3,7 @@ import { ValueError } from "../../config/config-error.ts";
 import { explainReading } from "../../config/named-files.ts";
 import { parseRate } from "../../config/size.ts";
 import { decodeText } from "../../config/text.ts";
-import type { JobRequest } from "../../jobs/administration.ts";
+import type { JobRequest } from "../../jobs/job-request.ts";
 import type { JobState } from "../../jobs/job.ts";
 import { formatImageReference, ImageListError, parseImageList } from "../../oci/image-reference.ts";
 import { loadConfiguration } from "../configuration.ts";

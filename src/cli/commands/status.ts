@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { ReplicaReport } from "../../jobs/administration.ts";
+import type { ReplicaReport } from "../../jobs/reports.ts";
 import { formatMs } from "../quantities.ts";
 import { formatTable } from "../table.ts";
 import { addAdminCommand, type AdminFlags, type CommandContext, withClient, writeJson } from "./command.ts";

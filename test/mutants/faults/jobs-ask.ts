@@ -60,12 +60,6 @@ export const jobsAsk: readonly Fault[] = [
         breaks: "while the mirror stops a job is refused as that",
       },
       {
-        name: "verify-repairs",
-        find: '(request.kind === "verify" && request.repair !== true)',
-        replace: "false",
-        breaks: "verifying is a dry run unless it is to repair",
-      },
-      {
         name: "unknown-pin-is-success",
         find: "if (!(await this.#options.pins.remove(pattern))) throw",
         replace: "if ((await this.#options.pins.remove(pattern)) === undefined) throw",
@@ -347,6 +341,18 @@ export const jobsAsk: readonly Fault[] = [
         find: "if (signal.aborted) return;\n      advanced",
         replace: "advanced",
         breaks: "nothing is counted after a job was cancelled",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "jobs/job-request",
+    ["unit/jobs/administration"],
+    [
+      {
+        name: "verify-repairs",
+        find: '(request.kind === "verify" && request.repair !== true)',
+        replace: "false",
+        breaks: "verifying is a dry run unless it is to repair",
       },
     ],
   ),

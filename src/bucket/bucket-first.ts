@@ -1,14 +1,22 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { isManifestMediaType } from "../oci/manifest.ts";
-import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
+import { isDigestReference, type Namespace, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { type FreshnessPolicy, isFresh, mayServeStale } from "../registry/freshness.ts";
 import { standsIn } from "../registry/stale.ts";
 import type { Link, Page, TagRecord } from "../store/content-records.ts";
-import type { PageKind, RepositoryId } from "../store/layout.ts";
-import type { OpenObject } from "../store/object-store.ts";
-import { type Resolved, type Upstream, type UpstreamBlob, UpstreamError } from "../upstream/upstream.ts";
+import { blobKey, linkKey, type PageKind, type RepositoryId, tagKey } from "../store/layout.ts";
+import type { Key, OpenObject } from "../store/object-store.ts";
+import {
+  type Checked,
+  type Resolved,
+  type Upstream,
+  type UpstreamBlob,
+  type UpstreamBlobInfo,
+  UpstreamError,
+  type UpstreamManifest,
+} from "../upstream/upstream.ts";
 import type { Bucket } from "./bucket.ts";
 
 /** How long nothing may come of a blob before it is had from the upstream, in milliseconds. */
@@ -44,12 +52,40 @@ export function askBucketFirst(
   /** What could be opened a moment ago, and not be read to its end. */
   const broken = new LRUCache<Digest, true>({ max: maxBroken, ttl: brokenMs });
 
+  /**
+   * What the bucket has, or else the upstream. Where that fails it is looked in the bucket once more for what was only
+   * remembered to be absent: another instance may have stored it within these seconds.
+   */
+  async function fromEither<T extends object>(
+    keys: readonly Key[],
+    look: () => Promise<T | undefined>,
+    ask: () => Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    const isRemembered = keys.some((key) => bucket.believesAbsent(key));
+    const found = await look();
+    if (found !== undefined) return found;
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isRemembered || !standsIn(error)) throw error;
+      for (const key of keys) bucket.doubtAbsence(key);
+      const late = await look();
+      if (late === undefined) throw error;
+      return late;
+    }
+  }
+
+  const keysOf = (id: RepositoryId, digest: Digest): readonly Key[] => [linkKey(id, digest), blobKey(digest)];
+
   /** What a tag stands for by the bucket's word, or the upstream's, or the bucket's old one where that fails. */
   async function byTag<T extends object>(
-    record: TagRecord | undefined,
+    id: RepositoryId,
+    tag: Tag,
     stored: (record: TagRecord) => Promise<T | undefined>,
     ask: () => Promise<T | undefined>,
   ): Promise<T | undefined> {
+    const isRemembered = bucket.believesAbsent(tagKey(id, tag));
+    const record = await bucket.tag(id, tag);
     if (record !== undefined && isFresh(record.checkedAt, now(), policy)) {
       const found = await stored(record);
       if (found !== undefined) return found;
@@ -57,8 +93,11 @@ export function askBucketFirst(
     try {
       return await ask();
     } catch (error) {
-      const isUsable = standsIn(error) && record !== undefined && mayServeStale(record.checkedAt, now(), policy);
-      const found = isUsable ? await stored(record) : undefined;
+      if (!standsIn(error)) throw error;
+      if (isRemembered) bucket.doubtAbsence(tagKey(id, tag));
+      const last = isRemembered ? await bucket.tag(id, tag) : record;
+      const isUsable = last !== undefined && mayServeStale(last.checkedAt, now(), policy);
+      const found = isUsable ? await stored(last) : undefined;
       if (found === undefined) throw error;
       return found;
     }
@@ -84,29 +123,31 @@ export function askBucketFirst(
       const id = idOf(repository);
       const ask = (): Promise<Resolved | undefined> => upstream.resolve(repository, reference, by);
       if (!isDigestReference(reference)) {
-        const told = async ({ digest, mediaType, size, checkedAt }: TagRecord): Promise<Resolved> => ({
-          digest,
-          mediaType,
-          size,
-          checkedAt,
-        });
-        const record = await bucket.tag(id, reference);
-        // It is told to clients as it is.
-        return byTag(record && isManifestMediaType(record.mediaType) ? record : undefined, told, ask);
+        // Its type is told to clients as it is.
+        const told = async ({ digest, mediaType, size, checkedAt }: TagRecord): Promise<Resolved | undefined> =>
+          isManifestMediaType(mediaType) ? { digest, mediaType, size, checkedAt } : undefined;
+        return byTag(id, reference, told, ask);
       }
-      const found = await bucket.link(id, reference);
-      const isManifest = found !== undefined && found.role !== "blob" && isManifestMediaType(found.mediaType);
-      const isThere = isManifest && (await bucket.hasNow(reference, found.sizeBytes));
-      return isThere ? { mediaType: found.mediaType, digest: reference, size: found.sizeBytes } : ask();
+      const look = async (): Promise<Resolved | undefined> => {
+        const found = await bucket.link(id, reference);
+        const isManifest = found !== undefined && found.role !== "blob" && isManifestMediaType(found.mediaType);
+        const isThere = isManifest && (await bucket.hasNow(reference, found.sizeBytes));
+        return isThere ? { mediaType: found.mediaType, digest: reference, size: found.sizeBytes } : undefined;
+      };
+      return fromEither(keysOf(id, reference), look, ask);
     },
     async manifest(repository, reference, by) {
       const id = idOf(repository);
       if (isDigestReference(reference)) {
-        const found = await bucket.manifest(id, reference);
-        return found ? { ...found, origin: "bucket" } : upstream.manifest(repository, reference, by);
+        const look = async (): Promise<(UpstreamManifest & Checked) | undefined> => {
+          const found = await bucket.manifest(id, reference);
+          return found && { ...found, origin: "bucket" };
+        };
+        return fromEither(keysOf(id, reference), look, () => upstream.manifest(repository, reference, by));
       }
       return byTag(
-        await bucket.tag(id, reference),
+        id,
+        reference,
         async ({ digest, checkedAt }) => {
           const manifest = await bucket.manifest(id, digest);
           return manifest && { ...manifest, checkedAt, origin: "bucket" as const };
@@ -120,7 +161,7 @@ export function askBucketFirst(
       const onBreak = (): void => void broken.set(digest, true);
       const find = async (): Promise<UpstreamBlob | undefined> =>
         openInBucket(bucket, id, digest, await link(id, digest), { ...from, onBreak }, by.signal);
-      if (!broken.has(digest)) return (await find()) ?? (await ask());
+      if (!broken.has(digest)) return fromEither(keysOf(id, digest), find, ask);
       try {
         return (await ask()) ?? (await find());
       } catch (error) {
@@ -131,8 +172,11 @@ export function askBucketFirst(
     },
     async statBlob(repository, digest: Digest, by) {
       const id = idOf(repository);
-      const sizeBytes = await bucket.sizeOf(id, digest, await link(id, digest));
-      return sizeBytes === undefined ? upstream.statBlob(repository, digest, by) : { sizeBytes };
+      const look = async (): Promise<UpstreamBlobInfo | undefined> => {
+        const sizeBytes = await bucket.sizeOf(id, digest, await link(id, digest));
+        return sizeBytes === undefined ? undefined : { sizeBytes };
+      };
+      return fromEither(keysOf(id, digest), look, () => upstream.statBlob(repository, digest, by));
     },
     tags: (repository, query, by) => listing(repository, "tags", query, () => upstream.tags(repository, query, by)),
     referrers: (repository, subject, query, by) =>

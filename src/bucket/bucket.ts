@@ -72,6 +72,11 @@ export class Bucket {
     if (this.#known.isLikely(linkKey(id, digest))) await this.link(id, digest);
   }
 
+  /** Whether it is remembered that nothing was there a few seconds ago, and so not looked again. */
+  believesAbsent(key: Key): boolean {
+    return this.#known.isAbsent(key);
+  }
+
   /** Has it looked again for what was not there: somebody has stored it since, or is about to. */
   doubtAbsence(key: Key): void {
     this.#known.doubtAbsence(key);

@@ -121,6 +121,18 @@ export const bucket: readonly Fault[] = [
         breaks: "a blob is closed once",
       },
       {
+        name: "absence-stands-in",
+        find: "for (const key of keys) bucket.doubtAbsence(key);",
+        replace: "",
+        breaks: "what another instance has stored a moment ago is served where the upstream fails",
+      },
+      {
+        name: "absent-tag-stands-in",
+        find: "if (isRemembered) bucket.doubtAbsence(tagKey(id, tag));",
+        replace: "",
+        breaks: "a tag that another instance has stored a moment ago is served where the upstream fails",
+      },
+      {
         name: "broken-asked-again",
         find: "if (!broken.has(digest)) return",
         replace: "if (true) return",

@@ -261,3 +261,42 @@ test("a blob is closed once, however often it is given up", async () => {
   await turn(2);
   assert.equal(store.open, 0);
 });
+
+test("what was not there a moment ago, and was stored since, is found where the upstream fails", async () => {
+  const { upstream, behind, store } = await setUp();
+  const later = manifestContent(Buffer.from('{"schemaVersion":2,"manifests":[],"annotations":{}}'), mediaTypes.index);
+  const layer = Buffer.from("a layer");
+  const tag = parseTag("later");
+  const [manifestDigest, layerDigest] = [later.descriptor.digest, digestOf(layer)];
+  const questions = [
+    () => upstream.resolve(a, manifestDigest, by),
+    () => upstream.manifest(a, manifestDigest, by),
+    () => upstream.resolve(a, tag, by),
+    () => upstream.manifest(a, tag, by),
+    () => upstream.statBlob(a, layerDigest, by),
+    async () => {
+      const blob = await upstream.blob(a, layerDigest, { offset: 0 }, by);
+      return blob && read(blob.body);
+    },
+  ];
+  for (const ask of questions) assert.equal(await ask(), undefined);
+  const plant = (key: Parameters<MemoryBucket["plant"]>[0], record: object): Promise<void> =>
+    store.plant(key, Buffer.from(JSON.stringify(record)));
+  await plant(linkKey(id, manifestDigest), {
+    mediaType: mediaTypes.index,
+    sizeBytes: later.bytes.length,
+    role: "manifest",
+  });
+  await store.plant(blobKey(manifestDigest), later.bytes);
+  await plant(tagKey(id, tag), { ...later.descriptor, checkedAt: 0 });
+  await plant(linkKey(id, layerDigest), { mediaType: mediaTypes.layer, sizeBytes: layer.length, role: "blob" });
+  await store.plant(blobKey(layerDigest), layer);
+  for (const ask of questions) assert.equal(await ask(), undefined, "it is believed for a moment");
+  behind.failure = failure("unreachable");
+  for (const ask of questions) assert.notEqual(await ask(), undefined);
+  behind.failure = failure("denied");
+  const unknown = digestOf(Buffer.from("unknown"));
+  await assert.rejects(upstream.manifest(a, unknown, by), UpstreamError);
+  await plant(linkKey(id, unknown), { mediaType: mediaTypes.index, sizeBytes: later.bytes.length, role: "manifest" });
+  await assert.rejects(upstream.manifest(a, unknown, by), UpstreamError, "it does not fail, it says no");
+});

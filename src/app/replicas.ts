@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import type { Clock } from "../concurrency/clock.ts";
-import { ConfigError } from "../config/config-error.ts";
+import { ConfigError, ValueError } from "../config/config-error.ts";
 import { explainReading } from "../config/named-files.ts";
-import type { ReplicasConfig } from "../config/replicas-schema.ts";
+import { parseSharedSecret, type ReplicasConfig } from "../config/replicas-schema.ts";
 import { isObject } from "../oci/document.ts";
 import { Records, unaccounted } from "../registry/records.ts";
 import { Board } from "../replicas/board.ts";
@@ -21,7 +21,6 @@ import { shareFingerprints } from "../upstream/credentials.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import type { Tier } from "./storage.ts";
 
-const leastSecret = 32;
 /** How long the bucket may take to hear that this replica is gone, in milliseconds. */
 const closeMs = 2_000;
 
@@ -162,11 +161,13 @@ async function readSecrets({ secret, secretFile, previousSecret }: ReplicasConfi
   } catch (error) {
     throw new ConfigError([`replicas.secret_file: ${secretFile} cannot be used: ${explainReading(error)}`]);
   }
-  const [first, ...others] = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [line.trim()]));
-  const isWeak = [first ?? "", ...others].some((each) => !/^[\x21-\x7e]+$/.test(each) || each.length < leastSecret);
-  if (first === undefined || isWeak) {
-    const grammar = `a secret of at least ${leastSecret} printable ASCII characters on each line`;
+  const lines = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [line.trim()]));
+  try {
+    const [first = "", ...others] = lines;
+    return [parseSharedSecret(first), ...others.map(parseSharedSecret), ...more];
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    const grammar = "a secret of at least 32 printable ASCII characters on each line";
     throw new ConfigError([`replicas.secret_file: ${secretFile} must hold ${grammar}`]);
   }
-  return [first, ...others, ...more];
 }

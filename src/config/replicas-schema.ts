@@ -3,8 +3,6 @@ import { ValueError } from "./config-error.ts";
 import { filePath, fitting, secret, text } from "./fields.ts";
 import { assembled, type Kind, optional, type Report, required, showAll, type Values } from "./setting.ts";
 
-const leastSecret = 32;
-
 function parsePeerListen(value: string): ListenAddress & { readonly kind: "tcp" } {
   const address = parseListen(value);
   if (address.kind !== "tcp") throw new ValueError("expected host:port, which the other replicas can reach");
@@ -27,9 +25,12 @@ function isAny(host: string): boolean {
   return hostname === "0.0.0.0" || hostname === "[::]";
 }
 
-const sharedSecret = secret(
-  fitting(/^[\x21-\x7e]{32,}$/, `must be at least ${leastSecret} printable ASCII characters, without spaces`),
+/** Reads a secret that replicas share. */
+export const parseSharedSecret: (text: string) => string = fitting(
+  /^[\x21-\x7e]{32,}$/,
+  "must be at least 32 printable ASCII characters, without spaces",
 );
+const sharedSecret = secret(parseSharedSecret);
 
 const settings = {
   listen: required("listen", text(parsePeerListen, { show: formatListen })).about(

@@ -716,14 +716,14 @@ export const replicas: readonly Fault[] = [
     [
       {
         name: "weak-secret",
-        find: " || each.length < leastSecret",
-        replace: "",
+        find: "parseSharedSecret(first), ",
+        replace: "first, ",
         breaks: "a secret has 32 characters at least",
       },
       {
         name: "one-line",
-        find: "return [first, ...others, ...more];",
-        replace: "return [first, ...more];",
+        find: "...others.map(parseSharedSecret), ",
+        replace: "",
         breaks: "a file may hold two secrets",
       },
       {

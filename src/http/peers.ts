@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { Asker } from "../concurrency/interest.ts";
-import type { Content } from "../registry/content.ts";
-import { isBlobLink } from "../registry/content.ts";
+import { type Content, isBlobLink } from "../registry/content.ts";
 import type { Fills } from "../registry/fills.ts";
 import { holdBackBytes } from "../registry/hold-back.ts";
 import type { AdmittedCall, PeerGuard } from "../replicas/peer-guard.ts";

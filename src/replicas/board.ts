@@ -221,9 +221,10 @@ export class Board {
 
   async #beat(): Promise<void> {
     const { store, secret, tells, clock } = this.#options;
-    const told = JSON.stringify(tells());
+    const now = tells();
+    const told = JSON.stringify(now);
     if (told === this.#told.text && clock.monotonic() - this.#told.at < beatMs) return;
-    const text = JSON.stringify({ address: this.#address, form: tellsForm, tells: tells(), beat: ++this.#beats });
+    const text = JSON.stringify({ address: this.#address, form: tellsForm, tells: now, beat: ++this.#beats });
     const record: BoardRecord = { text, signature: secret.sign("replica", this.self, text) };
     await store.put(keyOf(this.self), Buffer.from(JSON.stringify(record)));
     this.#told = { text: told, at: clock.monotonic() };

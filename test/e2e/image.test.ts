@@ -1,6 +1,6 @@
 /* The container image: buildah makes it of the Dockerfile, podman runs it, a client pulls through it. */
 import assert from "node:assert/strict";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createBarrier } from "../support/barrier.ts";
@@ -10,47 +10,25 @@ import { open, request } from "../support/http.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream } from "../support/upstream.ts";
 import { writeContainersConfiguration } from "./containers-configuration.ts";
-import { writeNodeImage } from "./node-image.ts";
+import { ImageEngines } from "./image.ts";
 import { freePort, run } from "./programs.ts";
 
-const project = join(import.meta.dirname, "../..");
 const mib = 1024 * 1024;
 const image = "localhost/entrepot:test";
-const nodeImage = "localhost/node:test";
 
 describe("the container image", () => {
   let directory: TemporaryDirectory;
-  let storage: string[];
-  let variables: Record<string, string>;
+  let engines: ImageEngines;
 
-  const buildah = (...args: string[]): Promise<string> => run(["/usr/bin/buildah", ...storage, ...args], variables);
-  const podman = (...args: string[]): Promise<string> => run(["/usr/bin/podman", ...storage, ...args], variables);
+  const podman = (...args: string[]): Promise<string> => engines.podman(...args);
 
   before(async () => {
     directory = await createTemporaryDirectory();
-    const own = (name: string): string => join(directory.path, name);
-    storage = ["--root", own("storage"), "--runroot", own("runtime"), "--storage-driver", "overlay"];
-    // Where limits cannot be raised, containers start only with lower ones.
-    const engine = ["[engine]", 'cgroup_manager = "cgroupfs"', 'runtime = "runc"', 'events_logger = "none"'];
-    const limits = ["[containers]", 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]', "pids_limit = 0"];
-    await writeFile(own("containers.conf"), [...limits, ...engine, ""].join("\n"));
-    variables = { HOME: own("home"), CONTAINERS_CONF: own("containers.conf"), BUILDAH_ISOLATION: "chroot" };
-    await mkdir(own("home"));
-
-    const environment = await writeNodeImage(own("node"));
-    const container = (await buildah("from", "scratch")).trim();
-    await buildah("copy", "--quiet", container, own("node"), "/");
-    for (const [name, value] of Object.entries(environment)) {
-      await buildah("config", "--env", `${name}=${value}`, container);
-    }
-    await buildah("commit", "--quiet", "--rm", container, nodeImage);
-    const settings = [`NODE_IMAGE=${nodeImage}`, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=1700000000"];
-    const options = ["--format", "docker", "--timestamp", "1700000000", "--layers"];
-    await buildah("build", ...options, ...settings.flatMap((each) => ["--build-arg", each]), "--tag", image, project);
+    engines = await ImageEngines.create(directory.path);
+    await engines.build(image, "1.2.3");
   });
   after(async () => {
-    // The engines leave it mounted upon itself.
-    await run(["/usr/bin/umount", join(directory.path, "storage/overlay")]).catch(() => undefined);
+    await engines[Symbol.asyncDispose]();
     await directory[Symbol.asyncDispose]();
   });
 

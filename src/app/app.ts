@@ -15,6 +15,7 @@ import { createLogger, type Logger, type LogOptions } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import type { Administration } from "../jobs/administration.ts";
 import { createObservers } from "./observers.ts";
+import { urlToAdvertise } from "./replicas.ts";
 import { hasFormat } from "../store/root.ts";
 import { type Clock, systemClock } from "../concurrency/clock.ts";
 import type { Tier } from "./storage.ts";
@@ -30,8 +31,8 @@ export interface App {
   /** Resolves when no blob is being fetched and nothing waits to be stored. */
   idle(): Promise<void>;
   /**
-   * Stops: not ready at once, no new connections; running answers and fills may end within the configured time, then
-   * they are cut. Resolves when nothing is left open.
+   * Stops: not ready at once; after the configured delay no new connections; running answers and fills may end within the
+   * configured time, then they are cut. Resolves when nothing is left open.
    */
   close(): Promise<void>;
 }
@@ -40,6 +41,7 @@ export interface App {
 export interface AppOptions extends EngineOptions {
   readonly now?: () => number;
   readonly monotonic?: () => number;
+  readonly wait?: Clock["wait"];
   readonly logDestination?: DestinationStream;
   /** Told when lines of the log are lost, as its disk is full or its reader gone. */
   readonly onLogFailure?: (error: Error) => void;
@@ -118,8 +120,8 @@ async function withLog<T>(settings: LogOptions, options: AppOptions, work: (log:
 /** @param scrubGraceMs How long content that no repository holds is left alone by a scrub; else as long as by pulls. */
 async function openProgram(config: Config, options: AppOptions, log: Logger, scrubGraceMs?: number): Promise<Program> {
   const metrics = createMetrics(options.version);
-  const { now = systemClock.now, monotonic = systemClock.monotonic } = options;
-  const clock: Clock = { ...systemClock, now, monotonic };
+  const { now, monotonic, wait } = { ...systemClock, ...options };
+  const clock: Clock = { now, monotonic, wait };
   const namespaces = new Set<string>(config.upstreams.map(({ namespace }) => namespace));
   const engine = await startEngine(config, options, {
     clock,
@@ -165,8 +167,12 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     }),
   };
   const servers: RunningServer[] = [];
-  const close = async (): Promise<void> => {
+  const leave = async (): Promise<void> => {
     draining = true;
+    for (const server of servers) server.leave();
+    if (config.shutdownDelayMs > 0) await clock.wait(config.shutdownDelayMs, new AbortController().signal);
+  };
+  const close = async (): Promise<void> => {
     const deadline = AbortSignal.timeout(config.shutdownTimeoutMs);
     // First, as who follows a job keeps a listener from draining.
     await maintenance.close();
@@ -206,7 +212,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
       const peerProbes = { health, metrics, admin: false };
       const server = await listen(toAddress(address), { handler: peers, probes: peerProbes, log, metrics });
       servers.push(server);
-      board.start(advertise ?? server.address);
+      board.start(urlToAdvertise(advertise, server.address));
     }
   } catch (error) {
     await close();
@@ -216,7 +222,12 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
   storage.tier?.copies.start();
   storage.tier?.upkeep.start();
   engine.retention?.start();
-  return { addresses: servers.map((server) => server.address), log, idle: () => engine.idle(), close };
+  return {
+    addresses: servers.map((server) => server.address),
+    log,
+    idle: () => engine.idle(),
+    close: () => leave().then(close),
+  };
 }
 
 /** Shows how full the storage is, whenever somebody looks at the metrics. */
@@ -249,7 +260,7 @@ function bucketState({ bucket, copies }: Tier): object {
 }
 
 function toAddress(address: ListenAddress): Address {
-  return address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port };
+  return address.kind === "unix" ? { path: address.path } : { host: address.host || undefined, port: address.port };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -171,3 +171,10 @@ async function readSecrets({ secret, secretFile, previousSecret }: ReplicasConfi
     throw new ConfigError([`replicas.secret_file: ${secretFile} must hold ${grammar}`]);
   }
 }
+
+/** Where other replicas are told to reach this one, which listens at a URL. */
+export function urlToAdvertise(advertise: string | undefined, listening: string): string {
+  if (advertise === undefined) return listening;
+  const hasPort = /:\d+$/.test(advertise);
+  return new URL(hasPort ? `http://${advertise}` : `http://${advertise}:${new URL(listening).port || 80}`).origin;
+}

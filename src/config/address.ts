@@ -3,18 +3,20 @@ import { OciError } from "../oci/errors.ts";
 import { canonicalNamespace, isDnsName, type Namespace, parseNamespace } from "../oci/reference.ts";
 import { ValueError } from "./config-error.ts";
 
-/** Where the server listens. TCP port 0 means any free port. */
+/** Where the server listens. TCP port 0 means any free port, and an empty host all addresses. */
 export type ListenAddress =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-const hostPort = /^(?<host>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9._-]*[a-zA-Z0-9])?)(?::(?<port>\d{1,5}))?$/;
+const host = String.raw`\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9._-]*[a-zA-Z0-9])?`;
+const hostPort = new RegExp(String.raw`^(?<host>${host})(?::(?<port>\d{1,5}))?$`);
+const listened = new RegExp(String.raw`^(?<host>${host}|):(?<port>\d{1,5})$`);
 
 /** The length of a Unix socket's path that every system takes, in bytes (Linux has room for 107 and a zero). */
 const maxSocketPathBytes = 107;
 
 /**
- * Reads `host:port`, `[v6]:port` or `unix:/path`.
+ * Reads `host:port`, `[v6]:port`, `:port` or `unix:/path`.
  *
  * @throws {ValueError}
  */
@@ -26,23 +28,20 @@ export function parseListen(text: string): ListenAddress {
     }
     return { kind: "unix", path };
   }
-  const expected = `expected host:port, [v6]:port or unix:/path, got ${JSON.stringify(text)}`;
+  const expected = `expected host:port, [v6]:port, :port or unix:/path, got ${JSON.stringify(text)}`;
   const bare = /^[:*]*(\d{1,5})$/.exec(text)?.[1];
-  if (bare !== undefined) {
-    throw new ValueError(
-      `${expected}; write 0.0.0.0:${bare} for all addresses, 127.0.0.1:${bare} for this machine only`,
-    );
+  if (bare !== undefined && text !== `:${bare}`) {
+    throw new ValueError(`${expected}; write :${bare} for all addresses, 127.0.0.1:${bare} for this machine only`);
   }
-  const groups = hostPort.exec(text)?.groups;
-  const host = groups?.["host"];
-  const port = Number(groups?.["port"] ?? Number.NaN);
-  if (host === undefined || Number.isNaN(port)) {
+  const groups = listened.exec(text)?.groups as { readonly [key in "host" | "port"]: string } | undefined;
+  if (groups === undefined) {
     throw new ValueError(expected);
   }
+  const port = Number(groups.port);
   if (port > 65_535) {
     throw new ValueError(`${port} is no port; ports go up to 65535`);
   }
-  return { kind: "tcp", host: host.startsWith("[") ? host.slice(1, -1) : host, port };
+  return { kind: "tcp", host: groups.host.replaceAll(/[[\]]/g, ""), port };
 }
 
 /** Writes an address so that `parseListen` reads it back. */

@@ -33,7 +33,7 @@ import {
 import { warm } from "./warm-schema.ts";
 
 const listen: Kind<ListenAddress> = text(parseListen, { show: formatListen });
-const listenForm = "`host:port`, `[v6]:port` or `unix:/path`; port 0 is any free one";
+const listenForm = "`host:port`, `[v6]:port`, `:port` for all addresses, or `unix:/path`; port 0 is any free one";
 
 const unlistedNames = list(pattern(parseUnlistedPattern));
 const unlisted: Kind<boolean | readonly NamePattern[]> = {
@@ -62,7 +62,7 @@ const logSettings = {
 export const fileSettings = {
   listen: setting("listen", listen, "127.0.0.1:8080")
     .about(`Where clients connect: ${listenForm}.`)
-    .flag("--listen <address>", "where clients connect: host:port, [v6]:port or unix:/path"),
+    .flag("--listen <address>", "where clients connect: host:port, [v6]:port, :port or unix:/path"),
   /** Where metrics, the probes' details and administration live, when they are not to be on `listen`. */
   adminListen: omissible("admin_listen", listen)
     .about(
@@ -119,8 +119,11 @@ export const fileSettings = {
     "Whether a namespace that is not among `upstreams` is mirrored, as `https://<namespace>`: `true`, `false`, or a list of names; `*.example.com` stands for every name below example.com. Only public addresses are ever reached so.",
   ),
   log: setting("log", section(logSettings), {}).about("The log, on standard output."),
+  shutdownDelayMs: setting("shutdown_delay", timeout(0), "0s").about(
+    "How long requests are answered as before after SIGTERM or SIGINT, while `/readyz` says that the process is stopping and each answer ends its connection: what sends clients here needs a while to notice.",
+  ),
   shutdownTimeoutMs: setting("shutdown_timeout", timeout(0), "30s").about(
-    "How long running responses may take to finish after SIGTERM or SIGINT.",
+    "How long running responses may take to finish after that.",
   ),
 };
 

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import { formatListen, type ListenAddress, parseListen } from "./address.ts";
 import { ValueError } from "./config-error.ts";
 import { filePath, fitting, secret, text } from "./fields.ts";
@@ -9,20 +10,23 @@ function parsePeerListen(value: string): ListenAddress & { readonly kind: "tcp" 
   return address;
 }
 
+/** Reads `host`, `host:port` or either as a URL; IPv6 may lack its brackets where there is no port. */
 function parseAdvertise(value: string): string {
-  const url = URL.parse(value.includes("://") ? value : `http://${value}`);
-  const isBare = url !== null && url.pathname === "/" && url.search === "" && url.hash === "" && /:\d+\/?$/.test(value);
-  if (!isBare || url.protocol !== "http:" || value.includes("@") || isAny(url.hostname)) {
-    throw new ValueError("expected host:port, such as ${POD_IP}:5001, where the other replicas reach this one");
+  const text = isIPv6(value) ? `[${value}]` : value;
+  const url = URL.parse(text.includes("://") ? text : `http://${text}`);
+  const isBare = url !== null && url.pathname === "/" && url.search === "" && url.hash === "" && !/[?#]/.test(text);
+  if (!isBare || url.protocol !== "http:" || text.includes("@") || isAny(url.hostname)) {
+    throw new ValueError("expected host or host:port, such as ${POD_IP}, where the other replicas reach this one");
   }
-  return url.origin;
+  const port = /:(\d+)\/?$/.exec(text)?.[1];
+  return port === undefined ? url.hostname : `${url.hostname}:${Number(port)}`;
 }
 
 /** Whether a host means all addresses of a machine, however it is written. */
 function isAny(host: string): boolean {
   const bare = host.replace(/^\[|\]$/g, "");
   const { hostname } = URL.parse(`http://${bare.includes(":") ? `[${bare}]` : bare}/`) ?? {};
-  return hostname === "0.0.0.0" || hostname === "[::]";
+  return host === "" || hostname === "0.0.0.0" || hostname === "[::]";
 }
 
 /** Reads a secret that replicas share. */
@@ -37,7 +41,7 @@ const settings = {
     "Where the other replicas reach this one, and nobody else needs to: `host:port`. It has a port of its own.",
   ),
   advertise: optional("advertise", text(parseAdvertise, { hasVariables: true })).about(
-    "What the others are told to reach this one at: `host:port`, such as `${POD_IP}:5001`. Null for `listen`, which must be one address then.",
+    "What the others are told to reach this one at: `host` with the port of `listen`, such as `${POD_IP}`, or `host:port`. An IPv6 address needs no brackets where there is no port. Null for `listen`, which must be one address then.",
   ),
   secret: optional("secret", sharedSecret).about(
     "What all replicas sign their calls with: at least 32 printable characters, the same for all, and known to nobody else. Null where `secret_file` has it.",
@@ -62,7 +66,13 @@ function reportConflicts(
   if (advertise === undefined && isAny(listen.host)) {
     report({
       path: ["advertise"],
-      message: `is required with listen: ${formatListen(listen)}: say where the others reach this one, such as \${POD_IP}:5001`,
+      message: `is required with listen: ${formatListen(listen)}: say where the others reach this one, such as \${POD_IP}`,
+    });
+  }
+  if (advertise?.endsWith(`:${listen.port}]`) === true) {
+    report({
+      path: ["advertise"],
+      message: "an IPv6 address has brackets before a port: write the address alone, as the port is that of `listen`",
     });
   }
   if ((own === undefined) === (secretFile === undefined)) {

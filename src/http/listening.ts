@@ -3,8 +3,8 @@ import { lstat, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { codeOf } from "../store/object-store.ts";
 
-/** Where a server listens. */
-export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
+/** Where a server listens; without a host at all addresses, of IPv6 too where the machine has it. */
+export type Address = { readonly host?: string | undefined; readonly port: number } | { readonly path: string };
 
 /**
  * Listens at `address`; a socket that a killed process has left behind is taken over. Resolves to `http://host:port` or

@@ -39,6 +39,8 @@ export interface ServerOptions {
 export interface RunningServer {
   /** `http://host:port` or `unix:/path`. */
   readonly address: string;
+  /** From now on each answer ends its connection, so that the client's next one can go elsewhere. */
+  leave(): void;
   /** Takes no new connections; resolves when the running answers are complete, or have been cut at `deadline`. */
   drain(deadline: AbortSignal): Promise<void>;
 }
@@ -47,11 +49,16 @@ export interface RunningServer {
 export async function listen(address: Address, options: ServerOptions): Promise<RunningServer> {
   const serving = new Serving(options);
   const server = createOrderedServer(serving, options.headerMs ?? headerMs);
-  return { address: await listenAt(server, address), drain: (deadline) => serving.drain(server, deadline) };
+  return {
+    address: await listenAt(server, address),
+    leave: () => serving.leave(),
+    drain: (deadline) => serving.drain(server, deadline),
+  };
 }
 
 class Serving implements Answering {
   readonly #options: ServerOptions;
+  #isLeaving = false;
   #isStopping = false;
   /** Aborts when draining begins. */
   readonly #stop = new AbortController();
@@ -93,6 +100,10 @@ class Serving implements Answering {
     } catch (error) {
       this.#options.log.error({ err: error }, "a request could not be recorded");
     }
+  }
+
+  leave(): void {
+    this.#isLeaving = true;
   }
 
   async drain(server: Server, deadline: AbortSignal): Promise<void> {
@@ -165,7 +176,7 @@ class Serving implements Answering {
       throw new ClientGone("the client left before its answer was ready");
     }
     try {
-      const isLast = this.#isStopping || this.#unread.has(request);
+      const isLast = this.#isLeaving || this.#isStopping || this.#unread.has(request);
       response.writeHead(status, isLast ? { ...headers, Connection: "close" } : headers);
     } catch (error) {
       await stream?.close();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { systemClock } from "../../src/concurrency/clock.ts";
 import "../support/network.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
@@ -64,6 +65,26 @@ test("a connection that was kept open is told that it is over", async () => {
   assert.deepEqual([status, headers["docker-content-digest"]], [200, image.digest]);
   assert.equal(headers["connection"], "close");
   await closed;
+});
+
+test("for a while after it is asked to stop it answers as before, and says that it is stopping", async () => {
+  await using upstream = await createUpstream();
+  const delay = createBarrier();
+  const wait = (ms: number, signal: AbortSignal): Promise<void> =>
+    ms === 7_000 ? delay.wait() : systemClock.wait(ms, signal);
+  const config = { shutdownDelayMs: 7_000, shutdownTimeoutMs: 60_000 };
+  await using mirror = await startMirror(upstream.host, { config, wait });
+  const { digest } = upstream.addImage("library/test", "1");
+  const keepAlive = { headers: { connection: "keep-alive" } };
+  assert.equal((await mirror.get("/readyz", keepAlive)).headers["connection"], "keep-alive");
+  const closed = mirror.close();
+  const readiness = await mirror.get("/readyz", keepAlive);
+  assert.deepEqual([readiness.status, String(readiness.body)], [503, "the process is stopping\n"]);
+  const { status, headers } = await mirror.get("/v2/library/test/manifests/1", keepAlive);
+  assert.deepEqual([status, headers["docker-content-digest"], headers["connection"]], [200, digest, "close"]);
+  delay.release();
+  await closed;
+  await expectRefused(mirror.url);
 });
 
 test("a fill whose clients have left ends, and is stored, within the deadline", async () => {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { access, link, readFile, writeFile } from "node:fs/promises";
-import { Agent, type IncomingMessage } from "node:http";
+import { Agent, get, type IncomingMessage } from "node:http";
 import { connect, createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createMetrics } from "../../src/observe/metrics.ts";
@@ -122,4 +123,17 @@ test("a socket where somebody answers, and a file that is none, are left alone",
   await writeFile(file, "theirs");
   await assert.rejects(start(undefined, { address: { path: file } }), { code: "EADDRINUSE" });
   assert.equal(await readFile(file, "utf8"), "theirs");
+});
+
+test("without a host it listens at all addresses, of both kinds where the machine has both", async () => {
+  await using server = await start(async () => ({ status: 200, headers: { "Content-Length": 0 } }), {
+    address: { port: 0 },
+  });
+  const loopbacks = Object.values(networkInterfaces()).flatMap((all = []) => all.filter(({ internal }) => internal));
+  assert.ok(loopbacks.some(({ family }) => family === "IPv4"));
+  for (const { address: host } of loopbacks.filter(({ scopeid }) => (scopeid ?? 0) === 0)) {
+    const [response] = (await once(get({ host, port: server.port, agent: false }), "response")) as [IncomingMessage];
+    assert.equal(response.statusCode, 200, host);
+    response.resume();
+  }
 });

@@ -135,6 +135,7 @@ export function mirrorConfig(
     allowUnlisted: true,
     proxyEnvironment: { http: undefined, https: undefined, noProxy: undefined },
     log: { level: "trace", format: "json" },
+    shutdownDelayMs: 0,
     shutdownTimeoutMs: 5_000,
     ...options.config,
   };

@@ -122,7 +122,7 @@ function addressOf(config: Config, terminal: Terminal): AdminAddress {
  */
 export function localAddress(address: ListenAddress): ListenAddress {
   if (address.kind === "unix") return address;
-  const local: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "127.0.0.1" };
+  const local: Readonly<Record<string, string>> = { "": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1" };
   return { ...address, host: local[address.host] ?? address.host };
 }
 

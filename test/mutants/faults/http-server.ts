@@ -61,8 +61,8 @@ export const httpServer: readonly Fault[] = [
       },
       {
         name: "keep-alive-promised-while-draining",
-        find: "const isLast = this.#isStopping || this.#unread",
-        replace: "const isLast = this.#unread",
+        find: "const isLast = this.#isLeaving || this.#isStopping || this.#unread",
+        replace: "const isLast = this.#isLeaving || this.#unread",
         breaks: "answers say that their connection ends when the process stops",
       },
       {
@@ -220,6 +220,24 @@ export const httpServer: readonly Fault[] = [
         find: "reasons.length === 0 ? 200 : 503",
         replace: "200",
         breaks: "a process that stops is not ready",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "app/app",
+    ["flow/shutdown"],
+    [
+      {
+        name: "no-delay",
+        find: "if (config.shutdownDelayMs > 0) await clock.wait(",
+        replace: "if (config.shutdownDelayMs > 0) void clock.wait(",
+        breaks: "for a while after it is asked to stop it answers as before",
+      },
+      {
+        name: "keep-alive-in-the-delay",
+        find: "for (const server of servers) server.leave();",
+        replace: "",
+        breaks: "answers in this time end their connections",
       },
     ],
   ),

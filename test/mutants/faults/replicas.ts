@@ -741,6 +741,18 @@ export const replicas: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "app/replicas",
+    ["unit/app/replicas"],
+    [
+      {
+        name: "advertised-without-port",
+        find: "const hasPort = /:\\d+$/.test(advertise);",
+        replace: "const hasPort = true;",
+        breaks: "what is advertised has the port that is listened at",
+      },
+    ],
+  ),
+  ...faultsOf(
     "config/replicas-schema",
     ["unit/config/replicas"],
     [
@@ -755,6 +767,12 @@ export const replicas: readonly Fault[] = [
         find: " || isAny(url.hostname)",
         replace: "",
         breaks: "what is advertised is an address that others can reach",
+      },
+      {
+        name: "port-as-part-of-an-address",
+        find: "if (advertise?.endsWith(`:${listen.port}]`) === true) {",
+        replace: "if (advertise === undefined && listen.port === 1) {",
+        breaks: "an IPv6 address with a port and without brackets is refused",
       },
       {
         name: "both-secrets",

@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { Writable } from "node:stream";
 import { test } from "node:test";
 import { createObservers } from "../../../src/app/observers.ts";
-import { openReplicas, type Replicas } from "../../../src/app/replicas.ts";
+import { openReplicas, type Replicas, urlToAdvertise } from "../../../src/app/replicas.ts";
 import type { Tier } from "../../../src/app/storage.ts";
 import { ConfigError } from "../../../src/config/config-error.ts";
 import type { ReplicasConfig } from "../../../src/config/replicas-schema.ts";
@@ -113,4 +113,17 @@ test("a command that works on the folder by itself is no replica, and waits for 
   assert.equal(await sharing.answer("a", async () => "it", form, signal), "it");
   await turn(2);
   for await (const { key } of store.list("leases" as never)) assert.fail(key);
+});
+
+test("what is advertised has the port that is listened at, where it has none of its own", () => {
+  for (const [advertise, listening, url] of [
+    [undefined, "http://10.0.0.7:5001", "http://10.0.0.7:5001"],
+    ["10.0.0.7", "http://[::]:5001", "http://10.0.0.7:5001"],
+    ["10.0.0.7", "http://[::]:80", "http://10.0.0.7"],
+    ["[fd00::7]", "http://[::]:5001", "http://[fd00::7]:5001"],
+    ["[fd00::7]:6001", "http://[::]:5001", "http://[fd00::7]:6001"],
+    ["replica-1.example.com:6001", "http://0.0.0.0:5001", "http://replica-1.example.com:6001"],
+  ] as const) {
+    assert.equal(urlToAdvertise(advertise, listening), url);
+  }
 });

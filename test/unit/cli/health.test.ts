@@ -51,6 +51,7 @@ describe("health", () => {
   for (const [listen, host] of [
     ["127.0.0.1", "127.0.0.1"],
     ["0.0.0.0", "127.0.0.1"],
+    ["", "127.0.0.1"],
     // There may be no ::1 where somebody listens on all addresses.
     ["[::]", "127.0.0.1"],
   ] as const) {

@@ -31,6 +31,7 @@ describe("parseListen", () => {
     ["0.0.0.0:80", { kind: "tcp", host: "0.0.0.0", port: 80 }],
     ["localhost:0", { kind: "tcp", host: "localhost", port: 0 }],
     ["[::]:8080", { kind: "tcp", host: "::", port: 8080 }],
+    [":8080", { kind: "tcp", host: "", port: 8080 }],
     ["[::1]:65535", { kind: "tcp", host: "::1", port: 65_535 }],
     ["unix:/run/entrepot.sock", { kind: "unix", path: "/run/entrepot.sock" }],
   ];
@@ -43,10 +44,11 @@ describe("parseListen", () => {
 
   const refused: [string, RegExp][] = [
     ["", /expected host:port/],
+    [":", /expected host:port/],
+    ["::8080", /write :8080 for all addresses/],
     ["localhost", /expected host:port/],
-    ["8080", /write 0\.0\.0\.0:8080 for all addresses/],
-    [":8080", /write 0\.0\.0\.0:8080/],
-    ["*:8080", /write 0\.0\.0\.0:8080/],
+    ["8080", /write :8080 for all addresses/],
+    ["*:8080", /write :8080/],
     ["::1:8080", /expected host:port/],
     ["localhost:99999", /99999 is no port/],
     ["http://localhost:80", /expected host:port/],

@@ -100,6 +100,7 @@ test("without any setting, the defaults", () => {
     allowUnlisted: true,
     proxyEnvironment: noProxies,
     log: { level: "info", format: "json" },
+    shutdownDelayMs: 0,
     shutdownTimeoutMs: 30_000,
   });
 });
@@ -139,6 +140,7 @@ verify: { interval: never, rate: 1MB/s }
 warm: { images: [alpine, "quay.io/team/app:1"], file: list.txt, platforms: [linux/arm/v7], interval: 30d, parallel: 64 }
 allow_unlisted: [Quay.io, "*.example.com"]
 log: { level: debug, format: pretty }
+shutdown_delay: 5s
 shutdown_timeout: 0s
 upstream_defaults:
   user_agent: shared/1
@@ -226,6 +228,7 @@ upstreams:
     allowUnlisted: [new NamePattern("quay.io"), new NamePattern("*.example.com")],
     proxyEnvironment: noProxies,
     log: { level: "debug", format: "pretty" },
+    shutdownDelayMs: 5_000,
     shutdownTimeoutMs: 0,
     upstreamDefaults: { ...tunables, ...shared },
     upstreams: [

@@ -257,8 +257,8 @@ describe("what is wrong in a file is said with file, line and key", () => {
 
 describe("what is wrong elsewhere is said with flag, variable or file", () => {
   const cases: [string, Given, string | RegExp][] = [
-    ["a flag", { flags: { listen: "x" } }, '--listen: expected host:port, [v6]:port or unix:/path, got "x"'],
-    ["a variable", { env: { LISTEN: "x" } }, 'LISTEN: expected host:port, [v6]:port or unix:/path, got "x"'],
+    ["a flag", { flags: { listen: "x" } }, '--listen: expected host:port, [v6]:port, :port or unix:/path, got "x"'],
+    ["a variable", { env: { LISTEN: "x" } }, 'LISTEN: expected host:port, [v6]:port, :port or unix:/path, got "x"'],
     [
       "a flag over a key of the file",
       { flags: { config: "f", logLevel: "x" }, files: { f: "log: {level: info}" } },

@@ -23,9 +23,14 @@ test("one address and a secret are all that is needed", () => {
 
 test("what is advertised is an address that others can reach", () => {
   for (const [advertise, read] of [
-    ["10.0.0.7:5001", "http://10.0.0.7:5001"],
-    ["http://Replica-1.example.com:5001/", "http://replica-1.example.com:5001"],
-    ['"[fd00::7]:5001"', "http://[fd00::7]:5001"],
+    ["10.0.0.7:5001", "10.0.0.7:5001"],
+    ["10.0.0.7:80", "10.0.0.7:80"],
+    ["http://Replica-1.example.com:5001/", "replica-1.example.com:5001"],
+    ['"[fd00::7]:5001"', "[fd00::7]:5001"],
+    ["10.0.0.7", "10.0.0.7"],
+    ["replica-1", "replica-1"],
+    ["fd00::7", "[fd00::7]"],
+    ["fd00::7:5002", "[fd00::7:5002]"],
   ]) {
     const { replicas } = loadFile(replicasWith("listen: 0.0.0.0:5001", `advertise: ${advertise}`, `secret: ${secret}`));
     assert.equal(replicas?.advertise, read);
@@ -40,25 +45,30 @@ describe("what is refused", () => {
       lines: ["listen: unix:/run/peers", `secret: ${secret}`],
       problem: /replicas\.listen: expected host:port/,
     },
-    ...["0.0.0.0:5001", '"[::]:5001"', '"[::0]:5001"', '"[0:0::0]:5001"'].map((any) => ({
+    ...['":5001"', "0.0.0.0:5001", '"[::]:5001"', '"[::0]:5001"', '"[0:0::0]:5001"'].map((any) => ({
       what: `${any} without what is advertised`,
       lines: [`listen: ${any}`, `secret: ${secret}`],
       problem: /replicas\.advertise: is required/,
     })),
     ...[
-      "10.0.0.7",
       "https://10.0.0.7:5001",
       "10.0.0.7:5001/path",
       "user:password@10.0.0.7:5001",
       '":5001"',
-      "fd00::7:5001",
+      "fd00::7:5001:5001:1:2:3:4:5",
+      '"::"',
       "0.0.0.0:5001",
       '"[::]:5001"',
     ].map((advertise) => ({
       what: `to advertise ${advertise}`,
       lines: [listen, `advertise: ${advertise}`, `secret: ${secret}`],
-      problem: /replicas\.advertise: expected host:port/,
+      problem: /replicas\.advertise: expected host or host:port/,
     })),
+    {
+      what: "to advertise an IPv6 address whose end is meant as the port",
+      lines: [listen, "advertise: fd00::7:5001", `secret: ${secret}`],
+      problem: /replicas\.advertise: an IPv6 address has brackets before a port/,
+    },
     { what: "no secret", lines: [listen], problem: /replicas\.secret: either/ },
     {
       what: "two secrets",

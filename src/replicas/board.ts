@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../concurrency/clock.ts";
 import { isObject } from "../oci/document.ts";
 import type { BudgetEntries } from "../upstream/budget.ts";
-import { errorOf, type Key, type ObjectStore, PreconditionFailed, type Version } from "../store/object-store.ts";
+import { deleteUnchanged, errorOf, type Key, type ObjectStore, type Version } from "../store/object-store.ts";
 import { readRecord } from "../store/read-record.ts";
 import { noticesPrefix } from "./notices.ts";
 import type { SharedSecret } from "./shared-secret.ts";
@@ -181,7 +181,8 @@ export class Board {
       const now = clock.monotonic();
       if (before?.version === version) {
         this.#noteStrange(id, before);
-        if (now - before.changedAt >= forgottenMs) await this.#forget(key, version);
+        // A replica that was killed does not clear up after itself.
+        if (now - before.changedAt >= forgottenMs) await deleteUnchanged(store, key, version);
         continue;
       }
       const record = await this.#read(id);
@@ -237,15 +238,6 @@ export class Board {
     if (record === undefined || !secret.isSigned(record.signature, "replica", id, record.text)) return undefined;
     const sealed = JSON.parse(record.text) as SealedText;
     return sealed.form === tellsForm ? sealed : { ...sealed, tells: silence };
-  }
-
-  /** A replica that was killed does not clear up after itself. */
-  async #forget(key: Key, version: Version): Promise<void> {
-    try {
-      await this.#options.store.delete(key, { if: version });
-    } catch (error) {
-      if (!(error instanceof PreconditionFailed)) throw error;
-    }
   }
 
   async #keep(work: () => Promise<void>): Promise<void> {

@@ -1,6 +1,12 @@
 import { createHash, randomUUID } from "node:crypto";
 import { isObject } from "../oci/document.ts";
-import { type Key, type ObjectStore, PreconditionFailed, type Version } from "../store/object-store.ts";
+import {
+  deleteUnchanged,
+  type Key,
+  type ObjectStore,
+  PreconditionFailed,
+  type Version,
+} from "../store/object-store.ts";
 import { parseRecord } from "../store/read-record.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { ReplicaId } from "./board.ts";
@@ -44,7 +50,7 @@ export class HeldLease {
 
   /** Gives it back; what another one has taken meanwhile stays. Throws what fails. */
   async release(): Promise<void> {
-    await remove(this.#store, this.#key, this.#version);
+    await deleteUnchanged(this.#store, this.#key, this.#version);
   }
 }
 
@@ -93,7 +99,7 @@ export class Leases {
   async clear(name: string, holder: ReplicaId): Promise<void> {
     const key = leaseKey(name);
     const found = await this.#read(key);
-    if (found?.holder === holder) await remove(this.#options.store, key, found.version);
+    if (found?.holder === holder) await deleteUnchanged(this.#options.store, key, found.version);
   }
 
   /**
@@ -107,7 +113,8 @@ export class Leases {
     for await (const { key } of store.list(prefix)) {
       const found = await this.#read(key);
       if (found === undefined || found.holder === self) continue;
-      if (found.holder === undefined || !(await isThere(found.holder))) await remove(store, key, found.version);
+      if (found.holder === undefined || !(await isThere(found.holder)))
+        await deleteUnchanged(store, key, found.version);
     }
   }
 
@@ -122,15 +129,6 @@ export class Leases {
 
 function isLease(value: unknown): value is { readonly holder: ReplicaId } {
   return isObject(value) && typeof value["holder"] === "string";
-}
-
-/** Removes a lease, unless it is another one by now. */
-async function remove(store: ObjectStore, key: Key, version: Version): Promise<void> {
-  try {
-    await store.delete(key, { if: version });
-  } catch (error) {
-    if (!(error instanceof PreconditionFailed)) throw error;
-  }
 }
 
 function leaseKey(name: string): Key {

@@ -124,6 +124,19 @@ export class PreconditionFailed extends Error {
   }
 }
 
+/**
+ * Removes an object, unless it is another one by now. Where the store ignores conditions it goes all the same.
+ *
+ * @throws what fails.
+ */
+export async function deleteUnchanged(store: Pick<ObjectStore, "delete">, key: Key, version: Version): Promise<void> {
+  try {
+    await store.delete(key, { if: version });
+  } catch (error) {
+    if (!(error instanceof PreconditionFailed)) throw error;
+  }
+}
+
 /** @throws {PreconditionFailed} `found` is not what has to be there. */
 export function assertCondition(key: Key, found: ObjectInfo | undefined, condition: Condition | undefined): void {
   if (condition !== undefined && (found?.version ?? "absent") !== condition) throw new PreconditionFailed(key);

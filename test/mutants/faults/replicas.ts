@@ -31,15 +31,9 @@ export const replicas: readonly Fault[] = [
         breaks: "nothing is held by who cannot be found by others",
       },
       {
-        name: "removed-without-condition",
-        find: "await store.delete(key, { if: version });",
-        replace: "await store.delete(key);",
-        breaks: "what another one has taken meanwhile stays",
-      },
-      {
         name: "cleared-for-another",
-        find: "if (found?.holder === holder) await remove",
-        replace: "if (found !== undefined) await remove",
+        find: "if (found?.holder === holder) await deleteUnchanged",
+        replace: "if (found !== undefined) await deleteUnchanged",
         breaks: "what is cleared is the lease of who did not give anything",
       },
       {
@@ -707,6 +701,18 @@ export const replicas: readonly Fault[] = [
         find: "if (this.#taken.has(key)) continue;",
         replace: "",
         breaks: "a key that is added again takes no other's turn",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "store/object-store",
+    ["unit/replicas/leases", "unit/replicas/board"],
+    [
+      {
+        name: "removed-without-condition",
+        find: "await store.delete(key, { if: version });",
+        replace: "await store.delete(key);",
+        breaks: "what another one has written meanwhile stays",
       },
     ],
   ),

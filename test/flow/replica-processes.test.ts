@@ -7,7 +7,7 @@ import { createBarrier } from "../support/barrier.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
 import { open, request } from "../support/http.ts";
-import { mediaTypes } from "../support/image.ts";
+import { addPlainImage } from "../support/plain-image.ts";
 import { type ReplicaProcess, startReplicaProcess } from "../support/replica-process.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
@@ -17,16 +17,7 @@ const mib = 1024 * 1024;
 
 /** An image with one layer of these bytes. */
 function addImage(upstream: ScriptedUpstream, tag: string, layer: Buffer): Digest {
-  const [config, large] = [Buffer.from(`{"tag":"${tag}"}`), layer].map((bytes) => ({
-    digest: upstream.addBlob(bytes, { repository }),
-    size: bytes.length,
-  }));
-  upstream.addManifest(repository, tag, {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: [{ mediaType: mediaTypes.layer, ...large }],
-  });
+  addPlainImage(upstream, tag, layer);
   return digestOf(layer);
 }
 

@@ -16,7 +16,7 @@ import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
 import { FakeS3, type S3Fault } from "../support/fake-s3.ts";
 import { FakePeer } from "../support/fake-peer.ts";
 import { open } from "../support/http.ts";
-import { mediaTypes } from "../support/image.ts";
+import { addPlainImage } from "../support/plain-image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -61,16 +61,7 @@ let images = 0;
 function addImage(upstream: ScriptedUpstream, layerBytes: number): Image {
   const tag = String(images++);
   const layer = pseudoRandomBytes(layerBytes, `layer ${tag}`);
-  const [config, large] = [Buffer.from(`{"tag":"${tag}"}`), layer].map((bytes) => ({
-    digest: upstream.addBlob(bytes, { repository }),
-    size: bytes.length,
-  }));
-  upstream.addManifest(repository, tag, {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...config },
-    layers: [{ mediaType: mediaTypes.layer, ...large }],
-  });
+  addPlainImage(upstream, tag, layer);
   const digest = digestOf(layer);
   const path = `/v2/${repository}`;
   return { manifest: `${path}/manifests/${tag}`, blob: `${path}/blobs/${digest}`, digest, layer };

@@ -11,7 +11,7 @@ import { until } from "../support/event-loop.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { request } from "../support/http.ts";
-import { mediaTypes } from "../support/image.ts";
+import { addPlainImage } from "../support/plain-image.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../support/mirror.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
@@ -44,17 +44,7 @@ async function startReplica(
 
 /** An image whose one layer has these bytes. */
 function addImage(upstream: ScriptedUpstream, tag: string, layer: Buffer): Digest {
-  const config = Buffer.from(`{"tag":"${tag}"}`);
-  const [first, second] = [config, layer].map((bytes) => ({
-    digest: upstream.addBlob(bytes, { repository }),
-    size: bytes.length,
-  }));
-  upstream.addManifest(repository, tag, {
-    schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config: { mediaType: mediaTypes.config, ...first },
-    layers: [{ mediaType: mediaTypes.layer, ...second }],
-  });
+  addPlainImage(upstream, tag, layer);
   return digestOf(layer);
 }
 

@@ -60,6 +60,11 @@ app.kubernetes.io/component: {{ last . }}
 {{- end }}
 {{- end }}
 
+{{/* What makes the mirror's pods. */}}
+{{- define "entrepot.kind" -}}
+{{- eq .Values.registry.storage.mode "s3" | ternary "Deployment" "StatefulSet" }}
+{{- end }}
+
 {{/* Several pods on one bucket. */}}
 {{- define "entrepot.isShared" -}}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) }}

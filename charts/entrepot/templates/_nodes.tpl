@@ -53,3 +53,116 @@ Nodes reach it at {{ $url }}.
 {{- else if contains "NODE" $url }} NODE is the address of a node that has a pod (IPv6 in brackets).
 {{- end }}
 {{- end }}
+
+{{/* What all commands of a node are told: whose files they are, and where. */}}
+{{- define "entrepot.nodeArgs" -}}
+- --owner={{ .Release.Namespace }}.{{ include "entrepot.fullname" . }}
+- --host-root=/host
+- --containerd-config={{ .Values.nodes.containerd.config }}
+{{- with .Values.nodes.containerd.hosts }}
+- --containerd-hosts={{ . }}
+{{- end }}
+{{- if .Values.nodes.crio.enabled }}
+- --crio={{ .Values.nodes.crio.folder }}
+{{- end }}
+- --probe-listen=127.0.0.1:{{ .Values.nodes.probePort }}
+{{- end }}
+
+{{/* What a node is told to write. */}}
+{{- define "entrepot.nodeMirror" -}}
+{{- $nodes := .Values.nodes }}
+{{- if eq $nodes.via "hostPort" }}
+{{- $service := printf "%s.%s.svc:%d" (include "entrepot.fullname" .) .Release.Namespace (int .Values.service.port) }}
+- --relay=127.0.0.1:{{ $nodes.port }}={{ $nodes.target | default $service }}
+{{- else if eq $nodes.via "nodePort" }}
+{{- if or (eq .Values.service.type "ClusterIP") (not .Values.service.nodePort) }}
+{{- fail "nodes.via: nodePort needs service.type NodePort or LoadBalancer, and service.nodePort" }}
+{{- end }}
+{{- $isSix := eq (first .Values.service.ipFamilies | default "IPv4") "IPv6" }}
+- --mirror=http://{{ $isSix | ternary "[$(HOST_IP)]" "$(HOST_IP)" }}:{{ .Values.service.nodePort }}
+{{- else }}
+- --mirror={{ required "nodes.address: with via: address, name the URL at which nodes reach the mirror" $nodes.address | trimSuffix "/" }}
+{{- end }}
+{{- range include "entrepot.registries" . | fromYamlArray }}
+- --registry={{ . }}
+{{- end }}
+{{- end }}
+
+{{/*
+The pods of a DaemonSet on nodes, of a mapping with root, component and args. They need
+the host's files, and so `privileged` Pod Security, but no privilege: neither capabilities nor a writable root.
+*/}}
+{{- define "entrepot.nodePod" -}}
+{{- $root := .root }}
+{{- $nodes := $root.Values.nodes -}}
+metadata:
+  labels: {{- include "entrepot.podLabels" (list $root .component) | nindent 4 }}
+spec:
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: 30
+  {{- with $root.Values.image.pullSecret }}
+  imagePullSecrets: {{- include "entrepot.pullSecrets" . | nindent 4 }}
+  {{- end }}
+  {{- with $nodes.priorityClassName }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
+  containers:
+    - name: node
+      image: {{ include "entrepot.image" $root }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args: {{- toYaml .args | nindent 8 }}
+      {{- if eq $nodes.via "nodePort" }}
+      env:
+        - { name: HOST_IP, valueFrom: { fieldRef: { fieldPath: status.hostIP } } }
+      {{- end }}
+      securityContext:
+        runAsUser: 0
+        runAsGroup: 0
+        runAsNonRoot: false
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: { drop: [ALL] }
+        seccompProfile: { type: RuntimeDefault }
+      livenessProbe:
+        httpGet: { host: 127.0.0.1, port: {{ $nodes.probePort }}, path: /healthz }
+        timeoutSeconds: 5
+      readinessProbe:
+        httpGet: { host: 127.0.0.1, port: {{ $nodes.probePort }}, path: /readyz }
+        periodSeconds: 5
+        timeoutSeconds: 5
+      resources: {{- toYaml $nodes.resources | nindent 8 }}
+      volumeMounts: {{- include "entrepot.nodeFolders" $root | nindent 8 }}
+  {{- with $nodes.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $nodes.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $nodes.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumes:
+    {{- range include "entrepot.nodeFolders" $root | fromYamlArray }}
+    {{- if and (eq .name "containerd") (not $nodes.containerd.enabled) }}
+    - { name: containerd, emptyDir: {} }
+    {{- else }}
+    - { name: {{ .name }}, hostPath: { path: {{ .mountPath | trimPrefix "/host" | quote }}, type: DirectoryOrCreate } }
+    {{- end }}
+    {{- end }}
+{{- end }}
+
+{{/* The folders of the host, below /host. */}}
+{{- define "entrepot.nodeFolders" -}}
+{{- $containerd := .Values.nodes.containerd }}
+{{- $folder := dir $containerd.config -}}
+- { name: containerd, mountPath: {{ printf "/host%s" $folder | quote }} }
+{{- if and $containerd.hosts (not (hasPrefix (printf "%s/" $folder) ($containerd.hosts | default ""))) }}
+- { name: containerd-hosts, mountPath: {{ printf "/host%s" $containerd.hosts | quote }} }
+{{- end }}
+{{- if .Values.nodes.crio.enabled }}
+- { name: crio, mountPath: {{ printf "/host%s" .Values.nodes.crio.folder | quote }} }
+{{- end }}
+{{- end }}

@@ -4,7 +4,7 @@ import { ConfigError } from "../config/config-error.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { ListenAddress } from "../config/address.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
-import { createAdminHandler } from "../http/admin.ts";
+import { createAdminHandler } from "../http/admin-handler.ts";
 import { createHandler } from "../http/handler.ts";
 import { createPeerHandler } from "../http/peers.ts";
 import type { Health } from "../http/probes.ts";

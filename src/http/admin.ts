@@ -11,14 +11,14 @@ import { checkAccess } from "./admin-access.ts";
 import { describeApi } from "./admin-openapi.ts";
 import { type AdminOperation, createOperations } from "./admin-operations.ts";
 import { readBy } from "./admin-reading.ts";
-import type { Handler, Request } from "./handler.ts";
-import { errorReply, type Facts, type Headers, jsonReply, type Reply } from "./reply.ts";
+import { adminRoot } from "./admin-target.ts";
+import type { Request } from "./handler.ts";
+import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 
-const root = "/_admin";
 const maxBodyBytes = 1024 * 1024;
 
 /** What the administration's API works with. */
-export interface AdminHandlerOptions {
+export interface AdminApiOptions {
   readonly administration: Administration;
   /** What decides which registry the name in a predecessor's delete means. */
   readonly rules: NamespaceRules;
@@ -31,35 +31,13 @@ export interface AdminHandlerOptions {
   readonly version: string;
 }
 
-/** Whether a request's target belongs to the administration. */
-export function isAdminTarget(target: string): boolean {
-  return target === root || target.startsWith(`${root}/`) || target.startsWith(`${root}?`);
-}
-
-/** The administration's API: everything below `/_admin/`. Never rejects. */
-export function createAdminHandler(options: AdminHandlerOptions): Handler {
-  const api = new AdminApi(options);
-  return async (request, facts) => {
-    facts.endpoint = "admin";
-    try {
-      return await api.answer(request, facts);
-    } catch (error) {
-      facts.error = error;
-      return errorReply(error, headersOf(error));
-    }
-  };
-}
-
-function headersOf(error: unknown): Headers {
-  if (!(error instanceof OciError)) return {};
-  return error.code === "UNAUTHORIZED" ? { "WWW-Authenticate": 'Bearer realm="entrepot"' } : {};
-}
-
-class AdminApi {
-  readonly #options: AdminHandlerOptions;
+/** Answers requests of the administration. */
+export class AdminApi {
+  readonly #options: AdminApiOptions;
   readonly #operations: readonly AdminOperation[];
+  #document: object | undefined;
 
-  constructor(options: AdminHandlerOptions) {
+  constructor(options: AdminApiOptions) {
     this.#options = options;
     const described = createOperations(options.administration, options.clock ?? systemClock);
     const self: AdminOperation = {
@@ -68,20 +46,22 @@ class AdminApi {
       id: "getDescription",
       summary: "This document.",
       answer: { status: 200, description: "OpenAPI 3.1.", mediaType: "application/json", schema: z.looseObject({}) },
-      run: async () => jsonReply(200, "application/json", document),
+      run: async () => {
+        this.#document ??= describeApi(this.#operations, options.version, options.token !== undefined);
+        return jsonReply(200, "application/json", this.#document);
+      },
     };
     this.#operations = [self, ...described];
-    const document = describeApi(this.#operations, options.version, options.token !== undefined);
   }
 
   async answer(request: Request, facts: Facts): Promise<Reply> {
     const { token, host } = this.#options;
     checkAccess(request, { token: await token?.(), host });
-    const [path = "", query = ""] = request.target.slice(root.length).split(/\?(.*)/s, 2);
+    const [path = "", query = ""] = request.target.slice(adminRoot.length).split(/\?(.*)/s, 2);
     if (/^\/.+\/(?:manifests|blobs)\/[^/]+$/.test(path)) return this.#delete(request, facts);
     const method = request.method === "HEAD" ? "GET" : request.method;
     const here = this.#operations.filter((operation) => match(operation.path, path) !== undefined);
-    if (here.length === 0) throw new OciError("NOT_FOUND", `no such resource; ${root}/openapi.json has them all`);
+    if (here.length === 0) throw new OciError("NOT_FOUND", `no such resource; ${adminRoot}/openapi.json has them all`);
     const operation = here.find((each) => each.method === method);
     if (operation === undefined) return refuseMethod(here.map((each) => each.method));
     return operation.run({
@@ -95,7 +75,7 @@ class AdminApi {
   /** The predecessor's deletes: the same names as in a pull, and nothing in the answer. */
   async #delete({ method, target, headers }: Request, facts: Facts): Promise<Reply> {
     if (method !== "DELETE") return refuseMethod(["DELETE"]);
-    const route = parseRoute(`/v2${target.slice(root.length)}`);
+    const route = parseRoute(`/v2${target.slice(adminRoot.length)}`);
     const endpoint = route?.endpoint;
     if (route === undefined || (endpoint?.kind !== "manifest" && endpoint?.kind !== "blob")) {
       throw new OciError("NOT_FOUND");

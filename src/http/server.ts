@@ -7,7 +7,7 @@ import type { CacheStatus } from "../registry/registry.ts";
 import type { Asker } from "../concurrency/interest.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
-import { isAdminTarget } from "./admin.ts";
+import { isAdminTarget } from "./admin-target.ts";
 import { type Answering, createOrderedServer } from "./connections.ts";
 import type { Handler } from "./handler.ts";
 import { type Address, listenAt } from "./listening.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as z from "zod";
-import { createAdminHandler } from "../../src/http/admin.ts";
+import { createAdminHandler } from "../../src/http/admin-handler.ts";
 import type { Facts, Reply } from "../../src/http/reply.ts";
 import type { AdministrationOptions } from "../../src/jobs/administration.ts";
 import type { JobState } from "../../src/jobs/job.ts";

@@ -1,5 +1,5 @@
 import { Writable } from "node:stream";
-import { createAdminHandler } from "../../src/http/admin.ts";
+import { createAdminHandler } from "../../src/http/admin-handler.ts";
 import type { Address } from "../../src/http/listening.ts";
 import { listen, type RunningServer } from "../../src/http/server.ts";
 import { createLogger } from "../../src/observe/log.ts";

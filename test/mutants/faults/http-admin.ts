@@ -50,6 +50,30 @@ export const httpAdmin: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "http/admin-handler",
+    ["http/admin", "http/admin-server"],
+    [
+      {
+        name: "no-challenge",
+        find: 'error.code === "UNAUTHORIZED" ?',
+        replace: 'error.code === "DENIED" ?',
+        breaks: "who has no token is told how to give it",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "http/admin-target",
+    ["http/admin", "http/admin-server"],
+    [
+      {
+        name: "prefix-is-admin",
+        find: "target === adminRoot || target.startsWith(`${adminRoot}/`) || target.startsWith(`${adminRoot}?`)",
+        replace: "target.startsWith(adminRoot)",
+        breaks: "only what is below its path is the administration's",
+      },
+    ],
+  ),
+  ...faultsOf(
     "http/admin",
     ["http/admin", "http/admin-server"],
     [
@@ -72,22 +96,10 @@ export const httpAdmin: readonly Fault[] = [
         breaks: "a query with a field twice is refused",
       },
       {
-        name: "no-challenge",
-        find: 'error.code === "UNAUTHORIZED" ?',
-        replace: 'error.code === "DENIED" ?',
-        breaks: "who has no token is told how to give it",
-      },
-      {
         name: "any-method-deletes",
         find: 'if (method !== "DELETE") return refuseMethod(["DELETE"]);',
         replace: "",
         breaks: "only DELETE deletes",
-      },
-      {
-        name: "prefix-is-admin",
-        find: "target === root || target.startsWith(`${root}/`) || target.startsWith(`${root}?`)",
-        replace: "target.startsWith(root)",
-        breaks: "only what is below its path is the administration's",
       },
       {
         name: "delete-is-a-dry-run",

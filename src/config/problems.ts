@@ -18,7 +18,8 @@ export function addProblem(context: z.core.$RefinementCtx, { path, message }: Pr
 
 /** Reads `value` by `schema`: what it stands for, or everything that is wrong with it. */
 export function check<T>(schema: z.ZodType<T>, value: unknown): { value: T } | { problems: Problem[] } {
-  const result = schema.safeParse(value, { error: describe });
+  // Of a schema that is used once, the code that zod writes for it costs more than it saves.
+  const result = schema.safeParse(value, { error: describe, jitless: true });
   return result.success
     ? { value: result.data }
     : { problems: result.error.issues.flatMap((issue) => problemsOf(issue, value, () => keysOf(schema, issue.path))) };

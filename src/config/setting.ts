@@ -58,18 +58,16 @@ export class Setting<T> {
   readonly fallback: Fallback;
   readonly flags: readonly Flag[];
   readonly kind: Kind<unknown>;
-  /** Of the key's value, where there is one. */
-  readonly ownSchema: z.ZodType;
   readonly #parts: Parts;
+  #ownSchema: z.ZodType | undefined;
 
   constructor(parts: Parts) {
-    const { key, kind, absence, fallback, description, flags = [] } = parts;
+    const { key, kind, fallback, flags = [] } = parts;
     this.#parts = parts;
     this.key = key;
     this.kind = kind;
     this.fallback = fallback;
     this.flags = flags;
-    this.ownSchema = (absence === "null" ? kind.schema.nullable() : kind.schema).meta({ description });
   }
 
   /** With what it is there for, in sentences. */
@@ -80,6 +78,13 @@ export class Setting<T> {
   /** With a flag, and the variable of the environment that is named like it. */
   flag(usage: string, help: string, more: Omit<Flag, "usage" | "help"> = {}): Setting<T> {
     return new Setting({ ...this.#parts, flags: [...this.flags, { usage, help, ...more }] });
+  }
+
+  /** Of the key's value, where there is one. Made when it is asked for, as each word of the setting makes a new one. */
+  get ownSchema(): z.ZodType {
+    const { kind, absence, description } = this.#parts;
+    this.#ownSchema ??= (absence === "null" ? kind.schema.nullable() : kind.schema).meta({ description });
+    return this.#ownSchema;
   }
 
   /** Of the key, with what holds without it. */

@@ -1,8 +1,8 @@
-import { isIP } from "node:net";
 import { parse } from "tldts";
 import {
   type AddressScope,
   bareHostname,
+  isAddress,
   isPublicAddress,
   RefusedAddressError,
   refusalOf,
@@ -45,7 +45,7 @@ export class OwnPlace {
     const hostname = bareHostname(upstream.hostname);
     this.#host = upstream.host;
     this.hasPublicName = isPublicName(hostname);
-    this.#scope = isIP(hostname) === 0 ? "public" : scopeOf(hostname);
+    this.#scope = isAddress(hostname) ? scopeOf(hostname) : "public";
   }
 
   /** By the address of its latest connection; before that, and behind a proxy, by its host as it is configured. */
@@ -86,7 +86,7 @@ export function createRedirectGuard(own: Pick<OwnPlace, "scope" | "hasPublicName
     mayReach,
     refusalOf(target, proxied) {
       const hostname = bareHostname(target.hostname);
-      if (isIP(hostname) !== 0) {
+      if (isAddress(hostname)) {
         return mayReach(hostname)
           ? undefined
           : new RefusedAddressError(`the upstream may not lead to the address ${hostname}`);
@@ -105,7 +105,7 @@ function refusalOfName(hostname: string): RefusedAddressError | undefined {
  * or 0x7f.1), and not `localhost`, `.local`, `.internal`, `home.arpa` or a single label.
  */
 export function isPublicName(host: string): boolean {
-  if (/[:[]/.test(host) || isIP(host) !== 0) return false;
+  if (/[:[]/.test(host) || isAddress(host)) return false;
   const { domain, isIcann, isPrivate, isIp } = parse(host, { allowPrivateDomains: true });
   const top = /([^.]*)\.?$/.exec(host)?.[1] ?? "";
   return isIp === false && domain !== null && (isIcann || isPrivate) === true && /^[a-z]/i.test(top) && top !== "arpa";

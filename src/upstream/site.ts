@@ -1,5 +1,5 @@
-import { isIP } from "node:net";
 import { getDomain } from "tldts";
+import { isAddress } from "./addresses.ts";
 
 /**
  * Where a provider gives each customer a name of its own under one that the public suffix list does not have as a
@@ -35,7 +35,7 @@ const suffixPatterns = registrySuffixes.map((suffix) => {
  * @returns `undefined`: it is of no site but its own (an address, `localhost`, a single label, a suffix itself).
  */
 export function siteOf(hostname: string): string | undefined {
-  if (isIP(hostname) !== 0) return undefined;
+  if (isAddress(hostname)) return undefined;
   for (const pattern of suffixPatterns) {
     const site = pattern.exec(hostname)?.[1];
     if (site !== undefined) return site;

@@ -3,6 +3,7 @@ import type { LookupAddress } from "node:dns";
 import { test } from "node:test";
 import {
   guardLookup,
+  isAddress,
   isPublicAddress,
   RefusedAddressError,
   refusalOf,
@@ -135,4 +136,11 @@ test("a failed look-up stays what it was", async () => {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   guarded("registry.example.com", { all: true }, resolve);
   assert.equal(await promise, notFound);
+});
+
+test("a host is an address, or a name", () => {
+  for (const host of [...publicAddresses, "127.0.0.1", "::1", "fe80::1%eth0"]) assert.ok(isAddress(host), host);
+  for (const host of ["registry.example.com", "1.2.3.4.5", "10.1", "0x7f.1", "a:b", "::1.example.com", "[::1]", ""]) {
+    assert.ok(!isAddress(host), host);
+  }
 });

@@ -16,6 +16,7 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["observe", { unit: "observe", rank: 0 }],
   ["store", { unit: "store", rank: 1 }],
   ["upstream", { unit: "upstream", rank: 1 }],
+  ["nodes", { unit: "nodes", rank: 1 }],
   ["ledger", { unit: "ledger", rank: 2 }],
   ["registry", { unit: "registry", rank: 3 }],
   ["bucket", { unit: "bucket", rank: 4 }],

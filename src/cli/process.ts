@@ -44,13 +44,13 @@ const person: Person = {
 export async function runProcess(): Promise<number> {
   // There is nobody left to tell.
   process.stderr.on("error", () => undefined);
-  const outputFailed = Promise.withResolvers<number>();
+  const cutShort = Promise.withResolvers<number>();
   let output: StandardOutput | undefined;
   // The server writes its log in another way, and starts sooner without.
   const getOutput = (): StandardOutput => {
     if (output === undefined) {
       output = createStandardOutput(process.stdout, writeError);
-      void output.failed.then(outputFailed.resolve);
+      void output.failed.then(cutShort.resolve);
     }
     return output;
   };
@@ -74,10 +74,18 @@ export async function runProcess(): Promise<number> {
       const { openOffline } = await import("../app/app.ts");
       return openOffline(config, { version, onLogFailure, mustExist });
     },
+    stopSignal: (): AbortSignal => {
+      const stop = new AbortController();
+      happenings.onSignal(() => {
+        if (stop.signal.aborted) cutShort.resolve(1);
+        stop.abort();
+      });
+      return stop.signal;
+    },
   };
   const run = async (): Promise<number> => {
     const exitCode = await runCommandLine(process.argv.slice(2), terminal, readVersion(), actions, person);
     return (await output?.written()) ?? exitCode;
   };
-  return Promise.race([outputFailed.promise, run()]);
+  return Promise.race([cutShort.promise, run()]);
 }

@@ -6,6 +6,7 @@ import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addHealthCommand } from "./commands/health.ts";
 import { addJobCommands } from "./commands/jobs.ts";
+import { addNodeCommands } from "./commands/node.ts";
 import { addPinCommands } from "./commands/pins.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { loadConfiguration, storageCommands, toFlag } from "./configuration.ts";
@@ -17,6 +18,8 @@ export interface Actions {
   /** Runs the server until it is stopped; resolves with the exit code. */
   readonly serve: (config: Config, version: string) => Promise<number>;
   readonly openStore: (config: Config, version: string, mustExist: boolean) => Promise<OpenStore>;
+  /** Aborts at the first SIGTERM or SIGINT after it was asked for; the second ends the process. */
+  readonly stopSignal: () => AbortSignal;
 }
 
 /**
@@ -46,6 +49,7 @@ export async function runCommandLine(
     terminal,
     person,
     openStore: (config: Config, mustExist: boolean) => actions.openStore(config, version, mustExist),
+    stopSignal: () => actions.stopSignal(),
     finish: (code: number) => {
       exitCode = code;
     },
@@ -56,6 +60,7 @@ export async function runCommandLine(
     addStatusCommand(context),
     addHealthCommand(context),
     addJobCommands(context),
+    addNodeCommands(context),
   ].flat();
   addAdoptCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);

@@ -16,6 +16,8 @@ export interface CommandContext {
   readonly person: Person;
   /** Opens the store that a configuration names, for this process alone. Where it must exist, none is made. */
   readonly openStore: (config: Config, mustExist: boolean) => Promise<OpenStore>;
+  /** Aborts when the process is asked to end, by SIGTERM or SIGINT; who asks for it sees to the end. */
+  readonly stopSignal: () => AbortSignal;
   /** Told the exit code of the command that ran. */
   readonly finish: (exitCode: number) => void;
 }
@@ -54,7 +56,7 @@ export function addAdminCommand(
  * @param names The settings that it depends on: of the global flags its help shows theirs alone.
  */
 export function addCommand(
-  { program }: CommandContext,
+  { program }: Pick<CommandContext, "program">,
   usage: string,
   description: string,
   names: readonly string[],

@@ -60,6 +60,7 @@ async function run(args: readonly string[], { files = {}, env = {}, person, stor
   };
   const actions = {
     serve: () => assert.fail("nothing is served here"),
+    stopSignal: () => assert.fail("nothing stays here"),
     openStore: async () => {
       if (store === undefined) throw new Error("the folder is in use");
       const { fake, onClose } = store;

@@ -61,6 +61,7 @@ async function openWorld(): Promise<World> {
       };
       const actions = {
         serve: () => assert.fail("nothing is served here"),
+        stopSignal: () => assert.fail("nothing stays here"),
         openStore: (config: Parameters<typeof openOffline>[0], version: string) => openOffline(config, { version }),
       };
       const config = file === undefined ? [] : ["--config", "entrepot.yaml"];

@@ -16,7 +16,11 @@ async function health(env: Record<string, string>): Promise<{ exitCode: number; 
     out: (text: string) => (out += text),
     err: (text: string) => (err += text),
   };
-  const actions = { serve: () => assert.fail("nothing is served"), openStore: () => assert.fail("nothing is opened") };
+  const actions = {
+    serve: () => assert.fail("nothing is served"),
+    openStore: () => assert.fail("nothing is opened"),
+    stopSignal: () => assert.fail("nothing stays here"),
+  };
   const person = { screen: undefined, ask: undefined, onInterrupt: () => () => undefined };
   const exitCode = await runCommandLine(["health"], terminal, "1.2.3", actions, person);
   return { exitCode, out, err };

@@ -1,0 +1,161 @@
+import { lstat, readdir, realpath } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { FileLeft, firstMade, readText, temporaryPrefix } from "./files.ts";
+import type { Certificates } from "./hosts-file.ts";
+import { withoutParts } from "./owned-part.ts";
+
+/** A folder with a folder for each registry, as it was looked at. */
+export interface HostsRoot {
+  /** Its path on the node, and here. */
+  readonly name: string;
+  readonly path: string;
+  readonly access: Access;
+  readonly folders: ReadonlyMap<string, RegistryFolder>;
+}
+
+/** Whether a folder is there, can be made, or why it can be neither looked at nor made. */
+export type Access = "there" | "absent" | { readonly why: string };
+
+/** The folder of one registry. */
+export interface RegistryFolder {
+  readonly path: string;
+  readonly files: readonly string[];
+  /** Its `hosts.toml`; `undefined` where it has none. */
+  readonly text: string | undefined;
+  /** Why nothing in it may be written. */
+  readonly why: string | undefined;
+}
+
+/** Where a registry's `hosts.toml` is or is to be, or why there is to be none. */
+export type Place =
+  | { readonly root: HostsRoot; readonly folder: string }
+  | { readonly why: string; readonly isCovered: boolean };
+
+/** The folder for registries without one. */
+const defaultFolder = "_default";
+
+/** The name of the file that containerd reads in a registry's folder. */
+export const hostsFile = "hosts.toml";
+
+/** Looks whether a folder is there, or can be made within what is there. */
+export async function accessTo(name: string, hostRoot: string): Promise<Access> {
+  const path = join(hostRoot, name);
+  if (!(await isFolder(path))) {
+    const above = dirname(firstMade(name));
+    if (await isFolder(join(hostRoot, above))) return "absent";
+    return {
+      why:
+        hostRoot === "/"
+          ? `there is no ${above}`
+          : `${above} of the node is not mounted below ${hostRoot}, or not there`,
+    };
+  }
+  const outside = relative(await realpath(hostRoot), await realpath(path)).startsWith("..");
+  return outside ? { why: `${name} is a link that leads out of ${hostRoot}` } : "there";
+}
+
+/** Reads all that containerd may read below a folder. */
+export async function readRoot(name: string, hostRoot: string): Promise<HostsRoot> {
+  const path = join(hostRoot, name);
+  const access = await accessTo(name, hostRoot);
+  const folders = new Map<string, RegistryFolder>();
+  const entries = access === "there" ? await readdir(path, { withFileTypes: true }) : [];
+  for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (entry.name.startsWith(temporaryPrefix)) continue;
+    const at = join(path, entry.name);
+    if (entry.isDirectory()) folders.set(entry.name, await readFolder(at));
+    else folders.set(entry.name, { path: at, files: [], text: undefined, why: "it is no folder, or a link to one" });
+  }
+  return { name, path, access, folders };
+}
+
+async function readFolder(path: string): Promise<RegistryFolder> {
+  const files = await readdir(path);
+  try {
+    return { path, files, text: await readText(join(path, hostsFile)), why: undefined };
+  } catch (error) {
+    if (!(error instanceof FileLeft)) throw error;
+    return { path, files, text: undefined, why: `${hostsFile}: ${error.message}` };
+  }
+}
+
+/**
+ * Finds the folder that containerd takes for a registry, as it does: the first that exists, root by root, with
+ * `_default` as the last of each root. A new one must not hide what somebody else has said in a later one.
+ *
+ * @param lookup The roots in their order.
+ * @param wantsAll Whether there is to be a mirror in `_default` too.
+ */
+export function findPlace(lookup: readonly HostsRoot[], registry: string, wantsAll: boolean): Place {
+  const names = namesOf(registry);
+  for (const [index, root] of lookup.entries()) {
+    const name = names.find((each) => root.folders.has(each));
+    if (name !== undefined && !(registry === "*" && hidesOthers(lookup.slice(index + 1))))
+      return { root, folder: name };
+    const fallback = root.folders.get(defaultFolder);
+    if (registry !== "*" && fallback !== undefined && !isOurs(fallback)) {
+      const file = `${root.name}/${defaultFolder}`;
+      if (wantsAll) return { isCovered: true, why: `${file} is for it, where the mirror is too` };
+      return {
+        isCovered: false,
+        why: `${file} of somebody else is for it, which a folder of its own would hide: use --registry "*"`,
+      };
+    }
+  }
+  const [first, ...later] = lookup;
+  if (first === undefined) return { isCovered: false, why: "containerd looks nowhere" };
+  if (registry === "*" && hidesOthers(later)) {
+    const hidden = later.map(({ name }) => name).join(", ");
+    return {
+      isCovered: false,
+      why: `${first.name}/${defaultFolder} would hide what is in ${hidden}: name the registries instead`,
+    };
+  }
+  if (typeof first.access === "object") return { isCovered: false, why: first.access.why };
+  return { root: first, folder: names.at(-1) ?? registry };
+}
+
+/** The names by which containerd looks for a registry's folder, the one that is made if there is none last. */
+function namesOf(registry: string): readonly string[] {
+  if (registry === "*") return [defaultFolder];
+  const colon = registry.lastIndexOf(":");
+  if (colon < 0) return [registry];
+  return [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry];
+}
+
+function hidesOthers(later: readonly HostsRoot[]): boolean {
+  return later.some(({ folders }) => [...folders.values()].some((folder) => !isOurs(folder)));
+}
+
+/** Whether nobody else has said anything in a folder. */
+function isOurs({ files, text, why }: RegistryFolder): boolean {
+  return (
+    why === undefined &&
+    text !== undefined &&
+    withoutParts(text) === "" &&
+    files.every((file) => file === hostsFile || file.startsWith(temporaryPrefix))
+  );
+}
+
+/** The certificates in a folder, by the endings of their names, as containerd reads them without a `hosts.toml`. */
+export function certificatesIn(files: readonly string[]): Certificates {
+  const sorted = files.toSorted();
+  const client = sorted
+    .filter((file) => file.endsWith(".cert"))
+    .map((cert): [string, string] => {
+      const key = cert.replace(/cert$/, "key");
+      return [cert, files.includes(key) ? key : cert];
+    });
+  return { ca: sorted.filter((file) => file.endsWith(".crt")), client };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    const stat = await lstat(path);
+    return stat.isDirectory() || (stat.isSymbolicLink() && (await lstat(await realpath(path))).isDirectory());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    throw error;
+  }
+}

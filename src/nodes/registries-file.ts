@@ -1,0 +1,71 @@
+import { readToml } from "./hosts-file.ts";
+import { formatPart, type Left, type Made, takeOut } from "./owned-part.ts";
+
+/** A file that CRI-O and podman read besides ours. */
+export interface RegistriesFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** A registry that has an entry of somebody else, and where. */
+export interface Taken {
+  readonly registry: string;
+  readonly by: string;
+}
+
+/**
+ * Which of the registries have an entry already: of two entries one counts, so that ours would hide it. `*.example.com`
+ * is one for all below it.
+ *
+ * @returns Why nothing may be written, where a file cannot be understood.
+ */
+export function findTaken(
+  files: readonly RegistriesFile[],
+  registries: readonly string[],
+): { readonly taken: readonly Taken[] } | Left {
+  const taken: Taken[] = [];
+  for (const { path, text } of files) {
+    const read = readToml(text);
+    if ("why" in read) return { why: `${path} cannot be read: ${read.why}` };
+    // Of that form, "v1", no drop-in may be beside.
+    if ("registries" in read.table)
+      return { why: `${path} has [registries.*], beside which no file of [[registry]] may be` };
+    const entries = read.table["registry"];
+    for (const entry of Array.isArray(entries) ? entries : []) {
+      const { prefix, location } = entry as { prefix?: unknown; location?: unknown };
+      const name = String(prefix ?? location);
+      for (const registry of registries) {
+        const isBelow = name.startsWith("*.") && registry.endsWith(name.slice(1));
+        if ((name === registry || isBelow) && !taken.some((each) => each.registry === registry)) {
+          taken.push({ registry, by: path });
+        }
+      }
+    }
+  }
+  return { taken };
+}
+
+/** What is to be in the file. */
+export interface MirrorEntries {
+  readonly owner: string;
+  readonly mirror: string;
+  readonly registries: readonly string[];
+  readonly made: readonly Made[];
+}
+
+/** What our file becomes: an entry for each registry, with the mirror's path of its name as a mirror of its own. */
+export function addEntries(current: string | undefined, wanted: MirrorEntries): { readonly text: string } | Left {
+  const own = takeOut(current ?? "", wanted.owner);
+  if ("why" in own) return own;
+  if (own.rest !== "") return { why: "somebody has written to it" };
+  const { protocol, host } = new URL(wanted.mirror);
+  const insecure = protocol === "http:" ? "insecure = true\n" : "";
+  const body = wanted.registries
+    .map((registry) => {
+      const entry = `[[registry]]\nprefix = "${registry}"\nlocation = "${registry}"`;
+      return `${entry}\n[[registry.mirror]]\nlocation = "${host}/${registry}"\n${insecure}`;
+    })
+    .join("\n")
+    .trimEnd();
+  return { text: `${formatPart(wanted.owner, current === undefined ? wanted.made : own.made, body)}\n` };
+}

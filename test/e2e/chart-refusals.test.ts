@@ -79,6 +79,10 @@ describe("what values say together is refused", () => {
     ["ingress.enabled=true", /ingress\.hosts: name a host/],
     ["httpRoute.enabled=true", /httpRoute\.parentRefs: name the Gateway/],
     ["nodes.enabled=true,nodes.via=nodePort", /nodes\.via: nodePort needs service\.type NodePort/],
+    [
+      "nodes.enabled=true,nodes.via=nodePort,service.type=NodePort,service.nodePort=30500,service.ipFamilies[0]=IPv6",
+      /nodes\.via: containerd cannot be told of an IPv6 address/,
+    ],
     ["nodes.enabled=true,nodes.via=address", /nodes\.address: with via: address/],
     ["nodes.createNamespace=true", /nodes\.namespace: name the namespace/],
   ];
@@ -110,6 +114,25 @@ describe("the schema has", () => {
     };
     const values = (await read("charts/entrepot/values.yaml")) as Record<string, unknown>;
     compare((await read("charts/entrepot/values.schema.json")) as Schema, values, "");
+  });
+
+  test("what the chart's README tells, which leaves nothing out", async () => {
+    const values = await read("charts/entrepot/values.yaml");
+    const text = await readFile(join(project, "charts/entrepot/README.md"), "utf8");
+    const rows = [...text.matchAll(/^\| (?<names>`[^|]*) \|/gm)].flatMap(
+      (match) => match.groups?.["names"]?.split(", ") ?? [],
+    );
+    const told = rows.map((name) => name.replaceAll("`", ""));
+    for (const name of told) {
+      const value = name.split(".").reduce((at, key) => (at as Record<string, unknown> | null)?.[key], values);
+      assert.notEqual(value, undefined, name);
+    }
+    const isTold = (path: string, value: unknown): boolean => {
+      if (told.includes(path)) return true;
+      const below = Object.entries((value ?? {}) as Record<string, unknown>);
+      return below.length > 0 && below.every(([key, each]) => isTold(path === "" ? key : `${path}.${key}`, each));
+    };
+    assert.ok(isTold("", values));
   });
 
   test("the program's keys below `config`, but for those that other values say", async () => {

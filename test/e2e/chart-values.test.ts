@@ -144,8 +144,21 @@ describe("nodes", () => {
     const relay = "--relay=127.0.0.1:6500=cache-entrepot.registries.svc:80";
     assert.ok((await args("nodes")).includes(relay));
     assert.ok((await args("nodes-crio")).includes("--relay=127.0.0.1:7000=10.0.0.9:80"));
-    assert.ok((await args("ipv6")).includes("--mirror=http://[$(HOST_IP)]:30500"));
+    assert.ok((await args("nodes-port")).includes("--mirror=http://$(HOST_IP):30500"));
+    assert.ok((await args("ipv6")).includes("--relay=127.0.0.1:6500=[fd00::9]:80"));
     assert.ok((await args("nodes-k3s")).includes("--mirror=https://mirror.example.com"));
+  });
+
+  test("have files of an owner that no other release has", async () => {
+    const owner = async (namespace: string, ...more: string[]): Promise<string> => {
+      const objects = await helm.render(["--namespace", namespace, "--set", "nodes.enabled=true", ...more]);
+      const each = podOf(only(objects, "DaemonSet", "cache-entrepot-nodes"))?.spec.containers[0]?.args ?? [];
+      return each.find((arg) => arg.startsWith("--owner="))?.slice("--owner=".length) ?? "";
+    };
+    assert.equal(await owner("registries"), "registries.cache-entrepot");
+    const long = await Promise.all([owner(`${"n".repeat(60)}-1`), owner(`${"n".repeat(60)}-2`)]);
+    assert.notEqual(long[0], long[1]);
+    for (const each of long) assert.match(each, /^[a-z0-9][a-z0-9.-]{0,61}[a-z0-9]$/);
   });
 
   test("are told the registries of the upstreams, or those that are named", async () => {

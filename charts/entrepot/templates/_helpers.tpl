@@ -2,10 +2,17 @@
 {{- define "entrepot.fullname" -}}
 {{- $name := include "entrepot.name" . }}
 {{- $full := .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) }}
-{{- if gt (len $full) 42 }}
-{{- printf "%s-%s" ($full | trunc 33 | trimSuffix "-") ($full | sha256sum | trunc 8) }}
+{{- include "entrepot.shorten" (list $full 42) }}
+{{- end }}
+
+{{/* A name of so many characters at most; a longer one ends in a hash. */}}
+{{- define "entrepot.shorten" -}}
+{{- $name := first . }}
+{{- $most := last . }}
+{{- if gt (len $name) $most }}
+{{- printf "%s-%s" ($name | trunc (sub $most 9 | int) | trimAll "-.") ($name | sha256sum | trunc 8) }}
 {{- else }}
-{{- $full }}
+{{- $name }}
 {{- end }}
 {{- end }}
 

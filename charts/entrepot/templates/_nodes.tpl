@@ -56,7 +56,7 @@ Nodes reach it at {{ $url }}.
 
 {{/* What all commands of a node are told: whose files they are, and where. */}}
 {{- define "entrepot.nodeArgs" -}}
-- --owner={{ .Release.Namespace }}.{{ include "entrepot.fullname" . }}
+- --owner={{ include "entrepot.shorten" (list (printf "%s.%s" .Release.Namespace (include "entrepot.fullname" .)) 63) }}
 - --host-root=/host
 - --containerd-config={{ .Values.nodes.containerd.config }}
 {{- with .Values.nodes.containerd.hosts }}
@@ -78,8 +78,10 @@ Nodes reach it at {{ $url }}.
 {{- if or (eq .Values.service.type "ClusterIP") (not .Values.service.nodePort) }}
 {{- fail "nodes.via: nodePort needs service.type NodePort or LoadBalancer, and service.nodePort" }}
 {{- end }}
-{{- $isSix := eq (first .Values.service.ipFamilies | default "IPv4") "IPv6" }}
-- --mirror=http://{{ $isSix | ternary "[$(HOST_IP)]" "$(HOST_IP)" }}:{{ .Values.service.nodePort }}
+{{- if eq (first .Values.service.ipFamilies | default "IPv4") "IPv6" }}
+{{- fail "nodes.via: containerd cannot be told of an IPv6 address; use hostPort, which passes on to one" }}
+{{- end }}
+- --mirror=http://$(HOST_IP):{{ .Values.service.nodePort }}
 {{- else }}
 - --mirror={{ required "nodes.address: with via: address, name the URL at which nodes reach the mirror" $nodes.address | trimSuffix "/" }}
 {{- end }}

@@ -1,8 +1,10 @@
 /* What the chart's values do. A cluster is not needed. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { promisify } from "node:util";
 import { parse } from "yaml";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { chart, configuration, Helm, type KubernetesObject, only, podOf, valueFiles, workload } from "./chart.ts";
@@ -10,6 +12,8 @@ import { chart, configuration, Helm, type KubernetesObject, only, podOf, valueFi
 const helm = await Helm.find();
 const files = await valueFiles();
 const project = join(import.meta.dirname, "../..");
+const main = join(project, "src/main.ts");
+const execute = promisify(execFile);
 const s3 = "registry.storage.mode=s3,registry.storage.s3.bucket=example-cache";
 
 const render = (...settings: string[]): Promise<KubernetesObject[]> =>
@@ -147,6 +151,26 @@ describe("nodes", () => {
     assert.ok((await args("nodes-port")).includes("--mirror=http://$(HOST_IP):30500"));
     assert.ok((await args("ipv6")).includes("--relay=127.0.0.1:6500=[fd00::9]:80"));
     assert.ok((await args("nodes-k3s")).includes("--mirror=https://mirror.example.com"));
+  });
+
+  test("are commands that the program takes", async () => {
+    const names = [...files.keys()].filter((name) => /^(nodes|ipv6|names)/.test(name));
+    const objects = (await Promise.all(names.map(row))).flat();
+    const commands = objects.flatMap(
+      (each) => podOf(each)?.spec.containers.map((container) => container.args ?? []) ?? [],
+    );
+    const own = commands.filter(([first]) => first === "node");
+    assert.equal(own.length, names.length * 4);
+    for (const command of own) {
+      // What is looked at last is wrong, so that nothing is done.
+      const wrong = command[1] === "await" ? [] : ["--interval=0s"];
+      const says = command[1] === "await" ? /this is no pod/ : /--interval: expected 1s at least/;
+      await assert.rejects(
+        execute(process.execPath, [main, ...command, ...wrong], { env: {} }),
+        says,
+        command.join(" "),
+      );
+    }
   });
 
   test("have files of an owner that no other release has", async () => {

@@ -229,6 +229,10 @@ describe("who has installed it reads", () => {
     ["service.type=LoadBalancer,service.port=5000", [/http:\/\/ADDRESS:5000/, /loadBalancer\.ingress/]],
     ["hostPort=5000", [/http:\/\/NODE:5000/]],
     [
+      "httpRoute.enabled=true,httpRoute.hostnames[0]=m.example.com,httpRoute.parentRefs[0].name=a",
+      [/https in its place/],
+    ],
+    [
       "ingress.enabled=true,ingress.hosts[0]=mirror.example.com",
       [/"registry-mirrors": \["http:\/\/mirror\.example\.com"\], "insecure/],
     ],

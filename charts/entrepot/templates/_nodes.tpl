@@ -45,6 +45,7 @@
 {{- $url := include "entrepot.nodeUrl" . }}
 Nodes reach it at {{ $url }}.
 {{- if and .Values.nodes.enabled (eq .Values.nodes.via "hostPort") }} That is each node itself: nothing is open to the outside.
+{{- else if and .Values.httpRoute.enabled (not .Values.ingress.enabled) }} With https in its place where the Gateway has TLS.
 {{- else if contains "ADDRESS" $url }} ADDRESS is that of the load balancer, which should not be open to the world:
   kubectl get service --namespace {{ .Release.Namespace }} {{ $full }} --output jsonpath='{.status.loadBalancer.ingress[0]}'
 {{- else if eq $url "http://NODE:PORT" }} NODE is the address of any node (IPv6 in brackets), PORT the one that Kubernetes chose:

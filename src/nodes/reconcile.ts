@@ -206,6 +206,11 @@ class Pass implements NodeState {
     const others =
       root === undefined ? [] : (await readdir(root)).filter((name) => name.endsWith(".conf") && name !== own);
     const paths = [join(dirname(crio), "registries.conf"), ...others.toSorted().map((name) => join(crio, name))];
+    if (hostRoot !== "/" && names.length > 0 && (await readdir(join(hostRoot, dirname(crio)))).length === 1) {
+      this.notes.push(
+        `${dirname(crio)} of the node is not mounted: registries that have an entry in its registries.conf are not seen`,
+      );
+    }
     const files: { path: string; text: string }[] = [];
     for (const path of names.length === 0 ? [] : paths) {
       const text = await readFile(join(hostRoot, path), "utf8").catch((error: NodeJS.ErrnoException) => {

@@ -47,7 +47,8 @@ const nodeOptions = {
 
 export type NodeOptionName = keyof typeof nodeOptions;
 
-const ownerName = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/;
+/** As long as a namespace and a name in it; it becomes a part of names of files. */
+const ownerName = /^[a-z0-9](?:[a-z0-9.-]{0,125}[a-z0-9])?$/;
 
 /** Adds some of them to a command. */
 export function addNodeOptions(command: Command, names: readonly NodeOptionName[]): Command {

@@ -149,7 +149,8 @@ export function certificatesIn(files: readonly string[]): Certificates {
   return { ca: sorted.filter((file) => file.endsWith(".crt")), client };
 }
 
-async function isFolder(path: string): Promise<boolean> {
+/** Whether there is a folder, or a link to one. */
+export async function isFolder(path: string): Promise<boolean> {
   try {
     const stat = await lstat(path);
     return stat.isDirectory() || (stat.isSymbolicLink() && (await lstat(await realpath(path))).isDirectory());

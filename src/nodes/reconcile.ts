@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { defaultFolders, findHostsFolders } from "./containerd-config.ts";
 import { FileLeft, readText, removeFile, removeRoot, sweep, writeText } from "./files.ts";
 import { addMirror } from "./hosts-file.ts";
-import { accessTo, certificatesIn, findPlace, hostsFile, type HostsRoot, readRoot } from "./hosts-folders.ts";
+import { accessTo, certificatesIn, findPlace, hostsFile, type HostsRoot, isFolder, readRoot } from "./hosts-folders.ts";
 import { findParts, type Made, takeOut } from "./owned-part.ts";
 import { addEntries, findTaken } from "./registries-file.ts";
 
@@ -62,12 +62,14 @@ interface OwnFile {
  *
  * @param wanted `undefined` takes back all.
  * @param isDryRun Only looks.
+ * @throws Where it cannot be told what is there.
  */
 export async function reconcile(
   settings: NodeSettings,
   wanted: Wanted | undefined,
   isDryRun = false,
 ): Promise<NodeState> {
+  if (!(await isFolder(settings.hostRoot))) throw new FileLeft(`there is no folder ${settings.hostRoot}`);
   const pass = new Pass(settings, wanted, isDryRun);
   await pass.containerd();
   await pass.crio();

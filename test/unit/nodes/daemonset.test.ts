@@ -64,7 +64,7 @@ class Api implements AsyncDisposable {
 
 /** Waits with a clock that stands only while an answer is awaited; what was said. */
 async function run(
-  api: Api,
+  api: Pick<Api, "access">,
   goal: Partial<Goal>,
   onWait: (ms: number) => Promise<void> = async () => undefined,
 ): Promise<string[]> {
@@ -175,7 +175,7 @@ describe("until a DaemonSet is gone", () => {
     const api = await Api.start({});
     await using _ = api;
     const access = { ...api.access, url: "http://127.0.0.1:1" };
-    const said = await run({ ...api, access } as Api, { timeoutMs: 1_000 });
+    const said = await run({ access }, { timeoutMs: 1_000 });
     assert.match(
       said.at(-1) ?? "",
       /^GoalMissed: not gone within 1 s: the API at http:\/\/127\.0\.0\.1:1 cannot be reached: connect ECONNREFUSED/,

@@ -219,7 +219,14 @@ describe("nodes", () => {
 
 describe("who has installed it reads", () => {
   const ways: [values: string, says: RegExp[]][] = [
-    ["replicas=1", [/MISSING: nodes do not reach it yet/, /http:\/\/cache-entrepot\.registries\.svc:80/]],
+    [
+      "replicas=1",
+      [
+        /mirrors docker\.io, and other public/,
+        /MISSING: nodes do not reach it yet/,
+        /http:\/\/cache-entrepot\.registries\.svc:80/,
+      ],
+    ],
     ["nodes.enabled=true", [/http:\/\/127\.0\.0\.1:6500/, /kubectl logs --namespace registries/]],
     ["service.type=NodePort", [/http:\/\/NODE:PORT/, /nodePort/]],
     [

@@ -1,10 +1,15 @@
-{{/* The registries that nodes are told of. */}}
-{{- define "entrepot.registries" -}}
+{{/* The registries of the values. */}}
+{{- define "entrepot.namespaces" -}}
 {{- $own := list "docker.io" }}
 {{- range concat .Values.registry.upstream.config.contents .Values.registry.upstream.credentials }}
 {{- $own = append $own .namespace }}
 {{- end }}
-{{- .Values.nodes.registries | default (uniq $own) | toYaml }}
+{{- uniq $own | toYaml }}
+{{- end }}
+
+{{/* Those that nodes are told of. */}}
+{{- define "entrepot.registries" -}}
+{{- .Values.nodes.registries | default (include "entrepot.namespaces" . | fromYamlArray) | toYaml }}
 {{- end }}
 
 {{- define "entrepot.nodesNamespace" -}}

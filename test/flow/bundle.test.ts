@@ -108,16 +108,51 @@ describe("the bundled program", () => {
 
   test("what a plain mirror does not need is not loaded at its start", () => {
     const late = /^node_modules\/(?:@aws-sdk|@smithy|@azure|google-auth-library|pino-pretty|cli-table3|cli-progress)\//;
-    const loaded = loadedAtStart(files);
+    const loaded = loadedBy(files, ["src/main.ts", "src/cli/process.ts", "src/app/app.ts", "src/config/load.ts"]);
     assert.ok(loaded.has("src/http/server.ts"));
     assert.deepEqual(
       [...loaded].filter((path) => late.test(path)),
       [],
     );
     assert.ok(files.some(({ sources }) => sources.some((path) => late.test(path))));
-    for (const path of ["node_modules/undici/index.js", "src/http/admin-schema.ts"]) {
+    for (const path of ["node_modules/undici/index.js", "src/http/admin-schema.ts", "src/nodes/reconcile.ts"]) {
       assert.ok(files.some(({ sources }) => sources.includes(path)) && !loaded.has(path), path);
     }
+  });
+
+  test("a node's process has little of the server", () => {
+    const loaded = loadedBy(files, ["src/cli/process.ts", "src/nodes/watch.ts", "src/nodes/daemonset.ts"]);
+    assert.ok(loaded.has("src/nodes/relay.ts"));
+    const ofServer = /^(?:node_modules\/(?:undici|prom-client|tldts|yaml)|src\/(?:app|registry|upstream|ledger))\//;
+    assert.deepEqual(
+      [...loaded].filter((path) => ofServer.test(path)),
+      [],
+    );
+  });
+
+  test("the same sources are the same bytes", async () => {
+    const again = join(directory.path, "again");
+    await bundle(again);
+    for (const name of [...files.map((file) => file.name), "licenses.txt"]) {
+      assert.ok((await readFile(join(again, name))).equals(await readFile(join(folder, name))), name);
+    }
+  });
+
+  test("a start loads few files, the first of them alone, and takes of Node's modules what it uses", async () => {
+    const fileOf = (entry: string): BundledFile | undefined => files.find((file) => file.entry === entry);
+    // The compile cache is in use from there on.
+    assert.deepEqual(
+      fileOf("src/main.ts")?.imports.filter((name) => !isBuiltin(name)),
+      [],
+    );
+    const server = files.filter(({ sources }) => sources.some((path) => path === "src/app/app.ts"));
+    assert.equal(server.length, 1);
+    assert.ok(Number(server[0]?.imports.length) <= 3, String(server[0]?.imports));
+    for (const name of ["thread.js", "hash-worker.js"]) {
+      assert.deepEqual(files.find((file) => file.name === name)?.imports, [], name);
+    }
+    const { name = "" } = server[0] ?? {};
+    assert.match(await readFile(join(folder, name), "utf8"), /getBuiltinModule/);
   });
 
   test("the code is ASCII, which takes half of the memory", async () => {
@@ -146,9 +181,8 @@ async function pull(url: string, upstream: Awaited<ReturnType<typeof createUpstr
   return [digest, ...blobs];
 }
 
-/** The sources that a server loads: those of the program and of what it imports by name in any case. */
-function loadedAtStart(files: readonly BundledFile[]): Set<string> {
-  const always = ["src/main.ts", "src/cli/process.ts", "src/app/app.ts", "src/config/load.ts"];
+/** The sources that are loaded with some: those of the program and of what it imports by name in any case. */
+function loadedBy(files: readonly BundledFile[], always: readonly string[]): Set<string> {
   const byName = new Map(files.map((file) => [file.name, file]));
   const loaded = new Set<BundledFile>();
   const visit = (file: BundledFile | undefined): void => {

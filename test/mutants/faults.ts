@@ -3,6 +3,7 @@ import { bucket } from "./faults/bucket.ts";
 import { bucketSettings } from "./faults/bucket-settings.ts";
 import { chosenAgain } from "./faults/chosen-again.ts";
 import { chosenBlind } from "./faults/chosen-blind.ts";
+import { cli } from "./faults/cli.ts";
 import { edges } from "./faults/edges.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
@@ -46,6 +47,7 @@ export const faults: readonly Fault[] = [
   ...httpServer,
   ...httpPull,
   ...httpAdmin,
+  ...cli,
   ...edges,
   ...bucketSettings,
   ...chosenBlind,

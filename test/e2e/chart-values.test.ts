@@ -7,7 +7,17 @@ import { describe, test } from "node:test";
 import { promisify } from "node:util";
 import { parse } from "yaml";
 import { createTemporaryDirectory } from "../support/temporary.ts";
-import { chart, configuration, Helm, type KubernetesObject, only, podOf, valueFiles, workload } from "./chart.ts";
+import {
+  chart,
+  configuration,
+  Helm,
+  type KubernetesObject,
+  only,
+  podOf,
+  unrestricted,
+  valueFiles,
+  workload,
+} from "./chart.ts";
 
 const helm = await Helm.find();
 const files = await valueFiles();
@@ -90,6 +100,12 @@ describe("pods", () => {
     assert.deepEqual(workload(await render(s3, "hostPort=5000")).spec["strategy"], rolling(0, 1));
     assert.deepEqual(workload(await render()).spec["updateStrategy"], { type: "RollingUpdate" });
     assert.deepEqual(workload(await row("empty-dir")).spec["updateStrategy"], { type: "OnDelete" });
+  });
+
+  test("have a port of the node only where that is asked for, as Pod Security refuses it", async () => {
+    const { spec } = workload(await render("hostPort=5000")).spec.template;
+    assert.equal(spec.containers[0]?.ports?.[0]?.hostPort, 5000);
+    assert.deepEqual(unrestricted(spec), ["entrepot: hostPort"]);
   });
 
   test("make a token of their own where no Secret has one, so that nobody else has the administration", async () => {

@@ -30,6 +30,7 @@ COPY --from=assembly /assembly/root/program /
 COPY --from=assembly /assembly/root/cache /
 ENV PATH=/usr/local/bin \
     NODE_COMPILE_CACHE=/opt/entrepot/cache \
+    MALLOC_ARENA_MAX=2 \
     LISTEN=:8080
 # The content is in its folder `data`, as a volume may have things of its own at its top.
 WORKDIR /var/lib/entrepot

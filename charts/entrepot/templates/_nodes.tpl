@@ -53,10 +53,10 @@ Nodes reach it at {{ $url }}.
 {{- else if and .Values.httpRoute.enabled (not .Values.ingress.enabled) }} With https in its place where the Gateway has TLS.
 {{- else if contains "ADDRESS" $url }} ADDRESS is that of the load balancer, which should not be open to the world:
   kubectl get service --namespace {{ .Release.Namespace }} {{ $full }} --output jsonpath='{.status.loadBalancer.ingress[0]}'
-{{- else if eq $url "http://NODE:PORT" }} NODE is the address of any node (IPv6 in brackets), PORT the one that Kubernetes chose:
+{{- else if eq $url "http://NODE:PORT" }} NODE is the address of any node (by a name where it is IPv6), PORT the one that Kubernetes chose:
   kubectl get service --namespace {{ .Release.Namespace }} {{ $full }} --output jsonpath='{.spec.ports[0].nodePort}'
-{{- else if eq $service.type "NodePort" }} NODE is the address of any node (IPv6 in brackets).
-{{- else if contains "NODE" $url }} NODE is the address of a node that has a pod (IPv6 in brackets).
+{{- else if eq $service.type "NodePort" }} NODE is the address of any node (by a name where it is IPv6).
+{{- else if contains "NODE" $url }} NODE is the address of a node that has a pod (by a name where it is IPv6).
 {{- end }}
 {{- end }}
 

@@ -81,7 +81,7 @@ spec:
 
 {{- define "entrepot.env" -}}
 - { name: CONFIG, value: /etc/entrepot/entrepot.yaml }
-# In the environment, as the image has it there, too.
+# In the environment, where the image has it, too.
 - { name: LISTEN, value: ":8080" }
 {{- if not .Values.registry.upstream.config.deploy }}
 - { name: UPSTREAM_CONFIG_FILE, value: /run/secrets/entrepot/upstream-config/upstream.yaml }

@@ -68,6 +68,8 @@ describe("the configuration has", () => {
       await render("config.storage.max_size=1GiB,registry.storage.filesystem.volume=emptyDir"),
     );
     assert.partialDeepStrictEqual(storage, { max_size: "1GiB", min_free: "15%" });
+    const off = settings(await render("config.allow_unlisted=false", "config.upstream_defaults.keep_deleted=false"));
+    assert.partialDeepStrictEqual(off, { allow_unlisted: false, upstream_defaults: { keep_deleted: false } });
   });
 
   test("what replicas need, where they act as one", async () => {

@@ -17,6 +17,7 @@ import { ledgerMemory } from "./faults/ledger-memory.ts";
 import { ledgerQuestions } from "./faults/ledger-questions.ts";
 import { ledgerTables } from "./faults/ledger-tables.ts";
 import { ledgerThread } from "./faults/ledger-thread.ts";
+import { nodes } from "./faults/nodes.ts";
 import { registry } from "./faults/registry.ts";
 import { replicas } from "./faults/replicas.ts";
 import { retention } from "./faults/retention.ts";
@@ -39,6 +40,7 @@ export const faults: readonly Fault[] = [
   ...bucket,
   ...retention,
   ...replicas,
+  ...nodes,
   ...jobsEvict,
   ...jobsRun,
   ...jobsVerify,

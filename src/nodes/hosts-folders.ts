@@ -63,14 +63,18 @@ export async function readRoot(name: string, hostRoot: string): Promise<HostsRoo
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     if (entry.name.startsWith(temporaryPrefix)) continue;
     const at = join(path, entry.name);
-    if (entry.isDirectory()) folders.set(entry.name, await readFolder(at));
-    else folders.set(entry.name, { path: at, files: [], text: undefined, why: "it is no folder, or a link to one" });
+    const folder = entry.isDirectory() ? await readFolder(at) : undefined;
+    if (folder !== undefined) folders.set(entry.name, folder);
+    else if (!entry.isDirectory())
+      folders.set(entry.name, { path: at, files: [], text: undefined, why: "it is no folder, or a link to one" });
   }
   return { name, path, access, folders };
 }
 
-async function readFolder(path: string): Promise<RegistryFolder> {
-  const files = await readdir(path);
+/** `undefined` where another process has taken it away meanwhile. */
+async function readFolder(path: string): Promise<RegistryFolder | undefined> {
+  const files = await readdir(path).catch(ifThere);
+  if (files === undefined) return undefined;
   try {
     return { path, files, text: await readText(join(path, hostsFile)), why: undefined };
   } catch (error) {
@@ -147,6 +151,10 @@ export function certificatesIn(files: readonly string[]): Certificates {
       return [cert, files.includes(key) ? key : cert];
     });
   return { ca: sorted.filter((file) => file.endsWith(".crt")), client };
+}
+
+function ifThere(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
 }
 
 /** Whether there is a folder, or a link to one. */

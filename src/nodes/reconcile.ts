@@ -279,6 +279,8 @@ class Pass implements NodeState {
       try {
         await sweep(folder, this.#settings.owner);
       } catch (error) {
+        // Another process was faster.
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
         this.#add(folder, "left", `what a crash has left behind cannot be removed: ${(error as Error).message}`);
       }
     }

@@ -17,7 +17,7 @@ export interface RelayLimits {
   readonly idleMs: number;
 }
 
-const usualLimits: RelayLimits = { connections: 2_048, connectMs: 3_000, idleMs: 2_000 };
+const usualLimits: RelayLimits = { connections: 512, connectMs: 3_000, idleMs: 2_000 };
 /** How long a peer may be silent before the system asks whether it is still there. */
 const keepAliveMs = 30_000;
 
@@ -59,6 +59,8 @@ export class Relay {
     const relay = new Relay(target, onFailure, { ...usualLimits, ...limits });
     relay.#server.listen(listen);
     await once(relay.#server, "listening");
+    // Of the system, when it has no more room for a connection.
+    relay.#server.on("error", onFailure);
     return relay;
   }
 

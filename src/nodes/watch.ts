@@ -33,6 +33,8 @@ export interface WatchTools {
 const answerMs = 3_000;
 /** So many checks without an answer, one after the other, and the runtimes are no longer told of the mirror. */
 const maxFailures = 3;
+/** In the end files are taken back again where another process was at them. */
+const maxAttempts = 3;
 /** How long transfers may go on after the end. A pod has 30 s by default. */
 const drainMs = 20_000;
 
@@ -92,6 +94,9 @@ class Watch {
       await clock.wait(this.#options.intervalMs, stop).catch(() => undefined);
     }
     this.unready = "stopping";
+    for (let attempt = 1; attempt < maxAttempts; attempt += 1) {
+      if (await this.#reconcile(undefined).catch(() => false)) return true;
+    }
     return this.#reconcile(undefined);
   }
 

@@ -10,7 +10,8 @@ const listing = `
   console.log([...packages, ...process.moduleLoadList].join("\\n"));
 `;
 const script = `
-  import { createRequire } from "node:module";
+  import { createRequire, registerHooks } from "node:module";
+  registerHooks({ load: (url, context, next) => (console.log(url), next(url, context)) });
   for (const file of ["cli/process.ts", "config/load.ts", "app/app.ts"]) await import(new URL(file, "${source.href}"));
   ${listing}
 `;
@@ -32,12 +33,13 @@ async function loadedBy(program: string): Promise<string[]> {
 
 /** Parts that most mirrors never use; each of them takes megabytes. */
 const unused =
-  /undici\/(?:index|lib\/(?:web|mock|cache|interceptor))|@aws-sdk|@azure|google-auth-library|pino-pretty|cli-table3|internal\/deps\/undici/;
+  /smol-toml|src\/nodes\/|undici\/(?:index|lib\/(?:web|mock|cache|interceptor))|@aws-sdk|@azure|google-auth-library|pino-pretty|cli-table3|internal\/deps\/undici/;
 
 test("at the start nothing is loaded that only some mirrors use", async () => {
   const loaded = await loadedBy(script);
   assert.ok(loaded.some((name) => name.endsWith("undici/lib/dispatcher/pool.js")));
   assert.ok(loaded.includes("NativeModule http"));
+  assert.ok(loaded.some((name) => name.endsWith("src/cli/commands/node.ts")));
   assert.deepEqual(
     loaded.filter((name) => unused.test(name)),
     [],

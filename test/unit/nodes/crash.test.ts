@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import files from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import { describe, test } from "node:test";
+import { withoutParts } from "../../../src/nodes/owned-part.ts";
+import { type NodeSettings, reconcile, type Wanted } from "../../../src/nodes/reconcile.ts";
+import { NodeFolder } from "../../support/node-folder.ts";
+
+const certs = "etc/containerd/certs.d";
+const wanted: Wanted = { mirror: "http://127.0.0.1:6500", registries: ["docker.io", "quay.io", "ghcr.io"] };
+const foreign = 'server = "https://x"\n[host."https://m"]';
+
+const createNode = (): Promise<NodeFolder> =>
+  NodeFolder.create({
+    "etc/containerd/config.toml":
+      'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
+    [`${certs}/docker.io/hosts.toml`]: foreign,
+    [`${certs}/quay.io/ca.crt`]: "c",
+  });
+
+function settingsOf({ path }: NodeFolder, owner = "a"): NodeSettings {
+  return {
+    owner,
+    hostRoot: path,
+    containerdConfig: "/etc/containerd/config.toml",
+    containerdHosts: undefined,
+    crio: undefined,
+  };
+}
+
+/** What changes the file system. */
+const changes = ["mkdir", "open", "chmod", "rename", "rm", "rmdir", "unlink"] as const;
+
+/**
+ * Lets a piece of work run until before a change of the file system, where it stands still for ever: all that a process
+ * which is killed there leaves behind. False where it ends before.
+ */
+async function killBefore(change: number, work: () => Promise<unknown>): Promise<boolean> {
+  const reached = Promise.withResolvers<true>();
+  const originals = changes.map((name) => [name, files[name]] as const);
+  let count = 0;
+  for (const [name, original] of originals) {
+    Object.assign(files, {
+      [name]: (...args: unknown[]) => {
+        // Folders are flushed by a handle, too.
+        if (name === "open" && args[1] === "r") return Reflect.apply(original, files, args) as unknown;
+        count += 1;
+        if (count < change) return Reflect.apply(original, files, args) as unknown;
+        reached.resolve(true);
+        return new Promise(() => undefined);
+      },
+    });
+  }
+  syncBuiltinESMExports();
+  try {
+    return await Promise.race([reached.promise, work().then(() => false)]);
+  } finally {
+    Object.assign(files, Object.fromEntries(originals));
+    syncBuiltinESMExports();
+  }
+}
+
+describe("a process that is killed at any point", () => {
+  test("while it writes: each file is the old or the new, and the next run brings all in order", async () => {
+    await using whole = await createNode();
+    await reconcile(settingsOf(whole), wanted);
+    const after = await whole.everything();
+    for (let change = 1; ; change += 1) {
+      await using node = await createNode();
+      const before = await node.everything();
+      if (!(await killBefore(change, () => reconcile(settingsOf(node), wanted)))) {
+        assert.ok(change > 8, `there are only ${change - 1} changes`);
+        return;
+      }
+      for (const [name, text] of Object.entries(await node.everything())) {
+        if (/entrepot-node/.test(name)) continue;
+        assert.ok(text === before[name] || text === after[name], `${name} is neither the old nor the new: ${text}`);
+      }
+      await reconcile(settingsOf(node), wanted);
+      assert.deepEqual(await node.everything(), after, `after change ${change}`);
+      await reconcile(settingsOf(node), undefined);
+      assert.deepEqual(await node.everything(), before, `after change ${change}`);
+    }
+  });
+
+  test("while it takes back", async () => {
+    for (let change = 1; ; change += 1) {
+      await using node = await createNode();
+      const before = await node.everything();
+      await reconcile(settingsOf(node), wanted);
+      const after = await node.everything();
+      if (!(await killBefore(change, () => reconcile(settingsOf(node), undefined)))) {
+        assert.ok(change > 5, `there are only ${change - 1} changes`);
+        return;
+      }
+      for (const [name, text] of Object.entries(await node.everything())) {
+        if (/entrepot-node/.test(name)) continue;
+        assert.ok(text === before[name] || text === after[name], `${name} is neither the old nor the new: ${text}`);
+      }
+      await reconcile(settingsOf(node), undefined);
+      assert.deepEqual(await node.everything(), before, `after change ${change}`);
+    }
+  });
+});
+
+test("what cannot be written is said, and the rest is done", async () => {
+  await using node = await createNode();
+  const before = await node.everything();
+  const { open } = files;
+  Object.assign(files, {
+    open: (...args: Parameters<typeof open>) =>
+      String(args[0]).includes("quay.io") ? Promise.reject(new Error("EROFS: read-only file system")) : open(...args),
+  });
+  syncBuiltinESMExports();
+  try {
+    const { outcomes } = await reconcile(settingsOf(node), wanted);
+    assert.deepEqual(
+      outcomes.map(({ state, why }) => [state, why]),
+      [
+        ["written", undefined],
+        ["left", "EROFS: read-only file system"],
+        ["written", undefined],
+      ],
+    );
+  } finally {
+    Object.assign(files, { open });
+    syncBuiltinESMExports();
+  }
+  await reconcile(settingsOf(node), undefined);
+  assert.deepEqual(await node.everything(), before);
+});
+
+test("processes that work on the same files at once spoil nothing that is not theirs", async () => {
+  await using node = await createNode();
+  const before = await node.everything();
+  const other: Wanted = { mirror: "http://b.example.com", registries: ["docker.io", "ghcr.io"] };
+  for (let round = 0; round < 20; round += 1) {
+    await Promise.all([
+      reconcile(settingsOf(node), wanted),
+      reconcile(settingsOf(node), undefined),
+      reconcile(settingsOf(node, "b"), other),
+    ]);
+    assert.equal(withoutParts(await node.read(`${certs}/docker.io/hosts.toml`)), foreign);
+  }
+  const { outcomes } = await reconcile(settingsOf(node), wanted);
+  assert.ok(
+    outcomes.every(({ state }) => state === "written" || state === "kept"),
+    JSON.stringify(outcomes),
+  );
+  await reconcile(settingsOf(node), undefined);
+  await reconcile(settingsOf(node, "b"), undefined);
+  assert.deepEqual(await node.everything(), before);
+});

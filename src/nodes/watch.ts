@@ -4,7 +4,9 @@ import { createRequire } from "node:module";
 import type { Clock } from "../concurrency/clock.ts";
 import type { Logger } from "../observe/log.ts";
 import { probe } from "./probe.ts";
-import { type FileOutcome, type NodeSettings, reconcile, type Wanted } from "./reconcile.ts";
+import type { FileOutcome } from "./own-files.ts";
+import { reconcile } from "./reconcile.ts";
+import type { NodeSettings, Wanted } from "./settings.ts";
 import { type Endpoint, formatEndpoint, Relay } from "./relay.ts";
 
 // An `import` reads all that a built-in module exports, which takes memory (see http/connections).

@@ -1,5 +1,7 @@
 import { chmod, lstat, mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { NodeState } from "../../src/nodes/reconcile.ts";
+import type { NodeSettings } from "../../src/nodes/settings.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "./temporary.ts";
 
 /** The files of a node that stands for a real one: a folder that is its `/`. */
@@ -51,4 +53,25 @@ export class NodeFolder implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#directory[Symbol.asyncDispose]();
   }
+}
+
+/** A configuration with which containerd looks in one folder. */
+export const oneFolder =
+  'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n';
+
+/** The settings by which the program finds a node's files, for the owner `a`. */
+export function settingsOf({ path }: NodeFolder, more: Partial<NodeSettings> = {}): NodeSettings {
+  return {
+    owner: "a",
+    hostRoot: path,
+    containerdConfig: "/etc/containerd/config.toml",
+    containerdHosts: undefined,
+    crio: undefined,
+    ...more,
+  };
+}
+
+/** What became of a node's files, in short. */
+export function said({ outcomes }: NodeState): string[] {
+  return outcomes.map(({ file, state, why }) => `${state} ${file}${why === undefined ? "" : `: ${why}`}`);
 }

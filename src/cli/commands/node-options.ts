@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { parseListen } from "../../config/address.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { parseDuration } from "../../config/duration.ts";
-import type { NodeSettings, Wanted } from "../../nodes/reconcile.ts";
+import type { NodeSettings, Wanted } from "../../nodes/settings.ts";
 import type { Endpoint } from "../../nodes/relay.ts";
 import { OciError } from "../../oci/errors.ts";
 import { parseNamespace } from "../../oci/reference.ts";

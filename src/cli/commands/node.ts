@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { ValueError } from "../../config/config-error.ts";
 import { parseDuration } from "../../config/duration.ts";
-import type { FileOutcome, NodeSettings, Wanted } from "../../nodes/reconcile.ts";
+import type { FileOutcome } from "../../nodes/own-files.ts";
+import type { NodeSettings, Wanted } from "../../nodes/settings.ts";
 import { explain } from "../serve.ts";
 import { CommandFailure, exitCodes } from "../terminal.ts";
 import { addCommand, type CommandContext } from "./command.ts";

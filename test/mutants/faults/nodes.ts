@@ -76,7 +76,7 @@ export const nodes: readonly Fault[] = [
   ),
   ...faultsOf(
     "nodes/hosts-folders",
-    ["unit/nodes/reconcile"],
+    ["unit/nodes/hosts-folders"],
     [
       {
         name: "default-hidden",
@@ -136,7 +136,7 @@ export const nodes: readonly Fault[] = [
   ),
   ...faultsOf(
     "nodes/containerd-config",
-    ["unit/nodes/containerd-config", "unit/nodes/reconcile"],
+    ["unit/nodes/containerd-config", "unit/nodes/hosts-folders"],
     [
       {
         name: "list-split-only",
@@ -153,25 +153,37 @@ export const nodes: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "nodes/reconcile",
+    "nodes/own-files",
     ["unit/nodes/reconcile"],
     [
       {
         name: "dry-run-writes",
-        find: 'else if (this.#isDryRun) this.#add(file.name, "missing");',
+        find: 'else if (this.#isDryRun) this.add(file.name, "missing");',
         replace: "",
         breaks: "a dry run writes nothing",
       },
+    ],
+  ),
+  ...faultsOf(
+    "nodes/containerd-files",
+    ["unit/nodes/reconcile"],
+    [
       {
         name: "no-longer-wanted",
         find: "if (folder.text === undefined || targets.has(path)) continue;",
-        replace: "if (folder.text === undefined || this.#wanted !== undefined) continue;",
+        replace: "if (folder.text === undefined || wanted !== undefined) continue;",
         breaks: "a registry that is no longer wanted is taken back",
       },
+    ],
+  ),
+  ...faultsOf(
+    "nodes/crio-file",
+    ["unit/nodes/crio-file"],
+    [
       {
         name: "entry-twice",
-        find: "return names.filter((name) => !found.taken.some(({ registry }) => registry === name));",
-        replace: "return names;",
+        find: "return registries.filter((name) => !found.taken.some(({ registry }) => registry === name));",
+        replace: "return registries;",
         breaks: "a registry that has an entry of somebody else gets none",
       },
     ],

@@ -3,8 +3,9 @@ import files from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { describe, test } from "node:test";
 import { withoutParts } from "../../../src/nodes/owned-part.ts";
-import { type NodeSettings, reconcile, type Wanted } from "../../../src/nodes/reconcile.ts";
-import { NodeFolder } from "../../support/node-folder.ts";
+import { reconcile } from "../../../src/nodes/reconcile.ts";
+import type { Wanted } from "../../../src/nodes/settings.ts";
+import { NodeFolder, oneFolder, settingsOf } from "../../support/node-folder.ts";
 
 const certs = "etc/containerd/certs.d";
 const wanted: Wanted = { mirror: "http://127.0.0.1:6500", registries: ["docker.io", "quay.io", "ghcr.io"] };
@@ -12,21 +13,10 @@ const foreign = 'server = "https://x"\n[host."https://m"]';
 
 const createNode = (): Promise<NodeFolder> =>
   NodeFolder.create({
-    "etc/containerd/config.toml":
-      'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
+    "etc/containerd/config.toml": oneFolder,
     [`${certs}/docker.io/hosts.toml`]: foreign,
     [`${certs}/quay.io/ca.crt`]: "c",
   });
-
-function settingsOf({ path }: NodeFolder, owner = "a"): NodeSettings {
-  return {
-    owner,
-    hostRoot: path,
-    containerdConfig: "/etc/containerd/config.toml",
-    containerdHosts: undefined,
-    crio: undefined,
-  };
-}
 
 /** What changes the file system. */
 const changes = ["mkdir", "open", "chmod", "rename", "rm", "rmdir", "unlink"] as const;
@@ -138,7 +128,7 @@ test("processes that work on the same files at once spoil nothing that is not th
     await Promise.all([
       reconcile(settingsOf(node), wanted),
       reconcile(settingsOf(node), undefined),
-      reconcile(settingsOf(node, "b"), other),
+      reconcile(settingsOf(node, { owner: "b" }), other),
     ]);
     assert.equal(withoutParts(await node.read(`${certs}/docker.io/hosts.toml`)), foreign);
   }
@@ -148,6 +138,6 @@ test("processes that work on the same files at once spoil nothing that is not th
     JSON.stringify(outcomes),
   );
   await reconcile(settingsOf(node), undefined);
-  await reconcile(settingsOf(node, "b"), undefined);
+  await reconcile(settingsOf(node, { owner: "b" }), undefined);
   assert.deepEqual(await node.everything(), before);
 });

@@ -7,10 +7,9 @@ import { probe } from "../../../src/nodes/probe.ts";
 import { watch, type WatchOptions } from "../../../src/nodes/watch.ts";
 import { request } from "../../support/http.ts";
 import { createListener, type Listener } from "../../support/listener.ts";
-import { NodeFolder } from "../../support/node-folder.ts";
+import { NodeFolder, oneFolder, settingsOf } from "../../support/node-folder.ts";
 
 const hosts = "etc/containerd/certs.d/docker.io/hosts.toml";
-const config = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n';
 
 /** A clock whose waits end when the test says so. */
 class Steps implements Clock {
@@ -68,14 +67,14 @@ class World implements AsyncDisposable {
     const add = (fields: object, message: string): unknown =>
       this.lines.push([message, ...Object.values(fields)].join(" "));
     const log = { info: add, warn: add, error: add } as never;
-    const settings = {
-      owner: "a",
-      hostRoot: node.path,
-      containerdConfig: "/etc/containerd/config.toml",
-      containerdHosts: undefined,
-      crio: undefined,
+    const all = {
+      settings: settingsOf(node),
+      wanted: undefined,
+      relay: undefined,
+      probeListen: undefined,
+      intervalMs: 1,
+      ...options,
     };
-    const all = { settings, wanted: undefined, relay: undefined, probeListen: undefined, intervalMs: 1, ...options };
     this.ended = watch(all, { log, clock: this.steps, stop: this.#stop.signal });
     this.ended.catch(() => undefined);
   }
@@ -95,7 +94,7 @@ class World implements AsyncDisposable {
 }
 
 const createNode = (files: Record<string, string> = {}): Promise<NodeFolder> =>
-  NodeFolder.create({ "etc/containerd/config.toml": config, ...files });
+  NodeFolder.create({ "etc/containerd/config.toml": oneFolder, ...files });
 
 /** A port of 127.0.0.1 at which nobody listens. */
 async function freePort(): Promise<number> {

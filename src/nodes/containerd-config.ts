@@ -1,4 +1,4 @@
-import { glob, readFile } from "node:fs/promises";
+import { glob, lstat, readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { TomlTable } from "smol-toml";
 import { readToml } from "./hosts-file.ts";
@@ -84,7 +84,12 @@ async function readSettings(
     seen.add(path);
     const text = await readFile(join(hostRoot, path), "utf8").catch((error: NodeJS.ErrnoException) => error);
     if (typeof text !== "string") {
-      if (path !== file || text.code !== "ENOENT") notes.push(`${path} cannot be read (${text.code ?? text.message})`);
+      // A link may lead to where nothing is mounted.
+      const isThere = await lstat(join(hostRoot, path)).then(
+        () => true,
+        () => false,
+      );
+      if (path !== file || isThere) notes.push(`${path} cannot be read (${text.code ?? text.message})`);
       continue;
     }
     const read = readToml(text);

@@ -32,8 +32,8 @@ export function findTaken(
       return { why: `${path} has [registries.*], beside which no file of [[registry]] may be` };
     const entries = read.table["registry"];
     for (const entry of Array.isArray(entries) ? entries : []) {
-      const { prefix, location } = entry as { prefix?: unknown; location?: unknown };
-      const name = String(prefix ?? location);
+      const { prefix, location } = entry as { readonly prefix?: string; readonly location?: string };
+      const name = (prefix === "" ? undefined : prefix) ?? location ?? "";
       for (const registry of registries) {
         const isBelow = name.startsWith("*.") && registry.endsWith(name.slice(1));
         if ((name === registry || isBelow) && !taken.some((each) => each.registry === registry)) {

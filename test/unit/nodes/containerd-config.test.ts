@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { symlink } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { findHostsFolders } from "../../../src/nodes/containerd-config.ts";
 import { NodeFolder } from "../../support/node-folder.ts";
@@ -94,6 +96,13 @@ const cases: readonly Case[] = [
     notes: [/cannot be understood: it is no valid TOML/, /looks in/],
   },
 ];
+
+test("a link that leads nowhere is no absent file", async () => {
+  await using node = await NodeFolder.create();
+  await symlink("/nowhere/config.toml", join(node.path, file));
+  const { notes } = await findHostsFolders(file, node.path, undefined);
+  assert.equal(notes[0], `${file} cannot be read (ENOENT)`);
+});
 
 describe("where containerd looks for hosts.toml files", () => {
   for (const { name, files, lookups, notes = [] } of cases) {

@@ -73,6 +73,12 @@ describe("what values say together is refused", () => {
         "registry.upstream.credentials[0].namespace=quay.io,registry.upstream.credentials[0].secret=b",
       /contents and credentials must be empty/,
     ],
+    [
+      "registry.upstream.config.contents[0].namespace=quay.io,registry.upstream.config.contents[0].host=quay.io," +
+        "registry.upstream.config.contents[0].accounts[0].username=a,registry.upstream.config.contents[0].accounts[0].password=b",
+      /registry\.upstream\.config\.contents\[0\]\.accounts\[0\]\.password: would stand in a ConfigMap/,
+    ],
+    ["config.storage.s3.session_token=a", /config\.storage\.s3\.session_token: would stand in a ConfigMap/],
     ["terminationGracePeriodSeconds=40", /40 s is not more than config\.shutdown_delay and config\.shutdown_timeout/],
     ["config.shutdown_timeout=forever", /config\.shutdown_timeout: write "forever" in seconds/],
     ["autoscaling.enabled=true,autoscaling.maxReplicas=1", /autoscaling\.maxReplicas: 1 is less/],

@@ -74,7 +74,7 @@ describe("the configuration has", () => {
 
   test("what replicas need, where they act as one", async () => {
     const objects = await row("s3");
-    const replicas = { listen: ":5001", advertise: "${POD_IP}", secret_file: "/run/secrets/entrepot/replicas/shared" };
+    const replicas = { listen: ":15001", advertise: "${POD_IP}", secret_file: "/run/secrets/entrepot/replicas/shared" };
     assert.deepEqual(settings(objects)["replicas"], replicas);
     const names = only(objects, "Service", "cache-entrepot-pods").spec?.ports?.map((port) => port.name);
     assert.deepEqual(names, ["admin", "replicas"]);

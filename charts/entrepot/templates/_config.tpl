@@ -13,8 +13,9 @@
 {{- $_ := set $config "upstreams" (include "entrepot.config.upstreams" . | fromYamlArray) }}
 {{- end }}
 {{- if include "entrepot.hasReplicas" . }}
+{{- /* A port of five digits can be no part of an IPv6 address, as which the program would refuse it behind one. */}}
 {{- $secretFile := printf "/run/secrets/entrepot/replicas/%s" $registry.replicas.key }}
-{{- $_ := set $config "replicas" (dict "listen" ":5001" "advertise" "${POD_IP}" "secret_file" $secretFile) }}
+{{- $_ := set $config "replicas" (dict "listen" ":15001" "advertise" "${POD_IP}" "secret_file" $secretFile) }}
 {{- end }}
 {{- mergeOverwrite $config (deepCopy .Values.config) | toYaml }}
 {{- end }}
@@ -82,6 +83,8 @@ s3:
 {{/* What one value alone cannot tell. */}}
 {{- define "entrepot.checkConfig" -}}
 {{- $registry := .Values.registry }}
+{{- include "entrepot.refuseSecrets" (list "config" .Values.config) }}
+{{- include "entrepot.refuseSecrets" (list "registry.upstream.config.contents" $registry.upstream.config.contents) }}
 {{- with $registry.upstream }}
 {{- if and .config.deploy .config.name_override }}
 {{- fail "registry.upstream.config.name_override: names the Secret that has the upstreams with deploy: false alone" }}
@@ -106,5 +109,24 @@ s3:
 {{- end }}
 {{- if and (include "entrepot.isShared" .) $registry.replicas.enabled (not $registry.replicas.secret) }}
 {{- fail (printf "registry.replicas.secret: several pods on one bucket need a Secret to know each other by, or registry.replicas.enabled=false. This makes one:\n  kubectl create secret generic %s-replicas --namespace %s --from-literal=%s=\"$(openssl rand -hex 32)\"\nThen set registry.replicas.secret=%[1]s-replicas" (include "entrepot.fullname" .) .Release.Namespace $registry.replicas.key) }}
+{{- end }}
+{{- end }}
+
+{{/* A ConfigMap is for everybody to read who may look at the namespace. ${NAME} stands for a variable of extraEnv. */}}
+{{- define "entrepot.refuseSecrets" -}}
+{{- $path := first . }}
+{{- $value := last . }}
+{{- if kindIs "map" $value }}
+{{- range $key, $below := $value }}
+{{- $isSecret := regexMatch "^(password|.*secret|.*secret_key|.*_token)$" $key }}
+{{- if and $isSecret (kindIs "string" $below) (not (contains "${" $below)) $below }}
+{{- fail (printf "%s.%s: would stand in a ConfigMap; use registry.upstream.credentials, or write ${NAME} and have extraEnv take that variable from a Secret" $path $key) }}
+{{- end }}
+{{- include "entrepot.refuseSecrets" (list (printf "%s.%s" $path $key) $below) }}
+{{- end }}
+{{- else if kindIs "slice" $value }}
+{{- range $index, $below := $value }}
+{{- include "entrepot.refuseSecrets" (list (printf "%s[%d]" $path $index) $below) }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -51,7 +51,7 @@ spec:
           {{- end }}
         - { name: admin, containerPort: 9090 }
         {{- if include "entrepot.hasReplicas" . }}
-        - { name: replicas, containerPort: 5001 }
+        - { name: replicas, containerPort: 15001 }
         {{- end }}
       livenessProbe: {{- toYaml (merge (deepCopy .Values.livenessProbe) (dict "httpGet" (dict "path" "/healthz" "port" "admin") "timeoutSeconds" 5)) | nindent 8 }}
       readinessProbe: {{- toYaml (merge (deepCopy .Values.readinessProbe) (dict "httpGet" (dict "path" "/readyz" "port" "admin") "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)) | nindent 8 }}

@@ -53,14 +53,11 @@ export async function watch(options: WatchOptions, tools: WatchTools): Promise<b
   const { probeListen, relay } = options;
   if (probeListen !== undefined) stack.use(await serveProbes(probeListen, watching));
   if (relay !== undefined) {
-    let failure = "";
-    const onFailure = ({ message }: Error): void => {
-      // Once for each reason: there may be hundreds a second.
-      if (message !== failure) tools.log.warn({ target: formatEndpoint(relay.target), why: message }, "relay failed");
-      failure = message;
-    };
+    const target = formatEndpoint(relay.target);
     try {
-      const opened = await Relay.open(relay.listen, relay.target, onFailure);
+      const opened = await Relay.open(relay.listen, relay.target, ({ message }) => {
+        watching.complain({ target, why: message }, "relay failed");
+      });
       stack.defer(() => opened.close(drainMs));
     } catch (error) {
       await watching.withdrawUnlessAnswered();
@@ -77,7 +74,9 @@ class Watch {
   readonly #options: WatchOptions;
   readonly #tools: WatchTools;
   #failures = 0;
-  #said = new Set<string>();
+  /** What was logged of the files at the last time, and of the mirror since it answered. */
+  #said: ReadonlySet<string> = new Set();
+  readonly #complaints = new Set<string>();
 
   constructor(options: WatchOptions, tools: WatchTools) {
     this.#options = options;
@@ -102,6 +101,13 @@ class Watch {
     return this.#reconcile(undefined);
   }
 
+  /** Logs what is wrong with the mirror, once until it answers: there may be hundreds a second. */
+  complain(fields: object, message: string): void {
+    const line = JSON.stringify([message, fields]);
+    if (!this.#complaints.has(line)) this.#tools.log.warn(fields, message);
+    this.#complaints.add(line);
+  }
+
   /** What an earlier process has written must not lead to a stranger. */
   async withdrawUnlessAnswered(): Promise<void> {
     const { wanted } = this.#options;
@@ -116,12 +122,13 @@ class Watch {
     if (why === undefined) {
       if (this.#failures >= maxFailures) this.#tools.log.info({ mirror: wanted?.mirror }, "the mirror answers again");
       this.#failures = 0;
+      this.#complaints.clear();
       await this.#reconcile(wanted);
       return;
     }
     this.#failures += 1;
     this.unready = `${wanted?.mirror} does not answer: ${why}`;
-    this.#say("warn", { mirror: wanted?.mirror, why }, "the mirror does not answer");
+    this.complain({ mirror: wanted?.mirror, why }, "the mirror does not answer");
     if (this.#failures >= maxFailures) {
       await this.#reconcile(undefined);
       this.unready = `${wanted?.mirror} does not answer: ${why}`;
@@ -135,23 +142,21 @@ class Watch {
   /** Returns whether all is as it should be. */
   async #reconcile(wanted: Wanted | undefined): Promise<boolean> {
     const { outcomes, notes } = await reconcile(this.#options.settings, wanted);
-    const before = this.#said;
-    this.#said = new Set();
+    const lines = new Set<string>();
+    const say = (level: "info" | "warn", fields: object, message: string): void => {
+      const line = JSON.stringify([message, fields]);
+      lines.add(line);
+      if (!this.#said.has(line)) this.#tools.log[level](fields, message);
+    };
     for (const { file, state, why } of outcomes) {
       if (state === "written" || state === "removed") this.#tools.log.info({ file }, state);
-      else if (state !== "kept") this.#say(state === "left" ? "warn" : "info", { file, why }, state, before);
+      else if (state !== "kept") say(state === "left" ? "warn" : "info", { file, why }, state);
     }
-    for (const note of notes) this.#say("info", { why: note }, "maybe not active", before);
+    for (const note of notes) say("info", { why: note }, "maybe not active");
+    this.#said = lines;
     const left = outcomes.filter(({ state }) => state === "left");
     this.unready = left.length === 0 ? undefined : left.map(describe).join("; ");
     return left.length === 0;
-  }
-
-  /** Logs what was not said at the last time. */
-  #say(level: "info" | "warn", fields: object, message: string, before: ReadonlySet<string> = this.#said): void {
-    const key = JSON.stringify([message, fields]);
-    if (!before.has(key)) this.#tools.log[level](fields, message);
-    this.#said.add(key);
   }
 }
 

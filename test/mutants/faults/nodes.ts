@@ -212,8 +212,8 @@ export const nodes: readonly Fault[] = [
       },
       {
         name: "failures-add-up",
-        find: "this.#failures = 0;\n      await",
-        replace: "await",
+        find: "this.#failures = 0;",
+        replace: "",
         breaks: "only checks one after the other count",
       },
       {

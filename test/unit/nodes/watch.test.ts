@@ -143,7 +143,11 @@ describe("a watch", () => {
     await mirror.up();
     await world.steps.next();
     assert.equal(await world.isWritten(), true);
+    await mirror.down();
+    await world.steps.next();
     assert.ok(world.lines.includes(`the mirror answers again http://${mirror.host}`));
+    // Once for each time that it was away.
+    assert.equal(world.lines.filter((line) => line.startsWith("the mirror does not answer")).length, 3);
     await mirror.down();
   });
 
@@ -230,10 +234,14 @@ describe("a watch with a relay", () => {
     await mirror.down();
     await world.steps.next();
     await world.steps.next();
-    assert.deepEqual(world.lines.slice(1), [
-      `relay failed ${mirror.host} connect ECONNREFUSED ${mirror.host}`,
-      `the mirror does not answer http://127.0.0.1:${port} read ECONNRESET`,
-    ]);
+    const [failed, unanswered, ...others] = world.lines.slice(1);
+    assert.equal(failed, `relay failed ${mirror.host} connect ECONNREFUSED ${mirror.host}`);
+    assert.match(unanswered ?? "", new RegExp(`^the mirror does not answer http://127\\.0\\.0\\.1:${port} `));
+    // Each is said once, unless the system has another word for it.
+    assert.ok(
+      others.every((line) => line.startsWith("the mirror does not answer")),
+      others.join("\n"),
+    );
     await mirror.up();
     await world.steps.next();
     assert.equal(await world.stop(), true);

@@ -37,7 +37,7 @@ export async function reconcileContainerd(
       const made = await own.takeBack({ name, path, root: root.path, before: folder.text }, wanted !== undefined);
       isEmptied ||= made.includes("root");
     }
-    if (isEmptied) await removeRoot(root.path);
+    if (isEmptied) await removeRoot(hostRoot, root.name);
   }
   if (wanted !== undefined || own.outcomes.length > 0) own.notes.push(...notes);
 }

@@ -41,7 +41,7 @@ export async function reconcileCrio(
   } else if (before === undefined) {
     return;
   } else if ((await own.takeBack(file, wanted !== undefined)).includes("root")) {
-    await removeRoot(root);
+    await removeRoot(hostRoot, crio);
   }
   own.notes.push(
     `CRI-O takes ${name} as it is when it is told to reload (systemctl reload crio: SIGHUP), or by itself with ` +

@@ -98,11 +98,15 @@ export async function removeFile(
   }
 }
 
-/** Removes a folder that was made for us, when it is empty; of one whose name has a colon also those that are in the name. */
-export async function removeRoot(root: string): Promise<void> {
-  const last = firstMade(root);
+/**
+ * Removes a folder that was made for us, when it is empty; of one whose name has a colon also those that are in the name.
+ *
+ * @param name Its path on the node.
+ */
+export async function removeRoot(hostRoot: string, name: string): Promise<void> {
+  const last = firstMade(name);
   try {
-    for (let folder = root; folder.length >= last.length; folder = dirname(folder)) await rmdir(folder);
+    for (let folder = name; folder.length >= last.length; folder = dirname(folder)) await rmdir(join(hostRoot, folder));
   } catch (error) {
     if (!["ENOTEMPTY", "ENOENT", "EEXIST", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }

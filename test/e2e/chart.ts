@@ -89,10 +89,10 @@ export const release = { name: "cache", namespace: "registries" };
 
 /** Helm's program, which is built where that was not done before. */
 export class Helm {
-  readonly #program: string;
+  readonly program: string;
 
   private constructor(program: string) {
-    this.#program = program;
+    this.program = program;
   }
 
   static async find(): Promise<Helm> {
@@ -102,7 +102,7 @@ export class Helm {
 
   /** What a command writes. */
   async run(...args: readonly string[]): Promise<string> {
-    return (await run(this.#program, args, { maxBuffer: 64 * 1024 * 1024 })).stdout;
+    return (await run(this.program, args, { maxBuffer: 64 * 1024 * 1024 })).stdout;
   }
 
   /** A chart's manifests as Helm writes them, with an image and further arguments. */

@@ -102,15 +102,29 @@ export async function start(name: string, options: ProgramOptions): Promise<Prog
   return program;
 }
 
-/**
- * Runs a program to its end and gives what it wrote to standard output.
- *
- * @throws {Error} it failed or took longer than three minutes; the message holds all that it wrote.
- */
+/** Runs a program as `runWhole` does, and gives what it wrote to standard output. */
 export async function run(
   command: readonly [file: string, ...parameters: string[]],
   variables: Readonly<Record<string, string>> = {},
 ): Promise<string> {
+  return (await runWhole(command, variables)).output;
+}
+
+/** What a program wrote to standard output, and to standard error. */
+export interface Written {
+  readonly output: string;
+  readonly errors: string;
+}
+
+/**
+ * Runs a program to its end and gives what it wrote.
+ *
+ * @throws {Error} it failed or took longer than three minutes; the message holds all that it wrote.
+ */
+export async function runWhole(
+  command: readonly [file: string, ...parameters: string[]],
+  variables: Readonly<Record<string, string>> = {},
+): Promise<Written> {
   const [file, ...parameters] = command;
   const child = spawn(file, parameters, {
     stdio: ["ignore", "pipe", "pipe"],
@@ -131,7 +145,7 @@ export async function run(
   } finally {
     running.delete(child);
   }
-  return output;
+  return { output, errors };
 }
 
 /** A port of 127.0.0.1 that nobody listens on. */

@@ -5,8 +5,12 @@ export interface RoundRobin extends AsyncDisposable {
   readonly host: string;
 }
 
-/** Listens on a port of 127.0.0.1. */
-export async function startRoundRobin(port: number, backends: readonly string[]): Promise<RoundRobin> {
+/** Listens on a port of an address of this machine. */
+export async function startRoundRobin(
+  port: number,
+  backends: readonly string[],
+  address = "127.0.0.1",
+): Promise<RoundRobin> {
   let next = 0;
   const open = new Set<Socket>();
   const keep = (socket: Socket): void => {
@@ -34,9 +38,9 @@ export async function startRoundRobin(port: number, backends: readonly string[])
     client.on("error", () => undefined);
     lead(client, next++, backends.length - 1);
   });
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(port, address, resolve));
   return {
-    host: `127.0.0.1:${port}`,
+    host: `${address}:${port}`,
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
       await new Promise((resolve) => server.close(resolve));

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { systemClock } from "../../concurrency/clock.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { parseDuration } from "../../config/duration.ts";
 import type { FileOutcome } from "../../nodes/own-files.ts";
@@ -107,7 +108,6 @@ async function keep(
   };
   const { watch } = await import("../../nodes/watch.ts");
   const { createLogger } = await import("../../observe/log.ts");
-  const { systemClock } = await import("../../concurrency/clock.ts");
   const log = await createLogger({ level: "info", format: "json" });
   try {
     const isAllTakenBack = await watch(watchOptions, { log, clock: systemClock, stop: stopSignal() });
@@ -172,7 +172,6 @@ function addAwait({ terminal }: CommandContext, parent: Parent): Command {
       const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = "443" } = terminal.env;
       if (host === undefined) refuseUsage("this is no pod: KUBERNETES_SERVICE_HOST is not set");
       const { awaitDaemonSet } = await import("../../nodes/daemonset.ts");
-      const { systemClock } = await import("../../concurrency/clock.ts");
       const access = { url: `https://${host.includes(":") ? `[${host}]` : host}:${port}`, account: serviceAccount };
       const until = gone ? "gone" : "ready";
       const goal = { daemonSet, until, isDeleted, timeoutMs: readTimeout(timeout) } as const;

@@ -61,12 +61,11 @@ export async function readRoot(name: string, hostRoot: string): Promise<HostsRoo
   const folders = new Map<string, RegistryFolder>();
   const entries = access === "there" ? await readdir(path, { withFileTypes: true }) : [];
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (entry.name.startsWith(temporaryPrefix)) continue;
+    if (entry.name.startsWith(temporaryPrefix) || entry.isFile()) continue;
     const at = join(path, entry.name);
-    const folder = entry.isDirectory() ? await readFolder(at) : undefined;
+    const linked = { path: at, files: [], text: undefined, why: "it is a link" };
+    const folder = entry.isDirectory() ? await readFolder(at) : linked;
     if (folder !== undefined) folders.set(entry.name, folder);
-    else if (!entry.isDirectory())
-      folders.set(entry.name, { path: at, files: [], text: undefined, why: "it is no folder, or a link to one" });
   }
   return { name, path, access, folders };
 }
@@ -94,8 +93,9 @@ export function findPlace(lookup: readonly HostsRoot[], registry: string, wantsA
   const names = namesOf(registry);
   for (const [index, root] of lookup.entries()) {
     const name = names.find((each) => root.folders.has(each));
-    if (name !== undefined && !(registry === "*" && hidesOthers(lookup.slice(index + 1))))
-      return { root, folder: name };
+    // A _default of somebody else hides what it does already.
+    const isHiding = registry === "*" && hasOnlyOurs(root, name) && hidesOthers(lookup.slice(index + 1));
+    if (name !== undefined && !isHiding) return { root, folder: name };
     const fallback = root.folders.get(defaultFolder);
     if (registry !== "*" && fallback !== undefined && !isOurs(fallback)) {
       const file = `${root.name}/${defaultFolder}`;
@@ -125,6 +125,11 @@ function namesOf(registry: string): readonly string[] {
   const colon = registry.lastIndexOf(":");
   if (colon < 0) return [registry];
   return [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry];
+}
+
+function hasOnlyOurs({ folders }: HostsRoot, name: string | undefined): boolean {
+  const folder = folders.get(name ?? "");
+  return folder !== undefined && isOurs(folder);
 }
 
 function hidesOthers(later: readonly HostsRoot[]): boolean {

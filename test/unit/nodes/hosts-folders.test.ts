@@ -85,6 +85,21 @@ describe("where containerd looks", () => {
     assert.deepEqual(await node.everything(), before);
   });
 
+  test("somebody else's _default hides what it does already", async () => {
+    await using node = await NodeFolder.create({
+      [`${certs}/_default/hosts.toml`]: "[host.x]\n",
+      "etc/docker/certs.d/quay.io/ca.crt": "c",
+    });
+    assert.ok(said(await reconcile(settingsOf(node), wanted("*"))).includes(`written /${certs}/_default/hosts.toml`));
+  });
+
+  test("a file among the folders is no registry's", async () => {
+    await using node = await NodeFolder.create({ [`${certs}/docker.io`]: "", "etc/docker/certs.d/README": "" });
+    const [docker = "", all = ""] = said(await reconcile(settingsOf(node), wanted("docker.io", "*")));
+    assert.match(docker, /^left .*docker\.io\/hosts\.toml: ENOTDIR/);
+    assert.equal(all, `written /${certs}/_default/hosts.toml`);
+  });
+
   test("a folder that is not mounted, or a link out of what is", async () => {
     await using node = await NodeFolder.create({
       "etc/containerd/config.toml": config.replace("/etc/containerd/certs.d", "/var/lib/certs.d"),

@@ -135,7 +135,7 @@ describe("files for containerd", () => {
         await node.write({ "etc/elsewhere/": "", [`${certs}/`]: "" });
         await symlink("../../elsewhere", join(node.path, certs, "docker.io"));
       },
-      "it is no folder, or a link to one",
+      "it is a link",
     ],
     [
       "a hosts.toml that is a folder",

@@ -52,6 +52,12 @@ test("the monitor keeps the metrics' own labels, and reads the Service of that j
   assert.equal(only(monitored, "ServiceMonitor").metadata.labels?.["release"], "prometheus");
 });
 
+test("labels by which a monitor is found go over those of all objects", async () => {
+  const labels = "metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=prometheus";
+  const objects = await helm.render(["--set", `${labels},extraLabels.release=other`]);
+  assert.equal(only(objects, "ServiceMonitor").metadata.labels?.["release"], "prometheus");
+});
+
 test("the dashboard asks for metrics that there are", async () => {
   const { data, metadata } = only(monitored, "ConfigMap", "cache-entrepot-dashboard");
   assert.equal(metadata.labels?.["grafana_dashboard"], "1");

@@ -35,13 +35,13 @@ app.kubernetes.io/component: {{ last . }}
 {{- $_ := set $own "app.kubernetes.io/version" ($root.Chart.AppVersion | replace "+" "_" | trunc 63) }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
-{{- merge $own $root.Values.extraLabels | toYaml }}
+{{- merge $own ($root.Values.extraLabels | default dict) | toYaml }}
 {{- end }}
 
 {{/* The labels of a component's pods. No version is in them: pods are not replaced for a new chart alone. */}}
 {{- define "entrepot.podLabels" -}}
 {{- $root := first . }}
-{{- merge (include "entrepot.selector" . | fromYaml) $root.Values.podLabels $root.Values.extraLabels | toYaml }}
+{{- merge (include "entrepot.selector" . | fromYaml) ($root.Values.podLabels | default dict) ($root.Values.extraLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- define "entrepot.serviceAccountName" -}}

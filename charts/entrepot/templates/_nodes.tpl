@@ -1,7 +1,7 @@
 {{/* The registries of the values. */}}
 {{- define "entrepot.namespaces" -}}
 {{- $own := list "docker.io" }}
-{{- range concat .Values.registry.upstream.config.contents .Values.registry.upstream.credentials }}
+{{- range concat (.Values.registry.upstream.config.contents | default list) (.Values.registry.upstream.credentials | default list) }}
 {{- $own = append $own .namespace }}
 {{- end }}
 {{- uniq $own | toYaml }}

@@ -53,9 +53,9 @@ spec:
         {{- if include "entrepot.hasReplicas" . }}
         - { name: replicas, containerPort: 15001 }
         {{- end }}
-      livenessProbe: {{- toYaml (merge (deepCopy .Values.livenessProbe) (dict "httpGet" (dict "path" "/healthz" "port" "admin") "timeoutSeconds" 5)) | nindent 8 }}
-      readinessProbe: {{- toYaml (merge (deepCopy .Values.readinessProbe) (dict "httpGet" (dict "path" "/readyz" "port" "admin") "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)) | nindent 8 }}
-      startupProbe: {{- toYaml (merge (deepCopy .Values.startupProbe) (dict "httpGet" (dict "path" "/healthz" "port" "admin") "periodSeconds" 1 "failureThreshold" 60)) | nindent 8 }}
+      livenessProbe: {{- toYaml (merge (.Values.livenessProbe | default dict | deepCopy) (dict "httpGet" (dict "path" "/healthz" "port" "admin") "timeoutSeconds" 5)) | nindent 8 }}
+      readinessProbe: {{- toYaml (merge (.Values.readinessProbe | default dict | deepCopy) (dict "httpGet" (dict "path" "/readyz" "port" "admin") "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)) | nindent 8 }}
+      startupProbe: {{- toYaml (merge (.Values.startupProbe | default dict | deepCopy) (dict "httpGet" (dict "path" "/healthz" "port" "admin") "periodSeconds" 1 "failureThreshold" 60)) | nindent 8 }}
       resources: {{- toYaml .Values.resources | nindent 8 }}
       volumeMounts: {{- include "entrepot.volumeMounts" . | nindent 8 }}
     {{- with .Values.sidecars }}

@@ -264,7 +264,7 @@ async function collect(request: IncomingMessage, maxBytes: number): Promise<Buff
 }
 
 const knownMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
-const quietEndpoints: ReadonlySet<string> = new Set(["root", "healthz", "readyz", "metrics", "peer"]);
+const quietEndpoints: ReadonlySet<string> = new Set(["base", "root", "healthz", "readyz", "metrics", "peer"]);
 
 /** One word for what the cache did. */
 function cacheResult(cache: CacheStatus): string {

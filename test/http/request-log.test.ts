@@ -92,6 +92,21 @@ test("a probe that fails is logged", async () => {
   assert.deepEqual([line?.["endpoint"], line?.["status"], line?.["level"]], ["readyz", 503, 40]);
 });
 
+test("a client's ping that goes well is not logged, as the machines of a cluster send one every few seconds", async () => {
+  let pings = 0;
+  await using server = await start(async (_request, facts) => {
+    facts.endpoint = "base";
+    return { status: pings++ === 0 ? 200 : 404, headers: { "Content-Length": 0 } };
+  });
+  await ask(server, "/v2/");
+  await ask(server, "/v2/");
+  await until(() => server.log().length > 0);
+  assert.deepEqual(
+    server.log().map(({ endpoint, status }) => [endpoint, status]),
+    [["base", 404]],
+  );
+});
+
 test("probes that go well are not logged, and a method that nobody knows is no label", async () => {
   await using server = await startPull(() => ({ status: 405, headers: {} }));
   await ask(server, "/healthz");

@@ -44,6 +44,8 @@ describe("the schema refuses", () => {
     ["nodes.address=mirror.example.com", /\/nodes\/address'/],
     ["extraLabels.a=b c", /\/extraLabels\/a'/],
     ["fullnameOverride=Mirror", /\/fullnameOverride'/],
+    ["nameOverride=My_Mirror", /\/nameOverride'/],
+    ["podDisruptionBudget.maxUnavailable=0%", /\/podDisruptionBudget\/maxUnavailable'/],
     ["livenessProbe.httpGet.path=/", /\/livenessProbe'.*'httpGet'/],
   ];
   for (const [value, names] of wrong) {
@@ -55,6 +57,12 @@ describe("what values say together is refused", () => {
   const wrong: [values: string, says: RegExp][] = [
     ["image.registry=null", /image\.registry: name the registry/],
     [`${s3},registry.storage.s3.bucket=null`, /registry\.storage\.s3\.bucket: name the bucket/],
+    ["config.storage.s3.max_age=30d", /config\.storage\.s3: is used with registry\.storage\.mode: s3 alone/],
+    [
+      "registry.upstream.credentials[0].namespace=a,registry.upstream.credentials[0].secret=b," +
+        "registry.upstream.credentials[1].namespace=a,registry.upstream.credentials[1].secret=c",
+      /registry\.upstream\.credentials: a has two accounts/,
+    ],
     [
       `${s3},replicas=2`,
       /kubectl create secret generic cache-entrepot-replicas --namespace registries --from-literal=secret=/,

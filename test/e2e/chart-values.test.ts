@@ -144,7 +144,7 @@ test("a network policy lets through what the mirror needs", async () => {
   const egress = only(await row("upstreams"), "NetworkPolicy").spec?.["egress"] as { ports: { port: unknown }[] }[];
   assert.deepEqual(
     egress[0]?.ports.map((each) => each.port),
-    [53, 53],
+    [53, 53, 5353, 5353],
   );
   assert.deepEqual(
     egress[1]?.ports.map((each) => each.port),
@@ -155,7 +155,7 @@ test("a network policy lets through what the mirror needs", async () => {
   const ports = (rules: unknown): unknown[] =>
     (rules as { ports: { port: unknown }[] }[]).map((rule) => rule.ports.map((each) => each.port).join());
   assert.deepEqual(ports(policy?.["ingress"]), ["http", "admin", "replicas"]);
-  assert.deepEqual(ports(policy?.["egress"]), ["53,53", "443", "replicas", "80"]);
+  assert.deepEqual(ports(policy?.["egress"]), ["53,53,5353,5353", "443", "replicas", "80,987,988,8080"]);
 });
 
 describe("nodes", () => {

@@ -61,6 +61,9 @@ s3:
 {{- define "entrepot.config.upstreams" -}}
 {{- $accounts := dict }}
 {{- range .Values.registry.upstream.credentials }}
+{{- if hasKey $accounts .namespace }}
+{{- fail (printf "registry.upstream.credentials: %s has two accounts" .namespace) }}
+{{- end }}
 {{- $folder := printf "/run/secrets/entrepot/upstreams/%s" .secret }}
 {{- if .username }}
 {{- $_ := set $accounts .namespace (dict "username" .username "password_file" (printf "%s/%s" $folder (.key | default "password"))) }}
@@ -96,8 +99,10 @@ s3:
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and (eq $registry.storage.mode "s3") (not $registry.storage.s3.bucket) }}
-{{- fail "registry.storage.s3.bucket: name the bucket" }}
+{{- if eq $registry.storage.mode "s3" }}
+{{- $_ := required "registry.storage.s3.bucket: name the bucket" $registry.storage.s3.bucket }}
+{{- else if (.Values.config.storage).s3 }}
+{{- fail "config.storage.s3: is used with registry.storage.mode: s3 alone" }}
 {{- end }}
 {{- if eq (include "entrepot.volume" .) "existing" }}
 {{- $_ := required "registry.storage.filesystem.existing_claim: name the claim" $registry.storage.filesystem.existing_claim }}

@@ -1,7 +1,11 @@
 {{/* What all names begin with: 42 characters at most, so that suffixes, and those of Kubernetes, fit into 63. */}}
 {{- define "entrepot.fullname" -}}
 {{- $name := include "entrepot.name" . }}
-{{- $full := .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) }}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- $full := .Values.fullnameOverride | default (contains $name $release | ternary $release (printf "%s-%s" $release $name)) }}
+{{- if not (regexMatch "^[a-z]" $full) }}
+{{- fail (printf "fullnameOverride: name the objects, as a Service cannot be called %s, which begins with no letter" $full) }}
+{{- end }}
 {{- include "entrepot.shorten" (list $full 42) }}
 {{- end }}
 
@@ -87,8 +91,8 @@ app.kubernetes.io/component: {{ last . }}
 
 {{- define "entrepot.claimSpec" -}}
 accessModes: [{{ .access_mode }}]
-{{- with .storage_class }}
-storageClassName: {{ . | quote }}
+{{- if not (kindIs "invalid" .storage_class) }}
+storageClassName: {{ .storage_class | quote }}
 {{- end }}
 resources: { requests: { storage: {{ .size }} } }
 {{- end }}

@@ -167,7 +167,7 @@ spec:
 {{- $containerd := .Values.nodes.containerd }}
 {{- $folder := dir $containerd.config -}}
 - { name: containerd, mountPath: {{ printf "/host%s" $folder | quote }} }
-{{- if and $containerd.hosts (not (hasPrefix (printf "%s/" $folder) ($containerd.hosts | default ""))) }}
+{{- if and $containerd.hosts (not (hasPrefix (printf "%s/" $folder) (printf "%s/" $containerd.hosts))) }}
 - { name: containerd-hosts, mountPath: {{ printf "/host%s" $containerd.hosts | quote }} }
 {{- end }}
 {{- if .Values.nodes.crio.enabled }}

@@ -74,7 +74,7 @@ spec:
     {{- $selector := dict "matchLabels" (include "entrepot.selector" (list . "mirror") | fromYaml) }}
     {{- $spread := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" }}
     {{- range .Values.topologySpreadConstraints | default (list $spread) }}
-    - {{- merge (deepCopy .) (dict "labelSelector" $selector) | toYaml | nindent 6 }}
+    - {{- hasKey . "labelSelector" | ternary . (set (deepCopy .) "labelSelector" $selector) | toYaml | nindent 6 }}
     {{- end }}
   volumes: {{- include "entrepot.volumes" . | nindent 4 }}
 {{- end }}
@@ -122,7 +122,7 @@ spec:
 {{- end }}
 
 {{- define "entrepot.volumes" -}}
-- { name: config, configMap: { name: {{ include "entrepot.fullname" . }} } }
+- { name: config, configMap: { name: {{ include "entrepot.fullname" . | quote }} } }
 {{- $storage := .Values.registry.storage }}
 {{- $volume := include "entrepot.volume" . }}
 {{- if eq $volume "emptyDir" }}

@@ -65,7 +65,10 @@ function interpret(settings: RegistrySettings | undefined, file: string): HostsF
     );
   }
   const list = configPath === "" ? defaultFolders.join(":") : configPath;
-  const folders = list.split(":").filter((each) => each !== "");
+  const folders = list
+    .split(":")
+    .filter((each) => each !== "")
+    .map((each) => resolve("/", each));
   // A pull through the transfer service, which is the default since 2.1, takes the list for one folder's name
   // (containerd#12808).
   return { lookups: folders.length > 1 ? [folders, [list]] : [folders], notes };

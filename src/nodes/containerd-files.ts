@@ -17,18 +17,22 @@ export async function reconcileContainerd(
   // Something of ours may be where it pointed before.
   const names = new Set([...lookups.flat(), ...defaultFolders, defaultFolders.join(":")]);
   const roots = new Map<string, HostsRoot>();
-  for (const name of names) roots.set(name, await readRoot(name, hostRoot));
-  await own.sweep([...roots.values()].flatMap(foldersOf));
+  for (const name of names) {
+    const root = await readRoot(name, hostRoot);
+    roots.set(name, [...roots.values()].find(({ path }) => path === root.path) ?? root);
+  }
+  const distinct = new Set(roots.values());
+  await own.sweep([...distinct].flatMap(foldersOf));
   const targets = new Set<string>();
   for (const lookup of wanted === undefined ? [] : lookups) {
-    const known = lookup.flatMap((name) => roots.get(name) ?? []);
+    const known = [...new Set(lookup.flatMap((name) => roots.get(name) ?? []))];
     for (const { name, access } of known.slice(1)) {
       if (typeof access !== "object" || hostRoot === "/") continue;
       own.notes.push(`${access.why}: where ${name} has certificates of a registry, its new file elsewhere hides them`);
     }
     for (const path of await writeAll(own, known, wanted)) targets.add(path);
   }
-  for (const root of roots.values()) {
+  for (const root of distinct) {
     let isEmptied = false;
     for (const folder of root.folders.values()) {
       const path = join(folder.path, hostsFile);

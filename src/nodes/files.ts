@@ -108,7 +108,8 @@ export async function removeRoot(hostRoot: string, name: string): Promise<void> 
   try {
     for (let folder = name; folder.length >= last.length; folder = dirname(folder)) await rmdir(join(hostRoot, folder));
   } catch (error) {
-    if (!["ENOTEMPTY", "ENOENT", "EEXIST", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    if (!["ENOTEMPTY", "ENOENT", "ENOTDIR", "EEXIST", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? ""))
+      throw error;
   }
 }
 

@@ -1,4 +1,4 @@
-import { lstat, readdir, realpath } from "node:fs/promises";
+import { readdir, realpath, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { FileLeft, firstMade, readText, temporaryPrefix } from "./files.ts";
 import type { Certificates } from "./hosts-file.ts";
@@ -6,7 +6,7 @@ import { withoutParts } from "./owned-part.ts";
 
 /** A folder with a folder for each registry, as it was looked at. */
 export interface HostsRoot {
-  /** Its path on the node, and here. */
+  /** Its path on the node, and here, where no link is in it: of two names of one folder one path. */
   readonly name: string;
   readonly path: string;
   readonly access: Access;
@@ -39,25 +39,23 @@ export const hostsFile = "hosts.toml";
 
 /** Looks whether a folder is there, or can be made within what is there. */
 export async function accessTo(name: string, hostRoot: string): Promise<Access> {
-  const path = join(hostRoot, name);
-  if (!(await isFolder(path))) {
-    const above = dirname(firstMade(name));
-    if (await isFolder(join(hostRoot, above))) return "absent";
+  const isThere = await isFolder(join(hostRoot, name));
+  const nearest = isThere ? name : dirname(firstMade(name));
+  if (!isThere && !(await isFolder(join(hostRoot, nearest)))) {
+    const isWhole = hostRoot === "/";
     return {
-      why:
-        hostRoot === "/"
-          ? `there is no ${above}`
-          : `${above} of the node is not mounted below ${hostRoot}, or not there`,
+      why: isWhole ? `there is no ${nearest}` : `${nearest} of the node is not mounted below ${hostRoot}, or not there`,
     };
   }
-  const outside = relative(await realpath(hostRoot), await realpath(path)).startsWith("..");
-  return outside ? { why: `${name} is a link that leads out of ${hostRoot}` } : "there";
+  const outside = relative(await realpath(hostRoot), await realpath(join(hostRoot, nearest))).startsWith("..");
+  if (outside) return { why: `${nearest} is a link that leads out of ${hostRoot}` };
+  return isThere ? "there" : "absent";
 }
 
 /** Reads all that containerd may read below a folder. */
 export async function readRoot(name: string, hostRoot: string): Promise<HostsRoot> {
-  const path = join(hostRoot, name);
   const access = await accessTo(name, hostRoot);
+  const path = access === "there" ? await realpath(join(hostRoot, name)) : join(hostRoot, name);
   const folders = new Map<string, RegistryFolder>();
   const entries = access === "there" ? await readdir(path, { withFileTypes: true }) : [];
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -165,8 +163,7 @@ function ifThere(error: NodeJS.ErrnoException): undefined {
 /** Whether there is a folder, or a link to one. */
 export async function isFolder(path: string): Promise<boolean> {
   try {
-    const stat = await lstat(path);
-    return stat.isDirectory() || (stat.isSymbolicLink() && (await lstat(await realpath(path))).isDirectory());
+    return (await stat(path)).isDirectory();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return false;

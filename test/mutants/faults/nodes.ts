@@ -102,6 +102,12 @@ export const nodes: readonly Fault[] = [
         replace: '.startsWith("...");',
         breaks: "nothing is written outside of the node's folders",
       },
+      {
+        name: "link-out-above",
+        find: "await realpath(join(hostRoot, nearest))",
+        replace: "(isThere ? await realpath(join(hostRoot, nearest)) : hostRoot)",
+        breaks: "no folder is made outside of the node's folders",
+      },
     ],
   ),
   ...faultsOf(
@@ -173,6 +179,13 @@ export const nodes: readonly Fault[] = [
         find: "if (folder.text === undefined || targets.has(path)) continue;",
         replace: "if (folder.text === undefined || wanted !== undefined) continue;",
         breaks: "a registry that is no longer wanted is taken back",
+      },
+      {
+        name: "two-names-two-folders",
+        find: "find(({ path }) => path === root.path) ?? root",
+        replace: "find(({ path }) => path === name) ?? root",
+        breaks: "one folder by two names has one file for a registry",
+        tests: ["unit/nodes/hosts-folders"],
       },
     ],
   ),

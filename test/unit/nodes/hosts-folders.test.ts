@@ -115,7 +115,37 @@ describe("where containerd looks", () => {
     assert.deepEqual(said(await reconcile(settingsOf(node), wanted("docker.io"))), [
       `left docker.io: /var/lib/certs.d is a link that leads out of ${node.path}`,
     ]);
+    // Nor is such a folder made there.
+    await node.write({
+      "etc/containerd/config.toml": config.replace("/etc/containerd/certs.d", "/var/lib/certs.d/in"),
+    });
+    assert.deepEqual(said(await reconcile(settingsOf(node), wanted("docker.io"))), [
+      `left docker.io: /var/lib/certs.d is a link that leads out of ${node.path}`,
+    ]);
   });
+
+  const twice: [name: string, configPath: string][] = [
+    ["a list with a link", both],
+    ["a list with a link first", "/etc/docker/certs.d:/etc/containerd/certs.d"],
+    ["a slash at the end", "/etc/containerd/certs.d/"],
+  ];
+  for (const [name, configPath] of twice) {
+    test(`one folder by two names has one file for a registry, which stays, and goes: ${name}`, async () => {
+      await using node = await NodeFolder.create({
+        "etc/containerd/config.toml": config.replace("/etc/containerd/certs.d", configPath),
+        "etc/docker/": "",
+        [`${certs}/`]: "",
+      });
+      await symlink("../containerd/certs.d", join(node.path, "etc/docker/certs.d"));
+      const before = await node.everything();
+      const states = async (each: Wanted | undefined): Promise<Set<string>> =>
+        new Set((await reconcile(settingsOf(node), each)).outcomes.map(({ state }) => state));
+      assert.deepEqual(await states(wanted("docker.io")), new Set(["written"]));
+      assert.deepEqual(await states(wanted("docker.io")), new Set(["kept"]));
+      assert.deepEqual(await states(undefined), new Set(["removed"]));
+      assert.deepEqual(await node.everything(), before);
+    });
+  }
 
   test("a folder that is told, and not looked at", async () => {
     await using node = await NodeFolder.create({ "etc/containerd/config.toml": config });

@@ -36,8 +36,9 @@ export async function reconcileContainerd(
     let isEmptied = false;
     for (const folder of root.folders.values()) {
       const path = join(folder.path, hostsFile);
-      if (folder.text === undefined || targets.has(path)) continue;
       const name = join(root.name, basename(folder.path), hostsFile);
+      if (folder.isUnknown === true && wanted === undefined) own.add(name, "left", folder.why);
+      if (folder.text === undefined || targets.has(path)) continue;
       const made = await own.takeBack({ name, path, root: root.path, before: folder.text }, wanted !== undefined);
       isEmptied ||= made.includes("root");
     }

@@ -24,6 +24,8 @@ export interface RegistryFolder {
   readonly text: string | undefined;
   /** Why nothing in it may be written. */
   readonly why: string | undefined;
+  /** It could not be read: something of ours may be in it. */
+  readonly isUnknown?: boolean;
 }
 
 /** Where a registry's `hosts.toml` is or is to be, or why there is to be none. */
@@ -68,15 +70,15 @@ export async function readRoot(name: string, hostRoot: string): Promise<HostsRoo
   return { name, path, access, folders };
 }
 
-/** `undefined` where another process has taken it away meanwhile. */
+/** `undefined` where another process has taken it away meanwhile. One that cannot be read does not hold up the others. */
 async function readFolder(path: string): Promise<RegistryFolder | undefined> {
-  const files = await readdir(path).catch(ifThere);
-  if (files === undefined) return undefined;
   try {
+    const files = await readdir(path).catch(ifThere);
+    if (files === undefined) return undefined;
     return { path, files, text: await readText(join(path, hostsFile)), why: undefined };
   } catch (error) {
-    if (!(error instanceof FileLeft)) throw error;
-    return { path, files, text: undefined, why: `${hostsFile}: ${error.message}` };
+    const why = `${hostsFile}: ${(error as Error).message}`;
+    return { path, files: [], text: undefined, why, isUnknown: !(error instanceof FileLeft) };
   }
 }
 

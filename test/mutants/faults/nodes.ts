@@ -187,6 +187,13 @@ export const nodes: readonly Fault[] = [
         breaks: "one folder by two names has one file for a registry",
         tests: ["unit/nodes/hosts-folders"],
       },
+      {
+        name: "unread-is-gone",
+        find: "if (folder.isUnknown === true && wanted === undefined)",
+        replace: "if (folder.isUnknown === false && wanted === undefined)",
+        breaks: "what cannot be read is not taken for taken back",
+        tests: ["unit/nodes/crash"],
+      },
     ],
   ),
   ...faultsOf(

@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { withoutParts } from "../../../src/nodes/owned-part.ts";
 import { reconcile } from "../../../src/nodes/reconcile.ts";
 import type { Wanted } from "../../../src/nodes/settings.ts";
-import { NodeFolder, oneFolder, settingsOf } from "../../support/node-folder.ts";
+import { NodeFolder, oneFolder, said, settingsOf } from "../../support/node-folder.ts";
 
 const certs = "etc/containerd/certs.d";
 const wanted: Wanted = { mirror: "http://127.0.0.1:6500", registries: ["docker.io", "quay.io", "ghcr.io"] };
@@ -93,30 +93,47 @@ describe("a process that is killed at any point", () => {
   });
 });
 
-test("what cannot be written is said, and the rest is done", async () => {
-  await using node = await createNode();
-  const before = await node.everything();
-  const { open } = files;
+/** Does a piece of work while a function of the file system fails for the folder of quay.io. */
+async function failingAt<T>(name: "open" | "readdir", error: Error, work: () => Promise<T>): Promise<T> {
+  const original = files[name] as (...args: unknown[]) => Promise<unknown>;
   Object.assign(files, {
-    open: (...args: Parameters<typeof open>) =>
-      String(args[0]).includes("quay.io") ? Promise.reject(new Error("EROFS: read-only file system")) : open(...args),
+    [name]: (...args: unknown[]) =>
+      String(args[0]).includes("quay.io") ? Promise.reject(error) : Reflect.apply(original, files, args),
   });
   syncBuiltinESMExports();
   try {
-    const { outcomes } = await reconcile(settingsOf(node), wanted);
-    assert.deepEqual(
-      outcomes.map(({ state, why }) => [state, why]),
-      [
-        ["written", undefined],
-        ["left", "EROFS: read-only file system"],
-        ["written", undefined],
-      ],
-    );
+    return await work();
   } finally {
-    Object.assign(files, { open });
+    Object.assign(files, { [name]: original });
     syncBuiltinESMExports();
   }
+}
+
+test("what cannot be written is said, and the rest is done", async () => {
+  await using node = await createNode();
+  const before = await node.everything();
+  const error = new Error("EROFS: read-only file system");
+  const state = await failingAt("open", error, () => reconcile(settingsOf(node), wanted));
+  assert.deepEqual(said(state), [
+    `written /${certs}/docker.io/hosts.toml`,
+    `left /${certs}/quay.io/hosts.toml: EROFS: read-only file system`,
+    `written /${certs}/ghcr.io/hosts.toml`,
+  ]);
   await reconcile(settingsOf(node), undefined);
+  assert.deepEqual(await node.everything(), before);
+});
+
+test("a folder that cannot be read is left, the rest is done, and it is not all taken back", async () => {
+  await using node = await createNode();
+  const before = await node.everything();
+  const error = Object.assign(new Error("EACCES: permission denied"), { code: "EACCES" });
+  const why = `left /${certs}/quay.io/hosts.toml: hosts.toml: EACCES: permission denied`;
+  const write = (registries: readonly string[]): Promise<unknown> =>
+    failingAt("readdir", error, async () => said(await reconcile(settingsOf(node), { ...wanted, registries })));
+  assert.deepEqual(await write(["docker.io", "quay.io"]), [`written /${certs}/docker.io/hosts.toml`, why]);
+  assert.deepEqual(await write(["docker.io"]), [`kept /${certs}/docker.io/hosts.toml`]);
+  const removed = await failingAt("readdir", error, () => reconcile(settingsOf(node), undefined));
+  assert.deepEqual(said(removed), [`removed /${certs}/docker.io/hosts.toml`, why]);
   assert.deepEqual(await node.everything(), before);
 });
 

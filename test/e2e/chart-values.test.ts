@@ -246,6 +246,21 @@ describe("who has installed it reads", () => {
       ],
     ],
     ["nodes.enabled=true", [/http:\/\/127\.0\.0\.1:6500/, /kubectl logs --namespace registries/]],
+    ["nodes.enabled=true,nodes.containerd.enabled=false", [/-nodes writes no files on every node/]],
+    [
+      "nodes.enabled=true,nodes.via=nodePort,service.type=LoadBalancer,service.nodePort=30500,ingress.enabled=true," +
+        "ingress.hosts[0]=mirror.example.com",
+      [/at http:\/\/NODE:30500\. NODE is the address of any node/],
+    ],
+    [
+      "ingress.enabled=true,ingress.hosts[0]=mirror.example.com,service.type=NodePort",
+      [/at http:\/\/mirror\.example\.com\.\n/],
+    ],
+    [
+      "nodes.enabled=true,nodes.via=address,nodes.address=https://mirror.example.com,httpRoute.enabled=true," +
+        "httpRoute.hostnames[0]=m.example.com,httpRoute.parentRefs[0].name=a",
+      [/at https:\/\/mirror\.example\.com\.\n/],
+    ],
     ["service.type=NodePort", [/http:\/\/NODE:PORT/, /nodePort/]],
     [
       "service.type=NodePort,service.nodePort=30500",

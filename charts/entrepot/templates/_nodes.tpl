@@ -32,6 +32,8 @@
 {{- printf "http://127.0.0.1:%d" (int .Values.nodes.port) }}
 {{- else if and .Values.nodes.enabled (eq .Values.nodes.via "address") }}
 {{- .Values.nodes.address | trimSuffix "/" }}
+{{- else if .Values.nodes.enabled }}
+{{- printf "http://NODE:%d" (int $service.nodePort) }}
 {{- else if include "entrepot.publicHost" . }}
 {{- printf "%s://%s" (empty .Values.ingress.tls | ternary "http" "https") (include "entrepot.publicHost" .) }}
 {{- else if eq $service.type "LoadBalancer" }}
@@ -50,12 +52,12 @@
 {{- $url := include "entrepot.nodeUrl" . }}
 Nodes reach it at {{ $url }}.
 {{- if and .Values.nodes.enabled (eq .Values.nodes.via "hostPort") }} That is each node itself: nothing is open to the outside.
-{{- else if and .Values.httpRoute.enabled (not .Values.ingress.enabled) }} With https in its place where the Gateway has TLS.
+{{- else if and (not .Values.nodes.enabled) .Values.httpRoute.enabled (not .Values.ingress.enabled) }} With https in its place where the Gateway has TLS.
 {{- else if contains "ADDRESS" $url }} ADDRESS is that of the load balancer, which should not be open to the world:
   kubectl get service --namespace {{ .Release.Namespace }} {{ $full }} --output jsonpath='{.status.loadBalancer.ingress[0]}'
 {{- else if eq $url "http://NODE:PORT" }} NODE is the address of any node (by a name where it is IPv6), PORT the one that Kubernetes chose:
   kubectl get service --namespace {{ .Release.Namespace }} {{ $full }} --output jsonpath='{.spec.ports[0].nodePort}'
-{{- else if eq $service.type "NodePort" }} NODE is the address of any node (by a name where it is IPv6).
+{{- else if and (contains "NODE" $url) (or .Values.nodes.enabled (eq $service.type "NodePort")) }} NODE is the address of any node (by a name where it is IPv6).
 {{- else if contains "NODE" $url }} NODE is the address of a node that has a pod (by a name where it is IPv6).
 {{- end }}
 {{- end }}

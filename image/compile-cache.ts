@@ -81,10 +81,13 @@ async function end(child: ChildProcess): Promise<void> {
 /** Runs a mirror for two pulls, the second of which it has. */
 async function serve(name: string, storage: object, cache: string, folder: string): Promise<void> {
   const registry = await startRegistry();
-  const listen = `127.0.0.1:${await freePort()}`;
+  const [listen, adminListen] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const file = join(folder, `${name}.json`);
   const upstreams = [{ namespace: "docker.io", host: registry.host, tls: false }];
-  writeFileSync(file, JSON.stringify({ listen, upstreams, storage: { root: join(folder, name), ...storage } }));
+  writeFileSync(
+    file,
+    JSON.stringify({ listen, admin_listen: adminListen, upstreams, storage: { root: join(folder, name), ...storage } }),
+  );
   const mirror = run(["--config", file], cache, folder);
   const ended = end(mirror);
   ended.catch(() => undefined);
@@ -97,7 +100,7 @@ async function serve(name: string, storage: object, cache: string, folder: strin
     const status = await statusOf(`http://${listen}/v2/library/test/${path}`);
     if (status !== 200) throw new Error(`${path}: ${status}`);
   }
-  await end(run(["--config", file, "health"], cache, folder));
+  for (const command of ["health", "du"]) await end(run(["--config", file, command], cache, folder));
   mirror.kill("SIGTERM");
   await ended;
   registry.close();

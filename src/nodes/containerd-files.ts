@@ -1,6 +1,5 @@
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { defaultFolders, findHostsFolders } from "./containerd-config.ts";
-import { removeRoot } from "./files.ts";
 import { addMirror } from "./hosts-file.ts";
 import { certificatesIn, findPlace, hostsFile, type HostsRoot, readRoot } from "./hosts-folders.ts";
 import type { OwnFiles } from "./own-files.ts";
@@ -33,16 +32,13 @@ export async function reconcileContainerd(
     for (const path of await writeAll(own, known, wanted)) targets.add(path);
   }
   for (const root of distinct) {
-    let isEmptied = false;
     for (const folder of root.folders.values()) {
       const path = join(folder.path, hostsFile);
       const name = join(root.name, basename(folder.path), hostsFile);
       if (folder.isUnknown === true && wanted === undefined) own.add(name, "left", folder.why);
       if (folder.text === undefined || targets.has(path)) continue;
-      const made = await own.takeBack({ name, path, root: root.path, before: folder.text }, wanted !== undefined);
-      isEmptied ||= made.includes("root");
+      await own.takeBack({ name, path, top: root.top, before: folder.text }, wanted !== undefined);
     }
-    if (isEmptied) await removeRoot(hostRoot, root.name);
   }
   if (wanted !== undefined || own.outcomes.length > 0) own.notes.push(...notes);
 }
@@ -74,14 +70,16 @@ async function writeAll(
       folder?.why === undefined
         ? addMirror(folder?.text, { owner: own.owner, mirror, certificates, made })
         : { why: folder.why };
-    await own.write({ name, path, root: root.path, before: folder?.text }, after);
+    await own.write({ name, path, top: root.top, before: folder?.text }, after);
   }
   return paths;
 }
 
-function foldersOf({ path, access, folders }: HostsRoot): string[] {
-  if (access !== "there") return [];
-  return [path, ...[...folders.values()].filter(({ why }) => why === undefined).map((folder) => folder.path)];
+/** Where something of ours that is not finished may be. */
+function foldersOf({ path, top, access, folders }: HostsRoot): string[] {
+  if (typeof access === "object") return [];
+  const known = [...folders.values()].filter(({ why }) => why === undefined).map((folder) => folder.path);
+  return [dirname(top), path, ...known];
 }
 
 /** Whether a root is to go with the last file of ours in it. */

@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { FileLeft, readText, removeRoot } from "./files.ts";
+import { FileLeft, readText } from "./files.ts";
 import { accessTo } from "./hosts-folders.ts";
 import type { OwnFiles } from "./own-files.ts";
 import type { NodeSettings, Wanted } from "./settings.ts";
@@ -23,10 +23,8 @@ export async function reconcileCrio(
   const path = join(hostRoot, name);
   let before: string | undefined;
   try {
-    if (access === "there") {
-      await own.sweep([root]);
-      before = await readText(path);
-    }
+    await own.sweep([dirname(root), root]);
+    before = await readText(path);
   } catch (error) {
     if (!(error instanceof FileLeft)) throw error;
     own.add(name, "left", error.message);
@@ -34,14 +32,14 @@ export async function reconcileCrio(
   }
   const registries = wanted === undefined ? [] : await findFree(own, crio, hostRoot, name, wanted.registries);
   if (registries === undefined) return;
-  const file = { name, path, root, before };
+  const file = { name, path, top: root, before };
   if (wanted !== undefined && registries.length > 0) {
     const made = access === "there" ? (["file"] as const) : (["root", "file"] as const);
     await own.write(file, addEntries(before, { owner: own.owner, mirror: wanted.mirror, registries, made }));
   } else if (before === undefined) {
     return;
-  } else if ((await own.takeBack(file, wanted !== undefined)).includes("root")) {
-    await removeRoot(hostRoot, crio);
+  } else {
+    await own.takeBack(file, wanted !== undefined);
   }
   own.notes.push(
     `CRI-O takes ${name} as it is when it is told to reload (systemctl reload crio: SIGHUP), or by itself with ` +

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
-import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import type { Made } from "./owned-part.ts";
+import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
 
 /** A file was not what it was a moment before, or is nothing that may be written: it is left alone. */
 export class FileLeft extends Error {
@@ -36,19 +35,18 @@ export async function readText(path: string): Promise<string | undefined> {
 }
 
 /**
- * Makes a file be `text`, whole or not at all, with mode and owner as they are. A new folder comes with its file in it,
- * as an empty one already means something to containerd.
+ * Makes a file be `text`, whole or not at all, with mode and owner as they are. New folders come with their file in them,
+ * as an empty one already means something to containerd, and would not be known for ours.
  *
  * @param before What it was when it was read; `undefined` where it was not there.
  * @throws {FileLeft} It has changed since.
  */
 export async function writeText(path: string, before: string | undefined, text: string, owner: string): Promise<void> {
-  const folder = dirname(path);
-  const isNewFolder = (await lstatIfThere(folder)) === undefined;
-  const staged = temporaryName(isNewFolder ? dirname(folder) : folder, owner);
-  if (isNewFolder) await mkdir(staged, { mode: newFolder });
-  const file = isNewFolder ? join(staged, basename(path)) : staged;
+  const top = await topOfNew(path);
+  const staged = temporaryName(dirname(top), owner);
+  const file = join(staged, relative(top, path));
   try {
+    if (top !== path) await mkdir(dirname(file), { recursive: true });
     const stat = await lstatIfThere(path);
     const handle = await open(file, "wx", newFile);
     try {
@@ -60,89 +58,68 @@ export async function writeText(path: string, before: string | undefined, text: 
     } finally {
       await handle.close();
     }
-    if (isNewFolder) await chmod(staged, newFolder);
+    for (let at = dirname(file); at.length >= staged.length; at = dirname(at)) await chmod(at, newFolder);
     await expectText(path, before);
-    await rename(staged, isNewFolder ? folder : path);
+    await rename(staged, top);
   } catch (error) {
     await rm(staged, { recursive: true, force: true });
     throw isConflict(error) ? new FileLeft("something else has written there", { cause: error }) : error;
   }
-  await syncFolder(isNewFolder ? dirname(folder) : folder);
+  await syncFolder(dirname(top));
+}
+
+/** The highest folder that is to be made for a file, or the file itself. */
+async function topOfNew(path: string): Promise<string> {
+  const folder = dirname(path);
+  return (await lstatIfThere(folder)) === undefined ? topOfNew(folder) : path;
 }
 
 /**
- * Removes a file, and the folders that were made with it where nothing else is in them.
+ * Removes a file, and with it, at once, the folders that have nothing else in them.
  *
  * @param before What it was when it was read.
+ * @param top The highest folder that may go with it, or the file itself.
  * @throws {FileLeft} It has changed since.
  */
-export async function removeFile(
-  path: string,
-  before: string,
-  made: readonly Made[],
-  root: string,
-  owner: string,
-): Promise<void> {
-  const folder = dirname(path);
-  const isAlone = (await readdir(folder)).length === 1;
-  if (made.includes("folder") && isAlone && folder !== root) {
-    // At once, as an empty folder already means something to containerd.
-    const staged = temporaryName(root, owner);
-    await rename(folder, staged);
-    await removeStagedFolder(staged, folder, (text) => text === before);
-    await syncFolder(root);
-  } else {
+export async function removeFile(path: string, before: string, top: string, owner: string): Promise<void> {
+  let at = path;
+  while (at.startsWith(`${top}/`) && (await readdir(dirname(at))).length === 1) at = dirname(at);
+  if (at === path) {
     await expectText(path, before);
     await unlink(path);
-    await syncFolder(folder);
+  } else {
+    const staged = temporaryName(dirname(at), owner);
+    await rename(at, staged);
+    await removeStaged(staged, at, (text) => text === before);
   }
-}
-
-/**
- * Removes a folder that was made for us, when it is empty; of one whose name has a colon also those that are in the name.
- *
- * @param name Its path on the node.
- */
-export async function removeRoot(hostRoot: string, name: string): Promise<void> {
-  const last = firstMade(name);
-  try {
-    for (let folder = name; folder.length >= last.length; folder = dirname(folder)) await rmdir(join(hostRoot, folder));
-  } catch (error) {
-    if (!["ENOTEMPTY", "ENOENT", "ENOTDIR", "EEXIST", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? ""))
-      throw error;
-  }
-}
-
-/** The highest folder that may be made for a root: itself, or where a list of paths that is taken for one path leaves what is. */
-export function firstMade(root: string): string {
-  return /^.*?:[^/]*/.exec(root)?.[0] ?? root;
+  await syncFolder(dirname(at));
 }
 
 /** Removes what a process of this owner has left behind in a folder when it was killed. */
 export async function sweep(folder: string, owner: string): Promise<void> {
   const prefix = basename(temporaryName("", owner, ""));
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (!entry.name.startsWith(prefix)) continue;
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) await removeStagedFolder(path, undefined, () => true);
-    else await unlink(path);
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(prefix)) await removeStaged(join(folder, name), undefined, () => true);
   }
 }
 
-/** Removes a folder that was moved aside, with its one file; where something else is in it, it goes back where it was. */
-async function removeStagedFolder(
+/** Removes folders that were moved aside, with their one file; where something else is in them, they go back where they were. */
+async function removeStaged(
   staged: string,
   folder: string | undefined,
   isOurs: (text: string) => boolean,
 ): Promise<void> {
-  const [name, ...others] = await readdir(staged);
-  const isOnlyOurs = name === undefined || (others.length === 0 && isOurs(await readFile(join(staged, name), "utf8")));
+  const all = (await lstat(staged)).isDirectory()
+    ? await readdir(staged, { recursive: true, withFileTypes: true })
+    : [];
+  const [file, ...others] = all.filter((entry) => !entry.isDirectory());
+  const isOnlyOurs =
+    file === undefined || (others.length === 0 && isOurs(await readFile(join(file.parentPath, file.name), "utf8")));
   if (!isOnlyOurs) {
     if (folder !== undefined) await rename(staged, folder);
     throw new FileLeft("something else has written there");
   }
-  if (name !== undefined) await unlink(join(staged, name));
-  await rmdir(staged);
+  await rm(staged, { recursive: true });
 }
 
 async function expectText(path: string, before: string | undefined): Promise<void> {

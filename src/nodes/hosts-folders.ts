@@ -1,6 +1,6 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { FileLeft, firstMade, readText, temporaryPrefix } from "./files.ts";
+import { FileLeft, readText, temporaryPrefix } from "./files.ts";
 import type { Certificates } from "./hosts-file.ts";
 import { withoutParts } from "./owned-part.ts";
 
@@ -9,6 +9,8 @@ export interface HostsRoot {
   /** Its path on the node, and here, where no link is in it: of two names of one folder one path. */
   readonly name: string;
   readonly path: string;
+  /** The highest folder that is made where it is absent. */
+  readonly top: string;
   readonly access: Access;
   readonly folders: ReadonlyMap<string, RegistryFolder>;
 }
@@ -54,10 +56,17 @@ export async function accessTo(name: string, hostRoot: string): Promise<Access> 
   return isThere ? "there" : "absent";
 }
 
+/** The highest folder that may be made for a root: itself, or where a list of paths that is taken for one path leaves what is. */
+function firstMade(root: string): string {
+  return /^.*?:[^/]*/.exec(root)?.[0] ?? root;
+}
+
 /** Reads all that containerd may read below a folder. */
 export async function readRoot(name: string, hostRoot: string): Promise<HostsRoot> {
   const access = await accessTo(name, hostRoot);
-  const path = access === "there" ? await realpath(join(hostRoot, name)) : join(hostRoot, name);
+  const host = await realpath(hostRoot);
+  const path = access === "there" ? await realpath(join(host, name)) : join(host, name);
+  const top = join(host, firstMade(name));
   const folders = new Map<string, RegistryFolder>();
   const entries = access === "there" ? await readdir(path, { withFileTypes: true }) : [];
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -67,7 +76,7 @@ export async function readRoot(name: string, hostRoot: string): Promise<HostsRoo
     const folder = entry.isDirectory() ? await readFolder(at) : linked;
     if (folder !== undefined) folders.set(entry.name, folder);
   }
-  return { name, path, access, folders };
+  return { name, path, top, access, folders };
 }
 
 /** `undefined` where another process has taken it away meanwhile. One that cannot be read does not hold up the others. */

@@ -1,6 +1,6 @@
-import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import { removeFile, sweep, writeText } from "./files.ts";
-import { type Left, type Made, takeOut } from "./owned-part.ts";
+import { type Left, takeOut } from "./owned-part.ts";
 
 /** What became of one file, or of a registry that gets none. */
 export interface FileOutcome {
@@ -19,8 +19,8 @@ export interface KnownFile {
   /** Its path on the node, and here. */
   readonly name: string;
   readonly path: string;
-  /** The folder in which folders may be made for the file: its own, or the one above. */
-  readonly root: string;
+  /** The highest folder that may be made for it. */
+  readonly top: string;
   /** `undefined` where there is none. */
   readonly before: string | undefined;
 }
@@ -51,37 +51,31 @@ export class OwnFiles {
     else if (after.text === file.before) this.add(file.name, "kept");
     else if (this.#isDryRun) this.add(file.name, "missing");
     else {
-      await this.#try(file, "written", async () => {
-        await mkdir(file.root, { recursive: true, mode: 0o755 });
-        await writeText(file.path, file.before, after.text, this.owner);
-      });
+      await this.#try(file, "written", () => writeText(file.path, file.before, after.text, this.owner));
     }
   }
 
   /**
-   * Takes back what this owner has written in a file, if anything; returns what may go with it.
+   * Takes back what this owner has written in a file, if anything.
    *
    * @param isWanted Whether anything is wanted at all.
    */
-  async takeBack(file: KnownFile, isWanted: boolean): Promise<readonly Made[]> {
-    const { before = "" } = file;
+  async takeBack(file: KnownFile, isWanted: boolean): Promise<void> {
+    const { name, path, before = "" } = file;
     const own = takeOut(before, this.owner);
     if ("why" in own) {
-      this.add(file.name, "left", own.why);
-      return [];
+      this.add(name, "left", own.why);
+    } else if (own.at !== undefined && this.#isDryRun) {
+      this.add(name, isWanted ? "surplus" : "kept");
+    } else if (own.at !== undefined) {
+      const { rest, made } = own;
+      const top = made.includes("root") ? file.top : made.includes("folder") ? dirname(path) : path;
+      await this.#try(file, "removed", () =>
+        rest === "" && made.includes("file")
+          ? removeFile(path, before, top, this.owner)
+          : writeText(path, before, rest, this.owner),
+      );
     }
-    if (own.at === undefined) return [];
-    if (this.#isDryRun) {
-      this.add(file.name, isWanted ? "surplus" : "kept");
-      return [];
-    }
-    const { rest, made } = own;
-    const isRemoved = await this.#try(file, "removed", () =>
-      rest === "" && made.includes("file")
-        ? removeFile(file.path, before, made, file.root, this.owner)
-        : writeText(file.path, before, rest, this.owner),
-    );
-    return isRemoved ? made : [];
   }
 
   /** Removes what a process that was killed has left in folders. */
@@ -97,14 +91,12 @@ export class OwnFiles {
     }
   }
 
-  async #try(file: KnownFile, state: "written" | "removed", act: () => Promise<void>): Promise<boolean> {
+  async #try({ name }: KnownFile, state: "written" | "removed", act: () => Promise<void>): Promise<void> {
     try {
       await act();
+      this.add(name, state);
     } catch (error) {
-      this.add(file.name, "left", (error as Error).message);
-      return false;
+      this.add(name, "left", (error as Error).message);
     }
-    this.add(file.name, state);
-    return true;
   }
 }

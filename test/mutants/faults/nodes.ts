@@ -138,6 +138,13 @@ export const nodes: readonly Fault[] = [
         replace: "${temporaryPrefix}${owner}${id}",
         breaks: "another owner's files are not swept",
       },
+      {
+        name: "folders-first",
+        find: "const top = await topOfNew(path);",
+        replace: "await mkdir(dirname(path), { recursive: true });\n  const top = path;",
+        breaks: "an empty folder of ours is not taken for somebody's after a crash",
+        tests: ["unit/nodes/crash"],
+      },
     ],
   ),
   ...faultsOf(
@@ -192,6 +199,13 @@ export const nodes: readonly Fault[] = [
         find: "if (folder.isUnknown === true && wanted === undefined)",
         replace: "if (folder.isUnknown === false && wanted === undefined)",
         breaks: "what cannot be read is not taken for taken back",
+        tests: ["unit/nodes/crash"],
+      },
+      {
+        name: "above-not-swept",
+        find: "return [dirname(top), path, ...known];",
+        replace: "return [path, ...known];",
+        breaks: "folders that were not finished are swept",
         tests: ["unit/nodes/crash"],
       },
     ],

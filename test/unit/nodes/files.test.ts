@@ -47,7 +47,7 @@ describe("a file that is written", () => {
 describe("a file that is removed", () => {
   test("takes along the folder that was made for it", async () => {
     await using node = await NodeFolder.create({ "root/a/f": "ours" });
-    await removeFile(join(node.path, "root/a/f"), "ours", ["folder", "file"], join(node.path, "root"), "o");
+    await removeFile(join(node.path, "root/a/f"), "ours", join(node.path, "root/a"), "o");
     assert.deepEqual(
       Object.keys(await node.everything()).filter((name) => name.startsWith("root")),
       ["root"],
@@ -57,18 +57,18 @@ describe("a file that is removed", () => {
   test("leaves a folder that was there, or that has something else in it", async () => {
     await using node = await NodeFolder.create({ "root/a/f": "ours", "root/b/f": "ours", "root/b/g": "theirs" });
     const root = join(node.path, "root");
-    await removeFile(join(root, "a/f"), "ours", ["file"], root, "o");
-    await removeFile(join(root, "b/f"), "ours", ["folder", "file"], root, "o");
+    await removeFile(join(root, "a/f"), "ours", join(root, "a/f"), "o");
+    await removeFile(join(root, "b/f"), "ours", root, "o");
     const all = Object.keys(await node.everything()).filter((name) => name.startsWith("root/"));
     assert.deepEqual(all, ["root/a", "root/b", "root/b/g"]);
   });
 
-  for (const made of [["file"], ["folder", "file"]] as const) {
-    test(`was changed meanwhile, and stays (${made.join()})`, async () => {
+  for (const top of ["root/a/f", "root/a", "root"]) {
+    test(`was changed meanwhile, and stays (${top})`, async () => {
       await using node = await NodeFolder.create({ "root/a/f": "theirs" });
       const before = await node.everything();
-      const root = join(node.path, "root");
-      await assert.rejects(removeFile(join(root, "a/f"), "ours", made, root, "o"), changed);
+      const removing = removeFile(join(node.path, "root/a/f"), "ours", join(node.path, top), "o");
+      await assert.rejects(removing, changed);
       assert.deepEqual(await node.everything(), before);
     });
   }

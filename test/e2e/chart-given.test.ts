@@ -119,6 +119,13 @@ test("a network policy knows the ports of proxies, of DNS and of clouds", async 
   assert.equal(await of(`${mirror}.proxy=http://proxy.example.com`), 2);
 });
 
+test("upgrades as the documents have them take the new chart's defaults", async () => {
+  const text = await readFile(join(chart, "../../docs/kubernetes.md"), "utf8");
+  const upgrades = text.match(/^ *helm upgrade .*$/gm) ?? [];
+  assert.ok(upgrades.length >= 3);
+  for (const each of upgrades) assert.match(each, / --reset-then-reuse-values /);
+});
+
 /** Of all values, those within others too. */
 function pathsOf(values: object, above = ""): string[] {
   return Object.entries(values).flatMap(([key, value]: [string, unknown]) => {

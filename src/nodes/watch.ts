@@ -6,8 +6,8 @@ import type { Logger } from "../observe/log.ts";
 import { probe } from "./probe.ts";
 import type { FileOutcome } from "./own-files.ts";
 import { reconcile } from "./reconcile.ts";
-import type { NodeSettings, Wanted } from "./settings.ts";
 import { type Endpoint, formatEndpoint, Relay } from "./relay.ts";
+import type { NodeSettings, Wanted } from "./settings.ts";
 
 // An `import` reads all that a built-in module exports, which takes memory (see http/connections).
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
@@ -51,18 +51,18 @@ export async function watch(options: WatchOptions, tools: WatchTools): Promise<b
   await using stack = new AsyncDisposableStack();
   const watching = new Watch(options, tools);
   const { probeListen, relay } = options;
-  if (probeListen !== undefined) stack.use(await serveProbes(probeListen, watching));
-  if (relay !== undefined) {
-    const target = formatEndpoint(relay.target);
-    try {
+  try {
+    if (probeListen !== undefined) stack.use(await serveProbes(probeListen, watching));
+    if (relay !== undefined) {
+      const target = formatEndpoint(relay.target);
       const opened = await Relay.open(relay.listen, relay.target, ({ message }) => {
         watching.complain({ target, why: message }, "relay failed");
       });
       stack.defer(() => opened.close(drainMs));
-    } catch (error) {
-      await watching.withdrawUnlessAnswered();
-      throw error;
     }
+  } catch (error) {
+    await watching.withdrawUnlessAnswered();
+    throw error;
   }
   return await watching.run();
 }
@@ -127,12 +127,9 @@ class Watch {
       return;
     }
     this.#failures += 1;
-    this.unready = `${wanted?.mirror} does not answer: ${why}`;
     this.complain({ mirror: wanted?.mirror, why }, "the mirror does not answer");
-    if (this.#failures >= maxFailures) {
-      await this.#reconcile(undefined);
-      this.unready = `${wanted?.mirror} does not answer: ${why}`;
-    }
+    if (this.#failures >= maxFailures) await this.#reconcile(undefined);
+    this.unready = `${wanted?.mirror} does not answer: ${why}`;
   }
 
   #ask({ mirror }: Wanted): Promise<string | undefined> {

@@ -261,11 +261,14 @@ describe("a watch with a relay", () => {
     await using writer = new World(node, { wanted });
     await writer.steps.arrived();
     await assert.rejects(new World(node, { wanted, relay }).ended, { code: "EADDRINUSE" });
-    assert.equal(await writer.isWritten(), true);
+    const written = await node.read(hosts);
     await mirror.down();
     const stranger = createTcpServer((socket) => socket.end("what?\r\n")).listen(Number(port), host);
     await once(stranger, "listening");
     await assert.rejects(new World(node, { wanted, relay }).ended, { code: "EADDRINUSE" });
+    assert.equal(await writer.isWritten(), false);
+    await writer.node.write({ [hosts]: written });
+    await assert.rejects(new World(node, { wanted, probeListen: relay.listen }).ended, { code: "EADDRINUSE" });
     assert.equal(await writer.isWritten(), false);
     stranger.close();
   });

@@ -52,8 +52,6 @@ interface PodList {
 
 const pollMs = 2_000;
 const answerMs = 10_000;
-/** A role that was made a moment ago may not be known to each API server yet. */
-const roleMs = 10_000;
 const pageSize = 500;
 const require = createRequire(import.meta.url);
 
@@ -81,8 +79,6 @@ export async function awaitDaemonSet(
       if (missing === undefined) return;
     } catch (error) {
       missing = (error as Error).message;
-      const isDenied = error instanceof Denied && clock.monotonic() - began >= roleMs;
-      if (isDenied) throw new GoalMissed(missing, { cause: error });
     }
     if (missing !== said) say(missing);
     said = missing;
@@ -141,11 +137,6 @@ function daemonSetPath(name: string): string {
   return `/apis/apps/v1/namespaces/{}/daemonsets/${encodeURIComponent(name)}`;
 }
 
-/** The service account may not do that. */
-class Denied extends Error {
-  override readonly name = "Denied";
-}
-
 /**
  * Calls the API; `undefined` for 404. The account's files are read each time, as the token is replaced about once an hour.
  *
@@ -172,7 +163,6 @@ async function callApi<T>(access: ClusterAccess, method: "GET" | "DELETE", path:
     throw new Error(`the API at ${access.url} cannot be reached: ${why}`, { cause: error });
   });
   if (status === 404) return undefined;
-  if (status === 403) throw new Denied(`the service account may not ${method} ${url.pathname}: ${messageOf(body)}`);
   if (status < 200 || status > 299)
     throw new Error(`${method} ${url.pathname} is answered ${status}: ${messageOf(body)}`);
   return JSON.parse(body) as T;

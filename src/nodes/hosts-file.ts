@@ -68,15 +68,6 @@ export function readToml(text: string): { readonly table: TomlTable } | Left {
   }
 }
 
-/** Why a URL cannot be written as a host's name in a `hosts.toml`, with what to do; `undefined` where it can. */
-export function refuseAsHost(mirror: string): string | undefined {
-  if (!mirror.includes("[")) return undefined;
-  return (
-    "containerd 1.x cannot read a hosts.toml with an IPv6 address in brackets, and ignores the file: name a host " +
-    "(http://mirror.example.com:8080), or use --relay 127.0.0.1:6500=HOST:PORT, whose target may have IPv6 alone"
-  );
-}
-
 /** Before the first table of somebody else, as what follows a table's name belongs to it; with that table's comment behind. */
 function findPlace(rest: string): number {
   const parts = findParts(rest);

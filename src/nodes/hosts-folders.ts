@@ -99,14 +99,14 @@ async function readFolder(path: string): Promise<RegistryFolder | undefined> {
  * @param wantsAll Whether there is to be a mirror in `_default` too.
  */
 export function findPlace(lookup: readonly HostsRoot[], registry: string, wantsAll: boolean): Place {
+  const isAll = registry === "*";
   const names = namesOf(registry);
-  for (const [index, root] of lookup.entries()) {
+  for (const root of lookup) {
     const name = names.find((each) => root.folders.has(each));
-    // A _default of somebody else hides what it does already.
-    const isHiding = registry === "*" && hasOnlyOurs(root, name) && hidesOthers(lookup.slice(index + 1));
-    if (name !== undefined && !isHiding) return { root, folder: name };
+    // A _default of somebody else hides what it does already; one of ours may have to go.
+    if (name !== undefined && !(isAll && isOurs(root.folders.get(name)))) return { root, folder: name };
     const fallback = root.folders.get(defaultFolder);
-    if (registry !== "*" && fallback !== undefined && !isOurs(fallback)) {
+    if (!isAll && fallback !== undefined && !isOurs(fallback)) {
       const file = `${root.name}/${defaultFolder}`;
       if (wantsAll) return { isCovered: true, why: `${file} is for it, where the mirror is too` };
       return {
@@ -117,7 +117,7 @@ export function findPlace(lookup: readonly HostsRoot[], registry: string, wantsA
   }
   const [first, ...later] = lookup;
   if (first === undefined) return { isCovered: false, why: "containerd looks nowhere" };
-  if (registry === "*" && hidesOthers(later)) {
+  if (isAll && later.some(({ folders }) => !folders.values().every(isOurs))) {
     const hidden = later.map(({ name }) => name).join(", ");
     return {
       isCovered: false,
@@ -136,22 +136,12 @@ function namesOf(registry: string): readonly string[] {
   return [`${registry.slice(0, colon)}_${registry.slice(colon + 1)}_`, registry];
 }
 
-function hasOnlyOurs({ folders }: HostsRoot, name: string | undefined): boolean {
-  const folder = folders.get(name ?? "");
-  return folder !== undefined && isOurs(folder);
-}
-
-function hidesOthers(later: readonly HostsRoot[]): boolean {
-  return later.some(({ folders }) => [...folders.values()].some((folder) => !isOurs(folder)));
-}
-
 /** Whether nobody else has said anything in a folder. */
-function isOurs({ files, text, why }: RegistryFolder): boolean {
+function isOurs(folder: RegistryFolder | undefined): boolean {
   return (
-    why === undefined &&
-    text !== undefined &&
-    withoutParts(text) === "" &&
-    files.every((file) => file === hostsFile || file.startsWith(temporaryPrefix))
+    folder?.text !== undefined &&
+    withoutParts(folder.text) === "" &&
+    folder.files.every((file) => file === hostsFile || file.startsWith(temporaryPrefix))
   );
 }
 

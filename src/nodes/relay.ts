@@ -1,11 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
-
-/** An address of TCP. */
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
+import type { Endpoint } from "./settings.ts";
 
 /** How a relay is bounded; the tests need less. */
 export interface RelayLimits {
@@ -150,9 +145,4 @@ function endWhenIdle([client, target]: readonly [Socket, Socket], idleMs: number
     moved = now;
   }, idleMs);
   client.once("close", () => clearInterval(timer));
-}
-
-/** `host:port`, with brackets around an IPv6 address. */
-export function formatEndpoint({ host, port }: Endpoint): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

@@ -6,8 +6,8 @@ import type { Logger } from "../observe/log.ts";
 import { probe } from "./probe.ts";
 import type { FileOutcome } from "./own-files.ts";
 import { reconcile } from "./reconcile.ts";
-import { type Endpoint, formatEndpoint, Relay } from "./relay.ts";
-import type { NodeSettings, Wanted } from "./settings.ts";
+import { Relay } from "./relay.ts";
+import { type Endpoint, formatEndpoint, type NodeSettings, type Wanted } from "./settings.ts";
 
 // An `import` reads all that a built-in module exports, which takes memory (see http/connections).
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;

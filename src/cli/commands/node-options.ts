@@ -2,8 +2,7 @@ import type { Command } from "commander";
 import { parseListen } from "../../config/address.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { parseDuration } from "../../config/duration.ts";
-import type { NodeSettings, Wanted } from "../../nodes/settings.ts";
-import type { Endpoint } from "../../nodes/relay.ts";
+import { type Endpoint, formatEndpoint, type NodeSettings, refuseAsHost, type Wanted } from "../../nodes/settings.ts";
 import { OciError } from "../../oci/errors.ts";
 import { parseNamespace } from "../../oci/reference.ts";
 import { CommandFailure, exitCodes, type Terminal } from "../terminal.ts";
@@ -107,12 +106,10 @@ export class NodeOptions {
     return { listen: parseEndpoint("relay", listen), target: parseEndpoint("relay", target) };
   }
 
-  /**
-   * @param refuseAsHost Says why runtimes cannot be told of a URL.
-   * @param relayed Where the mirror is by the relay.
-   */
-  wanted(refuseAsHost: (url: string) => string | undefined, relayed?: string): Wanted {
+  /** @param relay By which runtimes are to reach the mirror, if at all. */
+  wanted(relay?: { readonly listen: Endpoint }): Wanted {
     const text = this.#text("mirror");
+    const relayed = relay === undefined ? undefined : `http://${formatEndpoint(relay.listen)}`;
     if (relayed !== undefined && text !== undefined)
       refuse("mirror", "with --relay it is where the relay listens: leave it out");
     const url = relayed ?? text ?? refuse("mirror", "is needed: http://host:port");

@@ -40,22 +40,18 @@ export function addNodeCommands(context: CommandContext): Command[] {
 function addWatch(context: CommandContext, parent: Parent): Command {
   const about = "write the files while the mirror answers, and take them back when it stays away, and at the end";
   const watch = addCommand(parent, "watch", about, []).action(async () => {
-    const { refuseAsHost } = await import("../../nodes/hosts-file.ts");
-    const { formatEndpoint } = await import("../../nodes/relay.ts");
     const options = new NodeOptions(watch, context.terminal);
     const relay = options.relay();
-    const relayed = relay === undefined ? undefined : `http://${formatEndpoint(relay.listen)}`;
-    await keep(context, options, relay, options.wanted(refuseAsHost, relayed));
+    await keep(context, options, relay, options.wanted(relay));
   });
   return addNodeOptions(watch, ["mirror", "relay", "registry", ...fileOptions, ...watchOptions]);
 }
 
 function addWrite(context: CommandContext, parent: Parent): Command {
   const write = addCommand(parent, "write", "write the files once, if the mirror answers", []).action(async () => {
-    const { refuseAsHost } = await import("../../nodes/hosts-file.ts");
     const { probe } = await import("../../nodes/probe.ts");
     const options = new NodeOptions(write, context.terminal);
-    const wanted = options.wanted(refuseAsHost);
+    const wanted = options.wanted();
     const settings = options.settings();
     const why = await probe(wanted.mirror, answerMs);
     if (why !== undefined) throw new CommandFailure(`nothing is written, as ${wanted.mirror} does not answer: ${why}`);
@@ -79,11 +75,10 @@ function addRemove(context: CommandContext, parent: Parent): Command {
 function addStatus(context: CommandContext, parent: Parent): Command {
   const about = "show what is written, what is not used yet, and what is in the way; exit code 1 where that is so";
   const status = addCommand(parent, "status", about, []).action(async () => {
-    const { refuseAsHost } = await import("../../nodes/hosts-file.ts");
     const { probe } = await import("../../nodes/probe.ts");
     const options = new NodeOptions(status, context.terminal);
     const isCompared = options.has("mirror") || options.has("registry");
-    const wanted = isCompared ? options.wanted(refuseAsHost) : undefined;
+    const wanted = isCompared ? options.wanted() : undefined;
     const why = wanted === undefined ? undefined : await probe(wanted.mirror, answerMs);
     if (why !== undefined) context.terminal.out(`${wanted?.mirror} does not answer: ${why}\n`);
     const exitCode = await report(context, options.settings(), wanted, true);

@@ -65,12 +65,17 @@ export const nodes: readonly Fault[] = [
         replace: "[]",
         breaks: "certificates beside a new hosts.toml still count",
       },
+    ],
+  ),
+  ...faultsOf(
+    "nodes/settings",
+    ["unit/nodes/settings", "unit/cli/node"],
+    [
       {
         name: "ipv6-written",
         find: 'if (!mirror.includes("[")) return undefined;',
         replace: "if (mirror !== undefined) return undefined;",
         breaks: "containerd 1.x gets no file that it cannot read",
-        tests: ["unit/nodes/hosts-file", "unit/cli/node"],
       },
     ],
   ),
@@ -80,14 +85,14 @@ export const nodes: readonly Fault[] = [
     [
       {
         name: "default-hidden",
-        find: 'if (registry !== "*" && fallback !== undefined && !isOurs(fallback)) {',
-        replace: 'if (registry === "" && fallback !== undefined && !isOurs(fallback)) {',
+        find: "if (!isAll && fallback !== undefined && !isOurs(fallback)) {",
+        replace: "if (!isAll && fallback !== undefined && fallback.path === registry) {",
         breaks: "somebody's _default is not hidden",
       },
       {
         name: "later-hidden",
-        find: 'if (registry === "*" && hidesOthers(later)) {',
-        replace: 'if (registry === "" && hidesOthers(later)) {',
+        find: "if (isAll && later.some(({ folders }) => !folders.values().every(isOurs))) {",
+        replace: "if (isAll && later.length > 9) {",
         breaks: "a _default of ours does not hide what is in a later folder",
       },
       {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { parse, type TomlTable } from "smol-toml";
-import { addMirror, type MirrorHost, refuseAsHost } from "../../../src/nodes/hosts-file.ts";
+import { addMirror, type MirrorHost } from "../../../src/nodes/hosts-file.ts";
 import { findParts, takeOut, withoutParts } from "../../../src/nodes/owned-part.ts";
 
 const mirror = "http://127.0.0.1:6500";
@@ -219,9 +219,4 @@ test("any other file means the same with our host, which is the first, and is as
     }),
     { numRuns: 500 },
   );
-});
-
-test("an IPv6 address cannot be told to containerd 1.x", () => {
-  assert.match(refuseAsHost("http://[fd00::1]:5000") ?? "", /name a host .*--relay/);
-  assert.equal(refuseAsHost("http://127.0.0.1:6500"), undefined);
 });

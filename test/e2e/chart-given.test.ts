@@ -36,6 +36,17 @@ describe("a value that is null, as a key with nothing behind it is,", () => {
   });
 });
 
+test("an empty text is as if it were not given, as other charts have it", async () => {
+  const values = parse(await readFile(join(chart, "values.yaml"), "utf8")) as object;
+  const nulls = pathsOf(values).filter((path) => path.split(".").reduce(below, values) === null);
+  // Numbers, choices and mappings; and what has a meaning of its own, or must be given.
+  const others = /Port$|Seconds$|Strategy$|Policy$|filesystem\.volume$|storage_class$|image\.registry$/;
+  const texts = nulls.filter((path) => !others.test(path));
+  assert.ok(texts.length >= 25);
+  const expected = await helm.template([]);
+  for (const path of texts) assert.equal(await helm.template(["--set", `${path}=`]), expected, path);
+});
+
 describe("names", () => {
   test("that YAML takes for something else stay text", async () => {
     const on =
@@ -134,4 +145,8 @@ function pathsOf(values: object, above = ""): string[] {
       value !== null && typeof value === "object" && !Array.isArray(value) ? pathsOf(value, `${path}.`) : [];
     return [path, ...below];
   });
+}
+
+function below(value: unknown, key: string): unknown {
+  return (value as Record<string, unknown> | null)?.[key];
 }

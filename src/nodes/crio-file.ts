@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { FileLeft, readText } from "./files.ts";
+import { FileLeft, ifThere, readText } from "./files.ts";
 import { accessTo } from "./hosts-folders.ts";
 import type { OwnFiles } from "./own-files.ts";
 import type { NodeSettings, Wanted } from "./settings.ts";
@@ -13,33 +13,30 @@ export async function reconcileCrio(
   wanted: Wanted | undefined,
 ): Promise<void> {
   if (crio === undefined) return;
+  const name = join(crio, `entrepot-${own.owner}.conf`);
   const access = await accessTo(crio, hostRoot);
   if (typeof access === "object") {
     if (wanted !== undefined) own.add(crio, "left", access.why);
     return;
   }
-  const root = join(hostRoot, crio);
-  const name = join(crio, `entrepot-${own.owner}.conf`);
+  const top = join(hostRoot, crio);
   const path = join(hostRoot, name);
-  let before: string | undefined;
+  await own.sweep([dirname(top), top]);
   try {
-    await own.sweep([dirname(root), root]);
-    before = await readText(path);
+    const before = await readText(path);
+    const file = { name, path, top, before };
+    const registries = wanted === undefined ? [] : await findFree(own, crio, hostRoot, name, wanted.registries);
+    if (wanted !== undefined && registries.length > 0) {
+      const made = access === "there" ? (["file"] as const) : (["root", "file"] as const);
+      await own.write(file, addEntries(before, { owner: own.owner, mirror: wanted.mirror, registries, made }));
+    } else {
+      await own.takeBack(file, wanted !== undefined);
+      if (before === undefined) return;
+    }
   } catch (error) {
     if (!(error instanceof FileLeft)) throw error;
     own.add(name, "left", error.message);
     return;
-  }
-  const registries = wanted === undefined ? [] : await findFree(own, crio, hostRoot, name, wanted.registries);
-  if (registries === undefined) return;
-  const file = { name, path, top: root, before };
-  if (wanted !== undefined && registries.length > 0) {
-    const made = access === "there" ? (["file"] as const) : (["root", "file"] as const);
-    await own.write(file, addEntries(before, { owner: own.owner, mirror: wanted.mirror, registries, made }));
-  } else if (before === undefined) {
-    return;
-  } else {
-    await own.takeBack(file, wanted !== undefined);
   }
   own.notes.push(
     `CRI-O takes ${name} as it is when it is told to reload (systemctl reload crio: SIGHUP), or by itself with ` +
@@ -47,48 +44,34 @@ export async function reconcileCrio(
   );
 }
 
-/** Those of the registries that may have an entry in our file; `undefined` where nothing may be written. */
+/**
+ * Those of the registries that may have an entry in our file.
+ *
+ * @throws {FileLeft} Nothing may be written, as another file cannot be understood.
+ */
 async function findFree(
   own: OwnFiles,
   crio: string,
   hostRoot: string,
   ours: string,
   wanted: readonly string[],
-): Promise<readonly string[] | undefined> {
+): Promise<readonly string[]> {
   const registries = wanted.filter((registry) => registry !== "*");
   if (registries.length < wanted.length) {
     own.add("*", "skipped", "CRI-O and podman have no entry for all registries: name them too");
   }
-  const above = await readdir(join(hostRoot, dirname(crio)));
-  if (hostRoot !== "/" && above.length === 1) {
-    own.notes.push(`${dirname(crio)} of the node is not mounted: what is in its registries.conf is not seen`);
+  const above = dirname(crio);
+  if (hostRoot !== "/" && (await readdir(join(hostRoot, above))).length === 1) {
+    own.notes.push(`${above} of the node is not mounted: what is in its registries.conf is not seen`);
   }
+  const dropIns = (await readdir(join(hostRoot, crio)).catch(ifThere)) ?? [];
+  const paths = dropIns.filter((name) => name.endsWith(".conf")).map((name) => join(crio, name));
   const files: RegistriesFile[] = [];
-  for (const path of [join(dirname(crio), "registries.conf"), ...(await listConfigurations(crio, hostRoot))]) {
-    const text = path === ours ? undefined : await readIfThere(join(hostRoot, path));
+  for (const path of [join(above, "registries.conf"), ...paths.toSorted()]) {
+    const text = path === ours ? undefined : await readFile(join(hostRoot, path), "utf8").catch(ifThere);
     if (text !== undefined) files.push({ path, text });
   }
-  const found = findTaken(files, registries);
-  if ("why" in found) {
-    own.add(ours, "left", found.why);
-    return undefined;
-  }
-  for (const { registry, by } of found.taken) own.add(registry, "skipped", `${by} has an entry for it`);
-  return registries.filter((name) => !found.taken.some(({ registry }) => registry === name));
-}
-
-async function listConfigurations(crio: string, hostRoot: string): Promise<string[]> {
-  const names = await readdir(join(hostRoot, crio)).catch(ifThere);
-  return (names ?? [])
-    .filter((name) => name.endsWith(".conf"))
-    .toSorted()
-    .map((name) => join(crio, name));
-}
-
-function readIfThere(path: string): Promise<string | undefined> {
-  return readFile(path, "utf8").catch(ifThere);
-}
-
-function ifThere(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
+  const taken = findTaken(files, registries);
+  for (const [registry, by] of taken) own.add(registry, "skipped", `${by} has an entry for it`);
+  return registries.filter((registry) => !taken.has(registry));
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Stats } from "node:fs";
-import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 
 /** A file was not what it was a moment before, or is nothing that may be written: it is left alone. */
@@ -21,11 +20,11 @@ const newFolder = 0o755;
  * @throws {FileLeft} It is a link, or no text.
  */
 export async function readText(path: string): Promise<string | undefined> {
-  const stat = await lstatIfThere(path);
-  if (stat === undefined) return undefined;
-  if (stat.isSymbolicLink()) throw new FileLeft("it is a link");
-  if (!stat.isFile()) throw new FileLeft("it is no file");
-  if (stat.size > maxBytes) throw new FileLeft("it is too large");
+  const stats = await lstat(path).catch(ifThere);
+  if (stats === undefined) return undefined;
+  if (stats.isSymbolicLink()) throw new FileLeft("it is a link");
+  if (!stats.isFile()) throw new FileLeft("it is no file");
+  if (stats.size > maxBytes) throw new FileLeft("it is too large");
   try {
     return utf8.decode(await readFile(path));
   } catch (error) {
@@ -47,13 +46,13 @@ export async function writeText(path: string, before: string | undefined, text: 
   const file = join(staged, relative(top, path));
   try {
     if (top !== path) await mkdir(dirname(file), { recursive: true });
-    const stat = await lstatIfThere(path);
+    const stats = await lstat(path).catch(ifThere);
     const handle = await open(file, "wx", newFile);
     try {
       await handle.writeFile(text);
       // What the process's umask took away.
-      await handle.chmod(stat === undefined ? newFile : stat.mode & 0o7777);
-      if (stat !== undefined) await handle.chown(stat.uid, stat.gid);
+      await handle.chmod(stats === undefined ? newFile : stats.mode & 0o7777);
+      if (stats !== undefined) await handle.chown(stats.uid, stats.gid);
       await handle.sync();
     } finally {
       await handle.close();
@@ -71,7 +70,7 @@ export async function writeText(path: string, before: string | undefined, text: 
 /** The highest folder that is to be made for a file, or the file itself. */
 async function topOfNew(path: string): Promise<string> {
   const folder = dirname(path);
-  return (await lstatIfThere(folder)) === undefined ? topOfNew(folder) : path;
+  return (await lstat(folder).catch(ifThere)) === undefined ? topOfNew(folder) : path;
 }
 
 /**
@@ -134,13 +133,14 @@ function isConflict(error: unknown): boolean {
   return ["ENOTEMPTY", "EEXIST", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
-async function lstatIfThere(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
+/** For a `catch`: what is not there is `undefined`. */
+export function ifThere(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
+}
+
+/** Whether there is a folder, or a link to one. */
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(ifThere))?.isDirectory() === true;
 }
 
 /** Flushes a folder, so that what was renamed in it is there after a power failure. */

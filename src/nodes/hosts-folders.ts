@@ -1,6 +1,6 @@
-import { readdir, realpath, stat } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { FileLeft, readText, temporaryPrefix } from "./files.ts";
+import { FileLeft, ifThere, isFolder, readText, temporaryPrefix } from "./files.ts";
 import type { Certificates } from "./hosts-file.ts";
 import { withoutParts } from "./owned-part.ts";
 
@@ -155,19 +155,4 @@ export function certificatesIn(files: readonly string[]): Certificates {
       return [cert, files.includes(key) ? key : cert];
     });
   return { ca: sorted.filter((file) => file.endsWith(".crt")), client };
-}
-
-function ifThere(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
-}
-
-/** Whether there is a folder, or a link to one. */
-export async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return false;
-    throw error;
-  }
 }

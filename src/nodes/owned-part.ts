@@ -28,48 +28,35 @@ export interface Left {
   readonly why: string;
 }
 
-const firstLine = /^# >>> entrepot node (?<owner>\S+) made=(?<made>[a-z,]*) sha256=(?<sum>[0-9a-f]{32}):/;
-const anyFirstLine = /^# >>> entrepot node (\S+)/;
+/** The first line to the last; the last may be missing, and the line breaks are no others than `\n`. */
+const parts =
+  /(?<![^\n])# >>> entrepot node (?<owner>\S+)(?!\S)(?: made=(?<made>[a-z,]*) sha256=(?<sum>[0-9a-f]{32}):)?[^\n]*(?:\n(?<body>(?:[^]*?\n)??)# <<< entrepot node \k<owner>(?![^\n]))?\n?/g;
 
 /** The parts of all owners, in order. One without an end is not intact, and is its first line alone. */
 export function findParts(text: string): Part[] {
-  const parts: Part[] = [];
-  let from = 0;
-  while (from < text.length) {
-    const start = from;
-    const line = lineAt(text, start);
-    from += line.length + 1;
-    const owner = anyFirstLine.exec(line)?.[1];
-    if (owner === undefined) continue;
-    const marked = firstLine.exec(line)?.groups;
-    const made = (marked?.["made"] ?? "").split(",").filter((each) => each !== "") as Made[];
-    const endsAt = findLine(text, lastLine(owner), from);
-    if (endsAt === undefined) {
-      parts.push({ owner, made, start, end: Math.min(from, text.length), isIntact: false });
-      continue;
-    }
-    const body = text.slice(from, Math.max(from, endsAt - 1));
-    from = endsAt + lastLine(owner).length + 1;
-    const isIntact = marked?.["sum"] === sumOf(owner, made, body);
-    parts.push({ owner, made, start, end: Math.min(from, text.length), isIntact });
-  }
-  return parts;
+  return [...text.matchAll(parts)].map(({ 0: all, index: start, groups = {} }) => {
+    const { owner = "", made: names = "", sum, body } = groups;
+    const made = names.split(",").filter((each) => each !== "") as Made[];
+    const isIntact = body !== undefined && sum === sumOf(owner, made, body.slice(0, -1));
+    return { owner, made, start, end: start + all.length, isIntact };
+  });
 }
 
 /** Writes a part, without a line break at its end. */
 export function formatPart(owner: string, made: readonly Made[], body: string): string {
   const sum = sumOf(owner, made, body);
   const about = "a program has written this, and takes it away again; what you write outside of it stays";
-  return `# >>> entrepot node ${owner} made=${made.join(",")} sha256=${sum}: ${about}\n${body}\n${lastLine(owner)}`;
+  const first = `# >>> entrepot node ${owner} made=${made.join(",")} sha256=${sum}: ${about}`;
+  return `${first}\n${body}\n# <<< entrepot node ${owner}`;
 }
 
 /** Takes out what an owner has written; a part that somebody has edited is no longer ours. */
 export function takeOut(text: string, owner: string): Rest | Left {
-  const parts = findParts(text);
-  const own = parts.filter((part) => part.owner === owner);
+  const all = findParts(text);
+  const own = all.filter((part) => part.owner === owner);
   const [part] = own;
   if (part === undefined) {
-    return { rest: text, at: undefined, made: [...new Set(parts.flatMap(({ made }) => made))] };
+    return { rest: text, at: undefined, made: [...new Set(all.flatMap(({ made }) => made))] };
   }
   if (own.length > 1 || !part.isIntact) return { why: "somebody has edited what was written here for this owner" };
   return { rest: without(text, part), at: part.start, made: part.made };
@@ -93,25 +80,6 @@ function without(text: string, { start, end }: Part): string {
   const before = text.slice(0, start);
   const hadNoBreak = end >= text.length && !text.endsWith("\n");
   return hadNoBreak ? before.slice(0, -1) : before + text.slice(end);
-}
-
-function lastLine(owner: string): string {
-  return `# <<< entrepot node ${owner}`;
-}
-
-function lineAt(text: string, start: number): string {
-  const end = text.indexOf("\n", start);
-  return text.slice(start, end < 0 ? undefined : end);
-}
-
-/** Where a line begins that is exactly this. */
-function findLine(text: string, line: string, from: number): number | undefined {
-  for (let at = from; at <= text.length;) {
-    const each = lineAt(text, at);
-    if (each === line) return at;
-    at += each.length + 1;
-  }
-  return undefined;
 }
 
 function sumOf(owner: string, made: readonly Made[], body: string): string {

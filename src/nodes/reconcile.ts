@@ -1,7 +1,6 @@
 import { reconcileContainerd } from "./containerd-files.ts";
 import { reconcileCrio } from "./crio-file.ts";
-import { FileLeft } from "./files.ts";
-import { isFolder } from "./hosts-folders.ts";
+import { FileLeft, isFolder } from "./files.ts";
 import { type FileOutcome, OwnFiles } from "./own-files.ts";
 import type { NodeSettings, Wanted } from "./settings.ts";
 

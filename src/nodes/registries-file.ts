@@ -1,3 +1,5 @@
+import type { TomlTable } from "smol-toml";
+import { FileLeft } from "./files.ts";
 import { readToml } from "./hosts-file.ts";
 import { formatPart, type Left, type Made, takeOut } from "./owned-part.ts";
 
@@ -7,42 +9,35 @@ export interface RegistriesFile {
   readonly text: string;
 }
 
-/** A registry that has an entry of somebody else, and where. */
-export interface Taken {
-  readonly registry: string;
-  readonly by: string;
-}
-
 /**
- * Which of the registries have an entry already: of two entries one counts, so that ours would hide it. `*.example.com`
- * is one for all below it.
+ * Which of the registries have an entry already, and in which file: of two entries one counts, so that ours would hide
+ * it. `*.example.com` is one for all below it.
  *
- * @returns Why nothing may be written, where a file cannot be understood.
+ * @throws {FileLeft} A file cannot be understood, or no other may be beside it.
  */
 export function findTaken(
   files: readonly RegistriesFile[],
   registries: readonly string[],
-): { readonly taken: readonly Taken[] } | Left {
-  const taken: Taken[] = [];
+): ReadonlyMap<string, string> {
+  const taken = new Map<string, string>();
   for (const { path, text } of files) {
     const read = readToml(text);
-    if ("why" in read) return { why: `${path} cannot be read: ${read.why}` };
+    if ("why" in read) throw new FileLeft(`${path} cannot be read: ${read.why}`);
     // Of that form, "v1", no drop-in may be beside.
-    if ("registries" in read.table)
-      return { why: `${path} has [registries.*], beside which no file of [[registry]] may be` };
+    if ("registries" in read.table) {
+      throw new FileLeft(`${path} has [registries.*], beside which no file of [[registry]] may be`);
+    }
     const entries = read.table["registry"];
-    for (const entry of Array.isArray(entries) ? entries : []) {
-      const { prefix, location } = entry as { readonly prefix?: string; readonly location?: string };
-      const name = (prefix === "" ? undefined : prefix) ?? location ?? "";
+    for (const { prefix, location } of Array.isArray(entries) ? (entries as TomlTable[]) : []) {
+      const name = [prefix, location].find((each) => typeof each === "string" && each !== "");
+      if (typeof name !== "string") continue;
       for (const registry of registries) {
         const isBelow = name.startsWith("*.") && registry.endsWith(name.slice(1));
-        if ((name === registry || isBelow) && !taken.some((each) => each.registry === registry)) {
-          taken.push({ registry, by: path });
-        }
+        if ((name === registry || isBelow) && !taken.has(registry)) taken.set(registry, path);
       }
     }
   }
-  return { taken };
+  return taken;
 }
 
 /** What is to be in the file. */

@@ -19,7 +19,7 @@ export const nodes: readonly Fault[] = [
       },
       {
         name: "nothing-inherited",
-        find: "made: [...new Set(parts.flatMap(({ made }) => made))]",
+        find: "made: [...new Set(all.flatMap(({ made }) => made))]",
         replace: "made: []",
         breaks: "the last owner takes away the file that the first has made",
       },
@@ -127,7 +127,7 @@ export const nodes: readonly Fault[] = [
       },
       {
         name: "mode-lost",
-        find: "await handle.chmod(stat === undefined ? newFile : stat.mode & 0o7777);",
+        find: "await handle.chmod(stats === undefined ? newFile : stats.mode & 0o7777);",
         replace: "await handle.chmod(newFile);",
         breaks: "a file keeps its mode",
       },
@@ -221,7 +221,7 @@ export const nodes: readonly Fault[] = [
     [
       {
         name: "entry-twice",
-        find: "return registries.filter((name) => !found.taken.some(({ registry }) => registry === name));",
+        find: "return registries.filter((registry) => !taken.has(registry));",
         replace: "return registries;",
         breaks: "a registry that has an entry of somebody else gets none",
       },

@@ -46,6 +46,7 @@ insecure = true
   test("registries that have an entry of somebody else are left out", async () => {
     await using node = await NodeFolder.create({
       "etc/containers/registries.conf": '[[registry]]\nprefix = ""\nlocation = "docker.io"\n',
+      "etc/containers/registries.conf.d/a.conf": "[[registry]]\nprefix = 1\n",
       "etc/containers/registries.conf.d/b.conf": '[[registry]]\nprefix = "*.example.com"\nlocation = "x"\n',
       "etc/containers/registries.conf.d/c.txt": '[[registry]]\nlocation = "quay.io"\n',
     });

@@ -61,6 +61,7 @@ async function live(stage: Stage, release: Release, more: Values): Promise<strin
   await cluster.kubectl("wait", "pod", "--for=condition=Ready", "--timeout=60s", ...selector);
   await release.deploy(stage.next(values));
   assert.deepEqual(await pulls.stop(), []);
+  assert.notEqual(pulls.count, 0);
 
   const workload = `${(await cluster.get<List>("statefulset,deployment", ...selector)).items[0]?.kind}/${name}-entrepot`;
   await cluster.kubectl("scale", workload, "--replicas=0", `--namespace=${namespace}`);
@@ -91,6 +92,7 @@ function filesOf({ cluster }: Stage): Promise<string> {
 
 /** Pulls by the node's runtime, one after the other; each is of the whole image, as it is forgotten after it. */
 class RuntimePulls implements AsyncDisposable {
+  count = 0;
   readonly #stage: Stage;
   readonly #image: string;
   readonly #failures: unknown[] = [];
@@ -122,6 +124,7 @@ class RuntimePulls implements AsyncDisposable {
       try {
         await images("pull", "--local", "--hosts-dir", "/etc/containerd/certs.d", this.#image);
         await images("rm", "--sync", this.#image);
+        this.count++;
       } catch (error) {
         this.#failures.push(error);
       }

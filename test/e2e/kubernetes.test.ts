@@ -36,12 +36,15 @@ describe("the chart in a Kubernetes", () => {
     // Until each pod has it, by itself or from the bucket.
     for (let count = 0; count < 20; count++) await pullOnce(image);
     await stage.upstream.down();
-    await using pullers = new Pullers(image);
-    assert.match(await release.test(), /Succeeded/);
-    await release.deploy(stage.next(values));
-    await release.rollback();
-    await pullers.stop();
-    await stage.upstream.up();
+    try {
+      await using pullers = new Pullers(image);
+      assert.match(await release.test(), /Succeeded/);
+      await release.deploy(stage.next(values));
+      await release.rollback();
+      await pullers.stop();
+    } finally {
+      await stage.upstream.up();
+    }
     await release.uninstall();
     return await release.objects();
   }

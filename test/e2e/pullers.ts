@@ -40,10 +40,10 @@ export class Pullers implements AsyncDisposable {
     this.#running = Array.from({ length: clients }, () => this.#pull(image));
   }
 
-  /** Lets them end what they do. @throws {AggregateError} a pull failed. */
+  /** Lets them end what they do. @throws {AggregateError} a pull failed, or there was none. */
   async stop(): Promise<void> {
     await this[Symbol.asyncDispose]();
-    if (this.failures.length > 0) {
+    if (this.failures.length > 0 || this.pulls === 0) {
       throw new AggregateError(this.failures, `${this.failures.length} of ${this.pulls} pulls failed`);
     }
   }

@@ -36,7 +36,8 @@ export async function findHostsFolders(
   hostRoot: string,
   folder: string | undefined,
 ): Promise<HostsFolders> {
-  const { settings, notes } = await readSettings(file, hostRoot);
+  const notes: string[] = [];
+  const settings = await readSettings(file, hostRoot, notes);
   const found = interpret(settings, file);
   if (folder === undefined) return { lookups: found.lookups, notes: [...notes, ...found.notes] };
   const isRead = found.lookups.some((folders) => folders.includes(folder));
@@ -74,36 +75,26 @@ function interpret(settings: RegistrySettings | undefined, file: string): HostsF
   return { lookups: folders.length > 1 ? [folders, [list]] : [folders], notes };
 }
 
-async function readSettings(
-  file: string,
-  hostRoot: string,
-): Promise<{ settings: RegistrySettings | undefined; notes: string[] }> {
-  const notes: string[] = [];
+/** `undefined` where there is no file that can be understood; adds to `notes` what cannot be. */
+async function readSettings(file: string, hostRoot: string, notes: string[]): Promise<RegistrySettings | undefined> {
   let settings: RegistrySettings | undefined;
-  const pending = [file];
-  const seen = new Set<string>();
-  for (let path = pending.shift(); path !== undefined; path = pending.shift()) {
-    if (seen.has(path)) continue;
-    seen.add(path);
+  // What is found is added to the list, and looked at in its turn.
+  const paths = new Set([file]);
+  for (const path of paths) {
     const text = await readFile(join(hostRoot, path), "utf8").catch((error: NodeJS.ErrnoException) => error);
-    if (typeof text !== "string") {
+    const read = typeof text === "string" ? readToml(text) : text;
+    if (read instanceof Error) {
       // A link may lead to where nothing is mounted.
-      const isThere = await lstat(join(hostRoot, path)).then(
-        () => true,
-        () => false,
-      );
-      if (path !== file || isThere) notes.push(`${path} cannot be read (${text.code ?? text.message})`);
-      continue;
-    }
-    const read = readToml(text);
-    if ("why" in read) {
+      const isThere = await lstat(join(hostRoot, path)).then(Boolean, () => false);
+      if (path !== file || isThere) notes.push(`${path} cannot be read (${read.code ?? read.message})`);
+    } else if ("why" in read) {
       notes.push(`${path} cannot be understood: ${read.why}`);
-      continue;
+    } else {
+      settings = merge(settings, settingsOf(read.table));
+      for (const each of await resolveImports(path, read.table["imports"], hostRoot)) paths.add(each);
     }
-    settings = merge(settings, settingsOf(read.table));
-    pending.push(...(await resolveImports(path, read.table["imports"], hostRoot)));
   }
-  return { settings, notes };
+  return settings;
 }
 
 function settingsOf(config: TomlTable): RegistrySettings {

@@ -27,7 +27,7 @@ export async function reconcile(
 ): Promise<NodeState> {
   if (!(await isFolder(settings.hostRoot))) throw new FileLeft(`there is no folder ${settings.hostRoot}`);
   const own = new OwnFiles(settings.owner, isDryRun);
-  await reconcileContainerd(own, settings, wanted);
+  if (settings.containerdHosts !== "none") await reconcileContainerd(own, settings, wanted);
   await reconcileCrio(own, settings, wanted);
   return own;
 }

@@ -6,6 +6,7 @@ export interface NodeSettings {
   readonly hostRoot: string;
   /** Paths on the node. */
   readonly containerdConfig: string;
+  /** Where to write in any case; `none`: nothing of containerd is looked at. `undefined`: where its configuration says. */
   readonly containerdHosts: string | undefined;
   readonly crio: string | undefined;
 }

@@ -229,6 +229,15 @@ describe("nodes", () => {
     assert.deepEqual(order.slice(0, -3).toSorted(), ["Role", "RoleBinding", "ServiceAccount"]);
   });
 
+  test("have none of containerd's files written or mounted where that is turned off", async () => {
+    const spec = podOf(
+      only(await render("nodes.enabled=true,nodes.containerd.enabled=false"), "DaemonSet", "cache-entrepot-nodes"),
+    )?.spec;
+    assert.ok(spec?.containers[0]?.args?.includes("--containerd-hosts=none"));
+    assert.ok(!spec?.containers[0]?.args?.some((arg) => arg.startsWith("--containerd-config")));
+    assert.ok(!JSON.stringify(spec?.volumes).includes("hostPath"));
+  });
+
   test("are left alone by default", async () => {
     const kinds = new Set((await render()).map((each) => each.kind));
     assert.ok(!kinds.has("DaemonSet") && !kinds.has("Job") && !kinds.has("Role"));

@@ -66,9 +66,13 @@ Nodes reach it at {{ $url }}.
 {{- define "entrepot.nodeArgs" -}}
 - --owner={{ include "entrepot.shorten" (list (printf "%s.%s" .Release.Namespace (include "entrepot.fullname" .)) 63) }}
 - --host-root=/host
-- --containerd-config={{ .Values.nodes.containerd.config }}
-{{- with .Values.nodes.containerd.hosts }}
+{{- with .Values.nodes.containerd }}
+{{- if .enabled }}
+- --containerd-config={{ .config }}
+{{- end }}
+{{- with .enabled | ternary .hosts "none" }}
 - --containerd-hosts={{ . }}
+{{- end }}
 {{- end }}
 {{- if .Values.nodes.crio.enabled }}
 - --crio={{ .Values.nodes.crio.folder }}
@@ -169,7 +173,7 @@ spec:
 {{- $containerd := .Values.nodes.containerd }}
 {{- $folder := dir $containerd.config -}}
 - { name: containerd, mountPath: {{ printf "/host%s" $folder | quote }} }
-{{- if and $containerd.hosts (not (hasPrefix (printf "%s/" $folder) (printf "%s/" $containerd.hosts))) }}
+{{- if and $containerd.enabled $containerd.hosts (not (hasPrefix (printf "%s/" $folder) (printf "%s/" $containerd.hosts))) }}
 - { name: containerd-hosts, mountPath: {{ printf "/host%s" $containerd.hosts | quote }} }
 {{- end }}
 {{- if .Values.nodes.crio.enabled }}

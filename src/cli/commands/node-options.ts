@@ -33,7 +33,10 @@ const nodeOptions = {
     about: "containerd's configuration, which says where it looks; it is only read",
     fallback: "/etc/containerd/config.toml",
   },
-  "containerd-hosts": { value: "folder", about: "write there, wherever containerd looks" },
+  "containerd-hosts": {
+    value: "folder",
+    about: "write there, wherever containerd looks; none for no files of containerd",
+  },
   crio: { value: "folder", about: "write a file for CRI-O and podman there, in /etc/containers/registries.conf.d" },
   "host-root": {
     value: "folder",
@@ -88,7 +91,7 @@ export class NodeOptions {
       owner,
       hostRoot: this.#path("host-root") ?? "/",
       containerdConfig: this.#path("containerd-config") ?? "",
-      containerdHosts: this.#path("containerd-hosts"),
+      containerdHosts: this.#text("containerd-hosts") === "none" ? "none" : this.#path("containerd-hosts"),
       crio: this.#path("crio"),
     };
   }
@@ -150,7 +153,9 @@ export class NodeOptions {
 
 function parseEndpoint(name: NodeOptionName, text: string): Endpoint {
   const address = parseValue(name, () => parseListen(text));
-  return address.kind === "unix" ? refuse(name, `expected host:port, got ${JSON.stringify(text)}`) : address;
+  return address.kind === "unix" || address.host === ""
+    ? refuse(name, `expected host:port, got ${JSON.stringify(text)}`)
+    : address;
 }
 
 function parseRegistry(name: string): string {

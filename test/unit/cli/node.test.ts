@@ -139,6 +139,7 @@ describe("what is asked for wrongly", () => {
       /^entrepot: --mirror: with --relay it is where the relay listens: leave it out\n$/,
     ],
     [["watch", docker, "--relay=127.0.0.1:1"], /^entrepot: --relay: expected LISTEN=TARGET/],
+    [["watch", docker, "--relay=:1=b:2"], /^entrepot: --relay: expected host:port, got ":1"\n$/],
     [["watch", docker, "--relay=[::1]:1=b:2"], /^entrepot: --relay: containerd 1\.x cannot read/],
     [["watch", mirror, docker, "--interval=1ms"], /^entrepot: --interval: expected 1s at least\n$/],
     [["watch", mirror, docker, "--interval=1"], /^entrepot: --interval: a duration needs a unit/],

@@ -147,6 +147,12 @@ describe("where containerd looks", () => {
     });
   }
 
+  test("none: what is of containerd is neither written nor looked at", async () => {
+    await using node = await NodeFolder.create({ "etc/containerd/config.toml": "not TOML" });
+    const state = await reconcile(settingsOf(node, { containerdHosts: "none" }), wanted("docker.io"));
+    assert.deepEqual([said(state), state.notes], [[], []]);
+  });
+
   test("a folder that is told, and not looked at", async () => {
     await using node = await NodeFolder.create({ "etc/containerd/config.toml": config });
     const settings = settingsOf(node, { containerdHosts: "/etc/containerd/mine" });

@@ -25,18 +25,23 @@ export function nodeTests(stage: () => Stage): void {
     assert.deepEqual(left, ["persistentvolumeclaim/cache-plain-entrepot-0"]);
   });
 
-  test("nodes with files of others do so through a release with a bucket", async () => {
+  test("nodes with files of others do so through a release with a bucket, until that tells them no more", async () => {
     for (const [path, text] of Object.entries(othersFiles)) {
       await stage().cluster.machine.writeEtc(`containerd/certs.d/${path}`, text);
     }
     const release = await Release.prepare(stage().cluster, stage().directory, "shared");
     const values = { replicas: 2, registry: await (await stage().bucket()).prepare(release) };
-    assert.deepEqual(await live(stage(), release, values), bucketSecrets);
+    const left = await live(stage(), release, values, { isTurnedOff: true });
+    assert.deepEqual(left, bucketSecrets);
   });
 }
 
-/** Installs a release with its DaemonSet, and removes it; gives what is left of it in its namespace. */
-async function live(stage: Stage, release: Release, more: Values): Promise<string[]> {
+/**
+ * Installs a release with its DaemonSet, and removes it; gives what is left of it in its namespace.
+ *
+ * @param isTurnedOff Whether the DaemonSet is turned off before.
+ */
+async function live(stage: Stage, release: Release, more: Values, { isTurnedOff = false } = {}): Promise<string[]> {
   const { cluster, door } = stage;
   const { name, namespace } = release;
   const nodes = `${name}-nodes`;
@@ -69,11 +74,13 @@ async function live(stage: Stage, release: Release, more: Values): Promise<strin
   await stage.runPod(namespace, "second", await stage.publish(`${name}/second`));
   assert.deepEqual(whoPulled(stage, `${name}/second`), ["containerd"]);
 
-  await release.uninstall();
+  if (isTurnedOff) await release.deploy(stage.values({ ...more, nodes: { enabled: false, namespace: nodes } }));
+  else await release.uninstall();
+  assert.deepEqual(await release.objects(nodes), []);
   assert.deepEqual(await filesOf(stage), atFirst);
   await stage.runPod(namespace, "third", await stage.publish(`${name}/third`));
   assert.deepEqual(whoPulled(stage, `${name}/third`), ["containerd"]);
-  assert.deepEqual(await release.objects(nodes), []);
+  if (isTurnedOff) await release.uninstall();
   return await release.objects();
 }
 

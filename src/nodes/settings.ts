@@ -24,17 +24,3 @@ export interface Endpoint {
   readonly host: string;
   readonly port: number;
 }
-
-/** `host:port`, with brackets around an IPv6 address. */
-export function formatEndpoint({ host, port }: Endpoint): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
-}
-
-/** Why a URL cannot be written as a host's name in a `hosts.toml`, with what to do; `undefined` where it can. */
-export function refuseAsHost(mirror: string): string | undefined {
-  if (!mirror.includes("[")) return undefined;
-  return (
-    "containerd 1.x cannot read a hosts.toml with an IPv6 address in brackets, and ignores the file: name a host " +
-    "(http://mirror.example.com:8080), or use --relay 127.0.0.1:6500=HOST:PORT, whose target may have IPv6 alone"
-  );
-}

@@ -7,7 +7,7 @@ import { probe } from "./probe.ts";
 import type { FileOutcome } from "./own-files.ts";
 import { reconcile } from "./reconcile.ts";
 import { Relay } from "./relay.ts";
-import { type Endpoint, formatEndpoint, type NodeSettings, type Wanted } from "./settings.ts";
+import type { Endpoint, NodeSettings, Wanted } from "./settings.ts";
 
 // An `import` reads all that a built-in module exports, which takes memory (see http/connections).
 const { createServer } = createRequire(import.meta.url)("node:http") as typeof http;
@@ -181,4 +181,9 @@ async function serveProbes(listen: Endpoint, watching: Watch): Promise<AsyncDisp
 
 function describe({ file, why }: FileOutcome): string {
   return `${file}: ${why}`;
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+function formatEndpoint({ host, port }: Endpoint): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

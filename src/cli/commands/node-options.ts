@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import { parseListen } from "../../config/address.ts";
+import { formatListen, parseListen } from "../../config/address.ts";
 import { ValueError } from "../../config/config-error.ts";
 import { parseDuration } from "../../config/duration.ts";
-import { type Endpoint, formatEndpoint, type NodeSettings, refuseAsHost, type Wanted } from "../../nodes/settings.ts";
+import type { Endpoint, NodeSettings, Wanted } from "../../nodes/settings.ts";
 import { OciError } from "../../oci/errors.ts";
 import { parseNamespace } from "../../oci/reference.ts";
 import { CommandFailure, exitCodes, type Terminal } from "../terminal.ts";
@@ -112,7 +112,7 @@ export class NodeOptions {
   /** @param relay By which runtimes are to reach the mirror, if at all. */
   wanted(relay?: { readonly listen: Endpoint }): Wanted {
     const text = this.#text("mirror");
-    const relayed = relay === undefined ? undefined : `http://${formatEndpoint(relay.listen)}`;
+    const relayed = relay === undefined ? undefined : `http://${formatListen({ kind: "tcp", ...relay.listen })}`;
     if (relayed !== undefined && text !== undefined)
       refuse("mirror", "with --relay it is where the relay listens: leave it out");
     const url = relayed ?? text ?? refuse("mirror", "is needed: http://host:port");
@@ -173,4 +173,13 @@ function parseValue<T>(name: NodeOptionName, parse: () => T): T {
 
 function refuse(name: NodeOptionName, why: string): never {
   throw new CommandFailure(`--${name}: ${why}`, { exitCode: exitCodes.usage });
+}
+
+/** Why a URL cannot be written as a host's name in a `hosts.toml`, with what to do; `undefined` where it can. */
+function refuseAsHost(mirror: string): string | undefined {
+  if (!mirror.includes("[")) return undefined;
+  return (
+    "containerd 1.x cannot read a hosts.toml with an IPv6 address in brackets, and ignores the file: name a host " +
+    "(http://mirror.example.com:8080), or use --relay 127.0.0.1:6500=HOST:PORT, whose target may have IPv6 alone"
+  );
 }

@@ -68,8 +68,8 @@ export const nodes: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "nodes/settings",
-    ["unit/nodes/settings", "unit/cli/node"],
+    "cli/commands/node-options",
+    ["unit/cli/node"],
     [
       {
         name: "ipv6-written",

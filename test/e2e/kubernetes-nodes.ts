@@ -76,10 +76,12 @@ async function live(stage: Stage, release: Release, more: Values, { isTurnedOff 
 
   if (isTurnedOff) await release.deploy(stage.values({ ...more, nodes: { enabled: false, namespace: nodes } }));
   else await release.uninstall();
-  assert.deepEqual(await release.objects(nodes), []);
   assert.deepEqual(await filesOf(stage), atFirst);
   await stage.runPod(namespace, "third", await stage.publish(`${name}/third`));
   assert.deepEqual(whoPulled(stage, `${name}/third`), ["containerd"]);
+  // Helm does not wait for the pods of a hook's DaemonSet to end.
+  await cluster.kubectl("wait", "pod", "--all", "--for=delete", "--timeout=60s", `--namespace=${nodes}`);
+  assert.deepEqual(await release.objects(nodes), []);
   if (isTurnedOff) await release.uninstall();
   return await release.objects();
 }

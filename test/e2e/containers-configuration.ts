@@ -16,7 +16,6 @@ export async function writeContainersConfiguration(
   namespaces: readonly string[],
 ): Promise<ContainersConfiguration> {
   const registries = join(directory, "registries.conf");
-  const policy = join(directory, "policy.json");
   await writeFile(
     registries,
     namespaces
@@ -33,6 +32,12 @@ export async function writeContainersConfiguration(
       )
       .join("\n"),
   );
+  return { registries, policy: await writePolicy(directory) };
+}
+
+/** Writes a `policy.json` that accepts unsigned images. */
+export async function writePolicy(directory: string): Promise<string> {
+  const policy = join(directory, "policy.json");
   await writeFile(policy, JSON.stringify({ default: [{ type: "insecureAcceptAnything" }] }));
-  return { registries, policy };
+  return policy;
 }

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { until } from "../support/event-loop.ts";
 import { request } from "../support/http.ts";
 import { buildImage } from "../support/image.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { type Containerd, startContainerd } from "./containerd.ts";
+import { writePolicy } from "./containers-configuration.ts";
 import { type Mirror, startMirror } from "./mirror.ts";
 import { freePort, run, start } from "./programs.ts";
 import { pullColdThenWarm } from "./scenario.ts";
@@ -101,8 +102,7 @@ test("skopeo, with the file for CRI-O and podman", async () => {
       const node = join(directory, "node");
       await writeNode(node, mirror, namespaces);
       const registries = join(node, "etc/containers/registries.conf.d/entrepot-entrepot.conf");
-      const policy = join(directory, "policy.json");
-      await writeFile(policy, JSON.stringify({ default: [{ type: "insecureAcceptAnything" }] }));
+      const policy = await writePolicy(directory);
       const copy = join(directory, "copy");
       return {
         programs: [],
@@ -164,14 +164,12 @@ test("containerd through a relay; where the mirror is away it turns to the regis
   assert.match(await mirror.program.log(), new RegExp(`"endpoint":"blob","namespace":"${registry}"`));
   await access(file);
   await pull("2");
-  for (;;) {
-    const isThere = await access(file).then(
-      () => true,
+  const isGone = (): Promise<boolean> =>
+    access(file).then(
       () => false,
+      () => true,
     );
-    if (!isThere) break;
-    await delay(100);
-  }
+  await until(isGone);
   assert.match((await request(`http://${probes}/readyz`)).body.toString(), /does not answer/);
   await pull("1");
   await watch.stop();

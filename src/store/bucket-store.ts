@@ -1,9 +1,10 @@
-import type { DatedObject, Key, ListOptions, ObjectStore, Version } from "./object-store.ts";
+import type { DatedStore, Key, Version } from "./object-store.ts";
 
-/** A store that several instances have in common: it takes content while that is still on its way. */
-export interface BucketStore extends ObjectStore {
-  /** Times are by the server's clock, which is the only one that all instances share. */
-  list(prefix: Key, options?: ListOptions): AsyncIterable<DatedObject>;
+/**
+ * A store that several instances have in common: it takes content while that is still on its way. Times are by the
+ * server's clock, which is the only one that all instances share.
+ */
+export interface BucketStore extends DatedStore {
   /**
    * Stores what `bytes` yields, once that has ended; where it throws, that is thrown, and nothing is left. A chunk is
    * valid until the next one is asked for.

@@ -16,8 +16,9 @@ export const readQuietly: number = constants.O_RDONLY | (constants.O_NOATIME ?? 
 /** What is known of a file without reading it; `undefined` for what is no file. */
 export function describeFile(key: Key, info: Stats): StoredFile | undefined {
   if (!info.isFile()) return undefined;
-  const usedAt = Math.floor(Math.max(info.mtimeMs, info.atimeMs));
-  return { key, sizeBytes: info.size, version: versionOf(info), usedAt };
+  const { mtimeMs, atimeMs } = info;
+  const times = { writtenAt: Math.floor(mtimeMs), usedAt: Math.floor(Math.max(mtimeMs, atimeMs)) };
+  return { key, sizeBytes: info.size, version: versionOf(info), ...times };
 }
 
 /** Files take each other's place by `rename` and are never changed: each has a number of its own, or a time. */

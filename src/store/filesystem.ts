@@ -1,5 +1,5 @@
 import type { Stats } from "node:fs";
-import { lstat, open, readdir, rm, statfs, writeFile } from "node:fs/promises";
+import { lstat, open, readdir, rm, statfs, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { BufferPool } from "./buffers.ts";
@@ -9,9 +9,9 @@ import type { Lock } from "./lock.ts";
 import type { FileReader, LocalUpkeep, Removed, StoredFile } from "./local-upkeep.ts";
 import {
   assertCondition,
+  type DatedStore,
   type Key,
   type ListOptions,
-  type ObjectStore,
   type OpenObject,
   PreconditionFailed,
   type PutOptions,
@@ -32,7 +32,7 @@ const retryMs = 3_000;
  * can be served; then `unwritable` says why, and `put` and `probe` fail. They also try again, every few seconds, to own
  * the folder: nothing is stored without the lock and the format file.
  */
-export class FilesystemStore implements ObjectStore, LocalUpkeep {
+export class FilesystemStore implements DatedStore, LocalUpkeep {
   readonly temporaryPath: string;
   readonly caretaker: FileReader;
   readonly #root: string;
@@ -125,6 +125,11 @@ export class FilesystemStore implements ObjectStore, LocalUpkeep {
     }
   }
 
+  /** By the clock of this machine, as the files' times are. */
+  now(): number {
+    return Date.now();
+  }
+
   async move(from: Key, to: Key): Promise<boolean> {
     const source = this.#reader.path(from);
     const target = this.#reader.path(to);
@@ -142,6 +147,16 @@ export class FilesystemStore implements ObjectStore, LocalUpkeep {
       throw new StoreError(`${from} could not be moved to ${to}`, error);
     }
     return true;
+  }
+
+  async renew(key: Key): Promise<boolean> {
+    await this.#becomeWritable();
+    return this.#placing.run(key, async () => {
+      if ((await this.head(key)) === undefined) return false;
+      const now = new Date();
+      await orAbsent(utimes(this.#reader.path(key), now, now), `${key} could not be renewed`);
+      return true;
+    });
   }
 
   /**

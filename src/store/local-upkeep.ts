@@ -1,7 +1,7 @@
-import type { Key, ListOptions, ObjectInfo, ObjectReader } from "./object-store.ts";
+import type { DatedObject, Key, ListOptions, ObjectReader } from "./object-store.ts";
 
 /** An object that is a file of this machine. */
-export interface StoredFile extends ObjectInfo {
+export interface StoredFile extends DatedObject {
   /**
    * The newest time that the file system keeps of it, in milliseconds since 1970: when it was written, or read where
    * that is noted. Coarse: by a day or more where reads are noted rarely or never. `move` keeps it.
@@ -41,6 +41,12 @@ export interface LocalUpkeep {
    * @throws {StoreError} it could not be moved.
    */
   move(from: Key, to: Key): Promise<boolean>;
+  /**
+   * Makes an object as young as if it were written now, and another version; false where there is none.
+   *
+   * @throws {StoreError} it could not be done.
+   */
+  renew(key: Key): Promise<boolean>;
   /**
    * Removes the folders below `prefix`, not itself, that hold nothing, the deepest first; a `put` meanwhile makes those
    * that it needs again. A dry run only finds them.

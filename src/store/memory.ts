@@ -1,9 +1,9 @@
 import { readWhole } from "./read-whole.ts";
 import {
   assertCondition,
+  type DatedStore,
   type Key,
   type ListOptions,
-  type ObjectStore,
   type OpenObject,
   type PutOptions,
   type Source,
@@ -17,7 +17,7 @@ interface Held extends StoredFile {
 }
 
 /** An object store that lives as long as the process: for tests. */
-export class MemoryStore implements ObjectStore {
+export class MemoryStore implements DatedStore {
   readonly #objects = new Map<Key, Held>();
   readonly #now: () => number;
   #puts = 0;
@@ -40,7 +40,14 @@ export class MemoryStore implements ObjectStore {
     const bytes = await bytesOf(key, source);
     assertCondition(key, this.#objects.get(key), options.if);
     const version = String(++this.#puts) as Version;
-    this.#objects.set(key, { key, bytes, sizeBytes: bytes.length, version, usedAt: this.#now() });
+    this.#objects.set(key, {
+      key,
+      bytes,
+      sizeBytes: bytes.length,
+      version,
+      writtenAt: this.#now(),
+      usedAt: this.#now(),
+    });
     return version;
   }
 
@@ -71,13 +78,26 @@ export class MemoryStore implements ObjectStore {
     return true;
   }
 
+  /** See `LocalUpkeep`. */
+  async renew(key: Key): Promise<boolean> {
+    const held = this.#objects.get(key);
+    if (held !== undefined) await this.put(key, held.bytes);
+    return held !== undefined;
+  }
+
+  now(): number {
+    return this.#now();
+  }
+
   async close(): Promise<void> {
     this.#objects.clear();
   }
 }
 
 function infoOf(held: Held | undefined): StoredFile | undefined {
-  return held && { key: held.key, sizeBytes: held.sizeBytes, version: held.version, usedAt: held.usedAt };
+  if (held === undefined) return undefined;
+  const { bytes: _bytes, ...info } = held;
+  return info;
 }
 
 function openBytes({ bytes, version }: Pick<Held, "bytes" | "version">): OpenObject {

@@ -115,6 +115,14 @@ export interface ObjectStore extends ObjectReader {
   close(): Promise<void>;
 }
 
+/** A store that tells how old its objects are. */
+export interface DatedStore extends ObjectStore {
+  head(key: Key): Promise<DatedObject | undefined>;
+  list(prefix: Key, options?: ListOptions): AsyncIterable<DatedObject>;
+  /** Now, by the clock that `writtenAt` goes by. */
+  now(): number;
+}
+
 /** There is another object than a write expected, or one where it expected none: nothing was done. */
 export class PreconditionFailed extends Error {
   override readonly name = "PreconditionFailed";

@@ -3,7 +3,6 @@ import {
   type DatedObject,
   type Key,
   type ListOptions,
-  type ObjectInfo,
   type OpenObject,
   PreconditionFailed,
   type PutOptions,
@@ -62,7 +61,7 @@ export class S3Store implements BucketStore {
     return new S3Store(await S3Connection.open(options), options);
   }
 
-  async head(key: Key): Promise<ObjectInfo | undefined> {
+  async head(key: Key): Promise<DatedObject | undefined> {
     let found;
     try {
       found = await this.#writer.look(key);
@@ -70,11 +69,16 @@ export class S3Store implements BucketStore {
       throw this.#asStoreError(`could not look up ${key}`, error);
     }
     if (found === undefined) return undefined;
-    const { ContentLength: sizeBytes, ETag: version } = found;
+    const { ContentLength: sizeBytes, ETag: version, LastModified: writtenAt } = found;
     if (sizeBytes === undefined || version === undefined) {
       throw new StoreError(`the server's answer for ${key} has no ETag or no size`, undefined);
     }
-    return { key, sizeBytes, version: version as Version };
+    return { key, sizeBytes, version: version as Version, writtenAt: momentOf(writtenAt) };
+  }
+
+  /** By the server's clock, as far as its answers have told. */
+  now(): number {
+    return this.#connection.now();
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
@@ -135,7 +139,7 @@ export class S3Store implements BucketStore {
         last = key;
         // Consoles make empty objects of such names to show a folder.
         if (sizeBytes === undefined || version === undefined || key.endsWith("/")) continue;
-        yield { key, sizeBytes, version: version as Version, writtenAt: writtenAt?.getTime() ?? 0 };
+        yield { key, sizeBytes, version: version as Version, writtenAt: momentOf(writtenAt) };
       }
       if (page.IsTruncated !== true) return;
       if (last === before) throw new StoreError(`the server's listing of ${prefix} does not go on`, undefined);
@@ -181,6 +185,11 @@ export class S3Store implements BucketStore {
   #asStoreError(action: string, error: unknown): unknown {
     return error instanceof S3Failure ? this.#writer.error(action, error) : error;
   }
+}
+
+/** A time in whole seconds, as headers have it: listings of some servers say more. */
+function momentOf(time: Date | undefined): number {
+  return Math.floor((time?.getTime() ?? 0) / 1_000) * 1_000;
 }
 
 /** Whether a key comes behind another one in a listing: S3 goes by their bytes in UTF-8. */

@@ -6,7 +6,7 @@ import { FilesystemStore } from "../../src/store/filesystem.ts";
 import type { FileReader, LocalUpkeep } from "../../src/store/local-upkeep.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { meterStore } from "../../src/store/metered.ts";
-import type { Key, ObjectStore } from "../../src/store/object-store.ts";
+import { type DatedStore, type Key, PreconditionFailed } from "../../src/store/object-store.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { S3Store } from "../../src/store/s3.ts";
 import { FakeS3 } from "../support/fake-s3.ts";
@@ -26,7 +26,7 @@ import {
 } from "./object-store.ts";
 
 /** Those whose objects are files of this machine, or as good as that. */
-const localDrivers: Readonly<Record<string, Setup<ObjectStore & FileReader & Pick<LocalUpkeep, "move">>>> = {
+const localDrivers: Readonly<Record<string, Setup<DatedStore & FileReader & Pick<LocalUpkeep, "move" | "renew">>>> = {
   filesystem: async (folder) => {
     const pool = new BufferPool();
     const root = join(folder.path, "root");
@@ -55,7 +55,7 @@ const drivers: Readonly<Record<string, Setup>> = {
 };
 
 /** Its parts are small, so that all that is not, is written in parts. */
-async function bucketOf(server: FakeS3, options: Partial<S3Options> = {}): Promise<Driven<ObjectStore>> {
+async function bucketOf(server: FakeS3, options: Partial<S3Options> = {}): Promise<Driven<DatedStore>> {
   return {
     versionsTellBytes: true,
     store: await S3Store.open(server.options({ partSizeBytes: 64 * 1024, maxSockets: 4, ...options })),
@@ -72,6 +72,21 @@ async function bucketOf(server: FakeS3, options: Partial<S3Options> = {}): Promi
 
 for (const [name, setup] of Object.entries(drivers)) objectStoreSuite(name, setup);
 
+for (const [name, setup] of Object.entries({
+  ...localDrivers,
+  "a bucket": async (): Promise<Driven<DatedStore>> => bucketOf(await FakeS3.start()),
+})) {
+  test(`${name}: an object was written when its clock said so, by a look and by a listing`, async () => {
+    await using subject = await setUp<DatedStore>(setup);
+    const { store } = subject;
+    await store.put(one, Buffer.from("object"));
+    const found = await store.head(one);
+    // Servers tell whole seconds.
+    assert.ok(Math.abs(store.now() - (found?.writtenAt ?? 0)) < 60_000, `${found?.writtenAt}`);
+    for await (const listed of store.list("blobs" as Key)) assert.equal(listed.writtenAt, found?.writtenAt);
+  });
+}
+
 for (const [name, setup] of Object.entries(localDrivers)) {
   describe(`upkeep of files: ${name}`, () => {
     test("an object's last use is a time in whole milliseconds, at least about when it was written", async () => {
@@ -86,6 +101,20 @@ for (const [name, setup] of Object.entries(localDrivers)) {
       assert.ok(Number.isInteger(usedAt));
       await store.move(one, two);
       assert.equal((await files.head(two))?.usedAt, usedAt);
+    });
+
+    test("an object that is renewed is another version of the same bytes, and as young as one that is written", async () => {
+      await using subject = await setUp(setup);
+      const { store } = subject;
+      const before = await store.put(one, Buffer.from("object"));
+      assert.equal(await store.renew(one), true);
+      const renewed = await store.head(one);
+      assert.ok(renewed !== undefined && renewed.version !== before);
+      await assert.rejects(store.delete(one, { if: before }), PreconditionFailed);
+      assert.equal((await read(store, one)).toString(), "object");
+      assert.ok(Math.abs(store.now() - renewed.writtenAt) < 60_000, `${renewed.writtenAt}`);
+      assert.equal(await store.renew(two), false);
+      assert.equal(await store.head(two), undefined);
     });
 
     test("a move gives an object another key, and replaces what is there", async () => {

@@ -17,7 +17,11 @@ export class ServerAge {
   watch(store: BucketStore): BucketStore {
     const timeOf = this.#timeOf.bind(this);
     return {
-      head: (key) => store.head(key),
+      now: () => timeOf(store.now()),
+      async head(key) {
+        const object = await store.head(key);
+        return object && { ...object, writtenAt: timeOf(object.writtenAt) };
+      },
       get: (key) => store.get(key),
       put: (key, source, options) => store.put(key, source, options),
       upload: (key, bytes, options) => store.upload(key, bytes, options),

@@ -4,7 +4,7 @@ import type { BucketStore } from "../../src/store/bucket-store.ts";
 import type {
   DatedObject,
   Key,
-  ObjectInfo,
+  ListOptions,
   OpenObject,
   PutOptions,
   Source,
@@ -39,7 +39,7 @@ export class MemoryBucket implements BucketStore {
     this.#memory = new MemoryStore(now);
   }
 
-  async head(key: Key): Promise<ObjectInfo | undefined> {
+  async head(key: Key): Promise<DatedObject | undefined> {
     await this.#note(`head ${key}`);
     return this.#memory.head(key);
   }
@@ -84,9 +84,13 @@ export class MemoryBucket implements BucketStore {
     await this.#memory.delete(key, options);
   }
 
-  async *list(prefix: Key): AsyncGenerator<DatedObject> {
+  async *list(prefix: Key, options?: ListOptions): AsyncGenerator<DatedObject> {
     await this.#note(`list ${prefix}`);
-    for await (const { usedAt: writtenAt, ...object } of this.#memory.list(prefix)) yield { ...object, writtenAt };
+    yield* this.#memory.list(prefix, options);
+  }
+
+  now(): number {
+    return this.#memory.now();
   }
 
   /** What it has, whoever asks. */

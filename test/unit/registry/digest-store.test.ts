@@ -113,7 +113,7 @@ test("what could not be stored takes no room in the books, what was there before
     books.changes.map(({ kind }) => kind),
     ["content", "content-removed"],
   );
-  full.head = async (key) => ({ key, sizeBytes: 7, usedAt: 0, version: "1" as Version });
+  full.head = async (key) => ({ key, sizeBytes: 7, writtenAt: 0, usedAt: 0, version: "1" as Version });
   await assert.rejects(blobs.put(digest, bytes, room()), /full/);
   assert.deepEqual(books.changes.at(-1)?.kind, "content");
 });

@@ -12,7 +12,7 @@ import {
 import type { Key } from "./object-store.ts";
 
 /*
- * Every key of the store, drawn as a tree. Nothing else makes keys.
+ * Every key of what is cached, drawn as a tree; `hosted-layout` has those of what is hosted. Nothing else makes keys.
  *
  *   blobs/<algorithm>/<2 hex>/<rest of hex>                       content, manifests included
  *   repositories/<namespace>/<repository>/

@@ -43,8 +43,8 @@ export const storeReading: readonly Fault[] = [
       },
       {
         name: "use-not-noted",
-        find: "Math.max(info.mtimeMs, info.atimeMs)",
-        replace: "info.mtimeMs",
+        find: "Math.max(mtimeMs, atimeMs)",
+        replace: "mtimeMs",
         breaks: "what was read counts as used",
       },
       {

@@ -47,6 +47,8 @@ export interface Manifest {
   /** Whether others may read something else in it. Its bytes can be served; what it says proves nothing. */
   readonly isAmbiguous: boolean;
   readonly subject: Descriptor | undefined;
+  /** An image's configuration. */
+  readonly config: Descriptor | undefined;
   readonly artifactType: string | undefined;
   readonly annotations: Readonly<Record<string, string>> | undefined;
   /** An index's entries in order, repeated digests included; empty for an image. */
@@ -145,6 +147,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     required: uniqueDescriptors(required),
     isAmbiguous: ambiguous,
     subject: uniqueDescriptors(readField(document, "subject"))[0],
+    config: shape.kind === "image" ? uniqueDescriptors(readField(document, "config"))[0] : undefined,
     artifactType: optionalString(document, "artifactType"),
     annotations: optionalAnnotations(document),
     manifests: shape.kind === "index" ? entries : [],

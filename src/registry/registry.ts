@@ -1,9 +1,10 @@
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Digest } from "../oci/digest.ts";
+import type { Algorithm, Digest } from "../oci/digest.ts";
 import type { Manifest } from "../oci/manifest.ts";
-import type { Reference, Repository } from "../oci/reference.ts";
+import type { Reference, Repository, Tag } from "../oci/reference.ts";
 import type { Asker } from "../concurrency/interest.ts";
 import type { Page } from "../store/content-records.ts";
+import type { RepositoryId } from "../store/layout.ts";
 
 /** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
 export interface CacheStatus {
@@ -99,5 +100,88 @@ export interface Redirecting {
   blobLocation(repository: Repository, digest: Digest): Promise<string | undefined>;
 }
 
+/** An upload session as it is now. */
+export interface UploadState {
+  /** Its name: safe in a path, and only good for its repository. */
+  readonly session: string;
+  readonly receivedBytes: number;
+}
+
+/** Bytes of an upload as a client sends them. */
+export interface UploadChunk {
+  /** Where they belong, by `Content-Range`; without it at the end. */
+  readonly start: number | undefined;
+  /** How many there are, where the client says so. */
+  readonly sizeBytes: number | undefined;
+  /** A chunk is valid until the next one is asked for. */
+  readonly bytes: AsyncIterable<Uint8Array>;
+}
+
+/** A chunk does not begin where the upload has ended so far: nothing of it was stored. */
+export class OutOfOrder extends Error {
+  override readonly name = "OutOfOrder";
+  readonly state: UploadState;
+
+  constructor(state: UploadState) {
+    super(`the upload goes on at byte ${state.receivedBytes}`);
+    this.state = state;
+  }
+}
+
+/** Whether what a reference stands for now, `undefined` for nothing, is what the client wants to change (RFC 9110 §13.1). */
+export type PushCondition = (current: Digest | undefined) => boolean;
+
+/** A manifest as a client sends it. */
+export interface ManifestPush {
+  readonly bytes: Buffer;
+  readonly contentType: string | undefined;
+  /** What it is to be called besides (distribution-spec, end-7b). */
+  readonly tags: readonly Tag[];
+  readonly condition: PushCondition;
+}
+
+/** A manifest that was stored. */
+export interface PushedManifest {
+  readonly digest: Digest;
+  /** The tags of `ManifestPush` that stand for it now. */
+  readonly tags: readonly Tag[];
+  readonly subject: Digest | undefined;
+}
+
+/**
+ * What can be pushed to a namespace. What resolves is durable. What is refused throws `OciError`: UNSUPPORTED for what is
+ * switched off, DENIED or CONFLICT for what a rule forbids, PRECONDITION_FAILED where a condition does not hold; what fails
+ * throws `StoreError`.
+ */
+export interface PushRegistry {
+  /** Opens an upload; nothing is stored before bytes come. */
+  openUpload(repository: Repository, algorithm: Algorithm): Promise<UploadState>;
+  /** @throws {OciError} BLOB_UPLOAD_UNKNOWN, as do the following. */
+  upload(repository: Repository, session: string): Promise<UploadState>;
+  /** Adds to an upload. @throws {OutOfOrder} */
+  addToUpload(repository: Repository, session: string, chunk: UploadChunk): Promise<UploadState>;
+  /**
+   * Makes an upload, with a last chunk perhaps, a blob of the repository. Again with the same digest it is done already.
+   *
+   * @throws {OutOfOrder}
+   * @throws {OciError} DIGEST_INVALID: what was received does not have the digest; the upload has ended.
+   */
+  finishUpload(repository: Repository, session: string, digest: Digest, chunk: UploadChunk | undefined): Promise<void>;
+  cancelUpload(repository: Repository, session: string): Promise<void>;
+  /**
+   * Takes a blob over from another repository that is hosted here, or without one from any that is known to have it; false
+   * where that is not possible, for whatever reason.
+   */
+  mountBlob(repository: Repository, digest: Digest, from: RepositoryId | undefined): Promise<boolean>;
+  /** Stores a manifest under a tag or its digest. */
+  putManifest(repository: Repository, reference: Reference, manifest: ManifestPush): Promise<PushedManifest>;
+  /** Removes a tag, or a manifest with its tags; false where there is none. */
+  deleteManifest(repository: Repository, reference: Reference, condition: PushCondition): Promise<boolean>;
+  /** Removes a blob from the repository; false where it has none. */
+  deleteBlob(repository: Repository, digest: Digest): Promise<boolean>;
+  /** Names of repositories in their order, behind `after`; `limit` at most, and whether there are more. */
+  repositories(after: string | undefined, limit: number): Promise<{ names: readonly Repository[]; isLast: boolean }>;
+}
+
 /** What a namespace offers: who wants more than to pull asks what is there. */
-export type Registry = PullRegistry & Partial<Warmable> & Partial<Redirecting>;
+export type Registry = PullRegistry & Partial<Warmable> & Partial<Redirecting> & { readonly push?: PushRegistry };

@@ -1,0 +1,191 @@
+import { randomUUID } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import { KeyedQueue } from "../concurrency/keyed-queue.ts";
+import { isObject } from "../oci/document.ts";
+import { type DatedStore, type Key, PreconditionFailed, type Version } from "../store/object-store.ts";
+import { maxRecordBytes, parseRecord } from "../store/read-record.ts";
+import { readWhole } from "../store/read-whole.ts";
+
+/** How many records of a listing are read at a time. */
+const readsAtOnce = 16;
+
+/** A record as it is stored. */
+export interface Entry<T> {
+  readonly key: Key;
+  readonly record: T;
+  readonly version: Version;
+  /** When it was written last, by the clock of the store: not later than the object itself says. */
+  readonly writtenAt: number;
+}
+
+/** How records of a kind are kept. */
+export interface CatalogOptions<T> {
+  readonly store: DatedStore;
+  /** Whether what was read is such a record. */
+  readonly isRecord: (value: unknown) => value is T;
+  /** How much stays in memory, in the units of `weigh`. */
+  readonly maxInMemory: number;
+  /** What a record takes of that; 1 where nothing is said. */
+  readonly weigh?: (record: T) => number;
+  /** How old what is in memory may be, in milliseconds: 0 where others write to the store, too, and it must be true. */
+  readonly maxAgeMs: number;
+  readonly monotonic: () => number;
+}
+
+/** What becomes of a record: this, nothing any more, or what it is. */
+export type Decision<T> = { readonly set: T } | "remove" | "keep";
+
+interface Remembered<T> extends Entry<T> {
+  readonly at: number;
+}
+
+/** An object at a key; one that does not read as a record is there all the same, and can be replaced. */
+interface Found<T> {
+  readonly version: Version;
+  readonly entry: Entry<T> | undefined;
+}
+
+/**
+ * Small records of one kind in a store that others may write to as well: each change is made to what is there, and to
+ * nothing else (compare and set), and outlives a power failure when it resolves. What is removed by one and set by
+ * another in the same moment is either; nothing is ever lost between two that both set.
+ *
+ * Each writing makes another version, also of an equal record. Bytes alone would not, in a bucket: so each has a `turn`
+ * of its own.
+ */
+export class Catalog<T extends object> {
+  readonly #options: CatalogOptions<T>;
+  readonly #memory: LRUCache<Key, Remembered<T>>;
+  /** What is changed here is changed one after the other, so that only others are ever in the way. */
+  readonly #changing = new KeyedQueue<Key>();
+
+  constructor(options: CatalogOptions<T>) {
+    this.#options = options;
+    const { maxInMemory: maxSize, weigh = () => 1 } = options;
+    this.#memory = new LRUCache({ maxSize, sizeCalculation: ({ record }) => Math.ceil(weigh(record)) });
+  }
+
+  /** The record at a key. */
+  async get(key: Key): Promise<Entry<T> | undefined> {
+    const known = this.#memory.get(key);
+    const { maxAgeMs, monotonic } = this.#options;
+    if (known !== undefined && (maxAgeMs === Infinity || monotonic() - known.at < maxAgeMs)) return known;
+    return (await this.#read(key))?.entry;
+  }
+
+  /**
+   * Makes of what is there what `decide` says, which is called again where somebody else was first.
+   *
+   * @returns what is there then.
+   * @throws what `decide` throws: nothing has changed.
+   * @throws {StoreError}
+   */
+  async change(key: Key, decide: (found: Entry<T> | undefined) => Decision<T>): Promise<Entry<T> | undefined> {
+    return this.#changing.run(key, async () => {
+      let found = await this.#read(key);
+      for (;;) {
+        const decision = decide(found?.entry);
+        try {
+          if (decision === "keep") return found?.entry;
+          if (decision !== "remove") return await this.#write(key, decision.set, found?.version);
+          if (found !== undefined) await this.#options.store.delete(key, { if: found.version });
+          this.#memory.delete(key);
+          return undefined;
+        } catch (error) {
+          // What failed may have been done.
+          this.#memory.delete(key);
+          if (!(error instanceof PreconditionFailed)) throw error;
+          found = await this.#read(key);
+        }
+      }
+    });
+  }
+
+  /** Sees to it that a record is younger than `maxAgeMs`, as it is relied upon; `undefined` where there is none. */
+  async renew(key: Key, maxAgeMs: number): Promise<Entry<T> | undefined> {
+    const { store } = this.#options;
+    const isYoung = ({ writtenAt }: Entry<T>): boolean => store.now() - writtenAt < maxAgeMs;
+    const known = await this.get(key);
+    if (known === undefined || isYoung(known)) return known;
+    return this.change(key, (found) => (found === undefined || isYoung(found) ? "keep" : { set: found.record }));
+  }
+
+  /** Changes a record as it was seen; false where it is another one by now, also an equal one that was written again. */
+  async changeSeen({ key, version }: Entry<T>, decision: Decision<T>): Promise<boolean> {
+    let isSeen = false;
+    await this.change(key, (found) => {
+      isSeen = found?.version === version;
+      return isSeen ? decision : "keep";
+    });
+    return isSeen;
+  }
+
+  /** All records below a prefix, in the order of their keys. What cannot be read as one is left out. */
+  async *list(prefix: Key, after?: Key): AsyncGenerator<Entry<T>> {
+    const reading: Promise<Entry<T> | undefined>[] = [];
+    const { store } = this.#options;
+    try {
+      for await (const { key, version, writtenAt } of store.list(prefix, after === undefined ? {} : { after })) {
+        const known = this.#memory.get(key);
+        const entry =
+          known?.version === version ? Promise.resolve({ ...known, writtenAt }) : this.#readListed(key, writtenAt);
+        // Whoever takes it hears of its failure.
+        entry.catch(() => undefined);
+        reading.push(entry);
+        if (reading.length < readsAtOnce) continue;
+        const next = await reading.shift();
+        if (next !== undefined) yield next;
+      }
+      for (const next of reading) {
+        const entry = await next;
+        if (entry !== undefined) yield entry;
+      }
+    } finally {
+      await Promise.allSettled(reading);
+    }
+  }
+
+  async #readListed(key: Key, writtenAt: number): Promise<Entry<T> | undefined> {
+    const entry = (await this.#read(key))?.entry;
+    return entry && { ...entry, writtenAt: Math.max(writtenAt, entry.writtenAt) };
+  }
+
+  async #read(key: Key): Promise<Found<T> | undefined> {
+    const { store, isRecord, monotonic } = this.#options;
+    const at = monotonic();
+    const object = await store.get(key);
+    const bytes = object && (await readWhole(object, maxRecordBytes));
+    if (object === undefined) {
+      this.#memory.delete(key);
+      return undefined;
+    }
+    const { version } = object;
+    const stored = bytes && parseRecord(bytes.toString("utf8"), isStored);
+    if (stored === undefined || !isRecord(stored.record)) return { version, entry: undefined };
+    const entry = { key, record: stored.record, version, writtenAt: stored.at };
+    this.#memory.set(key, { ...entry, at });
+    return { version, entry };
+  }
+
+  async #write(key: Key, record: T, before: Version | undefined): Promise<Entry<T>> {
+    const { store, monotonic } = this.#options;
+    const at = monotonic();
+    const stored: Stored = { record, at: store.now(), turn: randomUUID() };
+    const version = await store.put(key, Buffer.from(JSON.stringify(stored)), { if: before ?? "absent" });
+    const entry = { key, record, version, writtenAt: stored.at };
+    this.#memory.set(key, { ...entry, at });
+    return entry;
+  }
+}
+
+/** A record in its object. */
+interface Stored {
+  readonly record: unknown;
+  /** When it was written, by the clock of the store. */
+  readonly at: number;
+  readonly turn: string;
+}
+
+function isStored(value: unknown): value is Stored {
+  return isObject(value) && typeof value["at"] === "number" && isObject(value["record"]);
+}

@@ -1,0 +1,309 @@
+import { LRUCache } from "lru-cache";
+import { algorithmOf, type Digest, digestOf, parseDigest } from "../oci/digest.ts";
+import { OciError } from "../oci/errors.ts";
+import { indexMediaType, parseManifest } from "../oci/manifest.ts";
+import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
+import type {
+  Answer,
+  BlobContent,
+  ManifestContent,
+  ManifestPush,
+  PullRegistry,
+  PushCondition,
+  PushedManifest,
+  PushRegistry,
+  Redirecting,
+} from "../registry/registry.ts";
+import type { Page } from "../store/content-records.ts";
+import { readWhole } from "../store/read-whole.ts";
+import type { RepositoryId } from "../store/layout.ts";
+import type { HostedBytes } from "./bytes.ts";
+import type { Quotas } from "./quotas.ts";
+import type { HostedLink } from "./records.ts";
+import type { Repositories } from "./repositories.ts";
+import { assertDeletable, assertMovable, assertPushable, type HostedRules } from "./rules.ts";
+import type { Uploads } from "./uploads.ts";
+
+/** How much of the manifests that were read last stays in memory, for all namespaces together. */
+const manifestMemoryBytes = 8 * 1024 * 1024;
+/** A listing's entries and bytes, where a client asks for more or does not say. */
+const largestPage = 1_000;
+const largestPageBytes = 3 * 1024 * 1024;
+/** How long a URL may be used to begin reading a blob, in seconds. */
+const signedSeconds = 5 * 60;
+
+/** What hosted namespaces have in common. */
+export interface HostedTools {
+  readonly repositories: Repositories;
+  readonly bytes: HostedBytes;
+  readonly uploads: Uploads;
+  readonly quotas: Quotas;
+  /** Whether clients are sent to where the bytes lie, when they can be had there. */
+  readonly redirects: boolean;
+  /** Told of content that does not have its digest. */
+  readonly onDamage: (digest: Digest) => void;
+}
+
+/** Makes the registries of hosted namespaces. */
+export class Hosted {
+  readonly #tools: HostedTools;
+  readonly #manifests = new LRUCache<Digest, ManifestContent>({
+    maxSize: manifestMemoryBytes,
+    sizeCalculation: ({ bytes, parsed }) => bytes.length + parsed.names * 64 + 1_024,
+  });
+
+  constructor(tools: HostedTools) {
+    this.#tools = tools;
+  }
+
+  /** The registry of a namespace: what was pushed to it, and nothing else. */
+  registry(namespace: Namespace, rules: HostedRules): PullRegistry & Redirecting & { readonly push: PushRegistry } {
+    const idOf = (repository: Repository): RepositoryId => ({ namespace, repository });
+    const { bytes, repositories, redirects } = this.#tools;
+    return {
+      resolve: async (repository, reference) => {
+        const found = await this.#resolve(idOf(repository), reference);
+        return found && answer({ mediaType: found.mediaType, digest: found.digest, size: found.sizeBytes });
+      },
+      manifest: async (repository, reference) => {
+        const found = await this.#resolve(idOf(repository), reference);
+        const manifest = found && (await this.#manifest(found.digest, found.mediaType));
+        return manifest && answer(manifest);
+      },
+      statBlob: async (repository, digest) => {
+        const link = await repositories.rely(idOf(repository), digest);
+        return link !== undefined && isBlob(link) ? answer({ sizeBytes: link.sizeBytes }) : undefined;
+      },
+      openBlob: async (repository, digest) => {
+        const link = await repositories.link(idOf(repository), digest);
+        const object = isBlob(link) ? await bytes.open(digest) : undefined;
+        if (object === undefined) return undefined;
+        const { sizeBytes } = object;
+        const content: BlobContent = {
+          sizeBytes,
+          read: (span) => object.read(span ?? { start: 0, end: sizeBytes }),
+          close: () => object.close(),
+        };
+        return answer(content);
+      },
+      blobLocation: async (repository, digest) => {
+        if (!redirects || bytes.location === undefined) return undefined;
+        const link = await repositories.link(idOf(repository), digest);
+        return isBlob(link) ? bytes.location(digest, signedSeconds) : undefined;
+      },
+      tags: async (repository, query) => {
+        const id = idOf(repository);
+        if (!(await repositories.exists(id))) return undefined;
+        const { limit, last } = readPage(query);
+        const { items, isLast } = await take(repositories.listTags(id, last), limit);
+        return answer(pageOf({ tags: items }, query, isLast ? undefined : items.at(-1)));
+      },
+      referrers: async (repository, subject, query) => answer(await this.#referrers(idOf(repository), subject, query)),
+      push: this.#push(namespace, rules),
+    };
+  }
+
+  #push(namespace: Namespace, rules: HostedRules): PushRegistry {
+    const { repositories, uploads, quotas } = this.#tools;
+    const idOf = (repository: Repository): RepositoryId => {
+      assertPushable(rules, repository);
+      return { namespace, repository };
+    };
+    return {
+      openUpload: async (repository, algorithm) => {
+        await quotas.assertRoom(namespace, 1, rules.quotaBytes);
+        return uploads.open(idOf(repository), algorithm);
+      },
+      upload: (repository, session) => uploads.state(idOf(repository), session, rules),
+      addToUpload: async (repository, session, chunk) => {
+        await quotas.assertRoom(namespace, chunk.sizeBytes ?? 1, rules.quotaBytes);
+        return uploads.add(idOf(repository), session, chunk, rules);
+      },
+      finishUpload: async (repository, session, digest, chunk) => {
+        const id = idOf(repository);
+        const isDone = async (): Promise<boolean> => isBlob(await repositories.rely(id, digest));
+        const { receivedBytes } = await uploads.state(id, session, rules).catch(() => ({ receivedBytes: 0 }));
+        await quotas.assertRoom(namespace, receivedBytes + (chunk?.sizeBytes ?? 0), rules.quotaBytes);
+        const sizeBytes = await uploads.finish(id, session, digest, chunk, rules, isDone);
+        if (sizeBytes !== undefined) await repositories.addBlob(id, digest, sizeBytes);
+      },
+      cancelUpload: (repository, session) => uploads.cancel(idOf(repository), session, rules),
+      mountBlob: async (repository, digest, from) => {
+        const id = idOf(repository);
+        const source = from ?? repositories.holder(digest);
+        const link = source && (await repositories.rely(source, digest));
+        if (link === undefined || !isBlob(link) || link.sizeBytes > rules.maxBlobBytes) return false;
+        await quotas.assertRoom(namespace, link.sizeBytes, rules.quotaBytes);
+        return repositories.mountBlob(id, digest);
+      },
+      putManifest: (repository, reference, manifest) => this.#putManifest(idOf(repository), reference, manifest, rules),
+      deleteManifest: (repository, reference, condition) =>
+        this.#deleteManifest(idOf(repository), reference, condition, rules),
+      deleteBlob: (repository, digest) => {
+        assertDeletable(rules, "blobs");
+        return repositories.removeBlob(idOf(repository), digest);
+      },
+      repositories: async (after, limit) => {
+        const { items, isLast } = await take(repositories.list(namespace, after), limit);
+        return { names: items.map(({ repository }) => repository), isLast };
+      },
+    };
+  }
+
+  async #putManifest(
+    id: RepositoryId,
+    reference: Reference,
+    { bytes, contentType, tags, condition }: ManifestPush,
+    rules: HostedRules,
+  ): Promise<PushedManifest> {
+    if (bytes.length > rules.maxManifestBytes) {
+      throw new OciError("CONTENT_TOO_LARGE", `a manifest has at most ${rules.maxManifestBytes} bytes here`);
+    }
+    const byDigest = isDigestReference(reference);
+    const digest = digestOf(bytes, byDigest ? algorithmOf(reference) : "sha256");
+    if (byDigest && digest !== reference) {
+      throw new OciError("DIGEST_INVALID", `the manifest's digest is ${digest}, not ${reference}`);
+    }
+    const parsed = parseManifest(bytes, contentType);
+    if (parsed.isAmbiguous) {
+      throw new OciError(
+        "MANIFEST_INVALID",
+        "the manifest's type is not known here, or others may read it in another way",
+      );
+    }
+    await this.#tools.quotas.assertRoom(id.namespace, bytes.length, rules.quotaBytes);
+    const named = byDigest ? tags : [reference, ...tags];
+    if (byDigest)
+      assertCondition(condition, isManifest(await this.#tools.repositories.link(id, digest)) ? digest : undefined);
+    await this.#tools.repositories.putManifest(id, {
+      descriptor: { mediaType: parsed.mediaType, digest, size: bytes.length },
+      bytes,
+      parsed,
+      tags: named,
+      isSparse: rules.sparseIndexes,
+      admitTag: (tag, current) => {
+        if (tag === reference) assertCondition(condition, current);
+        assertMovable(rules, tag, current, digest);
+      },
+    });
+    return { digest, tags, subject: parsed.subject?.digest };
+  }
+
+  async #deleteManifest(
+    id: RepositoryId,
+    reference: Reference,
+    condition: PushCondition,
+    rules: HostedRules,
+  ): Promise<boolean> {
+    const { repositories } = this.#tools;
+    if (!isDigestReference(reference)) {
+      assertDeletable(rules, "tags");
+      return repositories.removeTag(id, reference, (current) => {
+        assertCondition(condition, current);
+        assertMovable(rules, reference, current, undefined);
+      });
+    }
+    assertDeletable(rules, "manifests");
+    assertCondition(condition, isManifest(await repositories.link(id, reference)) ? reference : undefined);
+    return repositories.removeManifest(id, reference, (tag) => assertMovable(rules, tag, reference, undefined));
+  }
+
+  /** What a reference stands for; by digest it is relied upon, as a client that hears of it pushes what refers to it. */
+  async #resolve(
+    id: RepositoryId,
+    reference: Reference,
+  ): Promise<{ readonly digest: Digest; readonly mediaType: string; readonly sizeBytes: number } | undefined> {
+    const { repositories } = this.#tools;
+    if (isDigestReference(reference)) {
+      const link = await repositories.rely(id, reference);
+      return link !== undefined && isManifest(link) ? { ...link, digest: reference } : undefined;
+    }
+    const tag = await repositories.tag(id, reference);
+    return tag && { digest: tag.digest, mediaType: tag.mediaType, sizeBytes: tag.size };
+  }
+
+  /** A manifest's bytes, which are hashed when they come from the store. */
+  async #manifest(digest: Digest, mediaType: string): Promise<ManifestContent | undefined> {
+    const known = this.#manifests.get(digest);
+    if (known?.descriptor.mediaType === mediaType) return known;
+    const object = await this.#tools.bytes.open(digest);
+    const bytes = object && (await readWhole(object, Infinity));
+    if (bytes === undefined) return undefined;
+    if (digestOf(bytes, algorithmOf(digest)) !== digest) {
+      this.#tools.onDamage(digest);
+      return undefined;
+    }
+    const manifest = {
+      descriptor: { mediaType, digest, size: bytes.length },
+      bytes,
+      parsed: parseManifest(bytes, mediaType),
+    };
+    this.#manifests.set(digest, manifest);
+    return manifest;
+  }
+
+  async #referrers(id: RepositoryId, subject: Digest, query: string): Promise<Page> {
+    const { limit, last } = readPage(query);
+    const wanted = new URLSearchParams(query).get("artifactType") ?? "";
+    const after = last === undefined ? undefined : parseDigest(last);
+    const listed = this.#tools.repositories.listReferrers(id, subject, after);
+    const fitting = async function* () {
+      let sizeBytes = 0;
+      for await (const referrer of listed) {
+        if (wanted !== "" && referrer.artifactType !== wanted) continue;
+        sizeBytes += JSON.stringify(referrer).length;
+        yield { referrer, isTooMuch: sizeBytes > largestPageBytes };
+      }
+    };
+    const { items, isLast } = await take(fitting(), limit, ({ isTooMuch }) => isTooMuch);
+    const manifests = items.map(({ referrer }) => referrer);
+    const document = { schemaVersion: 2, mediaType: indexMediaType, manifests };
+    const filters = wanted === "" ? undefined : "artifactType";
+    return { ...pageOf(document, query, isLast ? undefined : manifests.at(-1)?.digest), filtersApplied: filters };
+  }
+}
+
+/** Of what is hosted here everything is here. */
+function answer<T>(value: T): Answer<T> {
+  return { value, cache: { hit: true } };
+}
+
+function isBlob(link: HostedLink | undefined): boolean {
+  return link !== undefined && link.role !== "manifest";
+}
+
+function isManifest(link: HostedLink | undefined): boolean {
+  return link !== undefined && link.role !== "blob";
+}
+
+function assertCondition(condition: PushCondition, current: Digest | undefined): void {
+  if (!condition(current)) throw new OciError("PRECONDITION_FAILED");
+}
+
+function readPage(query: string): { readonly limit: number; readonly last: string | undefined } {
+  const parameters = new URLSearchParams(query);
+  const last = parameters.get("last") ?? "";
+  return { limit: Number(parameters.get("n") ?? largestPage), last: last === "" ? undefined : last };
+}
+
+function pageOf(document: Page["document"], query: string, last: string | undefined): Page {
+  if (last === undefined) return { document, nextQuery: undefined, filtersApplied: undefined };
+  const next = new URLSearchParams(query);
+  next.set("last", last);
+  return { document, nextQuery: next.toString(), filtersApplied: undefined };
+}
+
+/** The first of a listing, and whether that is all of it, as one that asks for none at all is told. */
+async function take<T>(
+  listing: AsyncIterable<T>,
+  limit: number,
+  isTooMuch: (item: T) => boolean = () => false,
+): Promise<{ readonly items: readonly T[]; readonly isLast: boolean }> {
+  const items: T[] = [];
+  if (limit === 0) return { items, isLast: true };
+  for await (const item of listing) {
+    if (items.length === limit || (items.length > 0 && isTooMuch(item))) return { items, isLast: false };
+    items.push(item);
+  }
+  return { items, isLast: true };
+}

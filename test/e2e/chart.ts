@@ -4,6 +4,7 @@ import { cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parseAllDocuments } from "yaml";
+import { install } from "./programs.ts";
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -97,8 +98,7 @@ export class Helm {
   }
 
   static async find(): Promise<Helm> {
-    const { stdout } = await run(join(import.meta.dirname, "install-helm"), { env: process.env });
-    return new Helm(stdout.trim());
+    return new Helm(await install("helm"));
   }
 
   /** What a command writes. */

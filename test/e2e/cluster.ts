@@ -1,9 +1,6 @@
-import { execFile } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import {
   cniConfiguration,
   containerdConfiguration,
@@ -13,9 +10,8 @@ import {
 } from "./cluster-files.ts";
 import type { ImageEngines } from "./image.ts";
 import { Machine } from "./machine.ts";
-import { run, runWhole } from "./programs.ts";
+import { install, run, runWhole } from "./programs.ts";
 
-const install = fileURLToPath(new URL("install-kubernetes", import.meta.url));
 const socket = "/run/containerd/containerd.sock";
 const nodeName = "node";
 
@@ -39,9 +35,9 @@ export class Cluster implements AsyncDisposable {
 
   /** Starts it below the folder; resolves when its node is ready. The programs are built where that was not done before. */
   static async start(directory: string, engines: ImageEngines): Promise<Cluster> {
-    const { stdout } = await promisify(execFile)(install, { env: process.env });
+    const programs = await install("kubernetes");
     const machine = await Machine.start(directory);
-    const cluster = new Cluster(machine, directory, stdout.trim());
+    const cluster = new Cluster(machine, directory, programs);
     try {
       await cluster.#startControlPlane();
       await cluster.#startNode(engines);

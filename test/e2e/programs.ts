@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
 
 /** A program that was started and goes on running. */
 export interface Program extends AsyncDisposable {
@@ -146,6 +147,12 @@ export async function runWhole(
     running.delete(child);
   }
   return { output, errors };
+}
+
+/** Where that is which the script `install-<name>` builds, as it does where that was not done before. */
+export async function install(name: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(join(import.meta.dirname, `install-${name}`), { env: process.env });
+  return stdout.trim();
 }
 
 /** A port of 127.0.0.1 that nobody listens on. */

@@ -1,11 +1,8 @@
-import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { S3 } from "@aws-sdk/client-s3";
 import type { S3Keys, S3Options } from "../../src/store/s3-options.ts";
-import { freePort, type Program, start } from "./programs.ts";
+import { freePort, install, type Program, start } from "./programs.ts";
 
 /** A real S3 server, running. */
 export interface S3Server extends AsyncDisposable {
@@ -15,14 +12,12 @@ export interface S3Server extends AsyncDisposable {
   readonly options: S3Options & { readonly credentials: S3Keys };
 }
 
-const install = fileURLToPath(new URL("install-seaweedfs", import.meta.url));
 const keys = { accessKeyId: "access", secretAccessKey: "secret" };
 const bucket = "cache";
 
 /** Starts SeaweedFS below the folder, with an empty bucket. It is built where that was not done before. */
 export async function startSeaweedfs(directory: string): Promise<S3Server> {
-  const { stdout } = await promisify(execFile)(install, { env: process.env });
-  const program = stdout.trim();
+  const program = await install("seaweedfs");
   const data = join(directory, "seaweedfs");
   const file = join(directory, "seaweedfs.json");
   await mkdir(data);

@@ -1,10 +1,11 @@
 import type { Stats } from "node:fs";
-import { lstat, open, readdir, rm, statfs, utimes, writeFile } from "node:fs/promises";
+import { type FileHandle, lstat, open, readdir, rm, statfs, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { BufferPool } from "./buffers.ts";
 import { FilesystemReader, versionOf } from "./filesystem-reader.ts";
-import { putInPlace, removeEmptied, removeEmptyFolders } from "./folders.ts";
+import { openInPlace, putInPlace, removeEmptied, removeEmptyFolders } from "./folders.ts";
+import { hostedUploadKey, hostedUploadsPrefix } from "./hosted-layout.ts";
 import type { Lock } from "./lock.ts";
 import type { FileReader, LocalUpkeep, Removed, StoredFile } from "./local-upkeep.ts";
 import {
@@ -16,6 +17,7 @@ import {
   PreconditionFailed,
   type PutOptions,
   type Source,
+  type Staged,
   StoreError,
   type Version,
 } from "./object-store.ts";
@@ -36,6 +38,7 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
   readonly temporaryPath: string;
   readonly caretaker: FileReader;
   readonly #root: string;
+  readonly #uploadsPath: string;
   readonly #reader: FilesystemReader;
   readonly #temporary: TemporaryFolder;
   readonly #now: () => number;
@@ -54,6 +57,7 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
     this.#reader = new FilesystemReader(root, pool, { notesUse: true });
     this.caretaker = new FilesystemReader(root, pool, { notesUse: false });
     this.temporaryPath = join(root, temporaryFolder);
+    this.#uploadsPath = this.#reader.path(hostedUploadsPrefix);
     this.#temporary = new TemporaryFolder(this.temporaryPath);
   }
 
@@ -123,6 +127,30 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
       await rm(staged, { force: true }).catch(() => undefined);
       throw error instanceof PreconditionFailed ? error : new StoreError(`${key} could not be stored`, error);
     }
+  }
+
+  /**
+   * Opens the file of an upload to be written, and makes it where there is none. It outlives the process. Who got it
+   * closes it.
+   *
+   * @throws {StoreError}
+   */
+  async openUpload(session: string): Promise<{ readonly path: string; readonly file: FileHandle }> {
+    const key = hostedUploadKey(session);
+    await this.#becomeWritable();
+    try {
+      const path = this.#reader.path(key);
+      return { path, file: await openInPlace(path) };
+    } catch (error) {
+      throw new StoreError(`${key} could not be opened`, error);
+    }
+  }
+
+  /** The file of an upload as it is now, for `put` to take to itself; `undefined` where there is none. */
+  async stagedUpload(session: string): Promise<(Staged & StoredFile) | undefined> {
+    const key = hostedUploadKey(session);
+    const found = await this.head(key);
+    return found && { ...found, path: this.#reader.path(key), open: () => this.#openExpected(key) };
   }
 
   /** By the clock of this machine, as the files' times are. */
@@ -240,7 +268,8 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
       await writeFile(path, source, { flag: "wx", flush: durable });
       return path;
     }
-    if (dirname(source.path) === this.temporaryPath) {
+    const folder = dirname(source.path);
+    if (folder === this.temporaryPath || folder === this.#uploadsPath) {
       if (durable) await flush(source.path);
       return source.path;
     }
@@ -253,6 +282,12 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
       await object.close();
     }
     return path;
+  }
+
+  async #openExpected(key: Key): Promise<OpenObject> {
+    const object = await this.get(key);
+    if (object === undefined) throw new StoreError(`${key} is gone`, undefined);
+    return object;
   }
 
   /** Renames a file to its place, and makes that outlive a power failure where it is to be `durable`. */

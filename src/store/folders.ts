@@ -1,7 +1,8 @@
-import { lstat, mkdir, opendir, rename, rmdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, lstat, mkdir, open, opendir, rename, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "./object-store.ts";
-import { orAbsent } from "./root.ts";
+import { flushFolders, orAbsent } from "./root.ts";
 
 /** How often a folder may be removed between being made and being used. */
 const attempts = 10;
@@ -31,6 +32,24 @@ export async function putInPlace(
         throw error;
       }
     }
+  }
+}
+
+/**
+ * Opens a file to be written, and makes it and its folders where they are not there; the folders outlive a power failure,
+ * as what is put into them later counts on that.
+ *
+ * @throws the system's error.
+ */
+export async function openInPlace(path: string): Promise<FileHandle> {
+  for (let left = attempts; ; left--) {
+    try {
+      return await open(path, constants.O_WRONLY | constants.O_CREAT);
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT" || left <= 1) throw error;
+    }
+    const made = await mkdir(dirname(path), { recursive: true });
+    if (made !== undefined) await flushFolders(dirname(path), dirname(made));
   }
 }
 

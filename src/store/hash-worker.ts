@@ -14,6 +14,7 @@ interface Running {
   position: number;
   target: number;
   scheduled: boolean;
+  resting: boolean;
   digestWanted: boolean;
   later: Uint8Array[];
 }
@@ -44,6 +45,10 @@ function handle(request: HashRequest): void {
     case "file":
       job.fd ??= openSync(request.path, "r");
       job.target = request.end;
+      job.resting = false;
+      break;
+    case "rest":
+      job.resting = true;
       break;
     case "bytes":
       job.later.push(request.bytes);
@@ -60,7 +65,16 @@ function handle(request: HashRequest): void {
 
 function start(algorithm: Algorithm): Running {
   const hash = createHasher(algorithm);
-  return { hash, fd: undefined, position: 0, target: 0, scheduled: false, digestWanted: false, later: [] };
+  return {
+    hash,
+    fd: undefined,
+    position: 0,
+    target: 0,
+    scheduled: false,
+    resting: false,
+    digestWanted: false,
+    later: [],
+  };
 }
 
 function schedule(id: number, job: Running): void {
@@ -92,6 +106,7 @@ function step(id: number, job: Running): void {
     reply({ id, taken: true });
   }
   job.later = [];
+  if (job.resting) closeFile(job);
   if (!job.digestWanted) return;
   // Who gets the answer may remove the file, and finds it closed.
   end(id, job);
@@ -107,7 +122,12 @@ function fail(id: number, error: unknown): void {
 
 function end(id: number, job: Running): void {
   running.delete(id);
+  closeFile(job);
+}
+
+function closeFile(job: Running): void {
   if (job.fd !== undefined) closeSync(job.fd);
+  job.fd = undefined;
 }
 
 function reply(message: HashReply): void {

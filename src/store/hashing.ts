@@ -5,6 +5,7 @@ import { type Algorithm, type Digest, formatDigest } from "../oci/digest.ts";
 export type HashRequest =
   | { readonly id: number; readonly kind: "start"; readonly algorithm: Algorithm }
   | { readonly id: number; readonly kind: "file"; readonly path: string; readonly end: number }
+  | { readonly id: number; readonly kind: "rest" }
   | { readonly id: number; readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly id: number; readonly kind: "digest" }
   | { readonly id: number; readonly kind: "drop" };
@@ -22,6 +23,8 @@ export type HashReply =
 export interface RunningHash {
   /** The file at `path` holds the object's first `end` bytes; called again as it grows. */
   file(path: string, end: number): void;
+  /** Nothing comes for a while: the file is closed when it is read as far as was told, until `file` tells of more. */
+  rest(): void;
   /** The bytes that follow; they are copied. Resolves when they are hashed, so that who waits for it sends no flood. */
   bytes(bytes: Uint8Array): Promise<void>;
   /** The digest of all bytes so far. Rejects when the file could not be read or the worker died. */
@@ -71,6 +74,7 @@ export class HashPool {
     send({ id, kind: "start", algorithm });
     return {
       file: (path, end) => send({ id, kind: "file", path, end }),
+      rest: () => send({ id, kind: "rest" }),
       bytes: async (bytes) => {
         // A view takes all of the buffer behind it along, so what is sent is a copy of its part alone.
         const copy = new Uint8Array(bytes);

@@ -12,7 +12,8 @@ import type { Key } from "./object-store.ts";
  *     blobs/<algorithm>/<2 hex>/<rest of hex>                   content, manifests included; in a bucket a record that
  *                                                               names where its bytes lie
  *     data/<name>                                               bytes, in a bucket
- *     uploads/<session>                                         what was received of an upload, in a bucket
+ *     uploads/<session>                                         what was received of an upload; in a bucket a record that
+ *                                                               names where its bytes lie
  *     names/<namespace>/<repository with + for />               that there is such a repository
  *     repositories/<namespace>/<repository>/
  *       _links/<algorithm>/<hex>                                HostedLink: this repository contains this digest
@@ -45,7 +46,7 @@ export function hostedDataKey(name: string): Key {
   return `${hostedDataPrefix}/${name}` as Key;
 }
 
-/** What was received of an upload, in a bucket. */
+/** What was received of an upload. */
 export function hostedUploadKey(session: string): Key {
   return `${hostedUploadsPrefix}/${session}` as Key;
 }

@@ -135,13 +135,20 @@ export class PreconditionFailed extends Error {
 /**
  * Removes an object, unless it is another one by now. Where the store ignores conditions it goes all the same.
  *
+ * @returns whether it was there to be removed.
  * @throws what fails.
  */
-export async function deleteUnchanged(store: Pick<ObjectStore, "delete">, key: Key, version: Version): Promise<void> {
+export async function deleteUnchanged(
+  store: Pick<ObjectStore, "delete">,
+  key: Key,
+  version: Version,
+): Promise<boolean> {
   try {
     await store.delete(key, { if: version });
+    return true;
   } catch (error) {
-    if (!(error instanceof PreconditionFailed)) throw error;
+    if (error instanceof PreconditionFailed) return false;
+    throw error;
   }
 }
 

@@ -9,7 +9,7 @@ export const format = "entrepot 1\n";
 /** Below the root: what is not finished yet. */
 export const temporaryFolder = "tmp";
 /** What must be folders of the root itself, on its own file system: files are moved from one to the other. */
-const ownFolders = [temporaryFolder, "blobs", "repositories", "quarantine", "state"];
+const ownFolders = [temporaryFolder, "blobs", "repositories", "quarantine", "state", "hosted"];
 /** Files of ours in it, which are written whatever they hold. */
 const ownFiles = ["lock", "ledger.sqlite", "ledger.ballast"];
 /** What a volume has in its top folder when it is new. */

@@ -33,7 +33,7 @@ export const storeFolder: readonly Fault[] = [
       },
       {
         name: "staging-file-copied",
-        find: "if (dirname(source.path) === this.temporaryPath) {",
+        find: "if (folder === this.temporaryPath || folder === this.#uploadsPath) {",
         replace: "if (source.sizeBytes < 0) {",
         breaks: "a staging file is moved, not copied",
       },

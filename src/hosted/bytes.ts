@@ -62,12 +62,12 @@ export interface HostedBytes {
   /** Removes content as it was listed; false where it was renewed since, or is gone. */
   remove(content: StoredContent): Promise<boolean>;
 
-  /** What is stored of an upload; `undefined`: nothing. */
+  /** What is stored of an upload; `undefined`: nothing, as of one that has ended. */
   received(session: string): Promise<StoredUpload | undefined>;
   /**
    * Adds bytes at the end of an upload; resolves when they are stored. Where their source fails, or `signal` aborts, what
-   * has come is kept and the failure is thrown. At most one at a time for each upload here; where another instance
-   * takes an upload over, the earlier one fails and adds nothing any more.
+   * has come is kept and the failure is thrown. What concerns one upload is done one after the other here; where another
+   * instance takes an upload over, the earlier one fails and adds nothing any more.
    *
    * @param algorithm What the digest will be of, as far as is known.
    * @returns how many bytes there are now.
@@ -76,12 +76,14 @@ export interface HostedBytes {
   append(namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number>;
   /**
    * Makes what was received the content of a digest, durably, or renews what is stored of it; the upload has ended then.
-   * Takes seconds at most, however much it is.
+   * Takes seconds at most, however much it is, unless the digest is of another algorithm than was told. Of an upload of
+   * which nothing is stored nothing was received: so a commit that is repeated has the digest of no bytes.
    *
    * @returns its size; `undefined` where it does not have the digest: then nothing is stored, and the upload has ended.
+   * @throws {StoreError} the upload is as it was.
    */
   commit(session: string, digest: Digest): Promise<number | undefined>;
-  /** Removes what was received of an upload. */
+  /** Removes what was received of an upload; absent is fine. */
   drop(session: string): Promise<void>;
   /** All uploads of which something is stored. */
   uploads(): AsyncIterable<StoredUpload>;

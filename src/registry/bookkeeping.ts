@@ -18,7 +18,8 @@ export function limitError(message: string): StoreError {
   return new StoreError(message, Object.assign(new Error("the limit is reached"), { code: limitReached }));
 }
 
-function noRoom(namespace: Namespace, sizeBytes: number): StoreError {
+/** The `StoreError` for what finds no room, nor could any be made. */
+export function noRoom(namespace: Namespace, sizeBytes: number): StoreError {
   return limitError(`there is no room for ${sizeBytes} bytes of ${namespace}`);
 }
 

@@ -5,6 +5,7 @@ import { chosenAgain } from "./faults/chosen-again.ts";
 import { chosenBlind } from "./faults/chosen-blind.ts";
 import { cli } from "./faults/cli.ts";
 import { edges } from "./faults/edges.ts";
+import { hostedBytes } from "./faults/hosted-bytes.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
 import { httpServer } from "./faults/http-server.ts";
@@ -40,6 +41,7 @@ export const faults: readonly Fault[] = [
   ...bucket,
   ...retention,
   ...replicas,
+  ...hostedBytes,
   ...nodes,
   ...jobsEvict,
   ...jobsRun,

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { FolderBytes } from "../../src/hosted/folder-bytes.ts";
+import { HostedFiles } from "../../src/hosted/hosted-files.ts";
+import { BufferPool } from "../../src/store/buffers.ts";
+import { FilesystemStore } from "../../src/store/filesystem.ts";
+import { HashPool } from "../../src/store/hashing.ts";
+import { hostedPrefix } from "../../src/store/hosted-layout.ts";
+import { endlessSpace } from "../support/books.ts";
+import { until } from "../support/event-loop.ts";
+import { openFilesBelow } from "../support/open-files.ts";
+import { all } from "../support/s3-store.ts";
+import { createTemporaryDirectory } from "../support/temporary.ts";
+import { type BytesSetup, hostedBytesSuite } from "./hosted-bytes.ts";
+
+const folderSetup: BytesSetup = async () => {
+  const folder = await createTemporaryDirectory();
+  const pool = new BufferPool();
+  const store = await FilesystemStore.open(folder.path, pool);
+  const hashes = new HashPool(1);
+  let isFull = false;
+  let reservedBytes = 0;
+  const files = new HostedFiles(store, {
+    acquire: async (namespace, bytes) => {
+      if (isFull) return undefined;
+      const room = await endlessSpace.acquire(namespace, bytes);
+      reservedBytes += bytes;
+      return room && { ...room, bytes, release: () => (reservedBytes -= bytes) };
+    },
+  });
+  await files.count();
+  return {
+    driver: () => new FolderBytes({ files, hashes, pool }),
+    keys: async () => (await all(files.list(hostedPrefix))).map(({ key }) => key),
+    fill() {
+      isFull = true;
+      return { [Symbol.dispose]: () => (isFull = false) };
+    },
+    async [Symbol.asyncDispose]() {
+      assert.equal(pool.lentBytes, 0);
+      assert.equal(reservedBytes, 0);
+      assert.equal(files.bytes, 0);
+      assert.deepEqual(await readdir(store.temporaryPath), []);
+      // A thread closes what it has read to when it hears that no more is wanted.
+      await until(() => openFilesBelow(folder.path).every((path) => path.includes("/lock")));
+      await hashes.close();
+      await files.close();
+      await store.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+};
+
+hostedBytesSuite("a folder", folderSetup);

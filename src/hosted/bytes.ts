@@ -2,14 +2,18 @@ import type { Algorithm, Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { OpenObject, Version } from "../store/object-store.ts";
 
-/** Content that is stored. */
-export interface StoredContent {
+/** Content as a listing tells of it. */
+export interface ListedContent {
   readonly digest: Digest;
-  readonly sizeBytes: number;
   /** Another one whenever it was renewed. */
   readonly version: Version;
   /** When it was stored or renewed last, by the clock of `now`. */
   readonly writtenAt: number;
+}
+
+/** Content that is stored. */
+export interface StoredContent extends ListedContent {
+  readonly sizeBytes: number;
 }
 
 /** What is stored of an upload that is not finished. */
@@ -57,10 +61,13 @@ export interface HostedBytes {
   put(namespace: Namespace, digest: Digest, bytes: Uint8Array): Promise<void>;
   /** Sees to it that content is younger than `maxAgeMs`; false where it is not stored. */
   renew(digest: Digest, maxAgeMs: number): Promise<boolean>;
-  /** All that is stored, in any order. */
-  list(): AsyncIterable<StoredContent>;
+  /**
+   * All that is stored, in any order; perhaps also what is being removed. In a bucket its size is another request for each,
+   * so a listing does not tell it.
+   */
+  list(): AsyncIterable<ListedContent>;
   /** Removes content as it was listed; false where it was renewed since, or is gone. */
-  remove(content: StoredContent): Promise<boolean>;
+  remove(content: ListedContent): Promise<boolean>;
 
   /** What is stored of an upload; `undefined`: nothing, as of one that has ended. */
   received(session: string): Promise<StoredUpload | undefined>;

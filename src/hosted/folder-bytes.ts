@@ -13,7 +13,7 @@ import {
 } from "../store/hosted-layout.ts";
 import type { StoredFile } from "../store/local-upkeep.ts";
 import { deleteUnchanged, type OpenObject, type Staged, StoreError } from "../store/object-store.ts";
-import type { HostedBytes, StoredContent, StoredUpload, UploadBytes } from "./bytes.ts";
+import type { HostedBytes, ListedContent, StoredContent, StoredUpload, UploadBytes } from "./bytes.ts";
 import { FileAppender } from "./file-appender.ts";
 import type { HostedFiles } from "./hosted-files.ts";
 import { UploadHash } from "./upload-hash.ts";
@@ -68,14 +68,14 @@ export class FolderBytes implements HostedBytes {
     return this.now() - found.writtenAt < maxAgeMs || this.#files.renew(hostedBlobKey(digest));
   }
 
-  async *list(): AsyncGenerator<StoredContent> {
+  async *list(): AsyncGenerator<ListedContent> {
     for await (const found of this.#files.list(hostedBlobsPrefix)) {
       const digest = digestOfHostedBlob(found.key);
       if (digest !== undefined) yield contentOf(digest, found);
     }
   }
 
-  remove({ digest, version }: StoredContent): Promise<boolean> {
+  remove({ digest, version }: ListedContent): Promise<boolean> {
     return deleteUnchanged(this.#files, hostedBlobKey(digest), version);
   }
 

@@ -88,7 +88,9 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
         const found = await stored(bytes, digest);
         assert.equal(found.sizeBytes, document.length);
         assert.ok(Math.abs(bytes.now() - found.writtenAt) < 60_000);
-        assert.deepEqual(await all(bytes.list()), [found]);
+        const [listed] = await all(bytes.list());
+        assert.deepEqual([listed?.digest, listed?.version], [digest, found.version]);
+        assert.ok(Math.abs(bytes.now() - (listed?.writtenAt ?? 0)) < 60_000);
         const object = (await bytes.open(digest)) ?? assert.fail("it cannot be opened");
         assert.equal(object.sizeBytes, document.length);
         const span = { start: Math.min(10, document.length), end: Math.max(0, document.length - 10) };
@@ -96,8 +98,8 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
         if (span.end > span.start) for await (const part of object.read(span)) parts.push(Buffer.from(part));
         assert.ok(Buffer.concat(parts).equals(document.subarray(span.start, span.end)));
         await object.close();
-        assert.equal(await bytes.remove(found), true);
-        assert.equal(await bytes.remove(found), false);
+        assert.equal(await bytes.remove(listed ?? found), true);
+        assert.equal(await bytes.remove(listed ?? found), false);
         assert.equal(await bytes.stat(digest), undefined);
       }
     });

@@ -14,7 +14,7 @@ export interface Entry<T> {
   readonly key: Key;
   readonly record: T;
   readonly version: Version;
-  /** When it was written last, by the clock of the store: not later than the object itself says. */
+  /** When it was written last, by the clock of the store: not later than the object itself says, as writing takes time. */
   readonly writtenAt: number;
 }
 
@@ -58,6 +58,8 @@ export class Catalog<T extends object> {
   readonly #memory: LRUCache<Key, Remembered<T>>;
   /** What is changed here is changed one after the other, so that only others are ever in the way. */
   readonly #changing = new KeyedQueue<Key>();
+  /** The last look at each key that is being looked at: a change that ends meanwhile takes it away, as it may be old. */
+  readonly #reading = new Map<Key, symbol>();
 
   constructor(options: CatalogOptions<T>) {
     this.#options = options;
@@ -89,11 +91,11 @@ export class Catalog<T extends object> {
           if (decision === "keep") return found?.entry;
           if (decision !== "remove") return await this.#write(key, decision.set, found?.version);
           if (found !== undefined) await this.#options.store.delete(key, { if: found.version });
-          this.#memory.delete(key);
+          this.#forget(key);
           return undefined;
         } catch (error) {
           // What failed may have been done.
-          this.#memory.delete(key);
+          this.#forget(key);
           if (!(error instanceof PreconditionFailed)) throw error;
           found = await this.#read(key);
         }
@@ -125,10 +127,10 @@ export class Catalog<T extends object> {
     const reading: Promise<Entry<T> | undefined>[] = [];
     const { store } = this.#options;
     try {
-      for await (const { key, version, writtenAt } of store.list(prefix, after === undefined ? {} : { after })) {
+      for await (const { key, version } of store.list(prefix, after === undefined ? {} : { after })) {
         const known = this.#memory.get(key);
         const entry =
-          known?.version === version ? Promise.resolve({ ...known, writtenAt }) : this.#readListed(key, writtenAt);
+          known?.version === version ? Promise.resolve(known) : this.#read(key).then((found) => found?.entry);
         // Whoever takes it hears of its failure.
         entry.catch(() => undefined);
         reading.push(entry);
@@ -145,26 +147,27 @@ export class Catalog<T extends object> {
     }
   }
 
-  async #readListed(key: Key, writtenAt: number): Promise<Entry<T> | undefined> {
-    const entry = (await this.#read(key))?.entry;
-    return entry && { ...entry, writtenAt: Math.max(writtenAt, entry.writtenAt) };
-  }
-
   async #read(key: Key): Promise<Found<T> | undefined> {
     const { store, isRecord, monotonic } = this.#options;
     const at = monotonic();
-    const object = await store.get(key);
-    const bytes = object && (await readWhole(object, maxRecordBytes));
-    if (object === undefined) {
-      this.#memory.delete(key);
-      return undefined;
+    const look = Symbol(key);
+    this.#reading.set(key, look);
+    try {
+      const object = await store.get(key);
+      const bytes = object && (await readWhole(object, maxRecordBytes));
+      if (object === undefined) {
+        this.#memory.delete(key);
+        return undefined;
+      }
+      const { version } = object;
+      const stored = bytes && parseRecord(bytes.toString("utf8"), isStored);
+      if (stored === undefined || !isRecord(stored.record)) return { version, entry: undefined };
+      const entry = { key, record: stored.record, version, writtenAt: stored.at };
+      if (this.#reading.get(key) === look) this.#memory.set(key, { ...entry, at });
+      return { version, entry };
+    } finally {
+      if (this.#reading.get(key) === look) this.#reading.delete(key);
     }
-    const { version } = object;
-    const stored = bytes && parseRecord(bytes.toString("utf8"), isStored);
-    if (stored === undefined || !isRecord(stored.record)) return { version, entry: undefined };
-    const entry = { key, record: stored.record, version, writtenAt: stored.at };
-    this.#memory.set(key, { ...entry, at });
-    return { version, entry };
   }
 
   async #write(key: Key, record: T, before: Version | undefined): Promise<Entry<T>> {
@@ -173,8 +176,15 @@ export class Catalog<T extends object> {
     const stored: Stored = { record, at: store.now(), turn: randomUUID() };
     const version = await store.put(key, Buffer.from(JSON.stringify(stored)), { if: before ?? "absent" });
     const entry = { key, record, version, writtenAt: stored.at };
+    this.#reading.delete(key);
     this.#memory.set(key, { ...entry, at });
     return entry;
+  }
+
+  /** What is in memory of a key, and what is being read of it, may be old. */
+  #forget(key: Key): void {
+    this.#reading.delete(key);
+    this.#memory.delete(key);
   }
 }
 

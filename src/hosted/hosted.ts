@@ -19,8 +19,7 @@ import { readWhole } from "../store/read-whole.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import type { HostedBytes } from "./bytes.ts";
 import type { Quotas } from "./quotas.ts";
-import type { HostedLink } from "./records.ts";
-import type { Repositories } from "./repositories.ts";
+import { isBlob, isManifest, type Repositories } from "./repositories.ts";
 import { assertDeletable, assertMovable, assertPushable, type HostedRules } from "./rules.ts";
 import type { Uploads } from "./uploads.ts";
 
@@ -125,7 +124,8 @@ export class Hosted {
         const { receivedBytes } = await uploads.state(id, session, rules).catch(() => ({ receivedBytes: 0 }));
         await quotas.assertRoom(namespace, receivedBytes + (chunk?.sizeBytes ?? 0), rules.quotaBytes);
         const sizeBytes = await uploads.finish(id, session, digest, chunk, rules, isDone);
-        if (sizeBytes !== undefined) await repositories.addBlob(id, digest, sizeBytes);
+        if (sizeBytes === undefined || (await repositories.addBlob(id, digest, sizeBytes))) return;
+        throw new OciError("BLOB_UPLOAD_INVALID", `${digest} was removed before ${repository} had it: push it again`);
       },
       cancelUpload: (repository, session) => uploads.cancel(idOf(repository), session, rules),
       mountBlob: async (repository, digest, from) => {
@@ -266,14 +266,6 @@ export class Hosted {
 /** Of what is hosted here everything is here. */
 function answer<T>(value: T): Answer<T> {
   return { value, cache: { hit: true } };
-}
-
-function isBlob(link: HostedLink | undefined): boolean {
-  return link !== undefined && link.role !== "manifest";
-}
-
-function isManifest(link: HostedLink | undefined): boolean {
-  return link !== undefined && link.role !== "blob";
 }
 
 function assertCondition(condition: PushCondition, current: Digest | undefined): void {

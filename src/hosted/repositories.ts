@@ -64,9 +64,10 @@ export interface NewManifest extends ManifestContent {
  * or on other instances. Content comes before its link, a link before what refers to it and its tags; removed it is the
  * other way round, so that nothing that was promised ever points at what is not there.
  *
- * What the collection may remove is old, and removed only as it was seen (`Catalog.changeSeen`). Whoever relies on what is
- * there already therefore *renews* it first, unless it is younger than half the grace: then either the removal comes
- * first, and it is not there, or it does not happen.
+ * What the collection removes is older than the grace, and goes only as it was seen (`Catalog.changeSeen`). Whoever relies
+ * on what is there already therefore *renews* it first, unless it is younger than half the grace: then either the removal
+ * comes first, and it is not there, or it does not happen. From then on it stands for the other half, and within that
+ * what refers to it has to be written; what takes longer is done again (`#timely`).
  */
 export class Repositories {
   readonly links: Catalog<HostedLink>;
@@ -139,15 +140,24 @@ export class Repositories {
     return content === undefined ? undefined : link?.record;
   }
 
-  /** Notes that a repository contains a blob, whose content was stored or renewed just now. */
-  async addBlob(id: RepositoryId, digest: Digest, sizeBytes: number): Promise<void> {
-    await this.#addName(id);
-    await this.links.change(hostedLinkKey(id, digest), (found) => ({
-      set:
-        found === undefined
-          ? blobOf(sizeBytes)
-          : { ...found.record, role: found.record.role === "blob" ? "blob" : "both" },
-    }));
+  /**
+   * Notes that a repository contains a blob, whose content was stored just now or belongs to another repository.
+   *
+   * @returns false where it is not stored any more.
+   */
+  async addBlob(id: RepositoryId, digest: Digest, sizeBytes: number): Promise<boolean> {
+    let link: Entry<HostedLink> | undefined;
+    return this.#timely(async () => {
+      if (!(await this.#bytes.renew(digest, this.#youngMs))) {
+        if (link !== undefined) await this.changeLink(id, link, "remove");
+        return false;
+      }
+      await this.#addName(id);
+      link = await this.#changeLink(id, digest, (found) => ({
+        set: found === undefined ? blobOf(sizeBytes) : withRole(found.record, "blob"),
+      }));
+      return true;
+    });
   }
 
   /**
@@ -156,11 +166,8 @@ export class Repositories {
    * @returns false where it is not stored any more.
    */
   async mountBlob(id: RepositoryId, digest: Digest): Promise<boolean> {
-    if (!(await this.#bytes.renew(digest, this.#youngMs))) return false;
     const content = await this.#bytes.stat(digest);
-    if (content === undefined) return false;
-    await this.addBlob(id, digest, content.sizeBytes);
-    return true;
+    return content !== undefined && this.addBlob(id, digest, content.sizeBytes);
   }
 
   /** Removes a blob from a repository; false where it has none. */
@@ -187,9 +194,6 @@ export class Repositories {
     await inBatches(tags, async (tag) => {
       admitTag(tag, (await this.tags.get(hostedTagKey(id, tag)))?.record.digest);
     });
-    await this.#assertChildren(id, manifest);
-    await this.#bytes.put(id.namespace, digest, bytes);
-    await this.#addName(id);
     const subject = parsed.subject?.digest;
     const link: HostedLink = {
       mediaType,
@@ -198,12 +202,22 @@ export class Repositories {
       children: parsed.children.map((child) => child.digest),
       ...(subject !== undefined && { subject }),
     };
-    // Whoever removes the manifest meanwhile sees that its link is another one, or is seen to have removed it.
+    const tagged = new Set<Tag>();
+    const key = hostedLinkKey(id, digest);
+    // Whoever removes the manifest meanwhile is seen to have done so, or sees that its link is another one.
     do {
-      await this.#setLink(id, digest, link);
+      await this.#timely(async () => {
+        await this.#assertChildren(id, manifest);
+        await this.#bytes.put(id.namespace, digest, bytes);
+        await this.#addName(id);
+        await this.#setLink(id, digest, link);
+      });
       if (subject !== undefined) await this.#addReferrer(id, subject, manifest);
-      for (const tag of tags) await this.#setTag(id, tag, descriptor, admitTag);
-    } while ((await this.links.get(hostedLinkKey(id, digest))) === undefined);
+      for (const tag of tags) {
+        await this.#setTag(id, tag, descriptor, tagged.has(tag) ? () => undefined : admitTag);
+        tagged.add(tag);
+      }
+    } while (!isManifest((await this.links.renew(key, this.#youngMs))?.record));
   }
 
   /** Removes a tag; false where there is none. */
@@ -227,15 +241,20 @@ export class Repositories {
     for (;;) {
       const link = await this.links.get(key);
       if (link === undefined || link.record.role === "blob") return false;
-      const tags: Entry<HostedTag>[] = [];
-      for await (const tag of this.tags.list(hostedTagsPrefix(id))) if (tag.record.digest === digest) tags.push(tag);
+      const tags = await this.#tagsOf(id, digest);
       for (const tag of tags) admitTag(tagOf(tag.key));
       await inBatches(tags, async (tag) => {
         await this.tags.change(tag.key, (found) => (found?.record.digest === digest ? "remove" : "keep"));
       });
       const { role, sizeBytes } = link.record;
-      if (await this.changeLink(id, link, role === "both" ? { set: blobOf(sizeBytes) } : "remove")) return true;
+      if (await this.changeLink(id, link, role === "both" ? { set: blobOf(sizeBytes) } : "remove")) break;
     }
+    // Who pushed it just before the end may have set a tag since. Who pushes it again from now on sets its tags anew.
+    for (const tag of await this.#tagsOf(id, digest)) {
+      if (isManifest((await this.links.get(key))?.record)) break;
+      await this.tags.changeSeen(tag, "remove");
+    }
+    return true;
   }
 
   /** Changes a link as it was seen to one of no manifest; false where it is another one by now. */
@@ -255,7 +274,7 @@ export class Repositories {
     const last = after && hostedReferrerKey(id, subject, after);
     for await (const { record } of this.referrers.list(hostedReferrersPrefix(id, subject), last)) {
       // A process that ended between both has removed the manifest, or has not promised it.
-      if ((await this.link(id, record.digest)) !== undefined) yield record;
+      if (isManifest(await this.link(id, record.digest))) yield record;
     }
   }
 
@@ -270,32 +289,48 @@ export class Repositories {
     id: RepositoryId,
     digest: Digest,
     decide: (found: Entry<HostedLink> | undefined) => Decision<HostedLink>,
-  ): Promise<void> {
+  ): Promise<Entry<HostedLink> | undefined> {
     let before: Entry<HostedLink> | undefined;
     const after = await this.links.change(hostedLinkKey(id, digest), (found) => decide((before = found)));
     const change = (after?.record.sizeBytes ?? 0) - (before?.record.sizeBytes ?? 0);
     if (change !== 0) this.#onChange(id.namespace, change);
+    return after;
   }
 
+  /** What stands for a manifest. */
+  async #tagsOf(id: RepositoryId, digest: Digest): Promise<readonly Entry<HostedTag>[]> {
+    const tags: Entry<HostedTag>[] = [];
+    for await (const tag of this.tags.list(hostedTagsPrefix(id))) if (tag.record.digest === digest) tags.push(tag);
+    return tags;
+  }
+
+  /**
+   * Does what relies on things and writes what refers to them; again where that took so long that they may have been
+   * collected meanwhile.
+   */
+  async #timely<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const startedAt = this.#store.now();
+      const result = await work();
+      if (this.#store.now() - startedAt < this.#youngMs) return result;
+    }
+  }
+
+  /** Relies on all that a manifest refers to and that is here; what has to be must be. */
   async #assertChildren(id: RepositoryId, { parsed, isSparse }: NewManifest): Promise<void> {
     const isIndex = parsed.kind === "index";
-    await inBatches(isIndex ? parsed.children : parsed.required, async (child) => {
-      const link = await this.rely(id, child.digest);
-      const isThere = link !== undefined && (isIndex ? link.role !== "blob" : link.role !== "manifest");
-      if (!isThere) {
-        if (isIndex && isSparse) return;
+    const required = new Set((isIndex && !isSparse ? parsed.children : parsed.required).map(({ digest }) => digest));
+    await inBatches(parsed.children, async ({ digest, size }) => {
+      const link = await this.rely(id, digest);
+      if (link === undefined || (isIndex ? !isManifest(link) : !isBlob(link))) {
+        if (!required.has(digest)) return;
         const what = isIndex ? "manifest" : "blob";
         const hint = isIndex ? "; sparse_indexes: true takes indexes of which some manifests are not here" : "";
-        throw new OciError(
-          "MANIFEST_BLOB_UNKNOWN",
-          `${id.repository} does not have the ${what} ${child.digest}${hint}`,
-          {
-            detail: { digest: child.digest },
-          },
-        );
+        const message = `${id.repository} does not have the ${what} ${digest}${hint}`;
+        throw new OciError("MANIFEST_BLOB_UNKNOWN", message, { detail: { digest } });
       }
-      if (link.sizeBytes === child.size) return;
-      throw new OciError("MANIFEST_INVALID", `${child.digest} has ${link.sizeBytes} bytes, not ${child.size}`);
+      if (link.sizeBytes === size) return;
+      throw new OciError("MANIFEST_INVALID", `${digest} has ${link.sizeBytes} bytes, not ${size}`);
     });
   }
 
@@ -303,18 +338,19 @@ export class Repositories {
     await this.#changeLink(id, digest, (found) => {
       const known = found?.record;
       if (known === undefined) return { set: link };
-      if (known.role === "blob") return { set: { ...link, role: "both" } };
-      if (known.mediaType === link.mediaType) return { set: { ...link, role: known.role } };
+      if (known.role === "blob") return { set: withRole(link, "blob") };
+      if (known.mediaType === link.mediaType) return { set: withRole(link, known.role) };
       // One digest is one thing to all who have it (CVE-2021-41190).
       throw new OciError("MANIFEST_INVALID", `${digest} was pushed as ${known.mediaType} before`);
     });
   }
 
+  /** Written also where it stands for this already: so whoever removes it as it was sees that it was pushed again. */
   async #setTag(id: RepositoryId, tag: Tag, { digest, mediaType, size }: Descriptor, admit: NewManifest["admitTag"]) {
     await this.tags.change(hostedTagKey(id, tag), (found) => {
       admit(tag, found?.record.digest);
       const isSame = found?.record.digest === digest;
-      return isSame ? "keep" : { set: { digest, mediaType, size, pushedAt: this.#store.now() } };
+      return { set: isSame ? found.record : { digest, mediaType, size, pushedAt: this.#store.now() } };
     });
   }
 
@@ -341,6 +377,21 @@ export class Repositories {
 /** A repository's tag by its key. */
 export function tagOf(key: Key): Tag {
   return key.slice(key.lastIndexOf("/") + 1) as Tag;
+}
+
+/** Whether a link is, among others, one of a manifest. */
+export function isManifest(link: HostedLink | undefined): link is HostedLink {
+  return link !== undefined && link.role !== "blob";
+}
+
+/** Whether a link is, among others, one of a blob. */
+export function isBlob(link: HostedLink | undefined): link is HostedLink {
+  return link !== undefined && link.role !== "manifest";
+}
+
+/** A link that is one of this sort as well. */
+function withRole(link: HostedLink, role: HostedLink["role"]): HostedLink {
+  return link.role === role ? link : { ...link, role: "both" };
 }
 
 function blobOf(sizeBytes: number): HostedLink {

@@ -6,10 +6,14 @@ import { BufferPool } from "../../src/store/buffers.ts";
 import { FilesystemStore } from "../../src/store/filesystem.ts";
 import { HashPool } from "../../src/store/hashing.ts";
 import { hostedPrefix } from "../../src/store/hosted-layout.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import { StoreError } from "../../src/store/object-store.ts";
 import { endlessSpace } from "../support/books.ts";
 import { until } from "../support/event-loop.ts";
+import { MemoryBytes } from "../support/memory-bytes.ts";
 import { openFilesBelow } from "../support/open-files.ts";
 import { all } from "../support/s3-store.ts";
+import { type StoreCall, SteppedStore } from "../support/stepped-store.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { type BytesSetup, hostedBytesSuite } from "./hosted-bytes.ts";
 
@@ -51,4 +55,22 @@ const folderSetup: BytesSetup = async () => {
   };
 };
 
+const memorySetup: BytesSetup = async () => {
+  const memory = new MemoryStore();
+  let isFull = false;
+  const before = ({ verb }: StoreCall): void => {
+    if (isFull && verb === "put") throw new StoreError("it is full", undefined);
+  };
+  return {
+    driver: () => new MemoryBytes(new SteppedStore(memory, { before })),
+    keys: async () => (await all(memory.list(hostedPrefix))).map(({ key }) => key),
+    fill() {
+      isFull = true;
+      return { [Symbol.dispose]: () => (isFull = false) };
+    },
+    [Symbol.asyncDispose]: () => memory.close(),
+  };
+};
+
 hostedBytesSuite("a folder", folderSetup);
+hostedBytesSuite("memory, for tests", memorySetup);

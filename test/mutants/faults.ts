@@ -6,6 +6,7 @@ import { chosenBlind } from "./faults/chosen-blind.ts";
 import { cli } from "./faults/cli.ts";
 import { edges } from "./faults/edges.ts";
 import { hostedBytes } from "./faults/hosted-bytes.ts";
+import { hostedRecords } from "./faults/hosted-records.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
 import { httpServer } from "./faults/http-server.ts";
@@ -42,6 +43,7 @@ export const faults: readonly Fault[] = [
   ...retention,
   ...replicas,
   ...hostedBytes,
+  ...hostedRecords,
   ...nodes,
   ...jobsEvict,
   ...jobsRun,

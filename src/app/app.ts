@@ -122,7 +122,7 @@ async function openProgram(config: Config, options: AppOptions, log: Logger, scr
   const metrics = createMetrics(options.version);
   const { now, monotonic, wait } = { ...systemClock, ...options };
   const clock: Clock = { now, monotonic, wait };
-  const namespaces = new Set<string>(config.upstreams.map(({ namespace }) => namespace));
+  const namespaces = new Set<string>([...config.upstreams, ...config.hosted].map(({ namespace }) => namespace));
   const engine = await startEngine(config, options, {
     clock,
     observers: createObservers({ metrics, log, monotonic, namespaces }),
@@ -239,6 +239,7 @@ function showStorage(metrics: Metrics, { storage, mirrors, retention }: Engine):
     metrics.storageBytes.set({ kind: "ledger" }, besides.ledgerBytes);
     metrics.storageBytes.set({ kind: "folders" }, besides.foldersBytes);
     metrics.storageBytes.set({ kind: "quarantine" }, besides.quarantineBytes);
+    metrics.storageBytes.set({ kind: "hosted" }, besides.hostedBytes);
     metrics.storageBytes.set({ kind: "other" }, besides.othersBytes + besides.slackBytes);
     metrics.storageLimit.set(limitBytes);
     if (volume !== undefined) metrics.volumeFree.set(volume.freeBytes);

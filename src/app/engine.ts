@@ -13,6 +13,7 @@ import { openBucketStore } from "./bucket-store.ts";
 import { openRetention } from "./bucket-retention.ts";
 import { openStorage, type Storage } from "./storage.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
+import { openHosted, type OpenHosted } from "./hosted.ts";
 import { openReplicas, type Replicas } from "./replicas.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
@@ -43,6 +44,7 @@ const graceMs = 5 * 60_000;
 export interface Engine {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
+  readonly hosted: OpenHosted;
   readonly maintenance: Maintenance;
   /** Where it is one of several. */
   readonly replicas: Replicas | undefined;
@@ -93,7 +95,8 @@ async function startOn(
       upstreams: () => mirrors.upstreams,
       obey: (order) => maintenance.administration.obey(order),
     }));
-  const mirrors = createMirrors(config, options, clock, storage, observers, replicas?.sharing);
+  const hosted = openHosted(config, storage, { clock, observers });
+  const mirrors = createMirrors(config, options, clock, storage, observers, hosted.registries, replicas?.sharing);
   const retention = storage.tier && (await openRetention(config, storage, storage.tier, { pins, clock, observers }));
   const evictor = new Evictor({
     space,
@@ -119,6 +122,7 @@ async function startOn(
     // First what fills the storage.
     const reason = new Error("the process is stopping");
     await fills.close(reason);
+    await hosted.close();
     // While the bucket can be told.
     await replicas?.close();
     await evictor.close();
@@ -148,6 +152,7 @@ async function startOn(
   return {
     storage,
     mirrors,
+    hosted,
     maintenance,
     replicas,
     retention,

@@ -9,6 +9,7 @@ import { Lookup } from "../registry/lookup.ts";
 import { Namespaces } from "../registry/namespaces.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Registry } from "../registry/registry.ts";
+import { fallBackOn } from "../hosted/fallback.ts";
 import { restrict } from "../registry/restrict.ts";
 import type { Storage, Tier } from "./storage.ts";
 import { rememberAbsences } from "../upstream/absences.ts";
@@ -60,6 +61,7 @@ export function createMirrors(
   clock: Clock,
   storage: Storage,
   observers: Observers,
+  hosted: ReadonlyMap<Namespace, Registry>,
   sharing?: Sharing,
 ): Mirrors {
   const { now, monotonic } = clock;
@@ -155,19 +157,26 @@ export function createMirrors(
   };
   const rules = new Map(config.upstreams.map((settings) => [settings.namespace, repositoryRule(settings)]));
   const permits = ({ namespace, repository }: RepositoryId): boolean => rules.get(namespace)?.(repository) ?? true;
+  const mirrored = new Map<Namespace, Registry>(
+    config.upstreams.map((settings) => {
+      const { namespace } = settings;
+      const registry = mirror((budget) => clients.listed(settings, budget), settings, namespace, true);
+      return [namespace, restrict(registry, (repository) => permits({ namespace, repository }))];
+    }),
+  );
+  const pushable = config.hosted.map(({ namespace, fallback }): [Namespace, Registry] => {
+    const registry = hosted.get(namespace);
+    if (registry === undefined) throw new Error(`${namespace} was not opened`);
+    const other = fallback && mirrored.get(fallback);
+    return [namespace, other === undefined ? registry : fallBackOn(registry, other)];
+  });
   const namespaces = new Namespaces({
     rules: {
-      ofServerName: serverNames(config.upstreams),
+      ofServerName: serverNames([...config.upstreams, ...config.hosted]),
       defaultNamespace: config.defaultNamespace,
       emptyNamespace: config.defaultUpstreamNamespace,
     },
-    listed: new Map(
-      config.upstreams.map((settings) => {
-        const { namespace } = settings;
-        const registry = mirror((budget) => clients.listed(settings, budget), settings, namespace, true);
-        return [namespace, restrict(registry, (repository) => permits({ namespace, repository }))];
-      }),
-    ),
+    listed: new Map([...mirrored, ...pushable]),
     allowsUnlisted: unlistedRule(config.allowUnlisted),
     openUnlisted: (namespace) =>
       mirror((budget) => clients.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),
@@ -199,9 +208,9 @@ function matchesAny(patterns: readonly NamePattern[], name: string): boolean {
   return patterns.some((pattern) => pattern.matches(name));
 }
 
-function serverNames(upstreams: readonly UpstreamConfig[]): (host: string) => Namespace | undefined {
-  const names = new Map(
-    upstreams.flatMap(({ namespace, serverNames: hosts }) => hosts.map((host) => [host, namespace])),
-  );
+function serverNames(
+  entries: readonly Pick<UpstreamConfig, "namespace" | "serverNames">[],
+): (host: string) => Namespace | undefined {
+  const names = new Map(entries.flatMap(({ namespace, serverNames: hosts }) => hosts.map((host) => [host, namespace])));
   return (host) => names.get(host);
 }

@@ -18,6 +18,7 @@ import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
 import { Usage } from "../bucket/usage.ts";
 import { BucketUpkeep } from "../bucket/upkeep.ts";
+import { HostedFiles } from "../hosted/hosted-files.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
@@ -30,6 +31,9 @@ const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
 const slackShare = 1 / 64;
 const mostSlackBytes = 16 * 1024 * 1024;
+
+/** Whose room it is that is set aside for what is hosted, in whichever namespace: none that is mirrored. */
+const hostedRoom = "" as Namespace;
 
 /** What a namespace's settings say of space. */
 export type SpaceSettings = Pick<
@@ -63,6 +67,8 @@ export interface Storage {
   readonly files: FilesystemStore;
   /** What is in it, with failures counted. */
   readonly store: ObjectStore;
+  /** What is hosted in it, where there is no bucket. */
+  readonly hostedFiles: HostedFiles;
   readonly content: Content;
   readonly hashes: HashPool;
   readonly pool: BufferPool;
@@ -118,6 +124,9 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
     },
     monotonic,
   });
+  const hostedFiles = new HostedFiles(files, {
+    acquire: (_namespace, ...wanted) => space.acquire(hostedRoom, ...wanted),
+  });
   const books = keepBooks(ledger, space, { now, monotonic });
   const tier =
     bucketStore &&
@@ -134,6 +143,7 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
   space.countBesides(() => ({
     ...ledger.overhead,
     quarantineBytes: content.quarantine.bytes,
+    hostedBytes: hostedFiles.bytes ?? 0,
     othersBytes,
     slackBytes: Math.min(mostSlackBytes, Math.floor((maxBytes ?? Infinity) * slackShare)),
   }));
@@ -147,11 +157,14 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
     spoolFolder: files.temporaryPath,
     observer: observers.fills,
   });
+  // Until it is done, what is hosted counts as far as the volume is concerned.
+  void hostedFiles.count().catch((error: unknown) => observers.uncached(error));
   await space.refresh();
   await content.quarantine.refresh();
   return {
     files,
     store,
+    hostedFiles,
     content,
     hashes,
     pool,
@@ -205,7 +218,10 @@ function openTier(
 }
 
 function namespaceSettings(config: Config): Storage["settings"] {
-  const listed = new Map(config.upstreams.map((settings) => [settings.namespace, settings]));
   const unlisted = { ...config.upstreamDefaults, offline: false };
+  const listed = new Map<Namespace, SpaceSettings>([
+    ...config.upstreams.map((settings): [Namespace, SpaceSettings] => [settings.namespace, settings]),
+    [hostedRoom, { ...unlisted, maxBytes: undefined }],
+  ]);
   return (namespace) => listed.get(namespace) ?? unlisted;
 }

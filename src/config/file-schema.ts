@@ -21,6 +21,7 @@ import {
   showAll,
   type Values,
 } from "./setting.ts";
+import { collection, hosted, type HostedConfig } from "./hosted-schema.ts";
 import { replicas } from "./replicas-schema.ts";
 import { storage, verify } from "./storage-schema.ts";
 import {
@@ -115,6 +116,12 @@ export const fileSettings = {
   upstreamDefaults: setting("upstream_defaults", upstreamDefaults, {}).about(
     "What upstreams have where their entry does not say otherwise, and what unlisted namespaces have.",
   ),
+  hosted: setting("hosted", list(hosted), []).about(
+    "Namespaces whose repositories are pushed to, and lie in the storage alone: nothing of them is ever evicted.",
+  ),
+  collection: setting("collection", collection, {}).about(
+    "How what nothing refers to is removed from the hosted namespaces: manifests without a tag, and blobs of no manifest.",
+  ),
   allowUnlisted: setting("allow_unlisted", unlisted, true).about(
     "Whether a namespace that is not among `upstreams` is mirrored, as `https://<namespace>`: `true`, `false`, or a list of names; `*.example.com` stands for every name below example.com. Only public addresses are ever reached so.",
   ),
@@ -155,29 +162,48 @@ export function showConfig(config: Config): object {
   return showAll(fileSettings, config);
 }
 
-/** What is right by itself but not together. */
-function reportConflicts(values: FileValues, report: Report): void {
-  const { listen: address, adminListen, adminToken, adminTokenFile, upstreams } = values;
-  const namespaces = new Map<string, number>();
+/** Namespaces and hosts that stand for two things. */
+function reportTwins({ upstreams, hosted: own }: FileValues, report: Report): void {
   const owners = new Map<string, string>();
-  for (const [index, { namespace, serverNames }] of upstreams.entries()) {
-    const first = namespaces.get(namespace);
-    if (first !== undefined) {
-      const message = `${namespace} is listed already, as upstreams[${first}]`;
-      report({ path: ["upstreams", index, "namespace"], message });
-    }
-    namespaces.set(namespace, first ?? index);
-    for (const [position, name] of serverNames.entries()) {
-      const owner = owners.get(name);
-      if (owner !== undefined) {
-        report({
-          path: ["upstreams", index, "server_names", position],
-          message: `${name} stands for ${owner} already`,
-        });
+  for (const [list, entries] of Object.entries({ upstreams, hosted: own })) {
+    const namespaces = new Map<string, number>();
+    for (const [index, { namespace, serverNames }] of entries.entries()) {
+      const first = namespaces.get(namespace);
+      if (first !== undefined) {
+        report({ path: [list, index, "namespace"], message: `${namespace} is listed already, as ${list}[${first}]` });
       }
-      owners.set(name, owner ?? namespace);
+      namespaces.set(namespace, first ?? index);
+      for (const [position, name] of serverNames.entries()) {
+        const owner = owners.get(name);
+        if (owner !== undefined) {
+          report({ path: [list, index, "server_names", position], message: `${name} stands for ${owner} already` });
+        }
+        owners.set(name, owner ?? namespace);
+      }
     }
   }
+  const mirrored = new Set(["docker.io", ...upstreams.map(({ namespace }) => namespace)]);
+  for (const [index, entry] of own.entries()) reportFallback(entry, mirrored, ["hosted", index], report);
+}
+
+function reportFallback(
+  { namespace, fallback }: HostedConfig,
+  mirrored: ReadonlySet<string>,
+  path: readonly (string | number)[],
+  report: Report,
+): void {
+  if (fallback !== undefined && !mirrored.has(fallback)) {
+    report({ path: [...path, "fallback"], message: `${fallback} is not among the upstreams: add it there` });
+  } else if (fallback !== namespace && mirrored.has(namespace)) {
+    const message = `${namespace} is mirrored: take another name, or set fallback: ${namespace} to stand before it`;
+    report({ path: [...path, "namespace"], message });
+  }
+}
+
+/** What is right by itself but not together. */
+function reportConflicts(values: FileValues, report: Report): void {
+  const { listen: address, adminListen, adminToken, adminTokenFile } = values;
+  reportTwins(values, report);
   if (values.replicas !== undefined && values.storage.type !== "s3") {
     report({ path: ["replicas"], message: "needs a bucket that all replicas have: `storage.type: s3`" });
   }

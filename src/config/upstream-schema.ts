@@ -33,6 +33,7 @@ import {
   type Report,
   required,
   section,
+  type Setting,
   setting,
   showAll,
   type Values,
@@ -110,6 +111,11 @@ export const upstreamDefaults: Kind<UpstreamDefaults> = section(defaultsSettings
 const patternForm =
   "`*` stands for anything within a part of the name, `**` for anything: `library/*`, `team/**`. Docker Hub's own images are in `library/`.";
 
+/** In lower case. */
+export const serverNames: Setting<readonly string[]> = setting("server_names", list(text(parseServerName)), []).about(
+  "`Host` headers that mean this namespace, without port: a request that is sent to the mirror under such a name, and has no `?ns=`, is for this namespace.",
+);
+
 const ownSettings = {
   mirrors: setting("mirrors", list(mirror), []).about(
     "Registries with the same content that are tried first, in this order; the upstream itself comes last. Each is a host, or a mapping.",
@@ -123,10 +129,7 @@ const ownSettings = {
   deny: setting("deny", list(pattern(parseRepositoryPattern)), []).about(
     "Repositories that are not served, even if `allow` has them; of the same form.",
   ),
-  /** In lower case. */
-  serverNames: setting("server_names", list(text(parseServerName)), []).about(
-    "`Host` headers that mean this upstream, without port: a request that is sent to the mirror under such a name, and has no `?ns=`, is for this namespace.",
-  ),
+  serverNames,
 };
 
 const entrySettings = {

@@ -156,6 +156,7 @@ export class Repositories {
       link = await this.#changeLink(id, digest, (found) => ({
         set: found === undefined ? blobOf(sizeBytes) : withRole(found.record, "blob"),
       }));
+      this.#holders.set(digest, id);
       return true;
     });
   }

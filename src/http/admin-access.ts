@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import { OciError } from "../oci/errors.ts";
-import type { Request } from "./handler.ts";
+import type { Request } from "./request.ts";
 
 const bearer = /^bearer +(\S+) *$/i;
 

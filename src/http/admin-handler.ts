@@ -1,6 +1,6 @@
 import { OciError } from "../oci/errors.ts";
 import type { AdminApi, AdminApiOptions } from "./admin.ts";
-import type { Handler } from "./handler.ts";
+import type { Handler } from "./request.ts";
 import { errorReply, type Headers } from "./reply.ts";
 
 /** The administration's API: everything below `/_admin/`, loaded at its first request. Never rejects. */

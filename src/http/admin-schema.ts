@@ -41,6 +41,7 @@ export const usageSchema: z.ZodType = z.strictObject({
       foldersBytes: bytes.meta({ description: "The folders themselves." }),
       quarantineBytes: bytes.meta({ description: "Damaged content that was put aside." }),
       othersBytes: bytes.meta({ description: "What the mirror remembers, and what could not be removed." }),
+      hostedBytes: bytes.meta({ description: "What is hosted, as far as it was counted." }),
       slackBytes: bytes.meta({ description: "Kept back for what is just being written." }),
     })
     .meta({ description: "What the folder takes besides; zeros where `exact` is false." }),

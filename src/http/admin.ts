@@ -12,7 +12,7 @@ import { describeApi } from "./admin-openapi.ts";
 import { type AdminOperation, createOperations } from "./admin-operations.ts";
 import { readBy } from "./admin-reading.ts";
 import { adminRoot } from "./admin-target.ts";
-import type { Request } from "./handler.ts";
+import type { Request } from "./request.ts";
 import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 
 const maxBodyBytes = 1024 * 1024;

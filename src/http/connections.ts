@@ -9,8 +9,8 @@ const { createServer } = createRequire(import.meta.url)("node:http") as typeof h
 
 // Longer than clients (30 s) and the usual load balancer (60 s) keep an idle connection, so that they close it first.
 const keepAliveMs = 75_000;
-/** How long a request may take after its header. Who reads a body waits less. */
-const bodyMs = 60_000;
+/** How long the rest of a request may take after its answer; until then, who reads its body decides. */
+const restMs = 60_000;
 /** Requests that wait behind others of their connection, of all connections together; each takes some 4 KiB. */
 const maxWaiting = 16_384;
 /** How long a client that has ended its side may be left without a byte. One that has gone looks the same. */
@@ -37,7 +37,8 @@ export function createOrderedServer(answering: Answering, headerMs: number): Ser
   const server = createServer({
     keepAliveTimeout: keepAliveMs,
     headersTimeout: headerMs,
-    requestTimeout: headerMs + bodyMs,
+    // An upload takes as long as it takes.
+    requestTimeout: 0,
     connectionsCheckingInterval: headerMs / 10,
     noDelay: true,
     // One without is refused in OCI form.
@@ -121,8 +122,17 @@ class Connection {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     this.#isAnswering = true;
-    response.once("close", () => this.#next());
+    response.once("close", () => {
+      if (!request.complete) this.#bound(request);
+      this.#next();
+    });
     this.#answering.serve(request, response);
+  }
+
+  /** Node reads what is left of a request, so that the next one can be told. */
+  #bound(request: IncomingMessage): void {
+    const timer = setTimeout(() => this.#socket.destroy(), restMs).unref();
+    request.once("close", () => clearTimeout(timer));
   }
 
   #next(): void {

@@ -14,7 +14,7 @@ import {
   sizeHeader,
 } from "../replicas/peer-protocol.ts";
 import type { Sharing } from "../replicas/sharing.ts";
-import type { Handler } from "./handler.ts";
+import type { Handler } from "./request.ts";
 import type { BodyStream, Reply } from "./reply.ts";
 
 /** What other replicas are answered with. */

@@ -191,7 +191,7 @@ function unlessMet({ headers: asked }: Pull, digest: Digest, headers: Headers): 
 }
 
 /** Whether a list of entity tags has this digest's, or is `*`. */
-function names(tags: string, digest: Digest): boolean {
+export function names(tags: string, digest: Digest): boolean {
   return tags.trim() === "*" || tags.split(",").some((tag) => tag.trim() === `"${digest}"`);
 }
 
@@ -201,7 +201,7 @@ function honoursRange(ifRange: string | string[] | undefined, digest: Digest): b
 }
 
 /** Checks `n` and keeps it within what registries serve at once. */
-function limitPage(query: string): string {
+export function limitPage(query: string): string {
   const parameters = new URLSearchParams(query);
   const n = parameters.get("n");
   if (n === null) return query;

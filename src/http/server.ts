@@ -9,7 +9,7 @@ import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin-target.ts";
 import { type Answering, createOrderedServer } from "./connections.ts";
-import type { Handler } from "./handler.ts";
+import type { Handler } from "./request.ts";
 import { type Address, listenAt } from "./listening.ts";
 import { probe, type ProbeOptions } from "./probes.ts";
 import { errorReply, type Facts, registryHeaders, type Reply } from "./reply.ts";
@@ -20,6 +20,8 @@ import { Unsent } from "./unsent.ts";
 const clientIdleMs = 5 * 60_000;
 const headerMs = 30_000;
 const bodyMs = 30_000;
+/** How long a client that was answered before it had sent its request whole has to stop. */
+const lingerMs = 2_000;
 
 /** What a server serves. */
 export interface ServerOptions {
@@ -138,7 +140,34 @@ class Serving implements Answering {
       return admin({ method, target, headers, body: (maxBytes) => this.#readBody(request, maxBytes) }, facts);
     }
     if (handler === undefined) return errorReply(new OciError("NOT_FOUND"));
-    return handler({ method, target, headers, asker: new Client(response) }, facts);
+    const body = (maxBytes: number): Promise<Buffer> => this.#readBody(request, maxBytes);
+    const stream = (): AsyncIterable<Uint8Array> => this.#streamBody(request);
+    return handler({ method, target, headers, asker: new Client(response), body, stream }, facts);
+  }
+
+  /** The body as it comes, for as long as the client goes on sending. */
+  async *#streamBody(request: IncomingMessage): AsyncGenerator<Uint8Array> {
+    // Until it has been read to its end.
+    this.#unread.add(request);
+    let isWaiting = true;
+    // Who does not ask for more is slow itself.
+    const timer = setTimeout(() => {
+      if (isWaiting) request.destroy(new ClientGone(`the client sent nothing for ${clientIdleMs} ms`));
+      else timer.refresh();
+    }, clientIdleMs);
+    try {
+      for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        isWaiting = false;
+        yield chunk;
+        isWaiting = true;
+        timer.refresh();
+      }
+      this.#unread.delete(request);
+    } catch (error) {
+      throw error instanceof ClientGone ? error : new ClientGone("the client left before its request was complete");
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -182,6 +211,7 @@ class Serving implements Answering {
       await stream?.close();
       throw error;
     }
+    if (this.#unread.has(request) && stream === undefined) return sendBeforeAll(request, response, body as Uint8Array);
     if (request.method === "HEAD" || body === undefined) {
       await stream?.close();
       response.end();
@@ -261,6 +291,28 @@ async function collect(request: IncomingMessage, maxBytes: number): Promise<Buff
   }
   if (sizeBytes <= maxBytes) return Buffer.concat(chunks);
   throw new OciError("CONTENT_TOO_LARGE", `a request's body has at most ${maxBytes} bytes`);
+}
+
+/**
+ * Answers a request that is still being sent, and reads on for a while: a client that goes on sending would else see its
+ * connection break, in place of the answer.
+ */
+async function sendBeforeAll(
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: Uint8Array | undefined,
+): Promise<number> {
+  if (body === undefined) response.flushHeaders();
+  else response.write(body);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, lingerMs);
+  for (const event of ["end", "error", "close"]) request.once(event, () => resolve());
+  request.resume();
+  if (request.readableEnded || request.destroyed) resolve();
+  await promise;
+  clearTimeout(timer);
+  response.end();
+  return body?.length ?? 0;
 }
 
 const knownMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -12,8 +12,10 @@ export type Endpoint =
   | { readonly kind: "blob"; readonly name: Repository; readonly digest: Digest }
   | { readonly kind: "tags"; readonly name: Repository }
   | { readonly kind: "referrers"; readonly name: Repository; readonly digest: Digest }
-  /** An upload session, or where one is opened; the session's id is not kept. */
-  | { readonly kind: "uploads"; readonly name: Repository };
+  /** An upload session, by whatever the path has in its place; without one, where one is opened. */
+  | { readonly kind: "uploads"; readonly name: Repository; readonly session: string | undefined }
+  /** The names of repositories, which is not part of the specification (Docker's API). */
+  | { readonly kind: "catalog" };
 
 /** A request's target, read once: everything that is known before it is decided which registry is meant. */
 export interface Route {
@@ -31,6 +33,7 @@ const maxTargetLength = 4096;
 
 const root = "v2";
 const base: Endpoint = { kind: "base" };
+const catalogName = "_catalog";
 const unsafeInQuery = /[^\x21-\x7e]/;
 
 /**
@@ -70,11 +73,11 @@ export function parseRoute(target: string): Route | undefined {
   return { endpoint, prefix, ...parseQuery(mark < 0 ? "" : target.slice(mark + 1)) };
 }
 
-/** Writes a target that `parseRoute` reads as this route. An upload session becomes the path where one is opened. */
+/** Writes a target that `parseRoute` reads as this route. */
 export function formatRoute(route: Route): string {
   const parts = [...route.prefix, root];
   const { endpoint } = route;
-  if (endpoint.kind !== "base") {
+  if ("name" in endpoint) {
     // A name that begins with v2/ would pass for the doubled root; doubling it for real keeps them apart.
     if (endpoint.name.startsWith(`${root}/`)) {
       parts.push(root);
@@ -105,7 +108,9 @@ function formatTail(endpoint: Endpoint): string {
     case "referrers":
       return `referrers/${endpoint.digest}`;
     case "uploads":
-      return "blobs/uploads/";
+      return `blobs/uploads/${encodeURIComponent(endpoint.session ?? "")}`;
+    case "catalog":
+      return catalogName;
   }
 }
 
@@ -118,6 +123,9 @@ function parseEndpoint(segments: readonly string[]): Endpoint | undefined {
   const rest = segments[0] === root ? segments.slice(1) : segments;
   if (rest.length === 0 || (rest.length === 1 && rest[0] === "")) {
     return base;
+  }
+  if (rest.length === 1 && rest[0] === catalogName) {
+    return { kind: "catalog" };
   }
   const endpoint = parseResource(rest) ?? (rest === segments ? undefined : parseResource(segments));
   if (endpoint !== undefined) {
@@ -135,7 +143,7 @@ function parseResource(segments: readonly string[]): Endpoint | undefined {
   const which = segments[count - 1] ?? "";
   const what = segments[count - 2];
   if (what === "uploads" && segments[count - 3] === "blobs" && count > 3) {
-    return { kind: "uploads", name: joinName(segments, count - 3) };
+    return { kind: "uploads", name: joinName(segments, count - 3), session: which === "" ? undefined : which };
   }
   if (count < 3) {
     return undefined;
@@ -146,7 +154,7 @@ function parseResource(segments: readonly string[]): Endpoint | undefined {
       return { kind: "manifest", name: joinName(segments, nameEnd), reference: parseReference(which) };
     case "blobs":
       return which === "uploads"
-        ? { kind: "uploads", name: joinName(segments, nameEnd) }
+        ? { kind: "uploads", name: joinName(segments, nameEnd), session: undefined }
         : { kind: "blob", name: joinName(segments, nameEnd), digest: parseDigest(which) };
     case "referrers":
       return { kind: "referrers", name: joinName(segments, nameEnd), digest: parseDigest(which) };

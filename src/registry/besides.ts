@@ -4,6 +4,8 @@ import type { LedgerOverhead } from "../ledger/ledger.ts";
 export interface Besides extends LedgerOverhead {
   /** Damaged content that was put aside. */
   readonly quarantineBytes: number;
+  /** What is hosted, as far as it was counted. */
+  readonly hostedBytes: number;
   /** The lock, the format, what the program remembers, and what could not be removed at the start. */
   readonly othersBytes: number;
   /** What is kept back for what is just being written: records that replace others, and what is written of them. */
@@ -15,11 +17,13 @@ export const nothingBesides: Besides = {
   ledgerBytes: 0,
   foldersBytes: 0,
   quarantineBytes: 0,
+  hostedBytes: 0,
   othersBytes: 0,
   slackBytes: 0,
 };
 
 /** All of it. */
-export function sumBesides({ ledgerBytes, foldersBytes, quarantineBytes, othersBytes, slackBytes }: Besides): number {
-  return ledgerBytes + foldersBytes + quarantineBytes + othersBytes + slackBytes;
+export function sumBesides(besides: Besides): number {
+  const { ledgerBytes, foldersBytes, quarantineBytes, hostedBytes, othersBytes, slackBytes } = besides;
+  return ledgerBytes + foldersBytes + quarantineBytes + hostedBytes + othersBytes + slackBytes;
 }

@@ -11,7 +11,7 @@ import {
 import type { Route } from "../oci/route.ts";
 import { isPublicName } from "../upstream/guard.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import type { Registry } from "./registry.ts";
+import type { PushRegistry, Registry } from "./registry.ts";
 
 const unlistedInMemory = 256;
 
@@ -61,6 +61,14 @@ export interface OpenNamespace extends RepositoryId {
   readonly label: string;
 }
 
+/** A namespace that can be pushed to. */
+export interface HostedNamespace {
+  readonly namespace: Namespace;
+  readonly push: PushRegistry;
+  /** Whether the request has named it besides the repositories' names. */
+  readonly isNamed: boolean;
+}
+
 /** How `Namespaces` gets at its registries. */
 export interface NamespacesOptions {
   readonly rules: Omit<NamespaceRules, "isListed">;
@@ -81,6 +89,16 @@ export class Namespaces {
   constructor(options: NamespacesOptions) {
     this.#options = options;
     this.rules = { ...options.rules, isListed: (namespace) => options.listed.has(namespace) };
+  }
+
+  /** What can be pushed to; of one namespace alone where a request that has no repository names one. */
+  hosted(route: Pick<Route, "prefix" | "ns">, host: string | undefined): readonly HostedNamespace[] {
+    const named = explicitNamespace(route.ns, host, this.rules) ?? prefixNamespace(route.prefix, this.rules)?.namespace;
+    return [...this.#options.listed].flatMap(([namespace, { push }]) =>
+      push === undefined || (named !== undefined && named !== namespace)
+        ? []
+        : [{ namespace, push, isNamed: named !== undefined }],
+    );
   }
 
   /**

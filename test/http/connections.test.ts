@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
-import type { Handler } from "../../src/http/handler.ts";
+import type { Handler } from "../../src/http/request.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
 import { turn, until } from "../support/event-loop.ts";
 import { request } from "../support/http.ts";

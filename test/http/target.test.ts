@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Handler } from "../../src/http/handler.ts";
+import type { Handler } from "../../src/http/request.ts";
 import { createAdministration } from "../support/administration.ts";
 import { serveAdministration } from "../support/admin-server.ts";
 import { connectRaw, start } from "./test-server.ts";

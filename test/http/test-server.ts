@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { Writable } from "node:stream";
-import type { Handler } from "../../src/http/handler.ts";
+import type { Handler } from "../../src/http/request.ts";
 import type { Address } from "../../src/http/listening.ts";
 import type { BodyStream, Headers } from "../../src/http/reply.ts";
 import { listen, type RunningServer, type ServerOptions } from "../../src/http/server.ts";

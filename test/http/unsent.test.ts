@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { describe, test } from "node:test";
-import type { Handler } from "../../src/http/handler.ts";
+import type { Handler } from "../../src/http/request.ts";
 import type { Asker } from "../../src/concurrency/interest.ts";
 import { Unsent } from "../../src/http/unsent.ts";
 import { until } from "../support/event-loop.ts";

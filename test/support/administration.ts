@@ -137,7 +137,14 @@ export async function createAdministration(
       state: {
         usedBytes: 12_288,
         reservedBytes: 0,
-        besides: { ledgerBytes: 4_096, foldersBytes: 8_192, quarantineBytes: 0, othersBytes: 1_024, slackBytes: 512 },
+        besides: {
+          ledgerBytes: 4_096,
+          foldersBytes: 8_192,
+          quarantineBytes: 0,
+          hostedBytes: 0,
+          othersBytes: 1_024,
+          slackBytes: 512,
+        },
         limitBytes: Infinity,
         volume: { totalBytes: 1_000_000, freeBytes: 500_000 },
         exact: true,

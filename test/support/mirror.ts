@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
 import { dockerHub, parseNamespace } from "../../src/oci/reference.ts";
 import { type App, type AppOptions, startApp } from "../../src/app/app.ts";
+import type { HostedConfig } from "../../src/config/hosted-schema.ts";
 import type { Config } from "../../src/config/file-schema.ts";
 import type { UpstreamConfig, UpstreamDefaults } from "../../src/config/upstream-schema.ts";
 import { request, type RequestOptions, type WholeResponse } from "./http.ts";
@@ -40,6 +41,23 @@ export const plainMirror: Omit<UpstreamConfig["mirrors"][number], "host"> = {
   pathPrefix: undefined,
   realmHosts: [],
   allowPrivateRedirects: false,
+};
+
+/** A hosted namespace `apps` in which everything is allowed. */
+export const plainHosted: HostedConfig = {
+  namespace: parseNamespace("apps"),
+  fallback: undefined,
+  repositories: undefined,
+  immutableTags: [],
+  sparseIndexes: false,
+  deletes: { tags: true, manifests: true, blobs: true },
+  retention: [],
+  maxManifestBytes: 4 * 1024 * 1024,
+  maxChunkBytes: undefined,
+  maxBlobBytes: undefined,
+  quotaBytes: undefined,
+  expiryMs: 24 * 3_600_000,
+  serverNames: [],
 };
 
 /** How an upstream differs from the usual one. */
@@ -132,6 +150,8 @@ export function mirrorConfig(
     adminTokenFile: undefined,
     upstreams: [listed({ namespace: "docker.io", host, ...options.upstream }), ...(options.others ?? []).map(listed)],
     upstreamDefaults: quickDefaults,
+    hosted: [],
+    collection: { intervalMs: Infinity, graceMs: 2 * 3_600_000 },
     allowUnlisted: true,
     proxyEnvironment: { http: undefined, https: undefined, noProxy: undefined },
     log: { level: "trace", format: "json" },

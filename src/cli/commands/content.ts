@@ -136,7 +136,7 @@ async function formatUsage(report: UsageReport, now: number): Promise<string> {
   const used = report.exact
     ? formatBytes(report.bytes)
     : `at most ${formatBytes(report.bytes)} (the ledger is being rebuilt)`;
-  const { ledgerBytes, foldersBytes, quarantineBytes, othersBytes, slackBytes } = report.besides;
+  const { ledgerBytes, foldersBytes, quarantineBytes, hostedBytes, othersBytes, slackBytes } = report.besides;
   const { bucket } = report;
   const lines = [
     ["used", used],
@@ -145,6 +145,7 @@ async function formatUsage(report: UsageReport, now: number): Promise<string> {
     ["folders", formatBytes(foldersBytes)],
     ["quarantine", formatBytes(quarantineBytes)],
     ["other files", formatBytes(othersBytes)],
+    ["hosted", formatBytes(hostedBytes)],
     ["kept back", formatBytes(slackBytes)],
     ["pinned", formatBytes(report.pinnedBytes)],
     ["limit", limit(report.limitBytes)],

@@ -194,8 +194,8 @@ export const chosenAgain: readonly Fault[] = [
     [
       {
         name: "referrers-of-nothing-in-the-log",
-        find: "      facts.reference = endpoint.digest;\n      return pullReferrers",
-        replace: "      return pullReferrers",
+        find: 'if ("digest" in endpoint) facts.reference = endpoint.digest;',
+        replace: "",
         breaks: "the log says whose referrers were asked for",
       },
     ],

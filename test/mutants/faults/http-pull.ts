@@ -98,20 +98,50 @@ export const httpPull: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "http/handler",
-    ["http/server", "http/errors", "http/manifests"],
+    "http/push",
+    ["http/errors", "flow/hosted"],
     [
-      {
-        name: "pushes-pulled",
-        find: 'endpoint.kind === "uploads" || (request.method !== "GET" && !head)',
-        replace: 'endpoint.kind === "uploads"',
-        breaks: "a mirror's content cannot be changed",
-      },
       {
         name: "no-allow",
         find: '{ Allow: "GET, HEAD" }',
         replace: "{}",
         breaks: "who changes content is told what may be done",
+      },
+      {
+        name: "reasons-told",
+        find: "if (error instanceof OciError) return undefined;",
+        replace: "",
+        breaks: "a mount that is not possible is an upload, for whatever reason",
+      },
+      {
+        name: "no-offset",
+        find: "uploadHeaders(push, error.state)",
+        replace: "{}",
+        breaks: "a chunk out of order hears where the upload goes on",
+      },
+      {
+        name: "one-tag",
+        find: '[...new Set(new URLSearchParams(query).getAll("tag").map(parseTag))]',
+        replace: '[...new Set(new URLSearchParams(query).getAll("tag").map(parseTag))].slice(0, 1)',
+        breaks: "a manifest has all tags that it is pushed with",
+      },
+      {
+        name: "condition-not-kept",
+        find: "(ifMatch === undefined || isNamed(ifMatch, current)) &&",
+        replace: "",
+        breaks: "two that change a tag at once lose nothing",
+      },
+    ],
+  ),
+  ...faultsOf(
+    "http/handler",
+    ["http/server", "http/errors", "http/manifests"],
+    [
+      {
+        name: "pushes-pulled",
+        find: '!isPull || endpoint.kind === "uploads"',
+        replace: 'endpoint.kind === "uploads"',
+        breaks: "a mirror's content cannot be changed",
       },
       {
         name: "cause-not-recorded",

@@ -49,8 +49,8 @@ export const httpServer: readonly Fault[] = [
       },
       {
         name: "unread-body-kept-alive",
-        find: "this.#unread.add(request);",
-        replace: "",
+        find: "this.#unread.add(request);\n      if (late",
+        replace: "if (late",
         breaks: "the rest of a body is not taken for a request",
       },
       {

@@ -97,6 +97,8 @@ test("without any setting, the defaults", () => {
     adminTokenFile: undefined,
     upstreams: [dockerHub],
     upstreamDefaults: tunables,
+    hosted: [],
+    collection: { intervalMs: day, graceMs: day / 12 },
     allowUnlisted: true,
     proxyEnvironment: noProxies,
     log: { level: "info", format: "json" },
@@ -139,6 +141,21 @@ storage:
 verify: { interval: never, rate: 1MB/s }
 warm: { images: [alpine, "quay.io/team/app:1"], file: list.txt, platforms: [linux/arm/v7], interval: 30d, parallel: 64 }
 allow_unlisted: [Quay.io, "*.example.com"]
+collection: { interval: never, grace: 10m }
+hosted:
+  - namespace: apps
+    fallback: quay.io
+    server_names: [Apps.example.com]
+    repositories: [team/**]
+    immutable_tags: [v*]
+    sparse_indexes: true
+    delete: { tags: false, manifests: false, blobs: false }
+    retention: [{ repositories: [team/*], tags: ["PR-*"], keep_last: 3, keep_within: 1d }]
+    max_manifest_size: 1MiB
+    max_chunk_size: 10MiB
+    max_blob_size: 1GiB
+    quota: 10GiB
+    upload_expiry: 1h
 log: { level: debug, format: pretty }
 shutdown_delay: 5s
 shutdown_timeout: 0s
@@ -226,6 +243,31 @@ upstreams:
     adminToken: "0123456789abcdef",
     adminTokenFile: undefined,
     allowUnlisted: [new NamePattern("quay.io"), new NamePattern("*.example.com")],
+    collection: { intervalMs: Infinity, graceMs: 600_000 },
+    hosted: [
+      {
+        namespace: "apps",
+        fallback: "quay.io",
+        serverNames: ["apps.example.com"],
+        repositories: [new NamePattern("team/**")],
+        immutableTags: [new NamePattern("v*")],
+        sparseIndexes: true,
+        deletes: { tags: false, manifests: false, blobs: false },
+        retention: [
+          {
+            repositories: [new NamePattern("team/*")],
+            tags: [new NamePattern("PR-*")],
+            keepLast: 3,
+            keepWithinMs: day,
+          },
+        ],
+        maxManifestBytes: 1024 ** 2,
+        maxChunkBytes: 10 * 1024 ** 2,
+        maxBlobBytes: gib,
+        quotaBytes: 10 * gib,
+        expiryMs: 3_600_000,
+      },
+    ],
     proxyEnvironment: noProxies,
     log: { level: "debug", format: "pretty" },
     shutdownDelayMs: 5_000,

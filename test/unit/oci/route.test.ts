@@ -27,8 +27,8 @@ function referrers(name: string): Endpoint {
   return { kind: "referrers", name: parseRepository(name), digest: sha256 };
 }
 
-function uploads(name: string): Endpoint {
-  return { kind: "uploads", name: parseRepository(name) };
+function uploads(name: string, session?: string): Endpoint {
+  return { kind: "uploads", name: parseRepository(name), session };
 }
 
 function assertEndpoints(
@@ -52,9 +52,11 @@ test("every endpoint is read", () => {
     [`/v2/a/b/c/d/blobs/${sha256}`, blob("a/b/c/d")],
     ["/v2/a/tags/list", tags("a")],
     [`/v2/a/referrers/${sha256}`, referrers("a")],
+    ["/v2/_catalog", { kind: "catalog" }],
+    ["/v2/v2/_catalog", { kind: "catalog" }],
     ["/v2/a/blobs/uploads", uploads("a")],
     ["/v2/a/blobs/uploads/", uploads("a")],
-    ["/v2/a/blobs/uploads/5f2b-x", uploads("a")],
+    ["/v2/a/blobs/uploads/5f2b-x", uploads("a", "5f2b-x")],
   ]);
 });
 
@@ -127,8 +129,8 @@ test("a path is read from its right end", () => {
     [`/v2/foo/tags/list/referrers/${sha256}`, referrers("foo/tags/list")],
     ["/v2/blobs/uploads/blobs/uploads", uploads("blobs/uploads")],
     ["/v2/foo/manifests/blobs/uploads/", uploads("foo/manifests")],
-    ["/v2/foo/blobs/uploads/manifests", uploads("foo")],
-    ["/v2/uploads/blobs/uploads/x", uploads("uploads")],
+    ["/v2/foo/blobs/uploads/manifests", uploads("foo", "manifests")],
+    ["/v2/uploads/blobs/uploads/x", uploads("uploads", "x")],
   ]);
 });
 
@@ -170,7 +172,6 @@ test("what is no resource is undefined", () => {
     "/healthz",
     "/metrics?x=%zz",
     "/foo//bar",
-    "/v2/_catalog",
     "/v2/_oci/ext/discover",
     "/v2/alpine",
     "/v2/manifests",
@@ -361,6 +362,8 @@ test("routes are written in their usual form", () => {
     [{ endpoint: blob("a"), prefix: ["b", "c"], ns: undefined, query: "" }, `/b/c/v2/a/blobs/${sha256}`],
     [{ endpoint: tags("a"), prefix: [], ns: "", query: "n=1&last=b" }, "/v2/a/tags/list?ns=&n=1&last=b"],
     [{ endpoint: uploads("a"), prefix: [], ns: undefined, query: "" }, "/v2/a/blobs/uploads/"],
+    [{ endpoint: uploads("a", "b/c"), prefix: [], ns: undefined, query: "" }, "/v2/a/blobs/uploads/b%2Fc"],
+    [{ endpoint: { kind: "catalog" }, prefix: ["b"], ns: undefined, query: "n=1" }, "/b/v2/_catalog?n=1"],
     [{ endpoint: referrers("v2/a"), prefix: [], ns: undefined, query: "" }, `/v2/v2/v2/a/referrers/${sha256}`],
   ];
   for (const [route, target] of rows) {
@@ -377,7 +380,10 @@ const endpoint: fc.Arbitrary<Endpoint> = fc.oneof(
   fc.tuple(repository, digest).map(([name, value]) => ({ kind: "blob", name, digest: value }) as const),
   repository.map((name) => ({ kind: "tags", name }) as const),
   fc.tuple(repository, digest).map(([name, value]) => ({ kind: "referrers", name, digest: value }) as const),
-  repository.map((name) => ({ kind: "uploads", name }) as const),
+  fc
+    .tuple(repository, fc.option(fc.string({ minLength: 1 }), { nil: undefined }))
+    .map(([name, session]) => ({ kind: "uploads", name, session }) as const),
+  fc.constant<Endpoint>({ kind: "catalog" }),
 );
 
 const query: fc.Arbitrary<string> = fc
@@ -425,7 +431,7 @@ test("any text is read or refused with an OciError, and what is read holds only 
       }
       assert.deepEqual(parseRoute(formatRoute(read)), read);
       assert.doesNotThrow(() => read?.prefix.forEach(parseRepository));
-      if (read.endpoint.kind !== "base") {
+      if ("name" in read.endpoint) {
         assert.equal(parseRepository(read.endpoint.name), read.endpoint.name);
       }
     }),

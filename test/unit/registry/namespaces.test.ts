@@ -57,7 +57,7 @@ function setUp(options: Partial<NamespacesOptions> = {}): Subject {
 
 function routeOf(target: string): Parameters<Namespaces["open"]>[0] {
   const route = parseRoute(target);
-  assert.ok(route !== undefined && route.endpoint.kind !== "base", `${target} is no resource`);
+  assert.ok(route !== undefined && "name" in route.endpoint, `${target} is no resource`);
   return { ...route, name: route.endpoint.name };
 }
 
@@ -323,7 +323,7 @@ test("whatever is asked for, it is an OciError or a namespace that may be asked"
       (text, host) => {
         assertThrowsOnlyOciError(() => {
           const route = parseRoute(text);
-          if (route === undefined || route.endpoint.kind === "base") return;
+          if (route === undefined || !("name" in route.endpoint)) return;
           const place = namespaces.open({ ...route, name: route.endpoint.name }, host);
           assert.ok(place.label !== "other" || isPublicName(place.namespace), place.namespace);
         });

@@ -56,8 +56,8 @@ const settings = {
   immutableTags: setting("immutable_tags", list(pattern(parseTagPattern)), []).about(
     "Tags that stand for ever for what they were first pushed with: patterns such as `v*`. The same manifest can be pushed again; such a tag cannot be deleted.",
   ),
-  sparseIndexes: setting("sparse_indexes", yesOrNo, false).about(
-    "Whether an index is taken of which some manifests are not here, as after a copy of some platforms alone.",
+  sparseManifests: setting("sparse_manifests", yesOrNo, false).about(
+    "Whether a manifest is taken of which not all is here: an index of which only some platforms were copied, or an image whose layers come later or never.",
   ),
   deletes: setting("delete", section(deleteSettings), {}).about("What clients can delete."),
   retention: setting("retention", list(retention), []).about(

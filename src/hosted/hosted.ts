@@ -180,7 +180,7 @@ export class Hosted {
       bytes,
       parsed,
       tags: named,
-      isSparse: rules.sparseIndexes,
+      isSparse: rules.sparseManifests,
       admitTag: (tag, current) => {
         if (tag === reference) assertCondition(condition, current);
         assertMovable(rules, tag, current, digest);

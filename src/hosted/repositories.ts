@@ -55,7 +55,7 @@ export interface NewManifest extends ManifestContent {
   readonly tags: readonly Tag[];
   /** What has to be true of what a tag stands for now; throws where it is not. */
   readonly admitTag: (tag: Tag, current: Digest | undefined) => void;
-  /** Whether an index may name manifests that are not here. */
+  /** Whether it may refer to what is not here. */
   readonly isSparse: boolean;
 }
 
@@ -320,13 +320,14 @@ export class Repositories {
   /** Relies on all that a manifest refers to and that is here; what has to be must be. */
   async #assertChildren(id: RepositoryId, { parsed, isSparse }: NewManifest): Promise<void> {
     const isIndex = parsed.kind === "index";
-    const required = new Set((isIndex && !isSparse ? parsed.children : parsed.required).map(({ digest }) => digest));
+    const listed = isIndex ? parsed.children : parsed.required;
+    const required = new Set(isSparse ? [] : listed.map(({ digest }) => digest));
     await inBatches(parsed.children, async ({ digest, size }) => {
       const link = await this.rely(id, digest);
       if (link === undefined || (isIndex ? !isManifest(link) : !isBlob(link))) {
         if (!required.has(digest)) return;
         const what = isIndex ? "manifest" : "blob";
-        const hint = isIndex ? "; sparse_indexes: true takes indexes of which some manifests are not here" : "";
+        const hint = isIndex ? ": push it first, or let the namespace take such indexes (sparse_manifests)" : "";
         const message = `${id.repository} does not have the ${what} ${digest}${hint}`;
         throw new OciError("MANIFEST_BLOB_UNKNOWN", message, { detail: { digest } });
       }

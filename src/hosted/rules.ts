@@ -13,8 +13,8 @@ export interface HostedRules extends UploadLimits {
   readonly repositories: readonly NamePattern[] | undefined;
   /** Tags that stand for ever for what they were pushed with. */
   readonly immutableTags: readonly NamePattern[];
-  /** Whether an index may name manifests that are not here. */
-  readonly sparseIndexes: boolean;
+  /** Whether a manifest may refer to what is not here. */
+  readonly sparseManifests: boolean;
   readonly deletes: { readonly tags: boolean; readonly manifests: boolean; readonly blobs: boolean };
 }
 

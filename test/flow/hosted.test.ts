@@ -310,7 +310,7 @@ test("a namespace's rules are kept, and say what they are", async () => {
     hosted: {
       immutableTags: [new NamePattern("v*")],
       repositories: [new NamePattern("team/**")],
-      sparseIndexes: true,
+      sparseManifests: true,
       deletes: { tags: true, manifests: false, blobs: false },
       maxBlobBytes: 100,
       maxChunkBytes: 60,
@@ -331,6 +331,7 @@ test("a namespace's rules are kept, and say what they are", async () => {
     assert.deepEqual([refused.status, codeOf(refused)], [405, "UNSUPPORTED"], path);
   }
   assert.equal((await pusher.manifest("sparse", indexOf([{ not: "here" }]))).status, 201);
+  assert.equal((await pusher.manifest("sparse", imageOf(Buffer.from("{}"), [Buffer.from("later")]))).status, 201);
   const elsewhere = await new Pusher(mirror, "other").ask("/blobs/uploads/", { method: "POST" });
   assert.deepEqual([elsewhere.status, codeOf(elsewhere)], [403, "DENIED"]);
   const location = await pusher.open();

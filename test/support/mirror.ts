@@ -49,7 +49,7 @@ export const plainHosted: HostedConfig = {
   fallback: undefined,
   repositories: undefined,
   immutableTags: [],
-  sparseIndexes: false,
+  sparseManifests: false,
   deletes: { tags: true, manifests: true, blobs: true },
   retention: [],
   maxManifestBytes: 4 * 1024 * 1024,

@@ -148,7 +148,7 @@ hosted:
     server_names: [Apps.example.com]
     repositories: [team/**]
     immutable_tags: [v*]
-    sparse_indexes: true
+    sparse_manifests: true
     delete: { tags: false, manifests: false, blobs: false }
     retention: [{ repositories: [team/*], tags: ["PR-*"], keep_last: 3, keep_within: 1d }]
     max_manifest_size: 1MiB
@@ -251,7 +251,7 @@ upstreams:
         serverNames: ["apps.example.com"],
         repositories: [new NamePattern("team/**")],
         immutableTags: [new NamePattern("v*")],
-        sparseIndexes: true,
+        sparseManifests: true,
         deletes: { tags: false, manifests: false, blobs: false },
         retention: [
           {

@@ -1,5 +1,5 @@
 import { OciError } from "../oci/errors.ts";
-import { parseRoute } from "../oci/route.ts";
+import { parseRoute, type Route } from "../oci/route.ts";
 import type { Namespaces } from "../registry/namespaces.ts";
 import { listRepositories } from "./catalog.ts";
 import { pullReferrers, pullTags, type Pull, pullBlob, pullManifest } from "./pull.ts";
@@ -20,12 +20,12 @@ export function createHandler(namespaces: Namespaces): Handler {
 }
 
 async function answer(namespaces: Namespaces, request: Request, facts: Facts): Promise<Reply> {
-  const route = parseRoute(request.target);
+  const head = request.method === "HEAD";
+  const isPull = request.method === "GET" || head;
+  const route = isPull ? parsePull(request.target) : parseRoute(request.target);
   if (route === undefined) throw new OciError("NOT_FOUND");
   const { endpoint } = route;
   facts.endpoint = endpoint.kind;
-  const head = request.method === "HEAD";
-  const isPull = request.method === "GET" || head;
   // The upstream is never asked here: clients take a failure for a mirror that is not there.
   if (endpoint.kind === "base" && isPull) return jsonReply(200, "application/json", {});
   if (endpoint.kind === "catalog" && isPull) return listRepositories(namespaces, route, request);
@@ -47,5 +47,15 @@ async function answer(namespaces: Namespaces, request: Request, facts: Facts): P
       return pullTags(pull, endpoint.name, route);
     case "referrers":
       return pullReferrers(pull, endpoint.digest, route);
+  }
+}
+
+/** Who asks for what no tag can be called is told that there is none, as the OCI's conformance suite wants it. */
+function parsePull(target: string): Route | undefined {
+  try {
+    return parseRoute(target);
+  } catch (error) {
+    if (!(error instanceof OciError) || error.code !== "TAG_INVALID") throw error;
+    throw new OciError("MANIFEST_UNKNOWN", error.message);
   }
 }

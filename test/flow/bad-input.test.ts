@@ -17,7 +17,7 @@ interface Refusal {
 }
 
 const nameInvalid: Refusal = { status: 400, code: "NAME_INVALID" };
-const tagInvalid: Refusal = { status: 400, code: "TAG_INVALID" };
+const manifestUnknown: Refusal = { status: 404, code: "MANIFEST_UNKNOWN" };
 const digestInvalid: Refusal = { status: 400, code: "DIGEST_INVALID" };
 const rangeInvalid: Refusal = { status: 416, code: "RANGE_INVALID" };
 const nameUnknown: Refusal = { status: 404, code: "NAME_UNKNOWN" };
@@ -64,7 +64,7 @@ const targets: readonly (readonly [refusal: Refusal, targets: readonly string[]]
     ],
   ],
   [
-    tagInvalid,
+    manifestUnknown,
     [".hidden", "-x", "..", "a%20b", "a%0Ab", "a%00", "t%C3%A4g", "a%2Fb", "%2e%2e%2fx", "a".repeat(129)].map(
       (tag) => `/v2/${name}/manifests/${tag}`,
     ),

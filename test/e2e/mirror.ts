@@ -21,7 +21,7 @@ export interface Mirror extends AsyncDisposable {
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 /** Whether a real S3 server is behind the mirror: `ENTREPOT_TEST_BUCKET=seaweedfs`. */
-const hasServer = process.env["ENTREPOT_TEST_BUCKET"] === "seaweedfs";
+export const hasServer = process.env["ENTREPOT_TEST_BUCKET"] === "seaweedfs";
 /** Whether the mirror is two replicas: `ENTREPOT_TEST_REPLICAS=2`; behind them a scripted S3 server, or a real one. */
 const isPair = process.env["ENTREPOT_TEST_REPLICAS"] === "2";
 
@@ -47,7 +47,8 @@ function configurationOf(upstreams: Readonly<Record<string, string>>): Record<st
   };
 }
 
-function startProgram(name: string, directory: string, file: string, host: string): Promise<Program> {
+/** Starts the program with a configuration file, and waits until it serves at the address that this names. */
+export function startProgram(name: string, directory: string, file: string, host: string): Promise<Program> {
   return start(name, {
     directory,
     command: [process.execPath, process.env["ENTREPOT_MAIN"] ?? main, "--config", file],
@@ -137,7 +138,8 @@ async function startScripted(): Promise<AsyncDisposable & Pick<S3Server, "option
   };
 }
 
-function bucketOf({ bucket, endpoint, credentials }: S3Server["options"]): Record<string, unknown> {
+/** The settings of a bucket. */
+export function bucketOf({ bucket, endpoint, credentials }: S3Server["options"]): Record<string, unknown> {
   return {
     bucket,
     endpoint,

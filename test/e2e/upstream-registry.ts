@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../../src/oci/digest.ts";
 import { request } from "../support/http.ts";
-import type { BuiltImage } from "../support/image.ts";
+import type { BuiltImage, BuiltManifest } from "../support/image.ts";
 import { freePort, type Program, start } from "./programs.ts";
 
 /** A real registry (`docker-registry`) with its content in a folder. */
@@ -42,16 +42,7 @@ export async function startUpstreamRegistry(name: string, directory: string): Pr
   return {
     host,
     program,
-    async push(repository, tag, image) {
-      const base = `http://${host}/v2/${repository}`;
-      for (const [digest, bytes] of image.blobs) {
-        await pushBlob(base, digest, bytes);
-      }
-      for (const { digest, mediaType, bytes } of image.platforms.map(({ manifest }) => manifest)) {
-        await put(`${base}/manifests/${digest}`, bytes, mediaType);
-      }
-      await put(`${base}/manifests/${tag}`, image.root.bytes, image.root.mediaType);
-    },
+    push: (repository, tag, image) => pushImage(`${host}/${repository}`, tag, image),
     async countGets(digest) {
       const lines = (await program.log()).split("\n");
       const gets = lines.filter((line) => line.includes('"GET /v2/') && line.includes(`/${digest} HTTP`));
@@ -60,6 +51,28 @@ export async function startUpstreamRegistry(name: string, directory: string): Pr
     stop: () => program.stop(),
     [Symbol.asyncDispose]: () => program.stop(),
   };
+}
+
+/** Puts an image into a repository of any registry that is pushed to without TLS: `127.0.0.1:<port>/<name>`. */
+export async function pushImage(repository: string, tag: string, image: BuiltImage): Promise<void> {
+  const base = repositoryUrl(repository);
+  for (const [digest, bytes] of image.blobs) {
+    await pushBlob(base, digest, bytes);
+  }
+  for (const { manifest } of image.platforms) {
+    await pushManifest(repository, manifest.digest, manifest);
+  }
+  await pushManifest(repository, tag, image.root);
+}
+
+/** Puts a manifest under a tag or its digest; what it lists is there. */
+export async function pushManifest(repository: string, reference: string, manifest: BuiltManifest): Promise<void> {
+  await put(`${repositoryUrl(repository)}/manifests/${reference}`, manifest.bytes, manifest.mediaType);
+}
+
+function repositoryUrl(repository: string): string {
+  const [, host, name] = /^([^/]+)\/(.+)$/.exec(repository) ?? [];
+  return `http://${host}/v2/${name}`;
 }
 
 async function pushBlob(base: string, digest: Digest, bytes: Buffer): Promise<void> {

@@ -122,6 +122,26 @@ function buildPlatform(
   };
 }
 
+/** Builds an artifact that refers to a manifest (image-spec, "Guidelines for Artifact Usage"): without a platform, with one layer. */
+export function buildReferrer(subject: BuiltManifest, artifactType: string, seed = "referrer"): BuiltImage {
+  const [config, layer] = [Buffer.from("{}"), Buffer.from(seed)];
+  const descriptorOf = (mediaType: string, bytes: Buffer): object => ({
+    mediaType,
+    digest: digestOf(bytes),
+    size: bytes.length,
+  });
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    artifactType,
+    config: descriptorOf(mediaTypes.empty, config),
+    layers: [descriptorOf("text/plain", layer)],
+    subject: descriptorOf(subject.mediaType, subject.bytes),
+  };
+  const blobs = new Map([config, layer].map((bytes) => [digestOf(bytes), bytes]));
+  return { root: manifestOf(manifest, mediaTypes.manifest), platforms: [], blobs };
+}
+
 function manifestOf(document: object, mediaType: string): BuiltManifest {
   const bytes = Buffer.from(JSON.stringify(document));
   return { digest: digestOf(bytes), mediaType, bytes };

@@ -14,6 +14,7 @@ import { bucket } from "./scenarios/bucket.ts";
 import { coldPull } from "./scenarios/cold-pull.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
+import { hosted } from "./scenarios/hosted.ts";
 import { manifests } from "./scenarios/manifests.ts";
 import { memory } from "./scenarios/memory.ts";
 import { eviction, million } from "./scenarios/million.ts";
@@ -42,6 +43,7 @@ const scenarios: readonly Scenario[] = [
   bucket,
   replicas,
   uploads,
+  hosted,
 ];
 
 const usage = `Usage: npm run bench -- [options]
@@ -49,7 +51,7 @@ const usage = `Usage: npm run bench -- [options]
 Measures Entrepot, nginx (sendfile), docker-registry and distribution 3 (both in proxy mode) in turn, on this machine.
 
   --only NAME   one scenario; may be given more than once: ${scenarios.map(({ name }) => name).join(", ")};
-                without it all but million and uploads
+                without it all but million, uploads and hosted
   --blobs N     how many blobs the store of \`million\` has; default: ${fullSettings.storeBlobs}
   --quick       small blobs and few rounds: shows that everything works, says little about speed
   --json FILE   writes every sample to FILE

@@ -23,7 +23,7 @@ export type ServerName =
   | "nginx"
   | RegistryName;
 
-/** Other pull-through caches. */
+/** Other registries, and pull-through caches. */
 export type RegistryName = "docker-registry" | "distribution-3";
 
 /** What servers are started with. */
@@ -37,6 +37,8 @@ export interface Place {
   readonly distribution: string | undefined;
   /** Behind the folder of `entrepot-bucket`. */
   readonly bucket?: BucketServer;
+  /** Whether `entrepot` and the other registries are pushed to, below `apps/`, and are no caches. */
+  readonly isHosted?: boolean;
 }
 
 /** A running server, ready to be asked. */
@@ -148,7 +150,7 @@ export function registriesOf({ distribution }: Pick<Place, "distribution">): rea
 }
 
 /** Distribution of either version. */
-function registry(program: string, folder: string, port: number, { upstream }: Place): Recipe {
+function registry(program: string, folder: string, port: number, { upstream, isHosted }: Place): Recipe {
   const root = join(folder, "data");
   // JSON is YAML.
   const config = {
@@ -160,7 +162,7 @@ function registry(program: string, folder: string, port: number, { upstream }: P
       delete: { enabled: true },
     },
     http: { addr: `127.0.0.1:${port}` },
-    proxy: { remoteurl: upstream.origin },
+    ...(isHosted === true ? {} : { proxy: { remoteurl: upstream.origin } }),
   };
   writeFileSync(join(folder, "config.yml"), JSON.stringify(config));
   return {
@@ -175,7 +177,7 @@ function entrepot(
   program: string,
   folder: string,
   port: number,
-  { upstream }: Place,
+  { upstream, isHosted }: Place,
   upstreamSettings: object,
   s3?: object,
   more: object = {},
@@ -184,6 +186,7 @@ function entrepot(
   const config = {
     storage: s3 === undefined ? { type: "filesystem", root } : { type: "s3", root, s3 },
     upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }],
+    ...(isHosted === true ? { hosted: [{ namespace: "apps" }] } : {}),
     ...more,
   };
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));

@@ -45,6 +45,10 @@ export interface Settings {
   readonly uploadedBlobs: number;
   readonly uploadedBytes: number;
   readonly uploadRounds: number;
+  /** What is pushed: the parts of the large blob, the small images, and how often. */
+  readonly pushedPartBytes: number;
+  readonly pushedImages: number;
+  readonly pushRounds: number;
   /** What the upstream sends on one connection, in bytes per second, in the scenarios that are cold. */
   readonly upstreamBytesPerSecond: number;
 }
@@ -83,6 +87,9 @@ export const fullSettings: Settings = {
   uploadedBlobs: 8,
   uploadedBytes: 1024 * MiB,
   uploadRounds: 1,
+  pushedPartBytes: 64 * MiB,
+  pushedImages: 100,
+  pushRounds: 5,
   upstreamBytesPerSecond: 50_000_000,
 };
 
@@ -113,4 +120,7 @@ export const quickSettings: Settings = {
   storeSeconds: 4,
   bucketRounds: 1,
   uploadedBytes: 64 * MiB,
+  pushedPartBytes: 32 * MiB,
+  pushedImages: 20,
+  pushRounds: 1,
 };

@@ -26,12 +26,14 @@ export interface OpenHosted {
 /** Makes the registries of what is hosted: in the bucket where there is one, else in the folder. Nothing is asked of it. */
 export function openHosted(
   config: Config,
-  { hostedFiles, tier, hashes, pool }: Storage,
+  { content, hostedFiles, tier, hashes, pool }: Storage,
   { clock, observers }: { readonly clock: Clock; readonly observers: Observers },
 ): OpenHosted {
   const { monotonic } = clock;
   const store = tier?.store ?? hostedFiles;
   const bytes = new FolderBytes({ files: hostedFiles, hashes, pool });
+  // Who hosts nothing asks nothing more.
+  if (config.hosted.length > 0) content.shareWith(bytes);
   const { graceMs } = config.collection;
   const repositories = new Repositories({ store, bytes, isShared: tier !== undefined, graceMs, monotonic });
   const uploads = new Uploads({ bytes, secret: rememberSecret(store) });

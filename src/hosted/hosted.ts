@@ -8,6 +8,7 @@ import type {
   BlobContent,
   ManifestContent,
   ManifestPush,
+  MountSource,
   PullRegistry,
   PushCondition,
   PushedManifest,
@@ -130,6 +131,7 @@ export class Hosted {
       cancelUpload: (repository, session) => uploads.cancel(idOf(repository), session, rules),
       mountBlob: async (repository, digest, from) => {
         const id = idOf(repository);
+        if (from !== undefined && from.registry.push === undefined) return this.#copyBlob(id, digest, from, rules);
         const source = from ?? repositories.holder(digest);
         const link = source && (await repositories.rely(source, digest));
         if (link === undefined || !isBlob(link) || link.sizeBytes > rules.maxBlobBytes) return false;
@@ -148,6 +150,25 @@ export class Hosted {
         return { names: items.map(({ repository }) => repository), isLast };
       },
     };
+  }
+
+  /** Takes over what a mirror has in its cache, and gives out to whoever asks for it. */
+  async #copyBlob(id: RepositoryId, digest: Digest, from: MountSource, rules: HostedRules): Promise<boolean> {
+    const { repositories, quotas, uploads } = this.#tools;
+    const cached = await from.registry.cachedBlob?.(from.repository, digest);
+    if (cached === undefined) return false;
+    try {
+      const { sizeBytes = Infinity } = cached;
+      if (sizeBytes > rules.maxBlobBytes) return false;
+      await quotas.assertRoom(id.namespace, sizeBytes, rules.quotaBytes);
+      const { session } = await uploads.open(id, algorithmOf(digest));
+      const never = new AbortController().signal;
+      const chunk = { start: 0, sizeBytes, bytes: cached.read(undefined, never) };
+      await uploads.finish(id, session, digest, chunk, rules, async () => false);
+      return await repositories.addBlob(id, digest, sizeBytes);
+    } finally {
+      await cached.close();
+    }
   }
 
   async #putManifest(

@@ -6,13 +6,13 @@ import { parseRepository, parseTag, type Reference, type Repository, type Tag } 
 import { type Endpoint, formatRoute, type Route } from "../oci/route.ts";
 import type { Namespaces, OpenNamespace } from "../registry/namespaces.ts";
 import {
+  type MountSource,
   OutOfOrder,
   type PushCondition,
   type PushRegistry,
   type UploadChunk,
   type UploadState,
 } from "../registry/registry.ts";
-import type { RepositoryId } from "../store/layout.ts";
 import type { Request } from "./request.ts";
 import { names } from "./pull.ts";
 import { errorReply, type Headers, registryHeaders, type Reply } from "./reply.ts";
@@ -191,11 +191,10 @@ function nameOf({ endpoint }: Route): Repository {
   return endpoint.name;
 }
 
-/** The repository that a blob is to be taken from, where it is one that is hosted here. */
-function sourceOf({ namespaces, route, request }: Push, from: string): RepositoryId | undefined {
+/** The repository that a blob is to be taken from, where it can be one of ours. */
+function sourceOf({ namespaces, route, request }: Push, from: string): MountSource | undefined {
   try {
-    const place = namespaces.open({ ...route, name: parseRepository(from) }, request.headers.host);
-    return place.registry.push === undefined ? undefined : place;
+    return namespaces.open({ ...route, name: parseRepository(from) }, request.headers.host);
   } catch (error) {
     if (error instanceof OciError) return undefined;
     throw error;

@@ -55,6 +55,14 @@ export class Blobs {
     return withLookup(this.#tools.content, (lookup) => this.#stat(lookup, this.#id(repository), digest, asker));
   }
 
+  /** See `Caching.cachedBlob`. */
+  async cached(repository: Repository, digest: Digest): Promise<BlobContent | undefined> {
+    return withLookup(this.#tools.content, async (lookup) => {
+      const standing = await this.#standings.open(lookup, this.#id(repository), digest);
+      return standing.state === "stored" ? standing.stored : undefined;
+    });
+  }
+
   /** A blob that is ready to be read; see `PullRegistry.openBlob`. */
   async open(repository: Repository, digest: Digest, asker?: Asker): Promise<Answer<BlobContent> | undefined> {
     const id = this.#id(repository);

@@ -10,7 +10,7 @@ import {
   type Source,
   type Staged,
 } from "../store/object-store.ts";
-import { DigestStore } from "./digest-store.ts";
+import { DigestStore, type SharedContent } from "./digest-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { linkKey, type RepositoryId } from "../store/layout.ts";
 import { isLink, type Link, type TagRecord } from "../store/content-records.ts";
@@ -173,6 +173,11 @@ export class Content {
   /** The stored content of a digest, whoever it belongs to. The caller closes it. */
   async openBlob(digest: Digest): Promise<OpenObject | undefined> {
     return this.#blobs.open(digest);
+  }
+
+  /** Says where content is to be looked for that is not stored here: shared are bytes, never whose they are. */
+  shareWith(shared: SharedContent): void {
+    this.#blobs.shareWith(shared);
   }
 
   /** Whether a digest's content is stored, and its size. */

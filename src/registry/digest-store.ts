@@ -1,9 +1,27 @@
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type ObjectInfo, type ObjectStore, type OpenObject, sizeOf, type Source } from "../store/object-store.ts";
+import {
+  type ObjectInfo,
+  type ObjectStore,
+  type OpenObject,
+  sizeOf,
+  type Source,
+  type Version,
+} from "../store/object-store.ts";
 import type { Bookkeeping } from "./bookkeeping.ts";
 import { blobKey } from "../store/layout.ts";
 import { type Aside, Quarantine } from "./quarantine.ts";
 import type { Reservation } from "./space.ts";
+
+/** Another place that has content by digest, which is its own business to keep. */
+export interface SharedContent {
+  stat(digest: Digest): Promise<{ readonly sizeBytes: number; readonly version: Version } | undefined>;
+  /** Who opens it closes it. */
+  open(digest: Digest): Promise<OpenObject | undefined>;
+}
+
+/** How much is remembered of what was damaged in another place. */
+const maxDistrusted = 1_000;
 
 /**
  * Content by digest, whoever it belongs to. What is being removed is absent for readers at once; who has opened it reads
@@ -24,10 +42,20 @@ export class DigestStore {
   /** Content of which it is being asked whether anybody holds it; true once somebody has begun to. */
   readonly #questioned = new Map<Digest, boolean>();
 
+  /** Where else content is looked for. */
+  #shared: SharedContent | undefined;
+  /** What was damaged there. */
+  readonly #distrusted = boundedMap<Digest, true>(maxDistrusted);
+
   constructor(store: ObjectStore, books: Bookkeeping, aside?: Aside) {
     this.#store = store;
     this.#books = books;
     this.damaged = new Quarantine(store, aside, () => books.quarantineBytes());
+  }
+
+  /** Says where else content is to be looked for that is not stored here. */
+  shareWith(shared: SharedContent): void {
+    this.#shared = shared;
   }
 
   /** The content of a digest. The caller closes it. */
@@ -35,7 +63,7 @@ export class DigestStore {
     if (this.#removing.has(digest)) return undefined;
     const release = this.hold(digest);
     try {
-      const object = await this.#store.get(blobKey(digest));
+      const object = (await this.#store.get(blobKey(digest))) ?? (await this.#sharedOf(digest)?.open(digest));
       return object && this.#watch(digest, object);
     } finally {
       release();
@@ -44,7 +72,11 @@ export class DigestStore {
 
   /** Whether the content of a digest is stored, and its size. */
   async stat(digest: Digest): Promise<ObjectInfo | undefined> {
-    return this.#removing.has(digest) ? undefined : this.#store.head(blobKey(digest));
+    if (this.#removing.has(digest)) return undefined;
+    const found = await this.#store.head(blobKey(digest));
+    if (found !== undefined) return found;
+    const shared = await this.#sharedOf(digest)?.stat(digest);
+    return shared && { key: blobKey(digest), sizeBytes: shared.sizeBytes, version: shared.version };
   }
 
   /** Whether somebody reads, stores or removes it now. */
@@ -107,7 +139,16 @@ export class DigestStore {
   async quarantine(digest: Digest, seen: OpenObject | undefined): Promise<boolean> {
     if (this.#held.has(digest) || this.#removing.has(digest)) return false;
     if (seen !== undefined && this.#outdated.has(seen)) return false;
-    return this.#remove(digest, () => this.damaged.putAside(digest));
+    return this.#remove(digest, async () => {
+      if (await this.damaged.putAside(digest)) return true;
+      const isShared = (await this.#sharedOf(digest)?.stat(digest)) !== undefined;
+      if (isShared) this.#distrusted.set(digest, true);
+      return isShared;
+    });
+  }
+
+  #sharedOf(digest: Digest): SharedContent | undefined {
+    return this.#distrusted.has(digest) ? undefined : this.#shared;
   }
 
   #watch(digest: Digest, object: OpenObject): OpenObject {

@@ -6,14 +6,14 @@ import { Listings } from "./listings.ts";
 import { Manifests } from "./manifests.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import { Prefetch } from "./prefetch.ts";
-import type { Answer, PullRegistry, Warmable } from "./registry.ts";
+import type { Answer, Caching, PullRegistry, Warmable } from "./registry.ts";
 import { Tags } from "./tags.ts";
 
 /**
  * The registry of one namespace: the cache, topped up from its upstream. It holds nothing that must be closed. Whatever
  * is answered counts as a use, by which it is decided what stays in the cache.
  */
-export function createMirror(tools: MirrorTools): PullRegistry & Warmable {
+export function createMirror(tools: MirrorTools): PullRegistry & Warmable & Caching {
   const standings = new BlobStandings(tools);
   const manifests = new Manifests(tools, standings);
   const tags = new Tags(tools, manifests);
@@ -52,6 +52,7 @@ export function createMirror(tools: MirrorTools): PullRegistry & Warmable {
       noteBlob(repository, digest, await blobs.stat(repository, digest, asker)),
     openBlob: async (repository, digest, asker) =>
       noteBlob(repository, digest, await blobs.open(repository, digest, asker)),
+    cachedBlob: (repository, digest) => blobs.cached(repository, digest),
     storeBlob: async (repository, digest, received) =>
       noteBlob(repository, digest, await blobs.store(repository, digest, received)),
     tags: (repository, query, asker) => listings.tags(repository, query, asker),

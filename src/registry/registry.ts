@@ -91,6 +91,12 @@ export interface Warmable {
   ): Promise<Answer<number> | undefined>;
 }
 
+/** A registry that has some of what it offers in a cache. */
+export interface Caching {
+  /** A blob that it would give out without asking anybody, where it is one. The caller closes it. */
+  cachedBlob(repository: Repository, digest: Digest): Promise<BlobContent | undefined>;
+}
+
 /** A registry that knows another place where its blobs are to be had. */
 export interface Redirecting {
   /**
@@ -169,10 +175,10 @@ export interface PushRegistry {
   finishUpload(repository: Repository, session: string, digest: Digest, chunk: UploadChunk | undefined): Promise<void>;
   cancelUpload(repository: Repository, session: string): Promise<void>;
   /**
-   * Takes a blob over from another repository that is hosted here, or without one from any that is known to have it; false
-   * where that is not possible, for whatever reason.
+   * Takes a blob over from another repository, or without one from any that is hosted and known to have it; false where
+   * that is not possible, for whatever reason: also where another registry than this one would have to get it first.
    */
-  mountBlob(repository: Repository, digest: Digest, from: RepositoryId | undefined): Promise<boolean>;
+  mountBlob(repository: Repository, digest: Digest, from: MountSource | undefined): Promise<boolean>;
   /** Stores a manifest under a tag or its digest. */
   putManifest(repository: Repository, reference: Reference, manifest: ManifestPush): Promise<PushedManifest>;
   /** Removes a tag, or a manifest with its tags; false where there is none. */
@@ -183,5 +189,13 @@ export interface PushRegistry {
   repositories(after: string | undefined, limit: number): Promise<{ names: readonly Repository[]; isLast: boolean }>;
 }
 
+/** A repository that a blob is to be taken over from. */
+export interface MountSource extends RepositoryId {
+  readonly registry: Registry;
+}
+
 /** What a namespace offers: who wants more than to pull asks what is there. */
-export type Registry = PullRegistry & Partial<Warmable> & Partial<Redirecting> & { readonly push?: PushRegistry };
+export type Registry = PullRegistry &
+  Partial<Warmable> &
+  Partial<Caching> &
+  Partial<Redirecting> & { readonly push?: PushRegistry };

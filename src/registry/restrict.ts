@@ -14,6 +14,7 @@ export function restrict(registry: Registry, permits: (repository: Repository) =
       return question(repository, ...rest);
     };
   const storeBlob = registry.storeBlob?.bind(registry);
+  const cachedBlob = registry.cachedBlob?.bind(registry);
   const blobLocation = registry.blobLocation?.bind(registry);
   return {
     resolve: gate((...question) => registry.resolve(...question)),
@@ -23,6 +24,7 @@ export function restrict(registry: Registry, permits: (repository: Repository) =
     tags: gate((...question) => registry.tags(...question)),
     referrers: gate((...question) => registry.referrers(...question)),
     ...(storeBlob !== undefined && { storeBlob: gate(storeBlob) }),
+    ...(cachedBlob !== undefined && { cachedBlob: gate(cachedBlob) }),
     ...(blobLocation !== undefined && { blobLocation: gate(blobLocation) }),
   };
 }

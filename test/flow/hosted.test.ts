@@ -371,6 +371,37 @@ test("repositories are listed by the names by which they are pulled", async () =
   assert.equal((await none.get("/v2/_catalog")).status, 404);
 });
 
+test("a mirror and what is hosted share bytes, and never whose they are", async () => {
+  await using upstream = await createUpstream();
+  const image = upstream.addImage("library/test", "1", { layers: 1, layerBytes: 100_000 });
+  const [blob = ""] = image.blobs;
+  await using mirror = await startHosted({}, upstream.host);
+  const pusher = new Pusher(mirror);
+  const mount = async (): Promise<number> =>
+    (await pusher.ask(`/blobs/uploads/?mount=${blob}&from=docker.io/library/test`, { method: "POST" })).status;
+  const asked = upstream.requests.length;
+  assert.equal(await mount(), 202);
+  assert.equal(upstream.requests.length, asked);
+  const { body } = await mirror.get(`/v2/library/test/blobs/${blob}`);
+  await mirror.app.idle();
+  assert.equal(await mount(), 201);
+  assert.deepEqual((await pusher.ask(`/blobs/${blob}`)).body, body);
+  // What was pushed is not fetched; but whether the other repository has it, its registry says.
+  const pushed = upstream.addImage("library/second", "1", { layers: 1, layerBytes: 100_000 });
+  const [own = ""] = pushed.blobs;
+  const source = new Pusher(mirror, "second");
+  const { body: bytes } = await mirror.get(`/v2/library/second/blobs/${own}`);
+  await using other = await startHosted({}, upstream.host);
+  await new Pusher(other).blob(bytes);
+  const path = `/v2/library/second/blobs/${own}`;
+  assert.equal((await other.get(`/v2/library/none/blobs/${own}`)).status, 404);
+  const before = upstream.bytesSent({});
+  const pulled = await other.get(path);
+  assert.deepEqual([pulled.status, pulled.body], [200, bytes]);
+  assert.ok(upstream.bytesSent({}) - before < 1_000, `${upstream.bytesSent({}) - before}`);
+  assert.equal((await source.ask(`/blobs/${own}`)).status, 404);
+});
+
 test("what a mirror answers to a push says where to push", async () => {
   await using mirror = await startHosted();
   const refused = await mirror.get("/v2/library/alpine/blobs/uploads/", { method: "POST" });

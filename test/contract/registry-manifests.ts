@@ -53,7 +53,7 @@ export function manifestTests(setUp: SetUp): void {
   test("a manifest is there by its tag and by its digest, byte for byte", async () => {
     await using subject = await setUp();
     // No JSON writer would write it so.
-    const bytes = Buffer.from(`\n{ "annotations" :{"é":"\\u00e9"},${JSON.stringify(documentOf("1")).slice(1)}\t `);
+    const bytes = Buffer.from(`\n{ "vnd.example.é" :{"é":"\\u00e9"},${JSON.stringify(documentOf("1")).slice(1)}\t `);
     const manifest = manifestOf(bytes, { tag: "latest" });
     await subject.publish(a, { manifests: [manifest], blobs: [emptyBlob] });
     await twice(subject, async () => {

@@ -48,7 +48,7 @@ export interface Subject extends AsyncDisposable {
   stallAfter?(bytes: number): Barrier;
 }
 
-/** What a registry can besides being pulled from. */
+/** What a registry can besides being pulled from, and what can happen to it. */
 export interface Capabilities {
   /** It can be told to store a blob (`storeBlob`), and has it then without what lies behind it. */
   readonly warms: boolean;
@@ -56,7 +56,14 @@ export interface Capabilities {
   readonly isLiedTo: boolean;
   /** What lies behind it can be slow: it has `stallAfter`. */
   readonly stalls: boolean;
+  /** It knows what it was told before, and need not ask anybody. */
+  readonly remembers: boolean;
 }
+
+/** A mirror has something behind it. */
+export const capabilitiesOfMirrors: Capabilities = { warms: true, isLiedTo: true, stalls: true, remembers: false };
+/** What is hosted is here or nowhere. */
+export const capabilitiesOfHosted: Capabilities = { warms: false, isLiedTo: false, stalls: false, remembers: false };
 
 export type SetUp = () => Promise<Subject>;
 

@@ -1,39 +1,24 @@
 import assert from "node:assert/strict";
-import { createMetrics } from "../../src/observe/metrics.ts";
-import { createLogger } from "../../src/observe/log.ts";
-import { createObservers, type Observers } from "../../src/app/observers.ts";
-import { startEngine } from "../../src/app/engine.ts";
-import { systemClock } from "../../src/concurrency/clock.ts";
 import { Upstreams } from "../../src/app/upstreams.ts";
-import type { Config } from "../../src/config/file-schema.ts";
 import type { Repository } from "../../src/oci/reference.ts";
 import type { Registry } from "../../src/registry/registry.ts";
 import { Budget } from "../../src/upstream/budget.ts";
 import { type Barrier, createBarrier } from "../support/barrier.ts";
 import { MemoryBucket } from "../support/bucket.ts";
-import { until } from "../support/event-loop.ts";
 import { mirrorConfig } from "../support/mirror.ts";
-import { openFilesBelow } from "../support/open-files.ts";
-import { inspectStorage } from "../support/storage.ts";
-import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 import { createFakeMirror } from "../unit/registry/fake-mirror.ts";
 import { registrySuite } from "./registry.ts";
 import { blobTests } from "./registry-blobs.ts";
-import { a, type Capabilities, describeRegistry, type Image, type SetUp, type Subject } from "./registry-subject.ts";
+import { type Instance, onFolder, quietObservers, started } from "./registry-engine.ts";
+import { capabilitiesOfMirrors, describeRegistry, type Image, type SetUp, type Subject } from "./registry-subject.ts";
 
 /** Longer than a tag is fresh, and than an upstream that fails is left alone. */
 const whileMs = 3_600_000;
-const started = 1_700_000_000_000;
 
 /** A mirror, and what it is made of. */
-interface Mirror {
+interface Mirror extends Omit<Instance, "root" | "registryOf"> {
   readonly registry: Registry;
-  idle(): Promise<void>;
-  /** Moves its clock on. */
-  advance(ms: number): void;
-  /** Ends it, after it was found that nothing is left open. */
-  close(): Promise<void>;
 }
 
 /** A mirror of a scripted upstream, on which everything is published. */
@@ -83,47 +68,6 @@ class MirrorSubject implements Subject {
   }
 }
 
-/** The program's observers, which tell nobody. */
-async function quietObservers(monotonic: () => number): Promise<Observers> {
-  const metrics = createMetrics("0.0.0-test");
-  const log = await createLogger({ level: "silent", format: "json" });
-  const namespaces = new Set(["docker.io"]);
-  return createObservers({ metrics, log, monotonic, namespaces });
-}
-
-/** A mirror as the program composes it, on a folder. */
-async function onFolder(host: string, changes: Partial<Config> = {}, bucket?: MemoryBucket): Promise<Mirror> {
-  const folder = await createTemporaryDirectory();
-  const root = `${folder.path}/root`;
-  let now = started;
-  const clock = { ...systemClock, now: () => now, monotonic: () => now };
-  const engine = await startEngine(
-    mirrorConfig(host, root, { config: changes }),
-    { version: "0.0.0-test", ...(bucket && { bucketStore: bucket }) },
-    {
-      clock,
-      observers: await quietObservers(clock.monotonic),
-      onError: (error) => {
-        throw error;
-      },
-    },
-  );
-  return {
-    registry: engine.mirrors.namespaces.open({ name: a, prefix: [], ns: "docker.io" }, undefined).registry,
-    idle: () => engine.idle(),
-    advance: (ms) => void (now += ms),
-    async close() {
-      await engine.idle();
-      const ofContent = (path: string): boolean => !/\/(?:lock|ledger)[^/]*$/.test(path);
-      await until(() => openFilesBelow(root).filter(ofContent).length === 0);
-      await engine.close();
-      assert.equal(bucket?.open ?? 0, 0);
-      assert.deepEqual((await inspectStorage(root)).temporary, []);
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
-
 /** A mirror with a store in memory. */
 async function inMemory(host: string): Promise<Mirror> {
   const config = mirrorConfig(host, "/nowhere");
@@ -143,7 +87,11 @@ async function inMemory(host: string): Promise<Mirror> {
   };
 }
 
-const capabilities: Capabilities = { warms: true, isLiedTo: true, stalls: true };
+/** A mirror as the program composes it, on a folder. */
+async function mirrorOnFolder(...how: Parameters<typeof onFolder>): Promise<Mirror> {
+  const instance = await onFolder(...how);
+  return { ...instance, registry: instance.registryOf("docker.io") };
+}
 
 /** How a test sets a mirror up that `start` starts. */
 function settingUp(start: (host: string) => Promise<Mirror>): SetUp {
@@ -153,17 +101,21 @@ function settingUp(start: (host: string) => Promise<Mirror>): SetUp {
   };
 }
 
-registrySuite("a mirror with a store in memory", settingUp(inMemory), capabilities);
-registrySuite("a mirror on a folder", settingUp(onFolder), capabilities);
+registrySuite("a mirror with a store in memory", settingUp(inMemory), capabilitiesOfMirrors);
+registrySuite(
+  "a mirror on a folder",
+  settingUp((host) => mirrorOnFolder(host)),
+  capabilitiesOfMirrors,
+);
 registrySuite(
   "a mirror on a folder with a bucket behind it",
-  settingUp((host) => onFolder(host, {}, new MemoryBucket())),
-  capabilities,
+  settingUp((host) => mirrorOnFolder(host, {}, new MemoryBucket())),
+  capabilitiesOfMirrors,
 );
 // Only blobs are read in another way then.
 describeRegistry("a mirror on a folder that checks digests", "blobs", () =>
   blobTests(
-    settingUp((host) => onFolder(host, { checkCacheDigest: true })),
-    capabilities,
+    settingUp((host) => mirrorOnFolder(host, { checkCacheDigest: true })),
+    capabilitiesOfMirrors,
   ),
 );

@@ -58,7 +58,11 @@ export function registrySuite(name: string, setUp: SetUp, capabilities: Capabili
       await using subject = await setUp();
       await subject.publish(a, { manifests: [image], blobs: [emptyBlob, layer] });
       subject.fail();
-      for (const ask of questions(subject)) await cannotTell(ask());
+      for (const ask of questions(subject)) {
+        const answer = ask();
+        if (capabilities.remembers && (await answer.catch(() => undefined)) !== undefined) continue;
+        await cannotTell(answer);
+      }
       if (capabilities.warms) await cannotTell(storeBlobOf(subject)(a, layer.digest));
       await subject.settle();
       subject.mend();

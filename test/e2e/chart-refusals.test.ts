@@ -74,6 +74,11 @@ describe("what values say together is refused", () => {
       "replicas=2,registry.storage.filesystem.volume=existing,registry.storage.filesystem.existing_claim=a",
       /replicas: one claim is for one pod/,
     ],
+    ["replicas=2,config.hosted[0].namespace=apps", /config\.hosted: several pods with a volume each/],
+    [
+      "config.hosted[0].namespace=apps,registry.storage.filesystem.volume=emptyDir",
+      /config\.hosted: what is pushed would be gone with the pod/,
+    ],
     ["registry.upstream.config.deploy=false", /name_override: with deploy: false/],
     ["registry.upstream.config.name_override=a", /with deploy: false alone/],
     [

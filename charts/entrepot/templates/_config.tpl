@@ -112,6 +112,13 @@ s3:
 {{- else if $registry.storage.filesystem.existing_claim }}
 {{- fail "registry.storage.filesystem.existing_claim: is used with volume: existing alone" }}
 {{- end }}
+{{- if and .Values.config.hosted (ne $registry.storage.mode "s3") }}
+{{- if or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) }}
+{{- fail "config.hosted: several pods with a volume each would have other images each; use registry.storage.mode: s3, or one pod" }}
+{{- else if eq (include "entrepot.volume" .) "emptyDir" }}
+{{- fail "config.hosted: what is pushed would be gone with the pod; use another registry.storage.filesystem.volume than emptyDir, or registry.storage.mode: s3" }}
+{{- end }}
+{{- end }}
 {{- if and (include "entrepot.isShared" .) $registry.replicas.enabled (not $registry.replicas.secret) }}
 {{- fail (printf "registry.replicas.secret: several pods on one bucket need a Secret to know each other by, or registry.replicas.enabled=false. This makes one:\n  kubectl create secret generic %s-replicas --namespace %s --from-literal=%s=\"$(openssl rand -hex 32)\"\nThen set registry.replicas.secret=%[1]s-replicas" (include "entrepot.fullname" .) .Release.Namespace $registry.replicas.key) }}
 {{- end }}

@@ -11,7 +11,7 @@ import type { HashPool } from "../store/hashing.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { type DatedObject, type Key, type OpenObject, StoreError } from "../store/object-store.ts";
 import type { EarlierManifest } from "./adopt-layout.ts";
-import { DigestSet } from "./digest-set.ts";
+import { DigestSet } from "../oci/digest-set.ts";
 import type { Step } from "./job.ts";
 
 /** What adopting works with. */

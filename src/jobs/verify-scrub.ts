@@ -6,7 +6,7 @@ import { readRecord } from "../store/read-record.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { FileReader, LocalUpkeep, StoredFile } from "../store/local-upkeep.ts";
 import { type Key, StoreError } from "../store/object-store.ts";
-import { DigestSet } from "./digest-set.ts";
+import { DigestSet } from "../oci/digest-set.ts";
 import type { StepProgress } from "./job.ts";
 import type { Rate } from "./rate.ts";
 

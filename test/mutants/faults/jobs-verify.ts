@@ -350,8 +350,8 @@ export const jobsVerify: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
-    "jobs/digest-set",
-    ["unit/jobs/digest-set"],
+    "oci/digest-set",
+    ["unit/oci/digest-set"],
     [
       {
         name: "never-grows",

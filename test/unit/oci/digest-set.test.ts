@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { DigestSet } from "../../../src/jobs/digest-set.ts";
+import { DigestSet } from "../../../src/oci/digest-set.ts";
 import { type Digest, digestOf, formatDigest } from "../../../src/oci/digest.ts";
 
 const nth = (index: number): Digest => digestOf(Buffer.from(String(index)), index % 3 === 0 ? "sha512" : "sha256");

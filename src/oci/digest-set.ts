@@ -1,4 +1,4 @@
-import { type Digest, hexOf } from "../oci/digest.ts";
+import { type Digest, hexOf } from "./digest.ts";
 
 /** A slot that holds nothing; no part of a digest is negative. */
 const free = -1;

@@ -122,15 +122,26 @@ export class Catalog<T extends object> {
     return isSeen;
   }
 
-  /** All records below a prefix, in the order of their keys. What cannot be read as one is left out. */
-  async *list(prefix: Key, after?: Key): AsyncGenerator<Entry<T>> {
+  /**
+   * All records below a prefix, in the order of their keys. What is there and cannot be read as one is left out.
+   *
+   * @param onUnreadable Told of what is left out.
+   */
+  async *list(
+    prefix: Key,
+    { after, onUnreadable }: { readonly after?: Key | undefined; readonly onUnreadable?: (key: Key) => void } = {},
+  ): AsyncGenerator<Entry<T>> {
     const reading: Promise<Entry<T> | undefined>[] = [];
     const { store } = this.#options;
     try {
       for await (const { key, version } of store.list(prefix, after === undefined ? {} : { after })) {
         const known = this.#memory.get(key);
-        const entry =
-          known?.version === version ? Promise.resolve(known) : this.#read(key).then((found) => found?.entry);
+        const read = async (): Promise<Entry<T> | undefined> => {
+          const found = await this.#read(key);
+          if (found !== undefined && found.entry === undefined) onUnreadable?.(key);
+          return found?.entry;
+        };
+        const entry = known?.version === version ? Promise.resolve(known) : read();
         // Whoever takes it hears of its failure.
         entry.catch(() => undefined);
         reading.push(entry);

@@ -270,10 +270,20 @@ export class Repositories {
     return isChanged;
   }
 
+  /** Removes a link that was written at this moment or before; false where it was written since: it stays. */
+  async removeOld(id: RepositoryId, digest: Digest, writtenUntil: number): Promise<boolean> {
+    for (;;) {
+      const link = await this.links.get(hostedLinkKey(id, digest));
+      if (link === undefined) return true;
+      if (link.writtenAt > writtenUntil) return false;
+      if (await this.changeLink(id, link, "remove")) return true;
+    }
+  }
+
   /** What refers to a subject, by the order of its keys, behind the referrer of this digest. */
   async *listReferrers(id: RepositoryId, subject: Digest, after?: Digest): AsyncGenerator<HostedReferrer> {
     const last = after && hostedReferrerKey(id, subject, after);
-    for await (const { record } of this.referrers.list(hostedReferrersPrefix(id, subject), last)) {
+    for await (const { record } of this.referrers.list(hostedReferrersPrefix(id, subject), { after: last })) {
       // A process that ended between both has removed the manifest, or has not promised it.
       if (isManifest(await this.link(id, record.digest))) yield record;
     }

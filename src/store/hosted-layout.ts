@@ -28,6 +28,7 @@ export const hostedPrefix: Key = "hosted" as Key;
 export const hostedBlobsPrefix: Key = `${hostedPrefix}/blobs` as Key;
 export const hostedDataPrefix: Key = `${hostedPrefix}/data` as Key;
 export const hostedUploadsPrefix: Key = `${hostedPrefix}/uploads` as Key;
+export const hostedRepositoriesPrefix: Key = `${hostedPrefix}/repositories` as Key;
 
 /** The content with this digest. */
 export function hostedBlobKey(digest: Digest): Key {
@@ -80,9 +81,10 @@ export function hostedLinksPrefix(id: RepositoryId): Key {
   return `${repositoryKey(id)}/_links` as Key;
 }
 
-/** The digest that a link is for. */
+/** The digest that a link is for; `undefined` for another key. */
 export function digestOfHostedLink(key: Key): Digest | undefined {
-  const [algorithm, hex] = key.split("/").slice(-2);
+  const [part, algorithm, hex] = key.split("/").slice(-3);
+  if (part !== "_links") return undefined;
   return readOrNot(() => parseDigest(`${algorithm}:${hex}`));
 }
 
@@ -107,13 +109,18 @@ export function hostedReferrersPrefix(id: RepositoryId, subject?: Digest): Key {
   return (subject === undefined ? root : `${root}/${algorithmOf(subject)}/${hexOf(subject)}`) as Key;
 }
 
+/** The digest of the manifest that refers to a subject, by the key that says so. */
+export function digestOfHostedReferrer(key: Key): Digest | undefined {
+  return readOrNot(() => parseDigest(key.slice(key.lastIndexOf("/") + 1).replace("-", ":")));
+}
+
 /** What all instances on a bucket have in common, and a process over its restarts. */
 export function hostedStateKey(name: "collection" | "upload-secret"): Key {
   return `${hostedPrefix}/state/${name}` as Key;
 }
 
 function repositoryKey({ namespace, repository }: { namespace: Namespace; repository: Repository }): string {
-  return `${hostedPrefix}/repositories/${namespace.replaceAll(":", "+")}/${repository}`;
+  return `${hostedRepositoriesPrefix}/${namespace.replaceAll(":", "+")}/${repository}`;
 }
 
 /** What `read` reads of a key, `undefined` where somebody else has made it. */

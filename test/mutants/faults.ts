@@ -6,6 +6,7 @@ import { chosenBlind } from "./faults/chosen-blind.ts";
 import { cli } from "./faults/cli.ts";
 import { edges } from "./faults/edges.ts";
 import { hostedBytes } from "./faults/hosted-bytes.ts";
+import { hostedCollect } from "./faults/hosted-collect.ts";
 import { hostedRecords } from "./faults/hosted-records.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
@@ -44,6 +45,7 @@ export const faults: readonly Fault[] = [
   ...replicas,
   ...hostedBytes,
   ...hostedRecords,
+  ...hostedCollect,
   ...nodes,
   ...jobsEvict,
   ...jobsRun,

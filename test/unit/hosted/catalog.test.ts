@@ -88,10 +88,13 @@ describe("a catalog", () => {
     await store.put(`${key}-b` as Key, Buffer.from('{"at":1,"record":{}}'));
     await records.change(`${key}-a` as Key, counted);
     assert.equal(await records.get(key), undefined);
+    const unreadable: Key[] = [];
+    const listed = records.list("hosted/test" as Key, { onUnreadable: (each) => void unreadable.push(each) });
     assert.deepEqual(
-      (await all(records.list("hosted/test" as Key))).map((each) => each.key),
+      (await all(listed)).map((each) => each.key),
       [`${key}-a`],
     );
+    assert.deepEqual(unreadable, [key, `${key}-b`]);
     assert.equal((await records.change(key, counted))?.record.count, 1);
     assert.equal(await records.change(`${key}-b` as Key, () => "remove"), undefined);
     assert.equal(await store.head(`${key}-b` as Key), undefined);
@@ -191,7 +194,7 @@ describe("a catalog", () => {
     );
     assert.deepEqual(reads, []);
     await catalog(memory).change(keys[7] as Key, () => ({ set: { count: 70 } }));
-    const listed = await all(records.list(prefix, keys[4]));
+    const listed = await all(records.list(prefix, { after: keys[4] }));
     assert.deepEqual(
       listed.map((each) => each.key),
       keys.slice(5),

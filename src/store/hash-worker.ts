@@ -15,6 +15,7 @@ interface Running {
   target: number;
   scheduled: boolean;
   resting: boolean;
+  peeks: number;
   digestWanted: boolean;
   later: Uint8Array[];
 }
@@ -53,6 +54,9 @@ function handle(request: HashRequest): void {
     case "bytes":
       job.later.push(request.bytes);
       break;
+    case "peek":
+      job.peeks++;
+      break;
     case "digest":
       job.digestWanted = true;
       break;
@@ -72,6 +76,7 @@ function start(algorithm: Algorithm): Running {
     target: 0,
     scheduled: false,
     resting: false,
+    peeks: 0,
     digestWanted: false,
     later: [],
   };
@@ -107,6 +112,7 @@ function step(id: number, job: Running): void {
   }
   job.later = [];
   if (job.resting) closeFile(job);
+  for (; job.peeks > 0; job.peeks--) reply({ id, soFar: job.hash.copy().digest("hex") });
   if (!job.digestWanted) return;
   // Who gets the answer may remove the file, and finds it closed.
   end(id, job);

@@ -7,12 +7,14 @@ export type HashRequest =
   | { readonly id: number; readonly kind: "file"; readonly path: string; readonly end: number }
   | { readonly id: number; readonly kind: "rest" }
   | { readonly id: number; readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | { readonly id: number; readonly kind: "peek" }
   | { readonly id: number; readonly kind: "digest" }
   | { readonly id: number; readonly kind: "drop" };
 
-/** What a worker answers: that it has taken the bytes of a message, the hash in hex, or why there is none. */
+/** What a worker answers: that it has taken the bytes of a message, the hash in hex (so far), or why there is none. */
 export type HashReply =
   | { readonly id: number; readonly taken: true }
+  | { readonly id: number; readonly soFar: string }
   | { readonly id: number; readonly hex: string }
   | { readonly id: number; readonly error: string };
 
@@ -27,7 +29,9 @@ export interface RunningHash {
   rest(): void;
   /** The bytes that follow; they are copied. Resolves when they are hashed, so that who waits for it sends no flood. */
   bytes(bytes: Uint8Array): Promise<void>;
-  /** The digest of all bytes so far. Rejects when the file could not be read or the worker died. */
+  /** The digest of all bytes so far, of which there may be more. Rejects as `digest` does. */
+  soFar(): Promise<Digest>;
+  /** The digest of all bytes so far, which ends it. Rejects when the file could not be read or the worker died. */
   digest(): Promise<Digest>;
   drop(): void;
 }
@@ -42,6 +46,8 @@ interface Job {
   readonly done: PromiseWithResolvers<string>;
   /** Who waits until its bytes are hashed, in order. */
   readonly sent: (() => void)[];
+  /** Who waits for the hash so far, in order. */
+  readonly peeking: PromiseWithResolvers<string>[];
 }
 
 /**
@@ -66,7 +72,7 @@ export class HashPool {
     const done = Promise.withResolvers<string>();
     // A failure before `digest` is called is reported when it is called.
     done.promise.catch(() => undefined);
-    this.#waiting.set(id, { thread, done, sent: [] });
+    this.#waiting.set(id, { thread, done, sent: [], peeking: [] });
     thread.jobs++;
     const send = (request: HashRequest, transfer: ArrayBuffer[] = []): void => {
       if (this.#waiting.has(id)) thread.worker.postMessage(request, transfer);
@@ -85,6 +91,14 @@ export class HashPool {
           if (job === undefined) resolve();
           else job.sent.push(resolve);
         });
+      },
+      soFar: async () => {
+        const job = this.#waiting.get(id);
+        if (job === undefined) return formatDigest(algorithm, await done.promise);
+        const peek = Promise.withResolvers<string>();
+        job.peeking.push(peek);
+        send({ id, kind: "peek" });
+        return formatDigest(algorithm, await peek.promise);
       },
       digest: async () => {
         send({ id, kind: "digest" });
@@ -117,6 +131,7 @@ export class HashPool {
     const thread: Thread = { worker, jobs: 0 };
     worker.on("message", (reply: HashReply) => {
       if ("taken" in reply) this.#waiting.get(reply.id)?.sent.shift()?.();
+      else if ("soFar" in reply) this.#waiting.get(reply.id)?.peeking.shift()?.resolve(reply.soFar);
       else this.#settle(reply.id, "hex" in reply ? reply.hex : new Error(reply.error));
     });
     let reason: Error | undefined;
@@ -142,7 +157,9 @@ export class HashPool {
     this.#waiting.delete(id);
     job.thread.jobs--;
     for (const taken of job.sent) taken();
-    if (outcome instanceof Error) job.done.reject(outcome);
-    else job.done.resolve(outcome);
+    for (const waiting of [...job.peeking, job.done]) {
+      if (outcome instanceof Error) waiting.reject(outcome);
+      else waiting.resolve(outcome);
+    }
   }
 }

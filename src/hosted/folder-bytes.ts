@@ -65,7 +65,7 @@ export class FolderBytes implements HostedBytes {
   async renew(digest: Digest, maxAgeMs: number): Promise<boolean> {
     const found = await this.stat(digest);
     if (found === undefined) return false;
-    return this.now() - found.writtenAt < maxAgeMs || this.#files.renew(hostedBlobKey(digest));
+    return Math.max(0, this.now() - found.writtenAt) < maxAgeMs || this.#files.renew(hostedBlobKey(digest));
   }
 
   async *list(): AsyncGenerator<ListedContent> {

@@ -142,7 +142,7 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
             assert.ok(Math.abs(bytes.now() - (upload?.writtenAt ?? 0)) < 60_000);
             assert.deepEqual(await all(bytes.uploads()), [upload]);
             assert.equal(await bytes.stat(digest), undefined, "nothing can be had before it is verified");
-            const rest = chunk(content.subarray(cut), 100, content.length - cut);
+            const rest = chunk(content.subarray(cut), Math.ceil(content.length / 1_000), content.length - cut);
             assert.equal(await bytes.append(namespace, "upload", announced, rest), content.length);
             assert.equal(await bytes.commit("upload", digest), content.length);
             assert.ok((await contentOf(bytes, digest))?.equals(content));

@@ -18,8 +18,10 @@ import type {
 import type { Page } from "../store/content-records.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { RepositoryId } from "../store/layout.ts";
+import { StoreError } from "../store/object-store.ts";
 import type { HostedBytes } from "./bytes.ts";
 import type { Quotas } from "./quotas.ts";
+import type { HostedLink } from "./records.ts";
 import { isBlob, isManifest, type Repositories } from "./repositories.ts";
 import { assertDeletable, assertMovable, assertPushable, type HostedRules } from "./rules.ts";
 import type { Uploads } from "./uploads.ts";
@@ -62,16 +64,16 @@ export class Hosted {
     const { bytes, repositories, redirects } = this.#tools;
     return {
       resolve: async (repository, reference) => {
-        const found = await this.#resolve(idOf(repository), reference);
+        const found = await this.#resolve(idOf(repository), reference, (...link) => this.#offer(...link));
         return found && answer({ mediaType: found.mediaType, digest: found.digest, size: found.sizeBytes });
       },
       manifest: async (repository, reference) => {
-        const found = await this.#resolve(idOf(repository), reference);
+        const found = await this.#resolve(idOf(repository), reference, (...link) => repositories.link(...link));
         const manifest = found && (await this.#manifest(found.digest, found.mediaType));
         return manifest && answer(manifest);
       },
       statBlob: async (repository, digest) => {
-        const link = await repositories.rely(idOf(repository), digest);
+        const link = await this.#offer(idOf(repository), digest);
         return link !== undefined && isBlob(link) ? answer({ sizeBytes: link.sizeBytes }) : undefined;
       },
       openBlob: async (repository, digest) => {
@@ -229,17 +231,31 @@ export class Hosted {
     return repositories.removeManifest(id, reference, (tag) => assertMovable(rules, tag, reference, undefined));
   }
 
-  /** What a reference stands for; by digest it is relied upon, as a client that hears of it pushes what refers to it. */
+  /**
+   * What a client is told to be there (HEAD), which then pushes what refers to it: it can rely on it, unless nothing can be
+   * written, and so nothing pushed.
+   */
+  async #offer(id: RepositoryId, digest: Digest): Promise<HostedLink | undefined> {
+    const { repositories } = this.#tools;
+    try {
+      return await repositories.rely(id, digest);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      return repositories.link(id, digest);
+    }
+  }
+
+  /** What a reference stands for; a digest by what is found in `look`. */
   async #resolve(
     id: RepositoryId,
     reference: Reference,
+    look: (id: RepositoryId, digest: Digest) => Promise<HostedLink | undefined>,
   ): Promise<{ readonly digest: Digest; readonly mediaType: string; readonly sizeBytes: number } | undefined> {
-    const { repositories } = this.#tools;
     if (isDigestReference(reference)) {
-      const link = await repositories.rely(id, reference);
+      const link = await look(id, reference);
       return link !== undefined && isManifest(link) ? { ...link, digest: reference } : undefined;
     }
-    const tag = await repositories.tag(id, reference);
+    const tag = await this.#tools.repositories.tag(id, reference);
     return tag && { digest: tag.digest, mediaType: tag.mediaType, sizeBytes: tag.size };
   }
 

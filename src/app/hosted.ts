@@ -43,7 +43,7 @@ export function openHosted(
     uploads,
     quotas: new Quotas(repositories, monotonic),
     redirects: config.storage.s3 !== undefined && config.storage.s3.redirect !== "never",
-    onDamage: observers.damaged,
+    onDamage: observers.hostedDamaged,
   });
   return {
     registries: new Map(

@@ -32,6 +32,8 @@ export interface Observers extends BucketObservers {
   readonly jobs: JobObserver;
   /** Stored content did not have its digest, and was put aside. */
   readonly damaged: (digest: Digest) => void;
+  /** What is hosted did not have its digest, or its size. */
+  readonly hostedDamaged: (digest: Digest) => void;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */
@@ -86,6 +88,10 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
     damaged: (digest) => {
       metrics.quarantined.inc();
       log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
+    },
+    hostedDamaged: (digest) => {
+      metrics.quarantined.inc();
+      log.error({ digest }, "hosted content is damaged, and is not given out: push it again");
     },
     ...observeBucket(metrics, log, monotonic),
     replicas: observeReplicas(metrics, log, monotonic),

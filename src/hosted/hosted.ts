@@ -81,6 +81,11 @@ export class Hosted {
         const object = isBlob(link) ? await bytes.open(digest) : undefined;
         if (object === undefined) return undefined;
         const { sizeBytes } = object;
+        if (sizeBytes !== link?.sizeBytes) {
+          this.#tools.onDamage(digest);
+          await object.close();
+          return undefined;
+        }
         const content: BlobContent = {
           sizeBytes,
           read: (span) => object.read(span ?? { start: 0, end: sizeBytes }),

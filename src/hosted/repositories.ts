@@ -137,7 +137,8 @@ export class Repositories {
       this.links.renew(hostedLinkKey(id, digest), this.#youngMs),
       this.#bytes.stat(digest),
     ]);
-    return content === undefined ? undefined : link?.record;
+    // What has another size by now is as good as gone: who is told so pushes it again.
+    return content !== undefined && content.sizeBytes === link?.record.sizeBytes ? link.record : undefined;
   }
 
   /**

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { truncate } from "node:fs/promises";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { NamePattern } from "../../src/oci/name-pattern.ts";
@@ -14,6 +15,7 @@ import {
   Pusher,
   startHosted,
 } from "../support/hosted.ts";
+import { hostedBlobKey } from "../../src/store/hosted-layout.ts";
 import { createTemporaryDirectory } from "../support/temporary.ts";
 import { createUpstream } from "../support/upstream.ts";
 
@@ -92,6 +94,19 @@ test("a PUT that is repeated after a restart is 201 again", async () => {
   await using mirror = await startHosted({ root: folder.path });
   assert.equal((await new Pusher(mirror).put(location, digestOf(Buffer.from("a")))).status, 201);
   assert.equal((await new Pusher(mirror).put(location, missing)).status, 400);
+});
+
+test("content that was cut on the disk is gone, and there again when it is pushed again", async () => {
+  await using mirror = await startHosted();
+  const pusher = new Pusher(mirror);
+  const digest = await pusher.blob("a blob of some bytes");
+  await truncate(`${mirror.root}/${hostedBlobKey(digest)}`, 7);
+  for (const method of ["GET", "HEAD"]) {
+    assert.equal((await pusher.ask(`/blobs/${digest}`, { method })).status, 404, method);
+  }
+  await pusher.blob("a blob of some bytes");
+  assert.equal((await pusher.ask(`/blobs/${digest}`)).body.toString(), "a blob of some bytes");
+  assert.ok(mirror.log().some(({ digest: told }) => told === digest));
 });
 
 test("what does not have its digest is not stored, and its upload has ended", async () => {

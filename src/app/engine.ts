@@ -13,6 +13,7 @@ import { openBucketStore } from "./bucket-store.ts";
 import { openRetention } from "./bucket-retention.ts";
 import { openStorage, type Storage } from "./storage.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
+import { openCollection } from "./collection.ts";
 import { openHosted, type OpenHosted } from "./hosted.ts";
 import { openReplicas, type Replicas } from "./replicas.ts";
 
@@ -131,8 +132,10 @@ async function startOn(
   };
   let maintenance: Maintenance;
   try {
+    const bucket = storage.tier?.store;
     maintenance = createMaintenance(config, {
       storage,
+      collection: openCollection(config, hosted, { bucket, pins, monotonic }),
       mirrors,
       evictor,
       retention,

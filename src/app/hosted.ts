@@ -11,6 +11,7 @@ import { rememberSecret } from "../hosted/upload-secret.ts";
 import { Uploads } from "../hosted/uploads.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { DatedStore } from "../store/object-store.ts";
 import type { Observers } from "./observers.ts";
 import type { Storage } from "./storage.ts";
 
@@ -19,6 +20,8 @@ export interface OpenHosted {
   readonly registries: ReadonlyMap<Namespace, Registry>;
   readonly repositories: Repositories;
   readonly bytes: HostedBytes;
+  /** Where its records lie. */
+  readonly store: DatedStore;
   /** Ends uploads that are being received; what has come of them stays. */
   close(): Promise<void>;
 }
@@ -51,6 +54,7 @@ export function openHosted(
     ),
     repositories,
     bytes,
+    store,
     async close() {
       await uploads.close();
       await bytes.close();

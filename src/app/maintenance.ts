@@ -9,6 +9,7 @@ import type { JobSteps } from "../jobs/job-request.ts";
 import type { Evictor } from "../jobs/evict.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { Jobs } from "../jobs/jobs.ts";
+import { collectSteps } from "../jobs/collect.ts";
 import type { PinList } from "../jobs/pin-list.ts";
 import { Schedule } from "../jobs/schedule.ts";
 import { retainSteps } from "../jobs/retain.ts";
@@ -16,6 +17,7 @@ import { verifySteps } from "../jobs/verify.ts";
 import { warmSteps } from "../jobs/warm.ts";
 import type { WarmPlace } from "../jobs/warm-image.ts";
 import type { OpenNamespace } from "../registry/namespaces.ts";
+import type { OpenCollection } from "./collection.ts";
 import type { Mirrors } from "./mirrors.ts";
 import { isObject } from "../oci/document.ts";
 import { OciError } from "../oci/errors.ts";
@@ -31,6 +33,8 @@ export interface MaintenanceOptions {
   readonly storage: Storage;
   readonly mirrors: Mirrors;
   readonly evictor: Evictor;
+  /** Where something is hosted. */
+  readonly collection: OpenCollection | undefined;
   /** Where there is a bucket. */
   readonly retention: RetentionRuns | undefined;
   readonly pins: PinList;
@@ -63,6 +67,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     storage,
     mirrors,
     evictor,
+    collection,
     retention,
     pins,
     observer,
@@ -97,6 +102,7 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
         },
         wanted,
       ),
+    collect: (wanted) => collectSteps(collection?.tools(), wanted),
     evict: (wanted) => evictor.steps(wanted),
     retain: (wanted) => retainSteps(retention, wanted),
     verify: ({ dryRun, repair, bytesPerSecond }) =>
@@ -137,7 +143,12 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
     start() {
       const tidying = setInterval(() => void evictor.tidy(), tidyMs);
       tidying.unref();
-      running.push({ close: async () => clearInterval(tidying) }, scheduleVerify(), ...scheduleWarm());
+      running.push(
+        { close: async () => clearInterval(tidying) },
+        scheduleVerify(),
+        ...scheduleCollection(),
+        ...scheduleWarm(),
+      );
     },
     async close() {
       // First, as a job may wait for a run of it.
@@ -160,6 +171,22 @@ export function createMaintenance(config: Config, options: MaintenanceOptions): 
       onError,
       random,
     });
+  }
+
+  function scheduleCollection(): Schedule[] {
+    if (collection === undefined) return [];
+    return [
+      new Schedule({
+        jobs,
+        kind: "collect",
+        steps: () => steps.collect({ dryRun: false }),
+        intervalMs: config.collection.intervalMs,
+        recall: () => collection.recall(),
+        remember: (endedAt) => collection.remember(endedAt),
+        onError,
+        random,
+      }),
+    ];
   }
 
   function scheduleWarm(): Schedule[] {

@@ -248,7 +248,11 @@ function observeEvictor(metrics: Metrics, log: Logger, monotonic: () => number):
 function observeJobs(metrics: Metrics, log: Logger): JobObserver {
   return {
     started: ({ id, kind, dryRun }) => log.info({ job: id, kind, dryRun }, "a job begins"),
-    stepEnded: ({ id, kind }, { name, state, durationMs, counts, error }) => {
+    stepEnded: ({ id, kind, dryRun }, { name, state, durationMs, counts, error }) => {
+      if (kind === "collect" && !dryRun) {
+        metrics.collected.inc({ what: name }, counts["removed"] ?? 0);
+        metrics.collectedBytes.inc(counts["bytes freed"] ?? 0);
+      }
       const fields = { job: id, kind, step: name, state, ms: durationMs, counts };
       if (error === undefined) log.info(fields, "a step of a job ended");
       else log.warn({ ...fields, error }, "a step of a job failed");

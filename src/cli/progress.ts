@@ -19,7 +19,7 @@ export function createLines(write: (line: string) => void): ProgressView {
       for (const [index, step] of job.steps.entries()) {
         if (hasEnded(step) && !ended.has(index)) {
           ended.add(index);
-          write(`${describeStep(step)}\n`);
+          write(describeStep(step));
         }
         const quarter = quarterOf(step);
         if (step.state === "running" && quarter > (quarters.get(step.name) ?? 0)) {
@@ -50,7 +50,7 @@ export function createBars(screen: NodeJS.WritableStream): ProgressView {
         clear();
         for (const [index, step] of news) {
           ended.add(index);
-          screen.write(`${describeStep(step)}\n`);
+          screen.write(describeStep(step));
         }
       }
       for (const [index, step] of job.steps.entries()) {
@@ -93,11 +93,13 @@ function describeAmount({ done = 0, total = 0, unit }: StepState): string {
   return `${percent}% (${amount})`;
 }
 
+/** A line for a step that has ended, and one for each thing that it names. */
 function describeStep(step: StepState): string {
   const time = step.durationMs === undefined ? "" : ` in ${formatMs(step.durationMs)}`;
   const counts = describeCounts(step);
   const reason = step.error === undefined ? "" : `: ${step.error}`;
-  return `${step.title}: ${step.state}${time}${counts === "" ? "" : ` (${counts})`}${reason}`;
+  const line = `${step.title}: ${step.state}${time}${counts === "" ? "" : ` (${counts})`}${reason}`;
+  return [line, ...(step.notes ?? []).map((note) => `  ${note}`), ""].join("\n");
 }
 
 function describeCounts({ counts }: StepState): string {

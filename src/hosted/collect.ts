@@ -54,7 +54,7 @@ export interface CollectionOptions {
 /** Told of what a collection comes upon and does. */
 export interface CollectionProgress {
   count(what: string, by?: number): void;
-  /** A line for people. */
+  /** Names something: a dry run what would go, and each what cannot be read. */
   note(text: string): void;
 }
 
@@ -126,7 +126,7 @@ export class Collection {
       if (content.writtenAt > oldest || held.has(content.digest)) return;
       const sizeBytes = (await bytes.stat(content.digest))?.sizeBytes ?? 0;
       if (!this.#isDryRun && !(await bytes.remove(content))) return;
-      progress.note(content.digest);
+      this.#tell(progress, content.digest);
       progress.count("removed");
       progress.count("bytes freed", sizeBytes);
     });
@@ -143,7 +143,7 @@ export class Collection {
       progress.count("examined");
       if (writtenAt > oldest) return;
       if (!this.#isDryRun) await bytes.drop(session);
-      progress.note(session);
+      this.#tell(progress, session);
       progress.count("removed");
       progress.count("bytes freed", receivedBytes);
     });
@@ -163,9 +163,9 @@ export class Collection {
       const { tag, goes, reason } = verdict;
       const entry = entries.get(tag);
       progress.count("examined");
-      if (entry === undefined || (!goes && !this.#isDryRun)) continue;
+      if (entry === undefined) continue;
       if (goes && !(await this.#remove(entry.key, () => repositories.tags.changeSeen(entry, "remove")))) continue;
-      progress.note(`${goes ? "goes" : "stays"} ${nameOf(id)}:${tag} (${reason})`);
+      this.#tell(progress, `${goes ? "goes" : "stays"} ${nameOf(id)}:${tag} (${reason})`);
       if (goes) progress.count("removed");
     }
   }
@@ -183,7 +183,7 @@ export class Collection {
     const remove = async (digest: Digest): Promise<boolean> => {
       const key = hostedLinkKey(id, digest);
       if (!(await this.#remove(key, () => repositories.removeOld(id, digest, oldest)))) return false;
-      progress.note(`${nameOf(id)}@${digest}`);
+      this.#tell(progress, `${nameOf(id)}@${digest}`);
       progress.count("removed");
       return true;
     };
@@ -211,7 +211,7 @@ export class Collection {
     });
     if (left > 0 || name === undefined || name.writtenAt > oldest) return;
     if (!(await this.#remove(name.key, () => repositories.names.changeSeen(name, "remove")))) return;
-    progress.note(`${nameOf(id)} is empty`);
+    this.#tell(progress, `${nameOf(id)} is empty`);
     progress.count("repositories removed");
   }
 
@@ -260,6 +260,10 @@ export class Collection {
       return false;
     progress.count("referrers removed");
     return true;
+  }
+
+  #tell(progress: CollectionProgress, text: string): void {
+    if (this.#isDryRun) progress.note(text);
   }
 
   /** Removes something, or notes that it would be: false where it stays, as somebody has written it since. */

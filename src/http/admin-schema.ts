@@ -177,7 +177,7 @@ const dryRun = z.boolean().optional().meta({ description: "Only count what would
 
 /** A job to start. What is left out is as the configuration has it. */
 export const jobRequest: z.ZodType<JobRequest> = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.enum(["evict", "retain"]), dryRun }),
+  z.strictObject({ kind: z.enum(["collect", "evict", "retain"]), dryRun }),
   z.strictObject({ kind: z.literal("purge"), target }),
   z.strictObject({
     kind: z.literal("verify"),
@@ -203,6 +203,7 @@ const stepSchema = z.strictObject({
   state: z.enum(["waiting", "running", "done", "failed", "cancelled", "skipped"]),
   durationMs: z.number().min(0).optional(),
   counts: z.record(z.string(), z.number()),
+  notes: z.array(z.string()).optional().meta({ description: "What it names, a thousand things at most." }),
   error: z.string().optional().meta({ description: "Why it failed." }),
   done: z.number().optional(),
   total: z.number().optional(),
@@ -211,7 +212,7 @@ const stepSchema = z.strictObject({
 
 const jobHead = {
   id: z.string(),
-  kind: z.enum(["evict", "purge", "retain", "verify", "warm"]),
+  kind: z.enum(["collect", "evict", "purge", "retain", "verify", "warm"]),
   dryRun: z.boolean(),
   state: z.enum(["running", "succeeded", "failed", "cancelled"]),
   startedAt: time,

@@ -183,7 +183,7 @@ export class Administration {
    *
    * @throws {OciError} NAME_INVALID, TAG_INVALID, DIGEST_INVALID; CONFLICT, with the id of the job as `detail`, where
    *   one of this kind runs, of which there may be one; UNAVAILABLE where the process is stopping;
-   *   UNSUPPORTED where there is no bucket for it.
+   *   UNSUPPORTED where there is no bucket for it, or nothing is hosted.
    * @throws {LedgerNotReady} it is not known what is cached, and the job removes by that.
    */
   start(request: JobRequest | AdoptRequest): JobState {
@@ -255,6 +255,8 @@ export class Administration {
     switch (request.kind) {
       case "adopt":
         return steps.adopt(request);
+      case "collect":
+        return steps.collect({ dryRun: isDryRun(request) });
       case "evict":
         return steps.evict({ dryRun: isDryRun(request) });
       case "retain":

@@ -6,6 +6,7 @@ import type { Step } from "./job.ts";
 /** What a job of each kind can be told. What is `undefined` is as the configuration has it. */
 export interface JobOptions {
   readonly adopt: AdoptOptions;
+  readonly collect: { readonly dryRun: boolean };
   readonly evict: { readonly dryRun: boolean };
   readonly retain: { readonly dryRun: boolean };
   /** A dry run changes nothing, whatever `repair` says. */
@@ -26,7 +27,7 @@ export type JobSteps = { readonly [Kind in keyof JobOptions]: (options: JobOptio
 
 /** A job that somebody asks for; targets, images and platforms as people write them. */
 export type JobRequest =
-  | { readonly kind: "evict" | "retain"; readonly dryRun?: boolean | undefined }
+  | { readonly kind: "collect" | "evict" | "retain"; readonly dryRun?: boolean | undefined }
   | { readonly kind: "purge"; readonly target: string }
   | {
       readonly kind: "verify";

@@ -1,5 +1,5 @@
 /** What a job does; see `JobRequest`. */
-export type JobKind = "adopt" | "evict" | "purge" | "retain" | "verify" | "warm";
+export type JobKind = "adopt" | "collect" | "evict" | "purge" | "retain" | "verify" | "warm";
 
 /** What progress is measured in. */
 export type ProgressUnit = "objects" | "bytes";
@@ -16,6 +16,8 @@ export interface StepState {
   /** Only of a step that ran, and ended. */
   readonly durationMs?: number;
   readonly counts: StepCounts;
+  /** What it names: the first thousand things; what else there was is counted as "not named". */
+  readonly notes?: readonly string[];
   /** Why it failed. */
   readonly error?: string;
   /** How much of `total` is done, where the step has said what its total is; the three come together. */
@@ -55,6 +57,8 @@ export interface Step {
 export interface StepProgress {
   /** Adds to a count; `by` is 1 where it is not given, and 0 makes a count appear that has none yet. */
   count(what: string, by?: number): void;
+  /** Names something, for people: `goes apps/team/web:pr-1 (…)`. */
+  note(text: string): void;
   /** Says how much there is to do, again where that turns out to be otherwise. */
   total(total: number, unit: ProgressUnit): void;
   advance(by: number): void;

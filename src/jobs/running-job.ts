@@ -5,6 +5,8 @@ import type { JobKind, JobObserver, JobState, ProgressUnit, RunningJob, Step, St
 
 /** An error names the reasons of so many steps; all of them have their own. */
 const reasonsTold = 10;
+/** A step names so many things. */
+const notesTold = 1_000;
 
 /** A job from its start on. */
 export class Job implements RunningJob {
@@ -95,6 +97,7 @@ class StepRecord implements StepProgress {
   readonly #step: Step;
   readonly #onChange: () => void;
   readonly #counts = new Map<string, number>();
+  #notes: readonly string[] = Object.freeze([]);
   #progress: { done: number; total: number; unit: ProgressUnit } | undefined;
   #done = 0;
   #state: StepState["state"] = "waiting";
@@ -134,6 +137,7 @@ class StepRecord implements StepProgress {
       state: this.#state,
       ...(this.#durationMs !== undefined && { durationMs: this.#durationMs }),
       counts: Object.freeze(Object.fromEntries(this.#counts)),
+      ...(this.#notes.length > 0 && { notes: this.#notes }),
       ...(this.#error !== undefined && { error: this.#error.message }),
       ...this.#progress,
     });
@@ -142,6 +146,15 @@ class StepRecord implements StepProgress {
 
   count(what: string, by = 1): void {
     this.#counts.set(what, (this.#counts.get(what) ?? 0) + by);
+    this.#changed();
+  }
+
+  note(text: string): void {
+    if (this.#notes.length >= notesTold) {
+      this.count("not named");
+      return;
+    }
+    this.#notes = Object.freeze([...this.#notes, text]);
     this.#changed();
   }
 

@@ -73,6 +73,7 @@ function addingTo(counts: Map<string, number>, progress: StepProgress): StepProg
   return {
     total: (total, unit) => progress.total(total, unit),
     advance: (by) => progress.advance(by),
+    note: (text) => progress.note(text),
     count(what, by = 1) {
       add(counts, what, by);
       progress.count(what, by);

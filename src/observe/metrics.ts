@@ -29,6 +29,8 @@ export interface Metrics {
   readonly ledgerRebuilds: Counter;
   readonly jobs: Counter<"kind" | "state">;
   readonly jobSucceededAt: Gauge<"kind">;
+  readonly collected: Counter<"what">;
+  readonly collectedBytes: Counter;
   readonly verifyProblems: Counter<"what">;
   readonly quarantined: Counter;
   readonly bucketRequests: Counter<"outcome">;
@@ -199,7 +201,7 @@ export function createMetrics(version: string): Metrics {
     }),
     jobs: new Counter({
       name: "entrepot_jobs_total",
-      help: "Jobs (evict, retain, verify, warm) that ended: succeeded, failed or cancelled.",
+      help: "Jobs (collect, evict, retain, verify, warm) that ended: succeeded, failed or cancelled.",
       labelNames: ["kind", "state"],
       registers,
     }),
@@ -207,6 +209,17 @@ export function createMetrics(version: string): Metrics {
       name: "entrepot_job_last_success_timestamp_seconds",
       help: "When a job of a kind last succeeded in this process, dry runs aside; seconds since 1970.",
       labelNames: ["kind"],
+      registers,
+    }),
+    collected: new Counter({
+      name: "entrepot_collected_total",
+      help: "What collect jobs removed: tags, links (manifests and blobs of a repository), content, uploads.",
+      labelNames: ["what"],
+      registers,
+    }),
+    collectedBytes: new Counter({
+      name: "entrepot_collected_bytes_total",
+      help: "Bytes that were freed so.",
       registers,
     }),
     verifyProblems: new Counter({

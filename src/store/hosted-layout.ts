@@ -115,7 +115,7 @@ export function digestOfHostedReferrer(key: Key): Digest | undefined {
 }
 
 /** What all instances on a bucket have in common, and a process over its restarts. */
-export function hostedStateKey(name: "collection" | "upload-secret"): Key {
+export function hostedStateKey(name: "collected" | "collection" | "upload-secret"): Key {
   return `${hostedPrefix}/state/${name}` as Key;
 }
 

@@ -5,6 +5,10 @@ import { readWhole } from "./read-whole.ts";
 /** What a server lacks that lets several writers win that have one condition. */
 export const severalWin = "conditional writes are not safe: more than one wins";
 
+const blindDeletes = "conditions of deletes are ignored or refused";
+/** What a server must not lack where something is removed while others rely on it. */
+export const unsafeLacks: ReadonlySet<string> = new Set([severalWin, blindDeletes]);
+
 /** What the probe is made of. */
 export interface ProbedStore extends ObjectStore {
   upload(key: Key, bytes: AsyncIterable<Uint8Array>, options?: { readonly sizeBytes?: number }): Promise<Version>;
@@ -35,7 +39,7 @@ export async function probe(store: ProbedStore, parts: number): Promise<string[]
     const text = first && (await readWhole(first, 1024));
     if (text?.toString() !== "first") throw new StoreError("the bucket does not give back what was written", undefined);
     if (!(await holdsBursts(store, keyOf))) lacks.push(severalWin);
-    if (!(await holdsDeletes(store, keyOf("delete")))) lacks.push("conditions of deletes are ignored or refused");
+    if (!(await holdsDeletes(store, keyOf("delete")))) lacks.push(blindDeletes);
     if (!(await takesParts(store, keyOf("parts"), parts))) lacks.push("uploads in parts are refused");
     if (!(await listsInOrder(store, folder, keyOf))) lacks.push("listings are not in order");
     return lacks;

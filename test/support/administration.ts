@@ -155,7 +155,7 @@ export async function createAdministration(
     pins,
     jobs,
     retention: undefined,
-    steps: { adopt: steps, evict: steps, retain: steps, verify: steps, warm: steps },
+    steps: { adopt: steps, collect: steps, evict: steps, retain: steps, verify: steps, warm: steps },
     ...overrides,
   };
   return {

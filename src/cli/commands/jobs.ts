@@ -21,9 +21,16 @@ interface JobFlags extends AdminFlags {
   readonly store?: boolean;
 }
 
-/** Adds the commands that run jobs and look at them: `evict`, `retain`, `verify`, `warm`, `jobs`. */
+/** Adds the commands that run jobs and look at them: `evict`, `collect`, `retain`, `verify`, `warm`, `jobs`. */
 export function addJobCommands(context: CommandContext): Command[] {
-  return [addEvict(context), addRetain(context), addVerify(context), addWarm(context), addJobs(context)];
+  return [
+    addEvict(context),
+    addCollect(context),
+    addRetain(context),
+    addVerify(context),
+    addWarm(context),
+    addJobs(context),
+  ];
 }
 
 function addEvict(context: CommandContext): Command {
@@ -31,6 +38,19 @@ function addEvict(context: CommandContext): Command {
     .option("-n, --dry-run", "only count what would be removed")
     .action(() => runJob(context, evict, { kind: "evict", dryRun: evict.opts<JobFlags>().dryRun }));
   return evict;
+}
+
+function addCollect(context: CommandContext): Command {
+  const collect = addAdminCommand(
+    context,
+    "collect",
+    "remove from the hosted namespaces the tags that no rule keeps, and what nothing reaches",
+    ["upstreamConfigFile", ...storeSettings],
+  ).option("-n, --dry-run", "only name and count what would be removed");
+  addStoreFlags(collect).action(() =>
+    runJob(context, collect, { kind: "collect", dryRun: collect.opts<JobFlags>().dryRun }),
+  );
+  return collect;
 }
 
 function addRetain(context: CommandContext): Command {
@@ -122,7 +142,7 @@ async function runJob(context: CommandContext, command: Command, request: JobReq
   refuseIdleFlags(command, store);
   const host = store
     ? // A storage that is not there is no sound one.
-      await openStore(context, await loadConfiguration(command, terminal), request.kind === "verify")
+      await openStore(context, await loadConfiguration(command, terminal), request.kind !== "warm")
     : await connect(context, command);
   try {
     const { id } = await host.start(request);

@@ -130,7 +130,7 @@ describe("ls and du", () => {
     assert.match(out, /^used: 12\.0 KiB$/m);
     assert.match(
       out,
-      /^ledger: 4\.0 KiB\nfolders: 8\.0 KiB\nquarantine: 0 B\nother files: 1\.0 KiB\nkept back: 512 B$/m,
+      /^ledger: 4\.0 KiB\nfolders: 8\.0 KiB\nquarantine: 0 B\nother files: 1\.0 KiB\nhosted: 0 B\nkept back: 512 B$/m,
     );
     assert.match(out, /^pinned: 8\.0 KiB$/m);
     assert.match(out, /^limit: none$/m);
@@ -582,6 +582,20 @@ test("lines tell each quarter once", () => {
     view.show({ id: "x", kind: "warm", dryRun: false, state: "running", startedAt: 0, steps: [{ ...step, done }] });
   }
   assert.deepEqual(lines, ["Read: 25% (2 of 8)\n", "Read: 87% (7 of 8)\n"]);
+});
+
+test("what a step names is written below it", () => {
+  const lines: string[] = [];
+  const step = {
+    name: "tags",
+    title: "Remove tags",
+    state: "done",
+    counts: { removed: 1 },
+    notes: ["goes a", "stays b"],
+  };
+  const job = { id: "x", kind: "collect", dryRun: true, state: "running", startedAt: 0, steps: [step] } as const;
+  createLines((line) => lines.push(line)).show(job as JobState);
+  assert.deepEqual(lines, ["Remove tags: done (removed: 1)\n  goes a\n  stays b\n"]);
 });
 
 describe("--store", () => {

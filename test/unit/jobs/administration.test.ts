@@ -284,6 +284,7 @@ describe("jobs", () => {
     for (const request of [
       { kind: "evict", dryRun: true },
       { kind: "retain", dryRun: true },
+      { kind: "collect", dryRun: true },
       { kind: "verify", bytesPerSecond: 5 },
       { kind: "warm", images: ["alpine:3"], platforms: ["linux/amd64"] },
     ] as const) {
@@ -292,6 +293,7 @@ describe("jobs", () => {
     await jobs.idle();
     administration.start({ kind: "verify", repair: true });
     assert.deepEqual(started, [
+      { dryRun: true },
       { dryRun: true },
       { dryRun: true },
       { dryRun: true, repair: false, bytesPerSecond: 5 },
@@ -308,6 +310,7 @@ describe("jobs", () => {
         ["verify", false],
         ["warm", false],
         ["verify", true],
+        ["collect", true],
         ["retain", true],
         ["evict", true],
       ],

@@ -111,7 +111,12 @@ test("a job that is cancelled does not wait for the run before it", async () => 
   const running = world.evictor.makeRoom(a.namespace, 0, never());
   await barrier.reached;
   const [step] = world.evictor.steps({ dryRun: false });
-  const progress: StepProgress = { count: () => undefined, total: () => undefined, advance: () => undefined };
+  const progress: StepProgress = {
+    count: () => undefined,
+    total: () => undefined,
+    advance: () => undefined,
+    note: () => undefined,
+  };
   const cancel = new AbortController();
   const reason = new Error("cancelled");
   const job = step?.run(progress, cancel.signal);

@@ -99,6 +99,7 @@ export async function runSteps(world: EvictWorld, dryRun: boolean): Promise<Reco
       },
       total: () => undefined,
       advance: () => undefined,
+      note: () => undefined,
     };
     await step.run(progress, never());
     all[step.name] = counts;

@@ -26,3 +26,17 @@ test("what was done before a step said its total counts as done", async () => {
   const { steps } = await jobs.start("verify", { dryRun: false }, [step]).ended;
   assert.deepEqual([steps[0]?.done, steps[0]?.total, steps[0]?.unit], [2, 5, "objects"]);
 });
+
+test("what a step names is told, as far as people read it, and what is more is counted", async () => {
+  const jobs = new Jobs(silent);
+  const step = {
+    name: "one",
+    title: "Do one",
+    run: async (progress) => {
+      for (let count = 0; count < 1_003; count++) progress.note(`thing ${count}`);
+    },
+  } satisfies Parameters<Jobs["start"]>[2][number];
+  const { steps } = await jobs.start("collect", { dryRun: true }, [step]).ended;
+  const { notes, counts } = steps[0] ?? assert.fail("no step");
+  assert.deepEqual([notes?.length, notes?.at(-1), counts], [1_000, "thing 999", { "not named": 3 }]);
+});

@@ -104,6 +104,7 @@ test("what fails for one object is counted; an error of the program is not taken
     count: (what) => counts.push(what),
     total: () => undefined,
     advance: () => undefined,
+    note: () => undefined,
   };
   await scrub.attempt(progress, () => Promise.reject(new StoreError("the disk failed", undefined)));
   assert.deepEqual(counts, ["failed"]);

@@ -23,6 +23,7 @@ async function pull(
     },
     total: () => undefined,
     advance: () => undefined,
+    note: () => undefined,
   };
   await pullImage(place, tag, { platforms: [], limiter: new Limiter(4), progress, signal });
   return counts;

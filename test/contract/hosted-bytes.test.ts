@@ -9,12 +9,9 @@ import { HashPool } from "../../src/store/hashing.ts";
 import { hostedPrefix } from "../../src/store/hosted-layout.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { StoreError } from "../../src/store/object-store.ts";
-import { S3Store } from "../../src/store/s3.ts";
 import { endlessSpace } from "../support/books.ts";
 import { MemoryBucket } from "../support/bucket.ts";
 import { until } from "../support/event-loop.ts";
-import { FakeS3 } from "../support/fake-s3.ts";
-import { type S3Profile, S3Refusal } from "../support/fake-s3-bucket.ts";
 import { MemoryBytes } from "../support/memory-bytes.ts";
 import { openFilesBelow } from "../support/open-files.ts";
 import { all } from "../support/s3-store.ts";
@@ -94,36 +91,6 @@ const bucketSetup: BytesSetup = async () => {
   };
 };
 
-/** Its parts are small, so that all that is not, is written in parts. */
-function s3Setup(profile: Partial<S3Profile> = {}): BytesSetup {
-  return async () => {
-    const server = await FakeS3.start(profile);
-    const store = await S3Store.open(server.options({ partSizeBytes: 256 * 1024, maxSockets: 4 }));
-    const hashes = new HashPool(1);
-    return {
-      driver: () => new BucketBytes({ store, hashes }),
-      keys: async () => (await all(store.list(hostedPrefix))).map(({ key }) => key),
-      fill() {
-        const refusal = { refuse: new S3Refusal(403, "QuotaExceeded") };
-        server.trouble = (operation) => (operation === "PutObject" || operation === "UploadPart" ? refusal : undefined);
-        return { [Symbol.dispose]: () => server.forgive() };
-      },
-      async [Symbol.asyncDispose]() {
-        await hashes.close();
-        await store.close();
-        await server[Symbol.asyncDispose]();
-        assert.equal(server.bucket.uploads.size, 0);
-        assert.equal(server.bucket.objects.size, 0);
-      },
-    };
-  };
-}
-
 hostedBytesSuite("a folder", folderSetup);
 hostedBytesSuite("memory, for tests", memorySetup);
 hostedBytesSuite("a bucket in memory", bucketSetup);
-hostedBytesSuite("a bucket of S3", s3Setup());
-hostedBytesSuite(
-  "a bucket of a strict server",
-  s3Setup({ pageSize: 3, equalParts: true, refusesChecksums: true, conflicts: true }),
-);

@@ -4,9 +4,13 @@ import { after, before, describe, test } from "node:test";
 import type { BucketConfig } from "../../src/config/bucket-schema.ts";
 import type { JobState } from "../../src/jobs/job.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import type { Key } from "../../src/store/object-store.ts";
+import { type Key, StoreError } from "../../src/store/object-store.ts";
 import type { S3Options } from "../../src/store/s3-options.ts";
 import { S3Store } from "../../src/store/s3.ts";
+import { BucketBytes } from "../../src/hosted/bucket-bytes.ts";
+import { HashPool } from "../../src/store/hashing.ts";
+import { hostedPrefix } from "../../src/store/hosted-layout.ts";
+import { hostedBytesSuite } from "../contract/hosted-bytes.ts";
 import { type Driven, objectStoreSuite } from "../contract/object-store.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { request } from "../support/http.ts";
@@ -46,6 +50,27 @@ describe("a bucket of SeaweedFS", () => {
       return { store, check, versionsTellBytes: true };
     });
   }
+
+  hostedBytesSuite("a bucket of SeaweedFS", async () => {
+    const store = await open({ partSizeBytes: 5 * mib });
+    await store.probe();
+    const hashes = new HashPool(1);
+    const refuse = async (): Promise<never> => {
+      throw new StoreError("the bucket is full", undefined);
+    };
+    return {
+      driver: () => new BucketBytes({ store, hashes }),
+      keys: async () => (await all(store.list(hostedPrefix))).map((found) => found.key),
+      fill() {
+        Object.assign(store, { put: refuse, upload: refuse });
+        return { [Symbol.dispose]: () => ["put", "upload"].map((name) => Reflect.deleteProperty(store, name)) };
+      },
+      async [Symbol.asyncDispose]() {
+        await hashes.close();
+        await store.close();
+      },
+    };
+  });
 
   test("can all that is used, as the probe finds, which leaves nothing", async () => {
     await using store = disposable(await open());

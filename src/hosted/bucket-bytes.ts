@@ -9,6 +9,7 @@ import {
   hostedBlobKey,
   hostedBlobsPrefix,
   hostedDataKey,
+  hostedDataPrefix,
   hostedUploadKey,
   hostedUploadsPrefix,
 } from "../store/hosted-layout.ts";
@@ -146,6 +147,23 @@ export class BucketBytes implements HostedBytes {
       const found = await readBytesRecord(this.#store, key);
       if (found !== undefined) yield uploadOf(key.slice(hostedUploadsPrefix.length + 1), found);
     }
+  }
+
+  async sweep(olderThanMs: number): Promise<number> {
+    const store = this.#store;
+    const unnamed = new Set<string>();
+    for await (const { key, writtenAt } of store.list(hostedDataPrefix)) {
+      if (this.now() - writtenAt >= olderThanMs) unnamed.add(key.slice(hostedDataPrefix.length + 1));
+    }
+    // In this order: what an upload becomes names the pieces before the upload does no more.
+    for (const prefix of unnamed.size > 0 ? [hostedUploadsPrefix, hostedBlobsPrefix] : []) {
+      for await (const { key } of store.list(prefix)) {
+        const found = await readBytesRecord(store, key);
+        for (const name of found === undefined ? [] : namesIn(found)) unnamed.delete(name);
+      }
+    }
+    for (const name of unnamed) await store.delete(hostedDataKey(name));
+    return unnamed.size;
   }
 
   now(): number {

@@ -95,6 +95,15 @@ export interface HostedBytes {
   /** All uploads of which something is stored. */
   uploads(): AsyncIterable<StoredUpload>;
 
+  /**
+   * Removes bytes that nothing names, and that were written so long ago. Where a server lets two writers win at once, or who
+   * lost an upload dies, there may be some.
+   *
+   * @returns how many objects there were.
+   * @throws {StoreError}
+   */
+  sweep?(olderThanMs: number): Promise<number>;
+
   /** Now, by the clock of all times here. */
   now(): number;
   /** Bytes that were not finished stay where the driver can keep them. */

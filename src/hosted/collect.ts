@@ -147,6 +147,7 @@ export class Collection {
       progress.count("removed");
       progress.count("bytes freed", receivedBytes);
     });
+    if (!this.#isDryRun) progress.count("removed", (await bytes.sweep?.(longestMs + graceMs)) ?? 0);
   }
 
   async #retain(

@@ -171,6 +171,18 @@ export const hostedBytes: readonly Fault[] = [
         breaks: "pieces go only when nobody can make them content any more",
       },
       {
+        name: "uploads-swept",
+        find: "[hostedUploadsPrefix, hostedBlobsPrefix] : []",
+        replace: "[hostedBlobsPrefix] : []",
+        breaks: "what an upload names is not swept",
+      },
+      {
+        name: "swept-while-it-ends",
+        find: "[hostedUploadsPrefix, hostedBlobsPrefix] : []",
+        replace: "[hostedBlobsPrefix, hostedUploadsPrefix] : []",
+        breaks: "what an upload becomes while it is looked for is not swept",
+      },
+      {
         name: "damaged-content-renewed",
         find: "if (isStored && (await arePartsWhole(this.#store, found.record))) {",
         replace: "if (isStored) {",

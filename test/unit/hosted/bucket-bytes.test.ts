@@ -308,6 +308,34 @@ test("a piece that somebody took away makes its content absent, and it can be st
   assert.deepEqual(await subject.keys(), []);
 });
 
+test("a sweep removes old bytes that nothing names, and nothing else", async () => {
+  await using subject = openSubject();
+  const { bucket, clock } = subject;
+  const bytes = subject.replica();
+  await receive(bytes, "upload", large.subarray(0, 100_000));
+  await receive(bytes, "content", large);
+  await bytes.commit("content", digestOf(large));
+  // One that ends just when it is looked for.
+  await receive(bytes, "late", large.subarray(1));
+  const stray = `${hostedDataPrefix}/stray` as Key;
+  await bucket.plant(stray, large);
+  await clock.pass(hour);
+  await bucket.plant(`${hostedDataPrefix}/young` as Key, large);
+  assert.equal(await bytes.sweep(2 * hour), 0);
+  bucket.onAsked = async (what) => {
+    if (what !== "list hosted/uploads") return;
+    bucket.onAsked = undefined;
+    await subject.replica().commit("late", digestOf(large.subarray(1)));
+  };
+  assert.equal(await bytes.sweep(hour), 1);
+  assert.equal(await bucket.head(stray), undefined);
+  assert.ok((await subject.keys(hostedDataPrefix)).some((key) => key.endsWith("/young")));
+  await assertStored(bytes, digestOf(large), large);
+  await assertStored(bytes, digestOf(large.subarray(1)), large.subarray(1));
+  await receive(bytes, "upload", large.subarray(100_000));
+  assert.equal(await bytes.commit("upload", digestOf(large)), large.length);
+});
+
 test("what is no record is as good as nothing, and goes", async () => {
   await using subject = openSubject();
   const bytes = subject.replica();

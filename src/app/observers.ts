@@ -90,7 +90,6 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
       log.warn({ digest }, "stored content was damaged: it was put aside, and its next use fetches it anew");
     },
     hostedDamaged: (digest) => {
-      metrics.quarantined.inc();
       log.error({ digest }, "hosted content is damaged, and is not given out: push it again");
     },
     ...observeBucket(metrics, log, monotonic),

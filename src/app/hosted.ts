@@ -1,6 +1,7 @@
 import type { Clock } from "../concurrency/clock.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { HostedConfig } from "../config/hosted-schema.ts";
+import { BucketBytes } from "../hosted/bucket-bytes.ts";
 import type { HostedBytes } from "../hosted/bytes.ts";
 import { FolderBytes } from "../hosted/folder-bytes.ts";
 import { Hosted } from "../hosted/hosted.ts";
@@ -34,7 +35,10 @@ export function openHosted(
 ): OpenHosted {
   const { monotonic } = clock;
   const store = tier?.store ?? hostedFiles;
-  const bytes = new FolderBytes({ files: hostedFiles, hashes, pool });
+  const bytes: HostedBytes =
+    tier === undefined
+      ? new FolderBytes({ files: hostedFiles, hashes, pool })
+      : new BucketBytes({ store: tier.store, hashes });
   // Who hosts nothing asks nothing more.
   if (config.hosted.length > 0) content.shareWith(bytes);
   const { graceMs } = config.collection;

@@ -147,7 +147,8 @@ export class Collection {
       progress.count("removed");
       progress.count("bytes freed", receivedBytes);
     });
-    if (!this.#isDryRun) progress.count("removed", (await bytes.sweep?.(longestMs + graceMs)) ?? 0);
+    const swept = this.#isDryRun ? 0 : ((await bytes.sweep?.(longestMs + graceMs)) ?? 0);
+    if (swept > 0) progress.count("unnamed objects", swept);
   }
 
   async #retain(

@@ -17,6 +17,7 @@ import {
   repositoryOfHostedName,
 } from "../store/hosted-layout.ts";
 import type { RepositoryId } from "../store/layout.ts";
+import { readWhole } from "../store/read-whole.ts";
 import type { DatedStore, Key } from "../store/object-store.ts";
 import type { HostedBytes } from "./bytes.ts";
 import { Catalog, type Decision, type Entry } from "./catalog.ts";
@@ -210,6 +211,7 @@ export class Repositories {
     do {
       await this.#timely(async () => {
         await this.#assertChildren(id, manifest);
+        await this.#removeDamaged(digest, bytes);
         await this.#bytes.put(id.namespace, digest, bytes);
         await this.#addName(id);
         await this.#setLink(id, digest, link);
@@ -326,6 +328,15 @@ export class Repositories {
       const result = await work();
       if (this.#store.now() - startedAt < this.#youngMs) return result;
     }
+  }
+
+  /** Removes what is stored of a digest where it is not what it should be, so that it is stored anew. */
+  async #removeDamaged(digest: Digest, right: Buffer): Promise<void> {
+    const content = await this.#bytes.stat(digest);
+    const object = content && (await this.#bytes.open(digest));
+    const stored = object && (await readWhole(object, right.length));
+    if (content !== undefined && object !== undefined && stored?.equals(right) !== true)
+      await this.#bytes.remove(content);
   }
 
   /** Relies on all that a manifest refers to and that is here; what has to be must be. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { truncate } from "node:fs/promises";
+import { readFile, truncate, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
 import { NamePattern } from "../../src/oci/name-pattern.ts";
@@ -499,4 +499,23 @@ test("content that was cut on the disk is gone, and there again when it is pushe
   await pusher.blob("a blob of some bytes");
   assert.equal((await pusher.ask(`/blobs/${digest}`)).body.toString(), "a blob of some bytes");
   assert.ok(mirror.log().some(({ digest: told }) => told === digest));
+});
+
+test("a manifest that is damaged on the disk is gone, and there again when it is pushed again", async () => {
+  await using folder = await createTemporaryDirectory();
+  {
+    await using mirror = await startHosted({ root: folder.path });
+    await new Pusher(mirror).image("1");
+  }
+  const document = imageOf(Buffer.from('{"of":"1"}'), [Buffer.from("a layer of 1")]);
+  const digest = digestOfDocument(document);
+  const path = `${folder.path}/${hostedBlobKey(digest)}`;
+  const bytes = await readFile(path);
+  bytes[10] = (bytes[10] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+  await using mirror = await startHosted({ root: folder.path });
+  const pusher = new Pusher(mirror);
+  assert.equal((await pusher.ask("/manifests/1")).status, 404);
+  assert.equal(await pusher.image("1"), digest);
+  assert.deepEqual((await pusher.ask("/manifests/1")).body, bytesOf(document));
 });

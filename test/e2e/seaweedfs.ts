@@ -51,7 +51,8 @@ export async function startSeaweedfs(directory: string): Promise<S3Server> {
     endpoint,
     program: running,
     options: { bucket, endpoint, credentials: keys },
-    [Symbol.asyncDispose]: () => running.stop(),
+    // It takes its time to end, for content that nobody wants any more.
+    [Symbol.asyncDispose]: () => running.kill(),
   };
 }
 

@@ -20,14 +20,14 @@ const skippedByTheEarlierForm: Readonly<Record<string, string>> = {
     "for registries that do not look for the blob in other repositories",
 };
 
-for (const storage of ["folder"] as const) {
+for (const storage of ["folder", "bucket"] as const) {
   describe(`the conformance suite, on a ${storage}`, () => {
     let directory: TemporaryDirectory;
     let registry: HostedRegistry;
 
     before(async () => {
       directory = await createTemporaryDirectory();
-      registry = await startHosted(directory.path, { hosted, isInBucket: false });
+      registry = await startHosted(directory.path, { hosted, isInBucket: storage === "bucket" });
     });
 
     after(async () => {

@@ -129,8 +129,11 @@ export class Hosted {
       finishUpload: async (repository, session, digest, chunk) => {
         const id = idOf(repository);
         const isDone = async (): Promise<boolean> => isBlob(await repositories.rely(id, digest));
-        const { receivedBytes } = await uploads.state(id, session, rules).catch(() => ({ receivedBytes: 0 }));
-        await quotas.assertRoom(namespace, receivedBytes + (chunk?.sizeBytes ?? 0), rules.quotaBytes);
+        await this.#assertRoom(id, digest, rules, async () => {
+          // One that has ended, or never was, says so below.
+          const { receivedBytes } = await uploads.state(id, session, rules).catch(() => ({ receivedBytes: 0 }));
+          return receivedBytes + (chunk?.sizeBytes ?? 0);
+        });
         const sizeBytes = await uploads.finish(id, session, digest, chunk, rules, isDone);
         if (sizeBytes === undefined || (await repositories.addBlob(id, digest, sizeBytes))) return;
         throw new OciError("BLOB_UPLOAD_INVALID", `${digest} was removed before ${repository} had it: push it again`);
@@ -142,7 +145,7 @@ export class Hosted {
         const source = from ?? repositories.holder(digest);
         const link = source && (await repositories.rely(source, digest));
         if (link === undefined || !isBlob(link) || link.sizeBytes > rules.maxBlobBytes) return false;
-        await quotas.assertRoom(namespace, link.sizeBytes, rules.quotaBytes);
+        await this.#assertRoom(id, digest, rules, () => link.sizeBytes);
         return repositories.mountBlob(id, digest);
       },
       putManifest: (repository, reference, manifest) => this.#putManifest(idOf(repository), reference, manifest, rules),
@@ -159,15 +162,27 @@ export class Hosted {
     };
   }
 
+  /** @throws {OciError} DENIED: there is no room in the quota for what the repository does not have yet. */
+  async #assertRoom(
+    id: RepositoryId,
+    digest: Digest,
+    { quotaBytes }: HostedRules,
+    sizeOf: () => number | Promise<number>,
+  ): Promise<void> {
+    const { repositories, quotas } = this.#tools;
+    if (quotaBytes === Infinity || (await repositories.link(id, digest)) !== undefined) return;
+    await quotas.assertRoom(id.namespace, await sizeOf(), quotaBytes);
+  }
+
   /** Takes over what a mirror has in its cache, and gives out to whoever asks for it. */
   async #copyBlob(id: RepositoryId, digest: Digest, from: MountSource, rules: HostedRules): Promise<boolean> {
-    const { repositories, quotas, uploads } = this.#tools;
+    const { repositories, uploads } = this.#tools;
     const cached = await from.registry.cachedBlob?.(from.repository, digest);
     if (cached === undefined) return false;
     try {
       const { sizeBytes = Infinity } = cached;
       if (sizeBytes > rules.maxBlobBytes) return false;
-      await quotas.assertRoom(id.namespace, sizeBytes, rules.quotaBytes);
+      await this.#assertRoom(id, digest, rules, () => sizeBytes);
       const { session } = await uploads.open(id, algorithmOf(digest));
       const never = new AbortController().signal;
       const chunk = { start: 0, sizeBytes, bytes: cached.read(undefined, never) };
@@ -199,7 +214,7 @@ export class Hosted {
         "the manifest's type is not known here, or others may read it in another way",
       );
     }
-    await this.#tools.quotas.assertRoom(id.namespace, bytes.length, rules.quotaBytes);
+    await this.#assertRoom(id, digest, rules, () => bytes.length);
     const named = byDigest ? tags : [reference, ...tags];
     if (byDigest)
       assertCondition(condition, isManifest(await this.#tools.repositories.link(id, digest)) ? digest : undefined);

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { boundedMap } from "../concurrency/bounded-map.ts";
+import { untilAborted } from "../concurrency/until-aborted.ts";
 import { type Algorithm, type Digest, isOfNothing } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { OutOfOrder, type UploadChunk, type UploadState } from "../registry/registry.ts";
@@ -8,7 +9,7 @@ import type { HostedBytes } from "./bytes.ts";
 
 /** How many ended uploads are remembered. */
 const endedInMemory = 16_384;
-const sessionGrammar = /^([0-9a-z]{1,11})-([0-9a-f]{24})-(256|512)-([0-9a-f]{32})$/;
+const sessionGrammar = /^(([0-9a-z]{1,11})-[0-9a-f]{24}-(256|512))-([0-9a-f]{32})$/;
 
 /** What an upload must keep to, by the rules of its namespace. */
 export interface UploadLimits {
@@ -27,9 +28,14 @@ export interface UploadsOptions {
 
 /** What a session's name says. */
 interface Session {
-  readonly openedAt: number;
+  readonly session: string;
+  /** By which what is received of it is stored: without the signature, as it comes to be read in logs and listings. */
+  readonly name: string;
   readonly algorithm: Algorithm;
 }
+
+/** How an upload has ended. */
+type End = { readonly digest: Digest; readonly sizeBytes: number } | "cancelled";
 
 interface Running {
   readonly controller: AbortController;
@@ -48,7 +54,7 @@ export class Uploads {
   readonly #secret: () => Promise<Buffer>;
   readonly #running = new Map<string, Running>();
   /** What ended here, and as what. */
-  readonly #ended = boundedMap<string, Digest | "cancelled">(endedInMemory);
+  readonly #ended = boundedMap<string, End>(endedInMemory);
 
   constructor({ bytes, secret }: UploadsOptions) {
     this.#bytes = bytes;
@@ -58,31 +64,32 @@ export class Uploads {
   /** Opens a session. */
   async open(id: RepositoryId, algorithm: Algorithm): Promise<UploadState> {
     const time = Math.max(0, this.#bytes.now()).toString(36);
-    const head = `${time}-${randomBytes(12).toString("hex")}-${algorithm.slice("sha".length)}`;
-    return { session: `${head}-${await this.#sign(id, head)}`, receivedBytes: 0 };
+    const name = `${time}-${randomBytes(12).toString("hex")}-${algorithm.slice("sha".length)}`;
+    return { session: `${name}-${await this.#sign(id, name)}`, receivedBytes: 0 };
   }
 
   /** @throws {OciError} BLOB_UPLOAD_UNKNOWN */
   async state(id: RepositoryId, session: string, limits: UploadLimits): Promise<UploadState> {
-    await this.#read(id, session, limits);
+    const { name } = await this.#read(id, session, limits);
     if (this.#ended.has(session)) throw unknown();
-    return this.#stateOf(session);
+    return { session, receivedBytes: await this.#receivedBytes(name) };
   }
 
   /** See `PushRegistry.addToUpload`. */
   async add(id: RepositoryId, session: string, chunk: UploadChunk, limits: UploadLimits): Promise<UploadState> {
-    const { algorithm } = await this.#read(id, session, limits);
-    return this.#alone(session, async (signal) => {
+    const opened = await this.#read(id, session, limits);
+    const receivedBytes = await this.#alone(session, async (signal) => {
       if (this.#ended.has(session)) throw unknown();
-      const state = await this.#stateOf(session);
-      return this.#append(id, state, algorithm, chunk, limits, signal);
+      return this.#append(id, opened, chunk, await this.#receivedBytes(opened.name), limits, signal);
     });
+    return { session, receivedBytes };
   }
 
   /**
-   * Makes an upload the content of a digest.
+   * Makes an upload the content of a digest. Where it was made so before, as the client has missed the answer, whatever
+   * was to follow may have failed, and is to be done again.
    *
-   * @param isDone Whether the repository has that digest already, as it does when a client repeats what was done.
+   * @param isDone Whether the repository has that digest already, which says the same after a restart.
    * @returns its size; `undefined` where that is so.
    */
   async finish(
@@ -93,33 +100,34 @@ export class Uploads {
     limits: UploadLimits,
     isDone: () => Promise<boolean>,
   ): Promise<number | undefined> {
-    const { algorithm } = await this.#read(id, session, limits);
+    const opened = await this.#read(id, session, limits);
     return this.#alone(session, async (signal) => {
       const ended = this.#ended.get(session);
-      if (ended !== undefined && ended !== digest) throw unknown();
-      let state = await this.#stateOf(session);
-      const isRepeated = ended === digest || (state.receivedBytes === 0 && !isOfNothing(digest));
-      if (isRepeated && (await isDone())) return undefined;
-      if (ended !== undefined) throw unknown();
-      if (chunk !== undefined) state = await this.#append(id, state, algorithm, chunk, limits, signal);
-      else if (state.receivedBytes === 0) await this.#bytes.append(id.namespace, session, algorithm, nothing(signal));
-      const sizeBytes = await this.#bytes.commit(session, digest);
-      if (sizeBytes === undefined) {
-        this.#ended.set(session, "cancelled");
-        throw new OciError("DIGEST_INVALID", `the ${state.receivedBytes} bytes that were received are not ${digest}`);
+      if (ended !== undefined && (ended === "cancelled" || ended.digest !== digest)) throw unknown();
+      const receivedBytes = await this.#receivedBytes(opened.name);
+      if (ended !== undefined || (receivedBytes === 0 && !isOfNothing(digest) && (await isDone()))) {
+        await readToEnd(chunk, signal);
+        return ended?.sizeBytes;
       }
-      this.#ended.set(session, digest);
-      return sizeBytes;
+      try {
+        const last = chunk ?? (receivedBytes === 0 ? nothing : undefined);
+        if (last !== undefined) await this.#append(id, opened, last, receivedBytes, limits, signal);
+        return await this.#commit(opened, digest);
+      } catch (error) {
+        // That was all there is: a client whose request fails sends the same one again, for which nothing may be left.
+        if (chunk?.start === undefined && receivedBytes === 0) await this.#bytes.drop(opened.name);
+        throw error;
+      }
     });
   }
 
   /** Ends an upload of which nothing is to be kept. */
   async cancel(id: RepositoryId, session: string, limits: UploadLimits): Promise<void> {
-    await this.#read(id, session, limits);
+    const { name } = await this.#read(id, session, limits);
     await this.#alone(session, async () => {
       if (this.#ended.has(session)) throw unknown();
       this.#ended.set(session, "cancelled");
-      await this.#bytes.drop(session);
+      await this.#bytes.drop(name);
     });
   }
 
@@ -130,22 +138,17 @@ export class Uploads {
   }
 
   async #append(
-    id: RepositoryId,
-    { session, receivedBytes }: UploadState,
-    algorithm: Algorithm,
-    { start = receivedBytes, sizeBytes, bytes }: UploadChunk,
+    { namespace }: RepositoryId,
+    { session, name, algorithm }: Session,
+    { start, sizeBytes, bytes }: UploadChunk,
+    receivedBytes: number,
     { maxChunkBytes, maxBlobBytes }: UploadLimits,
     signal: AbortSignal,
-  ): Promise<UploadState> {
-    if (start !== receivedBytes) throw new OutOfOrder({ session, receivedBytes });
-    const mostBytes = Math.min(maxChunkBytes, maxBlobBytes - receivedBytes);
-    const assertFits = (wantedBytes: number): void => {
-      if (wantedBytes <= mostBytes) return;
-      const which = mostBytes === maxChunkBytes ? "a chunk" : "a blob";
-      throw new OciError(
-        "CONTENT_TOO_LARGE",
-        `${which} has at most ${Math.min(maxChunkBytes, maxBlobBytes)} bytes here`,
-      );
+  ): Promise<number> {
+    if (start !== undefined && start !== receivedBytes) throw new OutOfOrder({ session, receivedBytes });
+    const assertFits = (chunkBytes: number): void => {
+      if (chunkBytes > maxChunkBytes) throw tooLarge("a chunk", maxChunkBytes);
+      if (receivedBytes + chunkBytes > maxBlobBytes) throw tooLarge("a blob", maxBlobBytes);
     };
     assertFits(sizeBytes ?? 0);
     const limited = async function* (): AsyncGenerator<Uint8Array> {
@@ -156,12 +159,18 @@ export class Uploads {
         yield chunk;
       }
     };
-    const chunk = { bytes: limited(), sizeBytes, signal };
-    return { session, receivedBytes: await this.#bytes.append(id.namespace, session, algorithm, chunk) };
+    return this.#bytes.append(namespace, name, algorithm, { bytes: limited(), sizeBytes, signal });
   }
 
-  async #stateOf(session: string): Promise<UploadState> {
-    return { session, receivedBytes: (await this.#bytes.received(session))?.receivedBytes ?? 0 };
+  async #commit({ session, name }: Session, digest: Digest): Promise<number> {
+    const sizeBytes = await this.#bytes.commit(name, digest);
+    this.#ended.set(session, sizeBytes === undefined ? "cancelled" : { digest, sizeBytes });
+    if (sizeBytes !== undefined) return sizeBytes;
+    throw new OciError("DIGEST_INVALID", `what was received is not ${digest}`);
+  }
+
+  async #receivedBytes(name: string): Promise<number> {
+    return (await this.#bytes.received(name))?.receivedBytes ?? 0;
   }
 
   /** Does what nobody else may do with the upload meanwhile; who does tells it to end. */
@@ -186,26 +195,34 @@ export class Uploads {
 
   /** @throws {OciError} BLOB_UPLOAD_UNKNOWN: it is none of ours, or of another repository, or has expired. */
   async #read(id: RepositoryId, session: string, { expiryMs }: UploadLimits): Promise<Session> {
-    const [, time = "", , bits, signature = ""] = sessionGrammar.exec(session) ?? [];
-    const expected = Buffer.from(await this.#sign(id, session.slice(0, -1 - signature.length)));
+    const [, name = "", time = "", bits, signature = ""] = sessionGrammar.exec(session) ?? [];
+    const expected = Buffer.from(await this.#sign(id, name));
     const given = Buffer.from(signature);
     if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw unknown();
-    const openedAt = Number.parseInt(time, 36);
-    if (this.#bytes.now() - openedAt > expiryMs) {
-      const stored = await this.#bytes.received(session);
+    const algorithm = bits === "512" ? "sha512" : "sha256";
+    if (this.#bytes.now() - Number.parseInt(time, 36) > expiryMs) {
+      const stored = await this.#bytes.received(name);
       if (stored === undefined || this.#bytes.now() - stored.writtenAt > expiryMs) throw unknown();
     }
-    return { openedAt, algorithm: bits === "512" ? "sha512" : "sha256" };
+    return { session, name, algorithm };
   }
 
-  async #sign({ namespace, repository }: RepositoryId, head: string): Promise<string> {
+  async #sign({ namespace, repository }: RepositoryId, name: string): Promise<string> {
     const hmac = createHmac("sha256", await this.#secret());
-    return hmac.update(`${namespace} ${repository} ${head}`).digest("hex").slice(0, 32);
+    return hmac.update(`${namespace} ${repository} ${name}`).digest("hex").slice(0, 32);
   }
 }
 
-function nothing(signal: AbortSignal): { bytes: AsyncIterable<Uint8Array>; sizeBytes: number; signal: AbortSignal } {
-  return { bytes: (async function* () {})(), sizeBytes: 0, signal };
+const nothing: UploadChunk = { start: undefined, sizeBytes: 0, bytes: (async function* () {})() };
+
+/** Who sends is answered when all is sent: some clients take an earlier answer for a failure. */
+async function readToEnd(chunk: UploadChunk | undefined, signal: AbortSignal): Promise<void> {
+  if (chunk === undefined) return;
+  for await (const _ of untilAborted(chunk.bytes, signal)) continue;
+}
+
+function tooLarge(what: string, mostBytes: number): OciError {
+  return new OciError("CONTENT_TOO_LARGE", `${what} has at most ${mostBytes} bytes here`);
 }
 
 function unknown(): OciError {

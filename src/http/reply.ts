@@ -1,5 +1,6 @@
 import { OciError, type OciErrorCode } from "../oci/errors.ts";
 import { LedgerNotReady } from "../ledger/ledger.ts";
+import { limitReached } from "../registry/bookkeeping.ts";
 import type { CacheStatus } from "../registry/registry.ts";
 import { StoreError } from "../store/object-store.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
@@ -84,6 +85,9 @@ export function errorReply(error: unknown, extra: Headers = {}): Reply {
   return jsonReply(status, "application/json", { errors }, { ...headers, ...extra });
 }
 
+/** The codes of a `StoreError` where there is no room, on the disk or within the store's own limit. */
+const isFull: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT", limitReached]);
+
 interface Description {
   readonly status: number;
   readonly code: OciErrorCode;
@@ -102,7 +106,8 @@ function describe(error: unknown): Description {
   }
   if (error instanceof UpstreamError) return describeUpstream(error);
   if (error instanceof StoreError) {
-    return { status: 503, code: "UNAVAILABLE", message: "the mirror's storage could not be read" };
+    const failure = isFull.has(error.code) ? "is full" : "failed; its log says why";
+    return { status: 503, code: "UNAVAILABLE", message: `the storage ${failure}` };
   }
   return { status: 500, code: "UNKNOWN", message: "the mirror failed; its log says why" };
 }

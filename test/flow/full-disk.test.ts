@@ -4,46 +4,17 @@
  * --mount npm test`).
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { open, rm, statfs } from "node:fs/promises";
+import { rm, statfs } from "node:fs/promises";
 import { test } from "node:test";
-import { promisify } from "node:util";
 import "../support/network.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { until } from "../support/event-loop.ts";
 import { type Mirror, startMirror } from "../support/mirror.ts";
-import { createTemporaryDirectory } from "../support/temporary.ts";
+import { fillUp, mountSmall } from "../support/small-disk.ts";
 import { createUpstream, type ScriptedUpstream } from "../support/upstream.ts";
 
-const run = promisify(execFile);
-const megabyte = 1024 * 1024;
 const clients = 20;
-
-/** A file system of so many MiB, until it goes out of scope. */
-async function mountSmall(megabytes: number): Promise<{ readonly path: string } & AsyncDisposable> {
-  const folder = await createTemporaryDirectory();
-  await run("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", folder.path]);
-  return {
-    path: folder.path,
-    async [Symbol.asyncDispose]() {
-      await run("umount", ["--lazy", folder.path]);
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Writes a file until the disk takes no more. */
-async function fillUp(path: string): Promise<void> {
-  await using file = await open(path, "w");
-  for (const size of [megabyte, 4096]) {
-    try {
-      for (;;) await file.write(Buffer.alloc(size));
-    } catch (error) {
-      assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
-    }
-  }
-}
 
 /** Twenty clients pull five images, each by four of them, and every one gets all of it. */
 async function expectPulls(mirror: Mirror, upstream: ScriptedUpstream, name: string): Promise<void> {

@@ -7,6 +7,7 @@ import { cli } from "./faults/cli.ts";
 import { edges } from "./faults/edges.ts";
 import { hostedBytes } from "./faults/hosted-bytes.ts";
 import { hostedCollect } from "./faults/hosted-collect.ts";
+import { hostedPush } from "./faults/hosted-push.ts";
 import { hostedRecords } from "./faults/hosted-records.ts";
 import { httpAdmin } from "./faults/http-admin.ts";
 import { httpPull } from "./faults/http-pull.ts";
@@ -44,6 +45,7 @@ export const faults: readonly Fault[] = [
   ...retention,
   ...replicas,
   ...hostedBytes,
+  ...hostedPush,
   ...hostedRecords,
   ...hostedCollect,
   ...nodes,

@@ -32,6 +32,13 @@ export const hostedPush: readonly Fault[] = [
         tests: ["flow/hosted-races"],
       },
       {
+        name: "signature-stored",
+        find: "return { session, name, algorithm };",
+        replace: "return { session, name: session, algorithm };",
+        breaks: "no log tells by which name an upload can be gone on with",
+        tests: ["flow/hosted-hostile"],
+      },
+      {
         name: "end-forgotten",
         find: "if (ended !== undefined || (receivedBytes === 0",
         replace: "if ((receivedBytes === 0",

@@ -214,8 +214,11 @@ export class Repositories {
         await this.#removeDamaged(digest, bytes);
         await this.#bytes.put(id.namespace, digest, bytes);
         await this.#addName(id);
+        // Before it is there: whoever finds it there does not push it again.
+        if (subject !== undefined) await this.#addReferrer(id, subject, manifest);
         await this.#setLink(id, digest, link);
       });
+      // And after: whoever has removed it just before takes the record away that was seen then.
       if (subject !== undefined) await this.#addReferrer(id, subject, manifest);
       for (const tag of tags) {
         await this.#setTag(id, tag, descriptor, tagged.has(tag) ? () => undefined : admitTag);

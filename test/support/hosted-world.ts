@@ -56,7 +56,8 @@ export async function readRepository({ repositories }: HostedInstance, id: Repos
 
 /**
  * Fails where something of a repository points at what is not there: a tag at no manifest, a link at no content, a
- * manifest at what the repository does not have, but for what was `deleted` from it.
+ * manifest at what the repository does not have, but for what was `deleted` from it; or where one is not listed for its
+ * subject.
  */
 export async function assertSound(
   instance: HostedInstance,
@@ -64,10 +65,11 @@ export async function assertSound(
   deleted: ReadonlySet<Digest> = new Set(),
 ): Promise<RepositoryState> {
   const state = await readRepository(instance, id);
-  const { tags, links, isNamed } = state;
+  const { tags, links, referrers, isNamed } = state;
   for (const [tag, digest] of tags)
     assert.ok(isManifest(links.get(digest)), `${tag} stands for ${digest}, which is gone`);
-  for (const [digest, { children = [] }] of links) {
+  for (const [digest, { children = [], subject, role }] of links) {
+    assert.ok(role === "blob" || referrers.get(digest) === subject, `${digest} is not listed for its subject`);
     assert.ok((await instance.bytes.stat(digest)) !== undefined, `the content of ${digest} is gone`);
     for (const child of children) {
       assert.ok(deleted.has(child) || links.has(child), `${child}, to which ${digest} refers, is gone`);

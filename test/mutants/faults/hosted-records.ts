@@ -48,6 +48,13 @@ export const hostedRecords: readonly Fault[] = [
     ["unit/hosted/repositories"],
     [
       {
+        name: "listed-late",
+        find: `        if (subject !== undefined) await this.#addReferrer(id, subject, manifest);
+        await this.#setLink(id, digest, link);`,
+        replace: "        await this.#setLink(id, digest, link);",
+        breaks: "a manifest that is there is listed for its subject",
+      },
+      {
         name: "same-tag-kept",
         find: "return { set: isSame ? found.record",
         replace: 'if (isSame) return "keep";\n      return { set: isSame ? found.record',

@@ -7,6 +7,7 @@ import { basename } from "node:path";
 
 const long = [
   "flow/kill",
+  "flow/hosted-kill",
   "flow/chaos",
   "flow/herd",
   "flow/eviction",

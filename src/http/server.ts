@@ -8,6 +8,7 @@ import type { Asker } from "../concurrency/interest.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { isAdminTarget } from "./admin-target.ts";
+import { BodyGarbage } from "./body-garbage.ts";
 import { type Answering, createOrderedServer } from "./connections.ts";
 import type { Handler } from "./request.ts";
 import { type Address, listenAt } from "./listening.ts";
@@ -67,6 +68,7 @@ class Serving implements Answering {
   /** Requests whose body was not read to its end: their connection ends with the answer. */
   readonly #unread = new WeakSet<IncomingMessage>();
   readonly #unsent = new Unsent();
+  readonly #garbage = new BodyGarbage();
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -158,6 +160,7 @@ class Serving implements Answering {
     try {
       for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         isWaiting = false;
+        this.#garbage.note(chunk.length);
         yield chunk;
         isWaiting = true;
         timer.refresh();

@@ -379,4 +379,16 @@ export const httpServer: readonly Fault[] = [
       },
     ],
   ),
+  ...faultsOf(
+    "http/body-garbage",
+    ["unit/http/body-garbage"],
+    [
+      {
+        name: "whole-heap",
+        find: 'gc({ type: "minor" });',
+        replace: 'gc({ type: "major" } as never);',
+        breaks: "the buffers of a body are cleared away without a collection of the whole heap",
+      },
+    ],
+  ),
 ];

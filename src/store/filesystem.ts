@@ -1,6 +1,7 @@
 import type { Stats } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rm, statfs, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { BufferPool } from "./buffers.ts";
 import { FilesystemReader, versionOf } from "./filesystem-reader.ts";
@@ -25,6 +26,8 @@ import { flush, flushFolders, format, isAbsence, orAbsent, own, RootError, tempo
 import { TemporaryFolder } from "./temporary-folder.ts";
 
 const retryMs = 3_000;
+/** Of how many folders it is remembered that they are flushed. */
+const lastingFolders = 4_096;
 
 /**
  * An object store in a folder: a key is a path below `root`. What is not finished yet lies in `root/tmp`, is flushed,
@@ -44,6 +47,8 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
   readonly #now: () => number;
   /** What takes its place, or goes, one after the other for each key: a condition holds until the write is done. */
   readonly #placing = new KeyedQueue<Key>();
+  /** Folders whose names are known to outlive a power failure, and those of the folders that lead to them. */
+  readonly #lasting = boundedMap<string, true>(lastingFolders);
   #lock: Lock | undefined;
   #unwritable: StoreError | undefined;
   /** The latest attempt to own the folder; `endedAt` is infinite while it runs. */
@@ -169,7 +174,7 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
     try {
       await this.#placing.run(first, () => this.#placing.run(second, place));
       await flushFolders(dirname(source), dirname(source));
-      await removeEmptied(dirname(source), this.#root);
+      await this.#removeEmptied(dirname(source));
     } catch (error) {
       if (isAbsence(error) && (await this.head(from)) === undefined) return false;
       throw new StoreError(`${from} could not be moved to ${to}`, error);
@@ -202,7 +207,7 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
       try {
         const path = this.#reader.path(key);
         await this.#temporary.remove(path);
-        await removeEmptied(dirname(path), this.#root);
+        await this.#removeEmptied(dirname(path));
       } catch (error) {
         throw new StoreError(`${key} could not be deleted`, error);
       }
@@ -213,6 +218,7 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
     const path = this.#reader.path(prefix);
     if (!dryRun) await this.#becomeWritable();
     try {
+      this.#lasting.clear();
       return (await removeEmptyFolders(path, dryRun)).count;
     } catch (error) {
       throw new StoreError(`the empty folders below ${prefix} could not be removed`, error);
@@ -296,7 +302,23 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
     throwIfDefined(this.#unwritable);
     const { folder, made } = await putInPlace(path, target);
     // Folders that are new are flushed also for an object that need not be durable: later ones in them may have to be.
-    if (durable || made !== undefined) await flushFolders(folder, made === undefined ? folder : dirname(made));
+    if (durable || made !== undefined) await this.#flushUpTo(folder, made);
+  }
+
+  /**
+   * Flushes the names in a folder, and those of the folders that lead to it as far as that is not known to be done: who
+   * made one may not have come to it, or to its end.
+   */
+  async #flushUpTo(folder: string, made: string | undefined): Promise<void> {
+    let top = made === undefined ? folder : dirname(made);
+    while (top !== this.#root && !this.#lasting.has(top)) top = dirname(top);
+    await flushFolders(folder, top);
+    for (let path = folder; path.length > top.length; path = dirname(path)) this.#lasting.set(path, true);
+  }
+
+  /** Removes the folders that hold nothing without what was taken away from this one. */
+  async #removeEmptied(folder: string): Promise<void> {
+    await removeEmptied(folder, this.#root, (path) => this.#lasting.delete(path));
   }
 
   /**

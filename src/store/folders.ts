@@ -83,12 +83,13 @@ export async function removeEmptyFolders(
 
 /**
  * Removes a folder that holds nothing any more, and those above it of which that is true then, but not what lies in `top`
- * itself. What cannot be removed stays: `removeEmptyFolders` tells of it.
+ * itself; each is told. What cannot be removed stays: `removeEmptyFolders` tells of it.
  */
-export async function removeEmptied(folder: string, top: string): Promise<void> {
+export async function removeEmptied(folder: string, top: string, removed: (path: string) => void): Promise<void> {
   for (let path = folder; dirname(path) !== top && path !== top; path = dirname(path)) {
     const isRemoved = await removeFolder(path).catch(() => false);
     if (!isRemoved) return;
+    removed(path);
   }
 }
 

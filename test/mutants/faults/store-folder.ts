@@ -173,6 +173,12 @@ export const storeFolder: readonly Fault[] = [
         breaks: "what a killed process left unfinished is removed",
       },
       {
+        name: "folder-of-others-not-flushed",
+        find: "while (top !== this.#root && !this.#lasting.has(top)) top = dirname(top);",
+        replace: "",
+        breaks: "a folder that another put is making lasts, too",
+      },
+      {
         name: "new-folders-not-flushed",
         find: "if (durable || made !== undefined) await",
         replace: "if (durable) await",

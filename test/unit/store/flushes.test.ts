@@ -14,12 +14,13 @@ const bytes = Buffer.from("object");
 
 /**
  * What is flushed from now on, by the name below `folder` that it has then: `tmp` for whatever lies there, `.` for the
- * folder itself. Each fails where `fails` says so.
+ * folder itself. Each waits for `hold`, and fails where `fails` says so.
  */
 async function watchFlushes(
   context: TestContext,
   folder: string,
   fails: (name: string) => boolean = () => false,
+  hold: (name: string) => Promise<void> = async () => undefined,
 ): Promise<string[]> {
   const flushed: string[] = [];
   const handle = await open(folder);
@@ -28,6 +29,7 @@ async function watchFlushes(
   context.mock.method(prototype, "sync", async function (this: typeof handle) {
     const name = relative(folder, readlinkSync(`/proc/self/fd/${this.fd}`)) || ".";
     flushed.push(name.startsWith("tmp/") ? "tmp" : name);
+    await hold(name);
     if (fails(name)) throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
   });
   return flushed;
@@ -84,6 +86,26 @@ test("a durable put flushes the folders that it makes, and the first that was th
   assert.deepEqual(flushed.splice(0), []);
   await store.put("blobs/sha512/ab/cd" as Key, bytes, { durable: false });
   assert.deepEqual(flushed.splice(0), ["blobs/sha512/ab", "blobs/sha512", "blobs"]);
+  await store.close();
+});
+
+test("of two that come into a new folder at once, each sees to it that the folder's own name lasts", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const store = await FilesystemStore.open(folder.path);
+  const both = Promise.withResolvers<void>();
+  let arrived = 0;
+  const flushed = await watchFlushes(context, folder.path, undefined, async (name) => {
+    if (name !== "blobs/sha256/ab") return;
+    if (++arrived === 2) both.resolve();
+    await both.promise;
+  });
+  await Promise.all([store.put(key, bytes), store.put("blobs/sha256/ab/other" as Key, bytes)]);
+  for (const name of ["blobs/sha256/ab", "blobs/sha256", "blobs", "."]) {
+    assert.equal(flushed.filter((each) => each === name).length, 2, name);
+  }
+  flushed.splice(0);
+  await store.put(key, bytes);
+  assert.deepEqual(flushed, ["tmp", "blobs/sha256/ab"]);
   await store.close();
 });
 

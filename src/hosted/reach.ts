@@ -8,7 +8,8 @@ const none = -1;
 
 /**
  * What is to be kept of one repository: what is said to be (`keep`), and what lives with that, at any depth: what a
- * manifest refers to lives with the manifest, and a referrer with its subject. A subject does not live with its referrers.
+ * manifest refers to lives with the manifest, and a referrer with its subject, where that is there. A subject does not live
+ * with its referrers.
  *
  * Of each digest it knows 52 bits, and takes two for one where these are equal: then both are kept where one of them is
  * (in a repository of a million with a probability of 10⁻⁴ at all). A repository of a million digests takes some 100 MB.
@@ -26,6 +27,8 @@ export class Reach {
   add(digest: Digest, children: readonly Digest[], subject: Digest | undefined): void {
     const number = this.#numberOf(digest);
     this.#note(number, manifest);
+    // Its referrers live with it from now on.
+    if (this.#has(number, kept)) this.#keep(...this.#living(number));
     for (const child of children) this.#connect(number, this.#numberOf(child), false);
     if (subject !== undefined) this.#connect(this.#numberOf(subject), number, true);
   }
@@ -84,12 +87,18 @@ export class Reach {
     return ordered;
   }
 
-  #keep(start: number): void {
-    const reached = [start];
+  #keep(...reached: number[]): void {
     for (let number = reached.pop(); number !== undefined; number = reached.pop()) {
       if (this.#has(number, kept)) continue;
       this.#note(number, kept);
-      for (const { target } of this.#edges(number)) reached.push(target);
+      for (const target of this.#living(number)) reached.push(target);
+    }
+  }
+
+  /** What lives with something: of what is not there only what it was said to refer to. */
+  *#living(number: number): Generator<number> {
+    for (const { target, isReferrer } of this.#edges(number)) {
+      if (!isReferrer || this.#has(number, manifest)) yield target;
     }
   }
 
@@ -103,7 +112,7 @@ export class Reach {
   #connect(from: number, to: number, isReferrer: boolean): void {
     this.#nextEdges.push(this.#firstEdges.at(from));
     this.#firstEdges.set(from, this.#targets.push(to * 2 + Number(isReferrer)));
-    if (this.#has(from, kept)) this.#keep(to);
+    if (this.#has(from, kept) && (!isReferrer || this.#has(from, manifest))) this.#keep(to);
   }
 
   #has(number: number | undefined, note: number): boolean {

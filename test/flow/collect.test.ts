@@ -3,13 +3,14 @@
  * mirror runs.
  */
 import assert from "node:assert/strict";
-import { readdir, readFile, utimes, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Config } from "../../src/config/file-schema.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { NamePattern } from "../../src/oci/name-pattern.ts";
 import { adminListen } from "../support/cache-admin.ts";
+import { ageHosted } from "../support/hosted-stores.ts";
 import { indexOf, Pusher, startHosted } from "../support/hosted.ts";
 import { runJob, runOffline, stepOf } from "../support/jobs.ts";
 import { type Mirror, mirrorConfig, plainHosted } from "../support/mirror.ts";
@@ -18,24 +19,6 @@ import { createTemporaryDirectory } from "../support/temporary.ts";
 const dayMs = 86_400_000;
 const never = { intervalMs: Infinity, graceMs: 3_600_000 };
 const retention = [{ repositories: undefined, tags: [new NamePattern("pr-*")], keepLast: 1, keepWithinMs: undefined }];
-
-/** Makes all that is hosted in a folder, on which no mirror runs, look a day older. */
-async function age(root: string): Promise<void> {
-  const folder = join(root, "hosted");
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const text = await readFile(path, "utf8");
-    if (/hosted\/(?:names|repositories)\//.test(path)) {
-      await writeFile(
-        path,
-        text.replaceAll(/"(at|pushedAt)":(\d+)/g, (_, name, ms) => `"${name}":${Number(ms) - dayMs}`),
-      );
-    }
-    const then = new Date(Date.now() - dayMs);
-    await utimes(path, then, then);
-  }
-}
 
 interface Pushed {
   readonly kept: Digest;
@@ -74,7 +57,7 @@ async function agedFolder(stack: AsyncDisposableStack): Promise<{ readonly root:
   await using mirror = await startHosted({ root, hosted: { retention }, config: { collection: never } });
   const pushed = await push(mirror);
   await mirror.close();
-  await age(root);
+  await ageHosted(root, dayMs);
   return { root, pushed };
 }
 

@@ -7,7 +7,7 @@ export const hostedCollect: readonly Fault[] = [
     [
       {
         name: "late-edge",
-        find: "if (this.#has(from, kept)) this.#keep(to);",
+        find: "if (this.#has(from, kept) && (!isReferrer || this.#has(from, manifest))) this.#keep(to);",
         replace: "",
         breaks: "what is added to what is kept is kept",
       },
@@ -16,6 +16,12 @@ export const hostedCollect: readonly Fault[] = [
         find: "if (subject !== undefined) this.#connect(this.#numberOf(subject), number, true);",
         replace: "",
         breaks: "referrers live with their subject",
+      },
+      {
+        name: "absent-subject-counts",
+        find: "if (!isReferrer || this.#has(number, manifest)) yield target;",
+        replace: "yield target;",
+        breaks: "a referrer whose subject is not there lives by its own youth",
       },
       {
         name: "subject-kept",

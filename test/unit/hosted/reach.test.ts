@@ -22,7 +22,8 @@ function reached(things: readonly Thing[], roots: readonly number[]): Set<number
   for (let before = -1; before !== kept.size;) {
     before = kept.size;
     for (const { number, children, subject } of things) {
-      if (subject !== undefined && kept.has(subject)) kept.add(number);
+      const isThere = things.some((each) => each.number === subject);
+      if (subject !== undefined && isThere && kept.has(subject)) kept.add(number);
       if (kept.has(number)) for (const child of children) kept.add(child);
     }
   }

@@ -12,6 +12,8 @@ const long = [
   "flow/herd",
   "flow/eviction",
   "flow/space-model",
+  "flow/hosted-model",
+  "flow/hosted-storm",
   "flow/replica-model",
   "unit/registry/removal",
 ];

@@ -23,8 +23,15 @@ import {
   type StoredParts,
   writeBytesRecord,
 } from "./bucket-records.ts";
-import { BucketUploads, takenOver } from "./bucket-uploads.ts";
-import type { HostedBytes, ListedContent, StoredContent, StoredUpload, UploadBytes } from "./bytes.ts";
+import { BucketUploads } from "./bucket-uploads.ts";
+import {
+  type HostedBytes,
+  type ListedContent,
+  type StoredContent,
+  type StoredUpload,
+  TakenOver,
+  type UploadBytes,
+} from "./bytes.ts";
 
 /** Who ends an upload is done with it by then, or has died. */
 const longestCommitMs = 3_600_000;
@@ -199,7 +206,7 @@ export class BucketBytes implements HostedBytes {
         found = await writeBytesRecord(this.#store, key, { ...record, committing: digest }, found.version);
       }
     } catch (error) {
-      throw error instanceof PreconditionFailed ? takenOver() : error;
+      throw error instanceof PreconditionFailed ? new TakenOver() : error;
     }
     const stored = await this.#place(digest, record);
     // It is stored: what is left of the upload is not worth a failure, and goes when that expires.
@@ -235,7 +242,9 @@ export class BucketBytes implements HostedBytes {
   async #discard(key: Key, found: FoundRecord, kept?: StoredParts): Promise<boolean> {
     const names = namesIn(found, kept);
     let { version } = found;
-    if (found.record.pieces.some(({ name }) => names.includes(name))) {
+    // First so that nobody writes a record again that names them: another instance may be storing one that is named as garbage.
+    const isOurs = found.record.removed === true || found.record.committing !== undefined;
+    if (names.length > 0 && (!isOurs || found.record.pieces.some(({ name }) => names.includes(name)))) {
       const record = { ...nothing, garbage: names, removed: true };
       ({ version } = await writeBytesRecord(this.#store, key, record, version));
     }

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { untilAborted } from "../concurrency/until-aborted.ts";
 import type { Algorithm, Digest } from "../oci/digest.ts";
-import { OciError } from "../oci/errors.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
 import type { HashPool } from "../store/hashing.ts";
 import { hostedDataKey, hostedUploadKey } from "../store/hosted-layout.ts";
@@ -17,7 +16,7 @@ import {
   type StoredParts,
   writeBytesRecord,
 } from "./bucket-records.ts";
-import type { UploadBytes } from "./bytes.ts";
+import { TakenOver, type UploadBytes } from "./bytes.ts";
 import { StreamHash } from "./stream-hash.ts";
 
 /** How often the record of an upload is written anew while a piece of it comes: by its age it expires. */
@@ -37,11 +36,6 @@ interface Incoming {
   readonly chunks: AsyncGenerator<Uint8Array>;
   /** Why no more comes, where that is not the end. */
   failure: { readonly reason: unknown } | undefined;
-}
-
-/** The end of an append that another instance has taken its upload from. */
-export function takenOver(): OciError {
-  return new OciError("BLOB_UPLOAD_INVALID", "another request goes on with this upload");
 }
 
 /** Adds to the uploads of a bucket. */
@@ -64,7 +58,7 @@ export class BucketUploads {
     signal.throwIfAborted();
     const key = hostedUploadKey(session);
     const found = await readBytesRecord(this.#store, key);
-    if (found?.record.committing !== undefined || found?.record.removed === true) throw takenOver();
+    if (found?.record.committing !== undefined || found?.record.removed === true) throw new TakenOver();
     const before: BytesRecord = found?.record ?? { ...nothing, garbage: [] };
     const hash = await this.#hashOf(session, algorithm, before, signal);
     const incoming = receive(untilAborted(bytes, signal), hash);
@@ -79,7 +73,10 @@ export class BucketUploads {
       }
     } catch (error) {
       hash.drop();
-      throw error instanceof PreconditionFailed ? takenOver() : error;
+      throw error instanceof PreconditionFailed ? new TakenOver() : error;
+    } finally {
+      // Whoever sends is read from no more.
+      await incoming.chunks.return(undefined);
     }
     this.#rest(session, { hash, pieces: after.pieces });
     if (incoming.failure !== undefined) throw incoming.failure.reason;

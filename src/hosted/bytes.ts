@@ -1,4 +1,5 @@
 import type { Algorithm, Digest } from "../oci/digest.ts";
+import { OciError } from "../oci/errors.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { OpenObject, Version } from "../store/object-store.ts";
 
@@ -78,6 +79,7 @@ export interface HostedBytes {
    *
    * @param algorithm What the digest will be of, as far as is known.
    * @returns how many bytes there are now.
+   * @throws {TakenOver} so does `commit`.
    * @throws {StoreError} also where there is no room.
    */
   append(namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number>;
@@ -108,4 +110,11 @@ export interface HostedBytes {
   now(): number;
   /** Bytes that were not finished stay where the driver can keep them. */
   close(): Promise<void>;
+}
+
+/** Another instance goes on with an upload, which is no more this one's to add to, to end or to drop. */
+export class TakenOver extends OciError {
+  constructor() {
+    super("BLOB_UPLOAD_INVALID", "another request goes on with this upload");
+  }
 }

@@ -5,7 +5,7 @@ import { type Algorithm, type Digest, isOfNothing } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
 import { OutOfOrder, type UploadChunk, type UploadState } from "../registry/registry.ts";
 import type { RepositoryId } from "../store/layout.ts";
-import type { HostedBytes } from "./bytes.ts";
+import { type HostedBytes, TakenOver } from "./bytes.ts";
 
 /** How many ended uploads are remembered. */
 const endedInMemory = 16_384;
@@ -115,7 +115,8 @@ export class Uploads {
         return await this.#commit(opened, digest);
       } catch (error) {
         // That was all there is: a client whose request fails sends the same one again, for which nothing may be left.
-        if (chunk?.start === undefined && receivedBytes === 0) await this.#bytes.drop(opened.name);
+        const isWhole = chunk?.start === undefined && receivedBytes === 0;
+        if (isWhole && !(error instanceof TakenOver)) await this.#bytes.drop(opened.name);
         throw error;
       }
     });

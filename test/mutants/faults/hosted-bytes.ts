@@ -166,8 +166,8 @@ export const hostedBytes: readonly Fault[] = [
       },
       {
         name: "pieces-before-the-record",
-        find: "if (found.record.pieces.some(({ name }) => names.includes(name))) {",
-        replace: "if (names.length < 0) {",
+        find: "if (names.length > 0 && (",
+        replace: "if (names.length < 0 && (",
         breaks: "pieces go only when nobody can make them content any more",
       },
       {

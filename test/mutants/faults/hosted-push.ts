@@ -48,6 +48,18 @@ export const hostedPush: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "hosted/bucket-bytes",
+    ["flow/hosted-replicas"],
+    [
+      {
+        name: "flying-piece-removed",
+        find: "(!isOurs || found.record",
+        replace: "(found.record",
+        breaks: "what one cancels while another instance ends it is a blob that is whole, or none",
+      },
+    ],
+  ),
+  ...faultsOf(
     "hosted/hosted",
     ["flow/hosted-full"],
     [

@@ -1,3 +1,4 @@
+import { forEachOf } from "../concurrency/for-each-of.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { DigestSet } from "../oci/digest-set.ts";
 import type { NamePattern } from "../oci/name-pattern.ts";
@@ -91,8 +92,7 @@ export class Collection {
         if (immutableTags.some((pattern) => pattern.matches(tag))) return "immutable";
         return this.#options.isPinned(id, tag) ? "pinned" : undefined;
       };
-      for await (const id of this.#options.repositories.list(namespace)) {
-        await this.#go(signal);
+      for await (const id of this.#walk(this.#options.repositories.list(namespace), signal)) {
         await this.#retain(id, retention, (tag) => protect(id, tag), progress);
       }
     }
@@ -101,8 +101,7 @@ export class Collection {
   /** Removes what nothing reaches within its repository: links, referrers, and the names of repositories without content. */
   async links(progress: CollectionProgress, signal: AbortSignal): Promise<void> {
     for (const { namespace } of this.#options.namespaces) {
-      for await (const id of this.#options.repositories.list(namespace)) {
-        await this.#go(signal);
+      for await (const id of this.#walk(this.#options.repositories.list(namespace), signal)) {
         await this.#collectRepository(id, progress, signal);
         progress.count("repositories");
       }
@@ -115,8 +114,7 @@ export class Collection {
     const oldest = this.#cutoff();
     const held = new DigestSet();
     // By their keys, of namespaces that are not configured any more as well: nothing that is named nowhere else is lost.
-    for await (const { key } of store.list(hostedRepositoriesPrefix)) {
-      await this.#go(signal);
+    for await (const { key } of this.#walk(store.list(hostedRepositoriesPrefix), signal)) {
       const digest = digestOfHostedLink(key);
       if (digest !== undefined && !this.#isGoing(key)) held.add(digest);
     }
@@ -191,8 +189,7 @@ export class Collection {
     };
 
     const manifests: Digest[] = [];
-    for await (const { key } of store.list(hostedLinksPrefix(id))) {
-      await this.#go(signal);
+    for await (const { key } of this.#walk(store.list(hostedLinksPrefix(id)), signal)) {
       const digest = digestOfHostedLink(key);
       if (digest !== undefined && reach.isManifest(digest) && !reach.isKept(digest)) manifests.push(digest);
     }
@@ -229,14 +226,14 @@ export class Collection {
     const unreadable: Key[] = [];
     const onUnreadable = (key: Key): void => void unreadable.push(key);
     let tags = 0;
-    for await (const { key, record } of repositories.tags.list(hostedTagsPrefix(id), { onUnreadable })) {
-      await this.#go(signal);
+    const listedTags = repositories.tags.list(hostedTagsPrefix(id), { onUnreadable });
+    for await (const { key, record } of this.#walk(listedTags, signal)) {
       if (this.#isGoing(key)) continue;
       reach.keep(record.digest);
       tags++;
     }
-    for await (const { key, record, writtenAt } of repositories.links.list(hostedLinksPrefix(id), { onUnreadable })) {
-      await this.#go(signal);
+    const links = repositories.links.list(hostedLinksPrefix(id), { onUnreadable });
+    for await (const { key, record, writtenAt } of this.#walk(links, signal)) {
       progress.count("examined");
       const digest = digestOfHostedLink(key);
       if (digest === undefined || !isManifest(record)) continue;
@@ -284,20 +281,15 @@ export class Collection {
     return this.#options.store.now() - this.#options.graceMs;
   }
 
-  async #each<T>(items: AsyncIterable<T>, signal: AbortSignal, work: (item: T) => Promise<void>): Promise<void> {
-    const running = new Set<Promise<void>>();
-    try {
-      for await (const item of items) {
-        await this.#go(signal);
-        const done = work(item).finally(() => running.delete(done));
-        // Whoever waits for it hears of its failure.
-        done.catch(() => undefined);
-        running.add(done);
-        if (running.size >= atOnce) await Promise.race(running);
-      }
-      await Promise.all(running);
-    } finally {
-      await Promise.allSettled(running);
+  #each<T>(items: AsyncIterable<T>, signal: AbortSignal, work: (item: T) => Promise<void>): Promise<void> {
+    return forEachOf(this.#walk(items, signal), atOnce, work);
+  }
+
+  /** What is listed, for as long as the collection may go on (`#go`). */
+  async *#walk<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+    for await (const item of items) {
+      await this.#go(signal);
+      yield item;
     }
   }
 

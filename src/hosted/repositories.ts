@@ -1,4 +1,5 @@
 import { boundedMap } from "../concurrency/bounded-map.ts";
+import { forEachOf } from "../concurrency/for-each-of.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { isObject, type Json } from "../oci/document.ts";
@@ -194,7 +195,7 @@ export class Repositories {
     const { descriptor, parsed, bytes, tags, admitTag } = manifest;
     const { digest, mediaType, size } = descriptor;
     // Before anything is written; once more when it is.
-    await inBatches(tags, async (tag) => {
+    await forEachOf(tags, atOnce, async (tag) => {
       admitTag(tag, (await this.tags.get(hostedTagKey(id, tag)))?.record.digest);
     });
     const subject = parsed.subject?.digest;
@@ -250,7 +251,7 @@ export class Repositories {
       if (link === undefined || link.record.role === "blob") return false;
       const tags = await this.#tagsOf(id, digest);
       for (const tag of tags) admitTag(tagOf(tag.key));
-      await inBatches(tags, async (tag) => {
+      await forEachOf(tags, atOnce, async (tag) => {
         await this.tags.change(tag.key, (found) => (found?.record.digest === digest ? "remove" : "keep"));
       });
       const { role, sizeBytes } = link.record;
@@ -347,7 +348,7 @@ export class Repositories {
     const isIndex = parsed.kind === "index";
     const listed = isIndex ? parsed.children : parsed.required;
     const required = new Set(isSparse ? [] : listed.map(({ digest }) => digest));
-    await inBatches(parsed.children, async ({ digest, size }) => {
+    await forEachOf(parsed.children, atOnce, async ({ digest, size }) => {
       const link = await this.rely(id, digest);
       if (link === undefined || (isIndex ? !isManifest(link) : !isBlob(link))) {
         if (!required.has(digest)) return;
@@ -423,10 +424,4 @@ function withRole(link: HostedLink, role: HostedLink["role"]): HostedLink {
 
 function blobOf(sizeBytes: number): HostedLink {
   return { mediaType: "application/octet-stream", sizeBytes, role: "blob" };
-}
-
-async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  for (let start = 0; start < items.length; start += atOnce) {
-    await Promise.all(items.slice(start, start + atOnce).map(work));
-  }
 }

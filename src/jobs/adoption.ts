@@ -1,4 +1,5 @@
 import type { Bucket } from "../bucket/bucket.ts";
+import { forEachOf } from "../concurrency/for-each-of.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
 import { limitReached } from "../registry/bookkeeping.ts";
@@ -124,22 +125,8 @@ export class Adoption {
   }
 
   /** Does something with all objects below a prefix: several at a time where the source is far away. */
-  async forEach(prefix: Key, signal: AbortSignal, work: (object: DatedObject) => Promise<void>): Promise<void> {
-    const running = new Set<Promise<void>>();
-    const failures: unknown[] = [];
-    try {
-      for await (const object of this.walk(prefix, signal)) {
-        const run = work(object)
-          .catch((error: unknown) => void failures.push(error))
-          .finally(() => running.delete(run));
-        running.add(run);
-        while (running.size >= (this.#source.atOnce ?? 1)) await Promise.race(running);
-        if (failures.length > 0) break;
-      }
-    } finally {
-      await Promise.all(running);
-    }
-    if (failures.length > 0) throw failures[0];
+  forEach(prefix: Key, signal: AbortSignal, work: (object: DatedObject) => Promise<void>): Promise<void> {
+    return forEachOf(this.walk(prefix, signal), this.#source.atOnce ?? 1, work);
   }
 
   /** Does something with the opened source of an object, and closes it. `unreadable` where it cannot be read, or is gone. */

@@ -20,6 +20,36 @@ export const edges: readonly Fault[] = [
     ],
   ),
   ...faultsOf(
+    "concurrency/for-each-of",
+    ["unit/concurrency/for-each-of"],
+    [
+      {
+        name: "failure-lost",
+        find: "void failures.push(error)",
+        replace: "void error",
+        breaks: "what fails is told, also while the next item is waited for",
+      },
+      {
+        name: "goes-on",
+        find: "if (failures.length > 0) break;",
+        replace: "",
+        breaks: "nothing more is begun when something has failed",
+      },
+      {
+        name: "failure-not-told",
+        find: "if (failures.length > 0) throw failures[0];",
+        replace: "",
+        breaks: "what fails is told",
+      },
+      {
+        name: "left-running",
+        find: "await Promise.all(running);",
+        replace: "",
+        breaks: "nothing is being done any more when it is over",
+      },
+    ],
+  ),
+  ...faultsOf(
     "concurrency/limiter",
     ["unit/concurrency/limiter"],
     [

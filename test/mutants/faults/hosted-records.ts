@@ -98,8 +98,8 @@ export const hostedRecords: readonly Fault[] = [
       },
       {
         name: "optional-child-not-relied-upon",
-        find: "await inBatches(parsed.children, async ({ digest, size }) => {",
-        replace: "await inBatches(parsed.required, async ({ digest, size }) => {",
+        find: "await forEachOf(parsed.children, atOnce, async ({ digest, size }) => {",
+        replace: "await forEachOf(parsed.required, atOnce, async ({ digest, size }) => {",
         breaks: "what a manifest refers to, and need not be there, stays where it is",
       },
       {

@@ -94,21 +94,9 @@ export const jobsAdopt: readonly Fault[] = [
     [
       {
         name: "all-at-once",
-        find: "while (running.size >= (this.#source.atOnce ?? 1)) await Promise.race(running);",
-        replace: "",
+        find: "this.#source.atOnce ?? 1",
+        replace: "Infinity",
         breaks: "so many objects are read at a time, and no more",
-      },
-      {
-        name: "goes-on-when-lost",
-        find: "if (failures.length > 0) break;",
-        replace: "",
-        breaks: "nothing more is read of a source that is lost",
-      },
-      {
-        name: "loss-not-told",
-        find: "if (failures.length > 0) throw failures[0];",
-        replace: "",
-        breaks: "a run that lost its source has failed",
       },
       {
         name: "not-interrupted",

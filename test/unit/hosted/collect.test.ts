@@ -4,6 +4,7 @@ import { NamePattern } from "../../../src/oci/name-pattern.ts";
 import type { Namespace, Tag } from "../../../src/oci/reference.ts";
 import { hostedBlobKey, hostedLinkKey, hostedReferrersPrefix, hostedTagKey } from "../../../src/store/hosted-layout.ts";
 import type { RepositoryId } from "../../../src/store/layout.ts";
+import { StoreError } from "../../../src/store/object-store.ts";
 import {
   app,
   arm,
@@ -20,7 +21,7 @@ import {
   other,
   run,
 } from "../../support/collected-world.ts";
-import { never } from "../../support/event-loop.ts";
+import { never, turn } from "../../support/event-loop.ts";
 import { blobOf, indexOf, pushBlobs, pushOf, referrerOf } from "../../support/hosted-content.ts";
 import { assertSound, openHosted } from "../../support/hosted-world.ts";
 import { all } from "../../support/s3-store.ts";
@@ -284,6 +285,21 @@ describe("what is collected", () => {
     await world.collect({ acquire, monotonic: () => (monotonic += 20_000) });
     assert.ok(asked > 2, "it is renewed all the time");
     assert.deepEqual(await world.keys(), []);
+  });
+
+  test("what cannot be removed ends its step, also while others are listed, and a repository with it keeps its name", async () => {
+    const world = new CollectedWorld();
+    await pushBlobs(world.instance, app, [layer, config]);
+    world.now += graceMs;
+    const store = new SteppedStore(world.memory, {
+      before: async ({ verb, key }) => {
+        if (verb === "list") await turn();
+        if (verb === "delete" && key === hostedLinkKey(app, layer.digest)) throw new StoreError("full", undefined);
+      },
+    });
+    const { repositories } = openHosted(store, { graceMs, isShared: true });
+    await assert.rejects(run(world.collection({ store, repositories })), /full/);
+    assert.equal(await world.instance.repositories.exists(app), true);
   });
 
   test("what is pushed at once after a collection has removed it is there", async () => {

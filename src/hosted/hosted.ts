@@ -74,7 +74,7 @@ export class Hosted {
       },
       statBlob: async (repository, digest) => {
         const link = await this.#offer(idOf(repository), digest);
-        return link !== undefined && isBlob(link) ? answer({ sizeBytes: link.sizeBytes }) : undefined;
+        return isBlob(link) ? answer({ sizeBytes: link.sizeBytes }) : undefined;
       },
       openBlob: async (repository, digest) => {
         const link = await repositories.link(idOf(repository), digest);
@@ -144,7 +144,7 @@ export class Hosted {
         if (from !== undefined && from.registry.push === undefined) return this.#copyBlob(id, digest, from, rules);
         const source = from ?? repositories.holder(digest);
         const link = source && (await repositories.rely(source, digest));
-        if (link === undefined || !isBlob(link) || link.sizeBytes > rules.maxBlobBytes) return false;
+        if (!isBlob(link) || link.sizeBytes > rules.maxBlobBytes) return false;
         await this.#assertRoom(id, digest, rules, () => link.sizeBytes);
         return repositories.mountBlob(id, digest);
       },
@@ -174,20 +174,23 @@ export class Hosted {
     await quotas.assertRoom(id.namespace, await sizeOf(), quotaBytes);
   }
 
-  /** Takes over what a mirror has in its cache, and gives out to whoever asks for it. */
+  /**
+   * Takes over what a mirror has in its cache, and gives out to whoever asks for it. What it refuses, or cannot be read or
+   * stored, is left to the client, which uploads it then.
+   */
   async #copyBlob(id: RepositoryId, digest: Digest, from: MountSource, rules: HostedRules): Promise<boolean> {
     const { repositories, uploads } = this.#tools;
-    const cached = await from.registry.cachedBlob?.(from.repository, digest);
+    const cached = await from.registry.cachedBlob?.(from.repository, digest).catch(() => undefined);
     if (cached === undefined) return false;
     try {
       const { sizeBytes = Infinity } = cached;
       if (sizeBytes > rules.maxBlobBytes) return false;
       await this.#assertRoom(id, digest, rules, () => sizeBytes);
       const { session } = await uploads.open(id, algorithmOf(digest));
-      const never = new AbortController().signal;
-      const chunk = { start: 0, sizeBytes, bytes: cached.read(undefined, never) };
-      await uploads.finish(id, session, digest, chunk, rules, async () => false);
-      return await repositories.addBlob(id, digest, sizeBytes);
+      const whole = { start: undefined, sizeBytes, bytes: cached.read(undefined, new AbortController().signal) };
+      const limits = { ...rules, maxChunkBytes: Infinity };
+      const copied = await uploads.finish(id, session, digest, whole, limits, async () => false).catch(() => undefined);
+      return copied !== undefined && (await repositories.addBlob(id, digest, copied));
     } finally {
       await cached.close();
     }
@@ -273,7 +276,7 @@ export class Hosted {
   ): Promise<{ readonly digest: Digest; readonly mediaType: string; readonly sizeBytes: number } | undefined> {
     if (isDigestReference(reference)) {
       const link = await look(id, reference);
-      return link !== undefined && isManifest(link) ? { ...link, digest: reference } : undefined;
+      return isManifest(link) ? { ...link, digest: reference } : undefined;
     }
     const tag = await this.#tools.repositories.tag(id, reference);
     return tag && { digest: tag.digest, mediaType: tag.mediaType, sizeBytes: tag.size };
@@ -308,7 +311,7 @@ export class Hosted {
       let sizeBytes = 0;
       for await (const referrer of listed) {
         if (wanted !== "" && referrer.artifactType !== wanted) continue;
-        sizeBytes += JSON.stringify(referrer).length;
+        sizeBytes += Buffer.byteLength(JSON.stringify(referrer));
         yield { referrer, isTooMuch: sizeBytes > largestPageBytes };
       }
     };

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { forEachOf } from "../concurrency/for-each-of.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { type Algorithm, algorithmOf, type Digest, isOfNothing } from "../oci/digest.ts";
 import type { Namespace } from "../oci/reference.ts";
@@ -37,6 +38,8 @@ import {
 const longestCommitMs = 3_600_000;
 /** How often something is tried that others have changed meanwhile. */
 const attempts = 20;
+/** How many records a sweep reads together: there is one for all content. */
+const sweptAtOnce = 16;
 
 /** What hosted bytes in a bucket are made of; none of it is closed with them. */
 export interface BucketBytesOptions {
@@ -164,12 +167,12 @@ export class BucketBytes implements HostedBytes {
     }
     // In this order: what an upload becomes names the pieces before the upload does no more.
     for (const prefix of unnamed.size > 0 ? [hostedUploadsPrefix, hostedBlobsPrefix] : []) {
-      for await (const { key } of store.list(prefix)) {
+      await forEachOf(store.list(prefix), sweptAtOnce, async ({ key }) => {
         const found = await readBytesRecord(store, key);
         for (const name of found === undefined ? [] : namesIn(found)) unnamed.delete(name);
-      }
+      });
     }
-    for (const name of unnamed) await store.delete(hostedDataKey(name));
+    await forEachOf(unnamed, sweptAtOnce, (name) => store.delete(hostedDataKey(name)));
     return unnamed.size;
   }
 

@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import { untilAborted } from "../concurrency/until-aborted.ts";
 import type { Algorithm, Digest } from "../oci/digest.ts";
+import { OciError } from "../oci/errors.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
 import type { HashPool } from "../store/hashing.ts";
 import { hostedDataKey, hostedUploadKey } from "../store/hosted-layout.ts";
@@ -24,6 +26,9 @@ const freshMs = 10 * 60_000;
 /** For how many uploads that rest it is kept how far they are hashed; others are read again when they go on. */
 const mostResting = 1_024;
 
+/** Each append writes the names of all pieces before it, and whoever asks for the content looks all of them up. */
+const mostPieces = 10_000;
+
 /** What was hashed of an upload, and the pieces that it begins with. */
 interface Resting {
   readonly hash: StreamHash;
@@ -38,6 +43,11 @@ interface Incoming {
   failure: { readonly reason: unknown } | undefined;
 }
 
+function tooManyPieces(): OciError {
+  const message = `an upload of more than ${mostPieces} requests is not taken: send larger chunks, or all in one`;
+  return new OciError("BLOB_UPLOAD_INVALID", message);
+}
+
 /** Adds to the uploads of a bucket. */
 export class BucketUploads {
   /** What is kept in the record: at the end, so much less goes with each of many small appends. */
@@ -45,8 +55,7 @@ export class BucketUploads {
 
   readonly #store: BucketStore;
   readonly #hashes: HashPool;
-  /** The one that has rested longest first. */
-  readonly #resting = new Map<string, Resting>();
+  readonly #resting = boundedMap<string, Resting>(mostResting, ({ hash }) => hash.drop());
 
   constructor(store: BucketStore, hashes: HashPool) {
     this.#store = store;
@@ -60,6 +69,7 @@ export class BucketUploads {
     const found = await readBytesRecord(this.#store, key);
     if (found?.record.committing !== undefined || found?.record.removed === true) throw new TakenOver();
     const before: BytesRecord = found?.record ?? { ...nothing, garbage: [] };
+    if (before.pieces.length >= mostPieces) throw tooManyPieces();
     const hash = await this.#hashOf(session, algorithm, before, signal);
     const incoming = receive(untilAborted(bytes, signal), hash);
     let after = before;
@@ -78,7 +88,9 @@ export class BucketUploads {
       // Whoever sends is read from no more.
       await incoming.chunks.return(undefined);
     }
-    this.#rest(session, { hash, pieces: after.pieces });
+    // Else there is nothing that would have to be read again.
+    if (after.pieces.length > 0) this.#resting.set(session, { hash, pieces: after.pieces });
+    else hash.drop();
     if (incoming.failure !== undefined) throw incoming.failure.reason;
     return sizeOfParts(after);
   }
@@ -178,17 +190,6 @@ export class BucketUploads {
     } finally {
       await object.close();
     }
-  }
-
-  /** Keeps a hash of what would have to be read again. */
-  #rest(session: string, resting: Resting): void {
-    if (resting.pieces.length === 0) {
-      resting.hash.drop();
-      return;
-    }
-    this.#resting.set(session, resting);
-    const [oldest = session] = this.#resting.keys();
-    if (this.#resting.size > mostResting) this.forget(oldest);
   }
 }
 

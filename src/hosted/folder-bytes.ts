@@ -1,3 +1,4 @@
+import { boundedMap } from "../concurrency/bounded-map.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { untilAborted } from "../concurrency/until-aborted.ts";
 import { type Algorithm, algorithmOf, type Digest, isOfNothing } from "../oci/digest.ts";
@@ -39,8 +40,8 @@ export class FolderBytes implements HostedBytes {
   readonly #pool: BufferPool;
   /** What concerns an upload is done one after the other. */
   readonly #turns = new KeyedQueue<string>();
-  /** The hashes of uploads to which nothing is being added, the one that has rested longest first. */
-  readonly #resting = new Map<string, UploadHash>();
+  /** The hashes of uploads to which nothing is being added. */
+  readonly #resting = boundedMap<string, UploadHash>(mostResting, (hash) => hash.drop());
 
   constructor({ files, hashes, pool }: FolderBytesOptions) {
     this.#files = files;
@@ -164,7 +165,8 @@ export class FolderBytes implements HostedBytes {
       const { size } = await file.stat().catch(() => ({ size: hash.bytes }));
       this.#files.note(key, before, size);
       room.release();
-      this.#rest(session, hash);
+      hash.rest();
+      this.#resting.set(session, hash);
     }
     return hash.bytes;
   }
@@ -187,13 +189,6 @@ export class FolderBytes implements HostedBytes {
   async #renewStored(digest: Digest, sizeBytes: number): Promise<boolean> {
     const found = await this.stat(digest);
     return found?.sizeBytes === sizeBytes && (await this.#files.renew(hostedBlobKey(digest)));
-  }
-
-  #rest(session: string, hash: UploadHash): void {
-    hash.rest();
-    this.#resting.set(session, hash);
-    const [oldest = session] = this.#resting.keys();
-    if (this.#resting.size > mostResting) this.#takeHash(oldest, undefined);
   }
 
   /** The hash of an upload that has so many bytes; one of other bytes is dropped. */

@@ -214,6 +214,12 @@ export const hostedBytes: readonly Fault[] = [
     ["unit/hosted/bucket-bytes"],
     [
       {
+        name: "pieces-without-end",
+        find: "if (before.pieces.length >= mostPieces) throw tooManyPieces();",
+        replace: "",
+        breaks: "an upload of ever more pieces is refused in the end",
+      },
+      {
         name: "piece-not-told-before",
         find: "garbage: [...before.garbage, name]",
         replace: "garbage: [...before.garbage]",

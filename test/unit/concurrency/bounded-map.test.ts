@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { boundedMap } from "../../../src/concurrency/bounded-map.ts";
 
 test("a bounded map forgets what was not used for longest, and nothing else", () => {
-  const map = boundedMap<string, number>(3);
+  const forgotten: number[] = [];
+  const map = boundedMap<string, number>(3, (value) => void forgotten.push(value));
   for (const [index, key] of ["a", "b", "c"].entries()) map.set(key, index);
   assert.equal(map.get("a"), 0);
   map.set("a", 10);
@@ -12,6 +13,7 @@ test("a bounded map forgets what was not used for longest, and nothing else", ()
   map.delete("c");
   map.set("e", 4);
   assert.deepEqual(new Map(map.entries()), new Map(Object.entries({ a: 10, d: 3, e: 4 })));
+  assert.deepEqual(forgotten, [1]);
 });
 
 test("it is as cheap as what is in it", () => {

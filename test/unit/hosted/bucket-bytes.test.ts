@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BucketBytes } from "../../../src/hosted/bucket-bytes.ts";
+import { writeBytesRecord } from "../../../src/hosted/bucket-records.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
-import { hostedDataPrefix, hostedPrefix } from "../../../src/store/hosted-layout.ts";
+import { hostedDataPrefix, hostedPrefix, hostedUploadKey } from "../../../src/store/hosted-layout.ts";
 import type { Key } from "../../../src/store/object-store.ts";
 import { chunk, contentOf, namespace, receive } from "../../contract/hosted-bytes.ts";
 import { MemoryBucket } from "../../support/bucket.ts";
@@ -368,6 +369,20 @@ test("an upload of many pieces, and of many small ones, is content in the end", 
   assert.equal((await subject.keys(hostedDataPrefix)).length, 2);
   assert.equal(await bytes.commit("upload", digestOf(tiny)), tiny.length);
   await assertStored(bytes, digestOf(tiny), tiny);
+});
+
+test("an upload of ever more pieces is refused in the end: each costs more than the one before", async () => {
+  await using subject = openSubject();
+  const bytes = subject.replica();
+  for (const [count, reason] of [
+    [9_999, /a piece of what was received is missing/],
+    [10_000, /send larger chunks, or all in one/],
+  ] as const) {
+    const pieces = Array.from({ length: count }, (_, index) => ({ name: String(index), sizeBytes: 65_537 }));
+    const key = hostedUploadKey(`of-${count}`);
+    await writeBytesRecord(subject.bucket, key, { pieces, tail: "", garbage: [] }, "absent");
+    await assert.rejects(receive(bytes, `of-${count}`, small), reason);
+  }
 });
 
 test("what one replica has hashed is not read by it again, nor by who only ends the upload", async () => {

@@ -98,7 +98,7 @@ const collectionSettings = {
     "The time from one pass to the next: a duration, or `never`.",
   ),
   graceMs: setting("grace", interval, "2h").about(
-    "How long what nothing refers to is left alone: a push has to be complete within half of that time after its last blob.",
+    "How long what nothing refers to is left alone: a push has to be complete within half of that time after its first blob.",
   ),
 };
 

@@ -3,7 +3,7 @@ import type { Namespace } from "../oci/reference.ts";
 import { hostedLinksPrefix } from "../store/hosted-layout.ts";
 import type { Repositories } from "./repositories.ts";
 
-/** How long a count is good for, where others write to the store, too. */
+/** How long a count is good for: others may write to the store, too, and what comes while it is counted may count twice. */
 const countedMs = 10 * 60_000;
 
 interface Count {

@@ -240,7 +240,7 @@ export class Repositories {
   }
 
   /**
-   * Removes a manifest: the tags that stand for it, that it is listed as a referrer, then itself. False where there is none.
+   * Removes a manifest: the tags that stand for it, itself, then that it is listed as a referrer. False where there is none.
    *
    * @param admitTag Throws where a tag may not go: then nothing has.
    */

@@ -47,6 +47,7 @@ test("an image's children are its config and its layers, in order", () => {
     required: [config, ...layers],
     isAmbiguous: false,
     subject: undefined,
+    config,
     artifactType: undefined,
     annotations: undefined,
     manifests: [],

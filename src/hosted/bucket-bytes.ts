@@ -16,14 +16,7 @@ import {
 } from "../store/hosted-layout.ts";
 import { deleteUnchanged, type Key, type OpenObject, PreconditionFailed, StoreError } from "../store/object-store.ts";
 import { arePartsWhole, openParts } from "./bucket-parts.ts";
-import {
-  type FoundRecord,
-  nothing,
-  readBytesRecord,
-  sizeOfParts,
-  type StoredParts,
-  writeBytesRecord,
-} from "./bucket-records.ts";
+import { type FoundRecord, nothing, readBytesRecord, sizeOfParts, type StoredParts } from "./bucket-records.ts";
 import { BucketUploads } from "./bucket-uploads.ts";
 import {
   type HostedBytes,
@@ -33,6 +26,7 @@ import {
   TakenOver,
   type UploadBytes,
 } from "./bytes.ts";
+import { writeStored } from "./stored-record.ts";
 
 /** Who ends an upload is done with it by then, or has died. */
 const longestCommitMs = 3_600_000;
@@ -66,8 +60,8 @@ export class BucketBytes implements HostedBytes {
   async stat(digest: Digest): Promise<StoredContent | undefined> {
     const found = await this.#content(digest);
     if (found === undefined || !(await arePartsWhole(this.#store, found.record))) return undefined;
-    const { record, version } = found;
-    return { digest, sizeBytes: sizeOfParts(record), version, writtenAt: record.writtenAt };
+    const { record, version, writtenAt } = found;
+    return { digest, sizeBytes: sizeOfParts(record), version, writtenAt };
   }
 
   async open(digest: Digest): Promise<OpenObject | undefined> {
@@ -99,8 +93,8 @@ export class BucketBytes implements HostedBytes {
       const found = await this.#content(digest);
       if (found === undefined) return false;
       // What is known of the server's clock may go back a little.
-      if (Math.max(0, this.now() - found.record.writtenAt) >= maxAgeMs) {
-        await writeBytesRecord(this.#store, hostedBlobKey(digest), found.record, found.version);
+      if (Math.max(0, this.now() - found.writtenAt) >= maxAgeMs) {
+        await writeStored(this.#store, hostedBlobKey(digest), found.record, found.version);
       }
       return true;
     });
@@ -144,9 +138,9 @@ export class BucketBytes implements HostedBytes {
       this.#uploads.forget(session);
       const found = await readBytesRecord(this.#store, key);
       if (found === undefined) return;
-      const { committing, writtenAt } = found.record;
+      const { committing } = found.record;
       // Whoever commits it ends it.
-      if (committing !== undefined && this.now() - writtenAt < longestCommitMs) return;
+      if (committing !== undefined && this.now() - found.writtenAt < longestCommitMs) return;
       await this.#discard(key, found, committing && (await this.#content(committing))?.record);
     };
     await this.#turns.run(session, () => this.#untilUnchanged(drop));
@@ -206,7 +200,7 @@ export class BucketBytes implements HostedBytes {
       }
       // From here on nobody else adds to the pieces, or removes them. What has none can be stored twice.
       if (record.pieces.length > 0) {
-        found = await writeBytesRecord(this.#store, key, { ...record, committing: digest }, found.version);
+        found = await writeStored(this.#store, key, { ...record, committing: digest }, found.version);
       }
     } catch (error) {
       throw error instanceof PreconditionFailed ? new TakenOver() : error;
@@ -227,11 +221,11 @@ export class BucketBytes implements HostedBytes {
       isNew = false;
       const isStored = found !== undefined && found.record.removed !== true;
       if (isStored && (await arePartsWhole(this.#store, found.record))) {
-        return (await writeBytesRecord(this.#store, key, found.record, found.version)).record;
+        return (await writeStored(this.#store, key, found.record, found.version)).record;
       }
       const left = found === undefined ? [] : namesIn(found, { pieces, tail });
       const record = { pieces, tail, garbage: left };
-      await writeBytesRecord(this.#store, key, record, found?.version ?? "absent");
+      await writeStored(this.#store, key, record, found?.version ?? "absent");
       return record;
     });
   }
@@ -249,7 +243,7 @@ export class BucketBytes implements HostedBytes {
     const isOurs = found.record.removed === true || found.record.committing !== undefined;
     if (names.length > 0 && (!isOurs || found.record.pieces.some(({ name }) => names.includes(name)))) {
       const record = { ...nothing, garbage: names, removed: true };
-      ({ version } = await writeBytesRecord(this.#store, key, record, version));
+      ({ version } = await writeStored(this.#store, key, record, version));
     }
     for (const name of names) await this.#store.delete(hostedDataKey(name));
     return deleteUnchanged(this.#store, key, version);
@@ -274,8 +268,8 @@ export class BucketBytes implements HostedBytes {
   }
 }
 
-function uploadOf(session: string, { record }: FoundRecord): StoredUpload {
-  return { session, receivedBytes: sizeOfParts(record), writtenAt: record.writtenAt };
+function uploadOf(session: string, { record, writtenAt }: FoundRecord): StoredUpload {
+  return { session, receivedBytes: sizeOfParts(record), writtenAt };
 }
 
 /** The objects that a record names, but those of `kept`. */

@@ -1,10 +1,8 @@
-import { randomUUID } from "node:crypto";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { isObject } from "../oci/document.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
-import type { Condition, Key, Version } from "../store/object-store.ts";
-import { maxRecordBytes, parseRecord } from "../store/read-record.ts";
-import { readWhole } from "../store/read-whole.ts";
+import type { Key } from "../store/object-store.ts";
+import { readStored, type StoredRecord } from "./stored-record.ts";
 
 /** An object that holds a part of some bytes, by its name below `hosted/data`. */
 export interface Piece {
@@ -34,44 +32,14 @@ export interface BytesRecord extends StoredParts {
   readonly removed?: boolean | undefined;
 }
 
-/** A record as it was written. */
-interface WrittenRecord extends BytesRecord {
-  /** By the clock of the store. */
-  readonly writtenAt: number;
-  /** Another one each time, as two objects of the same bytes have one version. */
-  readonly turn: string;
-}
-
-/** A record, and which one that its key has had. */
-export interface FoundRecord {
-  readonly record: WrittenRecord;
-  readonly version: Version;
-}
+/** A record, when it was written, and which one that its key has had. */
+export type FoundRecord = StoredRecord<BytesRecord>;
 
 /** Reads a record; `undefined` where there is none. What cannot be read as one is as good as gone. */
 export async function readBytesRecord(store: BucketStore, key: Key): Promise<FoundRecord | undefined> {
-  const object = await store.get(key);
-  const bytes = object && (await readWhole(object, maxRecordBytes));
-  if (object === undefined) return undefined;
-  const { version } = object;
-  const record = parseRecord(bytes?.toString("utf8") ?? "", isWrittenRecord);
-  return { version, record: record ?? { ...nothing, removed: true, garbage: [], writtenAt: 0, turn: "" } };
-}
-
-/**
- * Writes a record.
- *
- * @throws {PreconditionFailed}
- */
-export async function writeBytesRecord(
-  store: BucketStore,
-  key: Key,
-  { pieces, tail, garbage, digest, committing, removed }: BytesRecord,
-  condition: Condition,
-): Promise<FoundRecord> {
-  const written = { writtenAt: store.now(), turn: randomUUID() };
-  const record: WrittenRecord = { pieces, tail, garbage, digest, committing, removed, ...written };
-  return { record, version: await store.put(key, Buffer.from(JSON.stringify(record)), { if: condition }) };
+  const found = await readStored(store, key, isBytesRecord);
+  if (found === undefined || found.stored !== undefined) return found?.stored;
+  return { version: found.version, record: { ...nothing, removed: true, garbage: [] }, writtenAt: 0 };
 }
 
 /** No bytes. */
@@ -82,9 +50,9 @@ export function sizeOfParts({ pieces, tail }: StoredParts): number {
   return pieces.reduce((sum, { sizeBytes }) => sum + sizeBytes, Buffer.byteLength(tail, "base64"));
 }
 
-function isWrittenRecord(value: unknown): value is WrittenRecord {
+function isBytesRecord(value: unknown): value is BytesRecord {
   if (!isObject(value)) return false;
-  const { pieces, tail, garbage, digest, committing, writtenAt, turn } = value;
+  const { pieces, tail, garbage, digest, committing } = value;
   const isText = (text: unknown): text is string => typeof text === "string";
   const isDigestOrAbsent = (text: unknown): boolean => text === undefined || (isText(text) && isDigest(text));
   return (
@@ -93,8 +61,6 @@ function isWrittenRecord(value: unknown): value is WrittenRecord {
     Array.isArray(garbage) &&
     garbage.every(isText) &&
     isText(tail) &&
-    isText(turn) &&
-    typeof writtenAt === "number" &&
     isDigestOrAbsent(digest) &&
     isDigestOrAbsent(committing)
   );

@@ -16,16 +16,15 @@ import {
   readBytesRecord,
   sizeOfParts,
   type StoredParts,
-  writeBytesRecord,
 } from "./bucket-records.ts";
 import { TakenOver, type UploadBytes } from "./bytes.ts";
 import { StreamHash } from "./stream-hash.ts";
+import { writeStored } from "./stored-record.ts";
 
 /** How often the record of an upload is written anew while a piece of it comes: by its age it expires. */
 const freshMs = 10 * 60_000;
 /** For how many uploads that rest it is kept how far they are hashed; others are read again when they go on. */
 const mostResting = 1_024;
-
 /** Each append writes the names of all pieces before it, and whoever asks for the content looks all of them up. */
 const mostPieces = 10_000;
 
@@ -79,7 +78,7 @@ export class BucketUploads {
       else if (hash.bytes > sizeOfParts(before)) {
         const tail = start.toString("base64");
         const record = { ...before, tail, digest: await hash.soFar() };
-        after = (await writeBytesRecord(this.#store, key, record, found?.version ?? "absent")).record;
+        after = (await writeStored(this.#store, key, record, found?.version ?? "absent")).record;
       }
     } catch (error) {
       hash.drop();
@@ -138,15 +137,15 @@ export class BucketUploads {
     const name = randomUUID();
     // Who writes the record last has the upload: this is told before anything is stored.
     const claimed = { ...before, garbage: [...before.garbage, name] };
-    let claim = await writeBytesRecord(store, key, claimed, found?.version ?? "absent");
+    let claim = await writeStored(store, key, claimed, found?.version ?? "absent");
     let sizeBytes = start.length;
     async function* piece(): AsyncGenerator<Uint8Array> {
       yield start;
       for await (const chunk of chunks) {
         sizeBytes += chunk.length;
         yield chunk;
-        if (store.now() - claim.record.writtenAt < freshMs) continue;
-        claim = await writeBytesRecord(store, key, claimed, claim.version);
+        if (store.now() - claim.writtenAt < freshMs) continue;
+        claim = await writeStored(store, key, claimed, claim.version);
       }
     }
     try {
@@ -154,7 +153,7 @@ export class BucketUploads {
       await store.upload(hostedDataKey(name), piece(), { signal: new AbortController().signal });
       const pieces = [...before.pieces, { name, sizeBytes }];
       const record = { pieces, tail: "", garbage: before.garbage, digest: await hash.soFar() };
-      return (await writeBytesRecord(store, key, record, claim.version)).record;
+      return (await writeStored(store, key, record, claim.version)).record;
     } catch (error) {
       // Else the record names it: who ends the upload removes it.
       if (error instanceof PreconditionFailed) await store.delete(hostedDataKey(name)).catch(() => undefined);

@@ -1,21 +1,14 @@
-import { randomUUID } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
-import { isObject } from "../oci/document.ts";
 import { type DatedStore, type Key, PreconditionFailed, type Version } from "../store/object-store.ts";
-import { maxRecordBytes, parseRecord } from "../store/read-record.ts";
-import { readWhole } from "../store/read-whole.ts";
+import { readStored, type StoredRecord, writeStored } from "./stored-record.ts";
 
 /** How many records of a listing are read at a time. */
 const readsAtOnce = 16;
 
-/** A record as it is stored. */
-export interface Entry<T> {
+/** A record, and where it is stored. */
+export interface Entry<T> extends StoredRecord<T> {
   readonly key: Key;
-  readonly record: T;
-  readonly version: Version;
-  /** When it was written last, by the clock of the store: not later than the object itself says, as writing takes time. */
-  readonly writtenAt: number;
 }
 
 /** How records of a kind are kept. */
@@ -50,8 +43,7 @@ interface Found<T> {
  * nothing else (compare and set), and outlives a power failure when it resolves. What is removed by one and set by
  * another in the same moment is either; nothing is ever lost between two that both set.
  *
- * Each writing makes another version, also of an equal record. Bytes alone would not, in a bucket: so each has a `turn`
- * of its own.
+ * Each writing makes another version, also of an equal record.
  */
 export class Catalog<T extends object> {
   readonly #options: CatalogOptions<T>;
@@ -164,16 +156,14 @@ export class Catalog<T extends object> {
     const look = Symbol(key);
     this.#reading.set(key, look);
     try {
-      const object = await store.get(key);
-      const bytes = object && (await readWhole(object, maxRecordBytes));
-      if (object === undefined) {
+      const found = await readStored(store, key, isRecord);
+      if (found === undefined) {
         this.#memory.delete(key);
         return undefined;
       }
-      const { version } = object;
-      const stored = bytes && parseRecord(bytes.toString("utf8"), isStored);
-      if (stored === undefined || !isRecord(stored.record)) return { version, entry: undefined };
-      const entry = { key, record: stored.record, version, writtenAt: stored.at };
+      const { version, stored } = found;
+      if (stored === undefined) return { version, entry: undefined };
+      const entry = { key, ...stored };
       if (this.#reading.get(key) === look) this.#memory.set(key, { ...entry, at });
       return { version, entry };
     } finally {
@@ -184,9 +174,7 @@ export class Catalog<T extends object> {
   async #write(key: Key, record: T, before: Version | undefined): Promise<Entry<T>> {
     const { store, monotonic } = this.#options;
     const at = monotonic();
-    const stored: Stored = { record, at: store.now(), turn: randomUUID() };
-    const version = await store.put(key, Buffer.from(JSON.stringify(stored)), { if: before ?? "absent" });
-    const entry = { key, record, version, writtenAt: stored.at };
+    const entry = { key, ...(await writeStored(store, key, record, before ?? "absent")) };
     this.#reading.delete(key);
     this.#memory.set(key, { ...entry, at });
     return entry;
@@ -197,16 +185,4 @@ export class Catalog<T extends object> {
     this.#reading.delete(key);
     this.#memory.delete(key);
   }
-}
-
-/** A record in its object. */
-interface Stored {
-  readonly record: unknown;
-  /** When it was written, by the clock of the store. */
-  readonly at: number;
-  readonly turn: string;
-}
-
-function isStored(value: unknown): value is Stored {
-  return isObject(value) && typeof value["at"] === "number" && isObject(value["record"]);
 }

@@ -148,7 +148,7 @@ export const hostedBytes: readonly Fault[] = [
       },
       {
         name: "ended-upload-dropped",
-        find: "if (committing !== undefined && this.now() - writtenAt < longestCommitMs) return;",
+        find: "if (committing !== undefined && this.now() - found.writtenAt < longestCommitMs) return;",
         replace: "",
         breaks: "an upload that is being ended is not dropped",
       },
@@ -233,7 +233,7 @@ export const hostedBytes: readonly Fault[] = [
       },
       {
         name: "record-grows-old",
-        find: "if (store.now() - claim.record.writtenAt < freshMs) continue;",
+        find: "if (store.now() - claim.writtenAt < freshMs) continue;",
         replace: "if (store.now() > 0) continue;",
         breaks: "an upload of which bytes come is young",
       },

@@ -13,8 +13,8 @@ export const hostedRecords: readonly Fault[] = [
       },
       {
         name: "blind-write",
-        find: '{ if: before ?? "absent" }',
-        replace: "{}",
+        find: 'before ?? "absent"',
+        replace: "undefined",
         breaks: "two that change a record lose nothing",
       },
       {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BucketBytes } from "../../../src/hosted/bucket-bytes.ts";
-import { writeBytesRecord } from "../../../src/hosted/bucket-records.ts";
+import { writeStored } from "../../../src/hosted/stored-record.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { hostedDataPrefix, hostedPrefix, hostedUploadKey } from "../../../src/store/hosted-layout.ts";
@@ -342,7 +342,7 @@ test("what is no record is as good as nothing, and goes", async () => {
   const bytes = subject.replica();
   await bytes.put(namespace, digestOf(small), small);
   const [key = "" as Key] = await subject.keys();
-  for (const text of ["", "{", "{}", JSON.stringify({ pieces: [1], garbage: [], tail: "", turn: "", writtenAt: 0 })]) {
+  for (const text of ["", "{", "{}", JSON.stringify({ record: { pieces: [1], garbage: [], tail: "" }, at: 0 })]) {
     await subject.bucket.plant(key, Buffer.from(text));
     assert.equal(await bytes.stat(digestOf(small)), undefined);
     assert.equal(await bytes.renew(digestOf(small), 0), false);
@@ -380,7 +380,7 @@ test("an upload of ever more pieces is refused in the end: each costs more than 
   ] as const) {
     const pieces = Array.from({ length: count }, (_, index) => ({ name: String(index), sizeBytes: 65_537 }));
     const key = hostedUploadKey(`of-${count}`);
-    await writeBytesRecord(subject.bucket, key, { pieces, tail: "", garbage: [] }, "absent");
+    await writeStored(subject.bucket, key, { pieces, tail: "", garbage: [] }, "absent");
     await assert.rejects(receive(bytes, `of-${count}`, small), reason);
   }
 });

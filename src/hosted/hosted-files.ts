@@ -36,8 +36,9 @@ export class HostedFiles implements DatedStore {
   #bytes = 0;
   /** How far the count has come. */
   #countedUpTo = "" as Key;
-  /** What has changed behind that, and what it comes to now; `undefined` once all is counted. */
-  #changedAhead: Map<Key, number> | undefined = new Map();
+  /** While it is being counted: what has changed behind that, and what it comes to now. */
+  #changedAhead: Map<Key, number> | undefined;
+  #isCounted = false;
 
   constructor(files: FilesystemStore, space: Pick<Space, "acquire">) {
     this.#files = files;
@@ -46,22 +47,32 @@ export class HostedFiles implements DatedStore {
 
   /** What is hosted comes to, in charged bytes; `undefined` until it was counted. */
   get bytes(): number | undefined {
-    return this.#changedAhead === undefined ? this.#bytes : undefined;
+    return this.#isCounted ? this.#bytes : undefined;
   }
 
   /**
-   * Counts what is there, once, while it changes. What cannot be looked up is left out.
+   * Counts what is there, once, while it changes: nothing may be changing when it begins. What cannot be looked up is left
+   * out.
    *
-   * @throws {StoreError} a failure to list more than that.
+   * @throws {StoreError} a failure to list more than that: nothing is counted, and it may be tried again.
    */
   async count(): Promise<void> {
-    const listed = this.#files.caretaker.list(hostedPrefix, { onUnreadable: () => undefined });
-    for await (const { key, sizeBytes } of listed) {
-      this.#countedUpTo = key;
-      if (this.#changedAhead?.has(key) === false) this.#bytes += chargedBytes(sizeBytes);
+    const changed = new Map<Key, number>();
+    this.#changedAhead = changed;
+    this.#countedUpTo = "" as Key;
+    this.#bytes = 0;
+    try {
+      const listed = this.#files.caretaker.list(hostedPrefix, { onUnreadable: () => undefined });
+      for await (const { key, sizeBytes } of listed) {
+        this.#countedUpTo = key;
+        if (!changed.has(key)) this.#bytes += chargedBytes(sizeBytes);
+      }
+      for (const bytes of changed.values()) this.#bytes += bytes;
+      this.#isCounted = true;
+    } finally {
+      // Else it would grow with all that is ever written.
+      this.#changedAhead = undefined;
     }
-    for (const bytes of this.#changedAhead?.values() ?? []) this.#bytes += bytes;
-    this.#changedAhead = undefined;
   }
 
   /**

@@ -100,7 +100,7 @@ export const hostedBytes: readonly Fault[] = [
     [
       {
         name: "counted-twice",
-        find: "if (this.#changedAhead?.has(key) === false) this.#bytes",
+        find: "if (!changed.has(key)) this.#bytes",
         replace: "this.#bytes",
         breaks: "what changes while it is counted counts once",
       },

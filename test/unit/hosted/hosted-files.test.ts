@@ -8,7 +8,7 @@ import type { Namespace } from "../../../src/oci/reference.ts";
 import type { Reservation } from "../../../src/registry/space.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import { hostedPrefix } from "../../../src/store/hosted-layout.ts";
-import type { Key } from "../../../src/store/object-store.ts";
+import { type Key, StoreError } from "../../../src/store/object-store.ts";
 import { endlessSpace } from "../../support/books.ts";
 import { never } from "../../support/event-loop.ts";
 import { all } from "../../support/s3-store.ts";
@@ -60,6 +60,27 @@ test("it is counted right while everything changes", async () => {
     assert.equal(files.bytes, expected, `seed ${seed}`);
     await store.close();
   }
+});
+
+test("where it cannot be listed nothing is counted, until it is tried again", async (context) => {
+  await using folder = await createTemporaryDirectory();
+  const store = await FilesystemStore.open(folder.path);
+  await store.put(one, Buffer.alloc(5_000));
+  const files = new HostedFiles(store, endlessSpace);
+  const [found] = await all(store.list(hostedPrefix));
+  context.mock.method(store.caretaker, "list", async function* () {
+    yield found;
+    await files.put(two, Buffer.alloc(1));
+    throw new StoreError("it cannot be listed", undefined);
+  });
+  await assert.rejects(files.count(), /it cannot be listed/);
+  assert.equal(files.bytes, undefined);
+  context.mock.restoreAll();
+  await files.count();
+  assert.equal(files.bytes, 12_288);
+  await files.delete(one);
+  assert.equal(files.bytes, 4_096);
+  await store.close();
 });
 
 test("nothing is written for which there is no room, and what was set aside is given back", async () => {

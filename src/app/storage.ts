@@ -18,7 +18,7 @@ import { Copies } from "../bucket/copies.ts";
 import { BucketPurge } from "../bucket/purge.ts";
 import { Usage } from "../bucket/usage.ts";
 import { BucketUpkeep } from "../bucket/upkeep.ts";
-import { HostedFiles } from "../hosted/hosted-files.ts";
+import { HostedFiles, hostedRoom } from "../hosted/hosted-files.ts";
 import { BufferPool } from "../store/buffers.ts";
 import { FilesystemStore } from "../store/filesystem.ts";
 import { HashPool } from "../store/hashing.ts";
@@ -31,9 +31,6 @@ const ledgerName = "ledger";
 /** The share of the limit that nothing is promised of: what is written down of a change comes besides the change. */
 const slackShare = 1 / 64;
 const mostSlackBytes = 16 * 1024 * 1024;
-
-/** Whose room it is that is set aside for what is hosted, in whichever namespace: none that is mirrored. */
-const hostedRoom = "" as Namespace;
 
 /** What a namespace's settings say of space. */
 export type SpaceSettings = Pick<
@@ -124,9 +121,7 @@ export async function openStorage(config: Config, tools: StorageTools): Promise<
     },
     monotonic,
   });
-  const hostedFiles = new HostedFiles(files, {
-    acquire: (_namespace, ...wanted) => space.acquire(hostedRoom, ...wanted),
-  });
+  const hostedFiles = new HostedFiles(files, space);
   const books = keepBooks(ledger, space, { now, monotonic });
   const tier =
     bucketStore &&

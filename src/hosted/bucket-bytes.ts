@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { forEachOf } from "../concurrency/for-each-of.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { type Algorithm, algorithmOf, type Digest, isOfNothing } from "../oci/digest.ts";
-import type { Namespace } from "../oci/reference.ts";
 import type { BucketStore } from "../store/bucket-store.ts";
 import type { HashPool } from "../store/hashing.ts";
 import {
@@ -76,7 +75,7 @@ export class BucketBytes implements HostedBytes {
     return this.#store.presign(hostedDataKey(piece.name), { expiresInSeconds });
   }
 
-  async put(namespace: Namespace, digest: Digest, bytes: Uint8Array): Promise<void> {
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     if (bytes.length <= BucketUploads.tailBytes) {
       await this.#place(digest, { pieces: [], tail: Buffer.from(bytes).toString("base64") });
       return;
@@ -84,7 +83,7 @@ export class BucketBytes implements HostedBytes {
     // As an upload, so that nothing is left where this process dies.
     const session = `put-${randomUUID()}`;
     const chunk = { bytes: once(bytes), sizeBytes: bytes.length, signal: new AbortController().signal };
-    await this.append(namespace, session, algorithmOf(digest), chunk);
+    await this.append(session, algorithmOf(digest), chunk);
     if ((await this.commit(session, digest)) === undefined) throw new StoreError(`it is not ${digest}`, undefined);
   }
 
@@ -124,7 +123,7 @@ export class BucketBytes implements HostedBytes {
     return found === undefined || found.record.removed === true ? undefined : uploadOf(session, found);
   }
 
-  append(_namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
+  append(session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
     return this.#turns.run(session, () => this.#uploads.append(session, algorithm, chunk));
   }
 

@@ -1,6 +1,5 @@
 import type { Algorithm, Digest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import type { Namespace } from "../oci/reference.ts";
 import type { OpenObject, Version } from "../store/object-store.ts";
 
 /** Content as a listing tells of it. */
@@ -59,7 +58,7 @@ export interface HostedBytes {
    *
    * @throws {StoreError} also where there is no room.
    */
-  put(namespace: Namespace, digest: Digest, bytes: Uint8Array): Promise<void>;
+  put(digest: Digest, bytes: Uint8Array): Promise<void>;
   /** Sees to it that content is younger than `maxAgeMs`; false where it is not stored. */
   renew(digest: Digest, maxAgeMs: number): Promise<boolean>;
   /**
@@ -82,7 +81,7 @@ export interface HostedBytes {
    * @throws {TakenOver} so does `commit`.
    * @throws {StoreError} also where there is no room.
    */
-  append(namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number>;
+  append(session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number>;
   /**
    * Makes what was received the content of a digest, durably, or renews what is stored of it; the upload has ended then.
    * Takes seconds at most, however much it is, unless the digest is of another algorithm than was told. Of an upload of

@@ -2,7 +2,6 @@ import { boundedMap } from "../concurrency/bounded-map.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { untilAborted } from "../concurrency/until-aborted.ts";
 import { type Algorithm, algorithmOf, type Digest, isOfNothing } from "../oci/digest.ts";
-import type { Namespace } from "../oci/reference.ts";
 import type { BufferPool } from "../store/buffers.ts";
 import type { HashPool } from "../store/hashing.ts";
 import {
@@ -58,9 +57,9 @@ export class FolderBytes implements HostedBytes {
     return this.#files.get(hostedBlobKey(digest));
   }
 
-  async put(namespace: Namespace, digest: Digest, bytes: Uint8Array): Promise<void> {
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     if (await this.#renewStored(digest, bytes.length)) return;
-    await this.#files.put(hostedBlobKey(digest), bytes, { namespace });
+    await this.#files.put(hostedBlobKey(digest), bytes);
   }
 
   async renew(digest: Digest, maxAgeMs: number): Promise<boolean> {
@@ -85,8 +84,8 @@ export class FolderBytes implements HostedBytes {
     return found && uploadOf(found);
   }
 
-  append(namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
-    return this.#turns.run(session, () => this.#append(namespace, session, algorithm, chunk));
+  append(session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
+    return this.#turns.run(session, () => this.#append(session, algorithm, chunk));
   }
 
   commit(session: string, digest: Digest): Promise<number | undefined> {
@@ -128,7 +127,7 @@ export class FolderBytes implements HostedBytes {
     for (const session of this.#resting.keys()) this.#takeHash(session, undefined);
   }
 
-  async #append(namespace: Namespace, session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
+  async #append(session: string, algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
     const { bytes, sizeBytes, signal } = chunk;
     signal.throwIfAborted();
     const key = hostedUploadKey(session);
@@ -138,7 +137,7 @@ export class FolderBytes implements HostedBytes {
     const { path, file: opened } = await this.#files.openUpload(session);
     await using file = opened;
     const hash = this.#takeHash(session, start) ?? new UploadHash(this.#hashes, algorithm, path, start, sizeBytes ?? 0);
-    const room = new UploadRoom(this.#files, namespace, sizeBytes);
+    const room = new UploadRoom(this.#files, sizeBytes);
     const appender = new FileAppender({
       file,
       position: start,

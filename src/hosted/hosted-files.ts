@@ -2,7 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { chargedBytes } from "../ledger/ledger.ts";
 import type { Namespace } from "../oci/reference.ts";
-import { noRoom } from "../registry/bookkeeping.ts";
+import { limitError } from "../registry/bookkeeping.ts";
 import type { Reservation, Space } from "../registry/space.ts";
 import type { FilesystemStore } from "../store/filesystem.ts";
 import { hostedPrefix } from "../store/hosted-layout.ts";
@@ -21,8 +21,8 @@ import {
 
 /** What was written so lately need not be made young. */
 const youngMs = 60_000;
-/** Whose room it is that is set aside for what concerns no namespace alone. */
-const nobody = "" as Namespace;
+/** Whose room it is that is set aside here, for whichever namespace: none that is mirrored, whose limit it would count for. */
+export const hostedRoom: Namespace = "" as Namespace;
 
 /**
  * What is hosted in the store's folder. All of it is written through here: room is set aside for it first, for which
@@ -92,11 +92,11 @@ export class HostedFiles implements DatedStore {
    * @throws {StoreError} `limitReached`: there is no room, nor could any be made.
    * @throws the reason of `signal`.
    */
-  async reserve(namespace: Namespace, sizeBytes: number, signal?: AbortSignal): Promise<Reservation> {
-    const room = await this.#space.acquire(namespace, chargedBytes(sizeBytes), signal);
+  async reserve(sizeBytes: number, signal?: AbortSignal): Promise<Reservation> {
+    const room = await this.#space.acquire(hostedRoom, chargedBytes(sizeBytes), signal);
     if (room !== undefined) return room;
     signal?.throwIfAborted();
-    throw noRoom(namespace, sizeBytes);
+    throw limitError(`there is no room for ${sizeBytes} bytes of what is pushed`);
   }
 
   head(key: Key): Promise<StoredFile | undefined> {
@@ -112,12 +112,8 @@ export class HostedFiles implements DatedStore {
   }
 
   /** @throws {StoreError} `limitReached` where there is no room, too. */
-  async put(
-    key: Key,
-    source: Source,
-    { namespace = nobody, ...options }: PutOptions & { readonly namespace?: Namespace } = {},
-  ): Promise<Version> {
-    const room = await this.reserve(namespace, sizeOf(source));
+  async put(key: Key, source: Source, options: PutOptions = {}): Promise<Version> {
+    const room = await this.reserve(sizeOf(source));
     try {
       return await this.#replace(key, source, options);
     } finally {

@@ -213,7 +213,7 @@ export class Repositories {
       await this.#timely(async () => {
         await this.#assertChildren(id, manifest);
         await this.#removeDamaged(digest, bytes);
-        await this.#bytes.put(id.namespace, digest, bytes);
+        await this.#bytes.put(digest, bytes);
         await this.#addName(id);
         // Before it is there: whoever finds it there does not push it again.
         if (subject !== undefined) await this.#addReferrer(id, subject, manifest);

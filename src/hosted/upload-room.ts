@@ -1,4 +1,3 @@
-import type { Namespace } from "../oci/reference.ts";
 import { codeOf } from "../store/object-store.ts";
 import { limitReached } from "../registry/bookkeeping.ts";
 import type { Reservation } from "../registry/space.ts";
@@ -13,15 +12,13 @@ const stepBytes = 16 * 1024 * 1024;
  */
 export class UploadRoom {
   readonly #files: Pick<HostedFiles, "reserve">;
-  readonly #namespace: Namespace;
   /** How many bytes are to come, as the client says. */
   readonly #announcedBytes: number | undefined;
   readonly #held: Reservation[] = [];
   #heldBytes = 0;
 
-  constructor(files: Pick<HostedFiles, "reserve">, namespace: Namespace, announcedBytes: number | undefined) {
+  constructor(files: Pick<HostedFiles, "reserve">, announcedBytes: number | undefined) {
     this.#files = files;
-    this.#namespace = namespace;
     this.#announcedBytes = announcedBytes;
   }
 
@@ -38,10 +35,10 @@ export class UploadRoom {
     const expected = this.#announcedBytes === undefined ? bytes : this.#announcedBytes - this.#heldBytes;
     const step = Math.max(missing, Math.min(stepBytes, expected));
     try {
-      this.#hold(await this.#files.reserve(this.#namespace, step, signal));
+      this.#hold(await this.#files.reserve(step, signal));
     } catch (error) {
       if (step === missing || codeOf(error) !== limitReached) throw error;
-      this.#hold(await this.#files.reserve(this.#namespace, missing, signal));
+      this.#hold(await this.#files.reserve(missing, signal));
     }
   }
 

@@ -80,7 +80,7 @@ export class Uploads {
     const opened = await this.#read(id, session, limits);
     const receivedBytes = await this.#alone(session, async (signal) => {
       if (this.#ended.has(session)) throw unknown();
-      return this.#append(id, opened, chunk, await this.#receivedBytes(opened.name), limits, signal);
+      return this.#append(opened, chunk, await this.#receivedBytes(opened.name), limits, signal);
     });
     return { session, receivedBytes };
   }
@@ -111,7 +111,7 @@ export class Uploads {
       }
       try {
         const last = chunk ?? (receivedBytes === 0 ? nothing : undefined);
-        if (last !== undefined) await this.#append(id, opened, last, receivedBytes, limits, signal);
+        if (last !== undefined) await this.#append(opened, last, receivedBytes, limits, signal);
         return await this.#commit(opened, digest);
       } catch (error) {
         // That was all there is: a client whose request fails sends the same one again, for which nothing may be left.
@@ -139,7 +139,6 @@ export class Uploads {
   }
 
   async #append(
-    { namespace }: RepositoryId,
     { session, name, algorithm }: Session,
     { start, sizeBytes, bytes }: UploadChunk,
     receivedBytes: number,
@@ -160,7 +159,7 @@ export class Uploads {
         yield chunk;
       }
     };
-    return this.#bytes.append(namespace, name, algorithm, { bytes: limited(), sizeBytes, signal });
+    return this.#bytes.append(name, algorithm, { bytes: limited(), sizeBytes, signal });
   }
 
   async #commit({ session, name }: Session, digest: Digest): Promise<number> {

@@ -3,7 +3,6 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { HostedBytes, StoredContent, UploadBytes } from "../../src/hosted/bytes.ts";
 import { type Algorithm, type Digest, digestOf } from "../../src/oci/digest.ts";
-import type { Namespace } from "../../src/oci/reference.ts";
 import { readWhole } from "../../src/store/read-whole.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import { never } from "../support/event-loop.ts";
@@ -21,7 +20,6 @@ export interface BytesSubject extends AsyncDisposable {
 
 export type BytesSetup = () => Promise<BytesSubject>;
 
-export const namespace = "apps" as Namespace;
 const small = pseudoRandomBytes(1_000, "small");
 const large = pseudoRandomBytes(3 * 1024 * 1024 + 5, "large");
 
@@ -37,7 +35,7 @@ export async function receive(
   content: Buffer,
   algorithm: Algorithm = "sha256",
 ): Promise<number> {
-  return bytes.append(namespace, session, algorithm, chunk(content, undefined, content.length));
+  return bytes.append(session, algorithm, chunk(content, undefined, content.length));
 }
 
 /** The bytes of content; `undefined` where there is none. */
@@ -84,7 +82,7 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
     check("a document is stored, listed, read in parts, and removed", async (bytes) => {
       for (const document of [small, large.subarray(0, 300_000), Buffer.alloc(0)]) {
         const digest = digestOf(document);
-        await bytes.put(namespace, digest, document);
+        await bytes.put(digest, document);
         const found = await stored(bytes, digest);
         assert.equal(found.sizeBytes, document.length);
         assert.ok(Math.abs(bytes.now() - found.writtenAt) < 60_000);
@@ -108,13 +106,13 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
       const digest = digestOf(small);
       const renewals: (() => Promise<unknown>)[] = [
         () => bytes.renew(digest, 0),
-        () => bytes.put(namespace, digest, small),
+        () => bytes.put(digest, small),
         async () => {
           await receive(bytes, "again", small);
           await bytes.commit("again", digest);
         },
       ];
-      await bytes.put(namespace, digest, small);
+      await bytes.put(digest, small);
       for (const renew of renewals) {
         const [listed] = await all(bytes.list());
         assert.ok(listed !== undefined);
@@ -136,14 +134,14 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
             const digest = digestOf(content, algorithm);
             const cut = Math.floor(content.length / 3);
             const first = chunk(content.subarray(0, cut), 333_333);
-            assert.equal(await bytes.append(namespace, "upload", announced, first), cut);
+            assert.equal(await bytes.append("upload", announced, first), cut);
             const upload = await bytes.received("upload");
             assert.equal(upload?.receivedBytes, cut);
             assert.ok(Math.abs(bytes.now() - (upload?.writtenAt ?? 0)) < 60_000);
             assert.deepEqual(await all(bytes.uploads()), [upload]);
             assert.equal(await bytes.stat(digest), undefined, "nothing can be had before it is verified");
             const rest = chunk(content.subarray(cut), Math.ceil(content.length / 1_000), content.length - cut);
-            assert.equal(await bytes.append(namespace, "upload", announced, rest), content.length);
+            assert.equal(await bytes.append("upload", announced, rest), content.length);
             assert.equal(await bytes.commit("upload", digest), content.length);
             assert.ok((await contentOf(bytes, digest))?.equals(content));
             assert.equal((await stored(bytes, digest)).sizeBytes, content.length);
@@ -169,13 +167,13 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
       for (const algorithm of ["sha256", "sha512"] as const) {
         const digest = digestOf(nothing, algorithm);
         assert.equal(await bytes.commit("upload", digest), 0);
-        assert.equal(await bytes.append(namespace, "upload", "sha256", chunk(nothing)), 0);
+        assert.equal(await bytes.append("upload", "sha256", chunk(nothing)), 0);
         assert.equal(await bytes.commit("upload", digest), 0);
         assert.ok((await contentOf(bytes, digest))?.equals(nothing));
         assert.equal(await bytes.remove(await stored(bytes, digest)), true);
       }
       assert.equal(await bytes.commit("upload", digestOf(small)), undefined);
-      await bytes.append(namespace, "upload", "sha256", chunk(nothing));
+      await bytes.append("upload", "sha256", chunk(nothing));
       assert.equal(await bytes.commit("upload", digestOf(small)), undefined);
     });
 
@@ -184,7 +182,7 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
         const cut = content.length - 300;
         const failure = new Error("the client has gone");
         const broken = { ...chunk(content), bytes: streamOf(chunksOf(content.subarray(0, cut), 70_000), failure) };
-        await assert.rejects(bytes.append(namespace, "upload", "sha256", broken), failure);
+        await assert.rejects(bytes.append("upload", "sha256", broken), failure);
         assert.equal((await bytes.received("upload"))?.receivedBytes, cut);
         assert.equal(await receive(bytes, "upload", content.subarray(cut)), content.length);
         assert.equal(await bytes.commit("upload", digestOf(content)), content.length);
@@ -201,12 +199,12 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
         await Promise.withResolvers<void>().promise;
       }
       const sent = { bytes: slow(), sizeBytes: undefined, signal: leave.signal };
-      const appended = assert.rejects(bytes.append(namespace, "upload", "sha256", sent), /taken over/);
+      const appended = assert.rejects(bytes.append("upload", "sha256", sent), /taken over/);
       await waits.promise;
       leave.abort(new Error("taken over"));
       await appended;
       assert.equal((await bytes.received("upload"))?.receivedBytes, small.length);
-      const late = bytes.append(namespace, "upload", "sha256", { ...chunk(small), signal: leave.signal });
+      const late = bytes.append("upload", "sha256", { ...chunk(small), signal: leave.signal });
       await assert.rejects(late, /taken over/);
       assert.equal(await bytes.commit("upload", digestOf(small)), small.length);
     });
@@ -270,12 +268,12 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
     check(
       "where there is no room nothing is lost of what was received, nor of what is stored",
       async (bytes, subject) => {
-        await bytes.put(namespace, digestOf(small), small);
+        await bytes.put(digestOf(small), small);
         const half = Math.floor(large.length / 2);
         await receive(bytes, "upload", large.subarray(0, half));
         {
           using _full = subject.fill();
-          await assert.rejects(bytes.put(namespace, digestOf(large), large), { name: "StoreError" });
+          await assert.rejects(bytes.put(digestOf(large), large), { name: "StoreError" });
           await assert.rejects(receive(bytes, "upload", large.subarray(half)), { name: "StoreError" });
         }
         assert.ok((await contentOf(bytes, digestOf(small)))?.equals(small));
@@ -306,7 +304,7 @@ export function hostedBytesSuite(name: string, setup: BytesSetup): void {
             const chunks = chunksOf(content.subarray(received, received + more), chunkBytes);
             const failure = breaks ? new Error("broken") : undefined;
             const sent = { bytes: streamOf(chunks, failure), sizeBytes: undefined, signal: never() };
-            const appended = driver.append(namespace, "upload", "sha256", sent);
+            const appended = driver.append("upload", "sha256", sent);
             received += more;
             if (failure === undefined) assert.equal(await appended, received);
             else await assert.rejects(appended, failure);

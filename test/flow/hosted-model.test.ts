@@ -289,7 +289,7 @@ class Model {
     const sent = (async function* () {
       yield bytes;
     })();
-    await this.#instance.bytes.append(id.namespace, session, "sha256", {
+    await this.#instance.bytes.append(session, "sha256", {
       bytes: sent,
       sizeBytes: undefined,
       signal: never(),

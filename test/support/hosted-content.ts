@@ -54,7 +54,7 @@ export async function pushBlobs(
   blobs: readonly Blob[],
 ): Promise<void> {
   for (const blob of blobs) {
-    await bytes.put(id.namespace, blob.digest, blob.bytes);
+    await bytes.put(blob.digest, blob.bytes);
     if (!(await repositories.addBlob(id, blob.digest, blob.bytes.length))) throw new Error(`${blob.digest} is gone`);
   }
 }

@@ -1,7 +1,6 @@
 import type { HostedBytes, StoredContent, StoredUpload, UploadBytes } from "../../src/hosted/bytes.ts";
 import { untilAborted } from "../../src/concurrency/until-aborted.ts";
 import { algorithmOf, type Algorithm, type Digest, digestOf } from "../../src/oci/digest.ts";
-import type { Namespace } from "../../src/oci/reference.ts";
 import {
   digestOfHostedBlob,
   hostedBlobKey,
@@ -29,7 +28,7 @@ export class MemoryBytes implements HostedBytes {
     return this.#store.get(hostedBlobKey(digest));
   }
 
-  async put(_namespace: Namespace, digest: Digest, bytes: Uint8Array): Promise<void> {
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     await this.#store.put(hostedBlobKey(digest), bytes);
   }
 
@@ -70,7 +69,7 @@ export class MemoryBytes implements HostedBytes {
     return object && { session, receivedBytes: object.sizeBytes, writtenAt: object.writtenAt };
   }
 
-  async append(_namespace: Namespace, session: string, _algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
+  async append(session: string, _algorithm: Algorithm, chunk: UploadBytes): Promise<number> {
     const chunks = [await this.#received(session)];
     try {
       for await (const each of untilAborted(chunk.bytes, chunk.signal)) chunks.push(Buffer.from(each));

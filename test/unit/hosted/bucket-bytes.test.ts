@@ -7,7 +7,7 @@ import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { hostedDataPrefix, hostedPrefix, hostedUploadKey } from "../../../src/store/hosted-layout.ts";
 import type { Key } from "../../../src/store/object-store.ts";
-import { chunk, contentOf, namespace, receive } from "../../contract/hosted-bytes.ts";
+import { chunk, contentOf, receive } from "../../contract/hosted-bytes.ts";
 import { MemoryBucket } from "../../support/bucket.ts";
 import { TestClock } from "../../support/clock.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
@@ -70,7 +70,7 @@ test("what is small is in its record, and costs no more requests than it must", 
   assert.equal(kinds(), "get put");
   await bytes.commit("upload", digestOf(small));
   assert.equal(kinds(), "get put delete");
-  await bytes.put(namespace, digestOf(Buffer.from("manifest")), Buffer.from("manifest"));
+  await bytes.put(digestOf(Buffer.from("manifest")), Buffer.from("manifest"));
   assert.equal(kinds(), "put");
   await contentOf(bytes, digestOf(small));
   assert.equal(kinds(), "get");
@@ -93,7 +93,7 @@ test("clients can be sent to content that is one object", async () => {
   await receive(bytes, "two", large.subarray(100_000, 200_000));
   const digest = digestOf(large.subarray(0, 200_000));
   await bytes.commit("two", digest);
-  await bytes.put(namespace, digestOf(small), small);
+  await bytes.put(digestOf(small), small);
   await receive(bytes, "three", large.subarray(0, 100_000));
   await receive(bytes, "three", small);
   const tailed = digestOf(Buffer.concat([large.subarray(0, 100_000), small]));
@@ -139,7 +139,7 @@ test("where a second replica goes on with an upload, the first one fails and add
       stalls.resolve();
       await goesOn.promise;
     }
-    const appended = first.append(namespace, "upload", "sha256", { ...chunk(large), bytes: stalled() });
+    const appended = first.append("upload", "sha256", { ...chunk(large), bytes: stalled() });
     await stalls.promise;
     assert.equal(await receive(second, "upload", large.subarray(begun.length, 250_000)), 250_000);
     const failed = assert.rejects(appended, { code: "BLOB_UPLOAD_INVALID" });
@@ -340,13 +340,13 @@ test("a sweep removes old bytes that nothing names, and nothing else", async () 
 test("what is no record is as good as nothing, and goes", async () => {
   await using subject = openSubject();
   const bytes = subject.replica();
-  await bytes.put(namespace, digestOf(small), small);
+  await bytes.put(digestOf(small), small);
   const [key = "" as Key] = await subject.keys();
   for (const text of ["", "{", "{}", JSON.stringify({ record: { pieces: [1], garbage: [], tail: "" }, at: 0 })]) {
     await subject.bucket.plant(key, Buffer.from(text));
     assert.equal(await bytes.stat(digestOf(small)), undefined);
     assert.equal(await bytes.renew(digestOf(small), 0), false);
-    await bytes.put(namespace, digestOf(small), small);
+    await bytes.put(digestOf(small), small);
     await assertStored(bytes, digestOf(small), small);
   }
   await subject.bucket.plant(key, Buffer.from("{"));
@@ -415,7 +415,7 @@ test("the record of an upload is young for as long as bytes come", async () => {
     }
   }
   const sent = { bytes: slow(), sizeBytes: undefined, signal: never() };
-  assert.equal(await bytes.append(namespace, "upload", "sha256", sent), large.length);
+  assert.equal(await bytes.append("upload", "sha256", sent), large.length);
   assert.equal(await bytes.commit("upload", digestOf(large)), large.length);
 });
 

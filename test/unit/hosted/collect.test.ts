@@ -158,7 +158,7 @@ describe("what is collected", () => {
     await world.push(app, referrerOf(image, config), [config]);
     // The link is gone, and it is listed still; and content that no repository ever had.
     await world.memory.delete(hostedLinkKey(app, referrerOf(image, config).descriptor.digest));
-    await world.instance.bytes.put(app.namespace, armConfig.digest, armConfig.bytes);
+    await world.instance.bytes.put(armConfig.digest, armConfig.bytes);
     world.now += graceMs;
     const { counts } = await world.collect();
     assert.equal(counts["links"]?.["referrers removed"], 1);
@@ -170,7 +170,7 @@ describe("what is collected", () => {
     const world = new CollectedWorld();
     const { bytes } = world.instance;
     const send = (session: string): Promise<number> =>
-      bytes.append(app.namespace, session, "sha256", {
+      bytes.append(session, "sha256", {
         bytes: (async function* () {
           yield layer.bytes;
         })(),

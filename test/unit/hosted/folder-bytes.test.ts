@@ -11,7 +11,7 @@ import { BufferPool } from "../../../src/store/buffers.ts";
 import { FilesystemStore } from "../../../src/store/filesystem.ts";
 import { HashPool } from "../../../src/store/hashing.ts";
 import { hostedUploadKey } from "../../../src/store/hosted-layout.ts";
-import { chunk, contentOf, namespace, receive } from "../../contract/hosted-bytes.ts";
+import { chunk, contentOf, receive } from "../../contract/hosted-bytes.ts";
 import { endlessSpace } from "../../support/books.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
 import { turn, until } from "../../support/event-loop.ts";
@@ -93,7 +93,7 @@ test("a small blob costs two flushes: its bytes, before it has its name, and the
     // Once: who puts things in their place has not seen to it that this one lasts.
     ".",
   ]);
-  await bytes.put(namespace, digestOf(Buffer.alloc(0)), Buffer.alloc(0));
+  await bytes.put(digestOf(Buffer.alloc(0)), Buffer.alloc(0));
   await bytes.remove((await bytes.stat(digest)) ?? assert.fail("it is gone"));
   await receive(bytes, "keeps the folder", small);
   await bytes.commit("keeps the folder", digest);
@@ -132,15 +132,15 @@ test("a long upload is flushed on the way; where that fails, nothing of it count
   async function* blocks(count: number): AsyncGenerator<Uint8Array> {
     for (let sent = 0; sent < count; sent++) yield block;
   }
-  const sent = (count: number): Parameters<FolderBytes["append"]>[3] => ({ ...chunk(block), bytes: blocks(count) });
+  const sent = (count: number): Parameters<FolderBytes["append"]>[2] => ({ ...chunk(block), bytes: blocks(count) });
   const flushed = await watchFlushes(context, folder.path);
-  await bytes.append(namespace, "upload", "sha256", sent(63));
+  await bytes.append("upload", "sha256", sent(63));
   assert.equal(flushed.filter((name) => name.endsWith("/upload")).length, 0);
-  await bytes.append(namespace, "upload", "sha256", sent(65));
+  await bytes.append("upload", "sha256", sent(65));
   assert.equal(flushed.filter((name) => name.endsWith("/upload")).length, 1);
   context.mock.reset();
   await watchFlushes(context, folder.path, () => true);
-  await assert.rejects(bytes.append(namespace, "upload", "sha256", sent(65)), { name: "StoreError", code: "EIO" });
+  await assert.rejects(bytes.append("upload", "sha256", sent(65)), { name: "StoreError", code: "EIO" });
   assert.equal((await bytes.received("upload"))?.receivedBytes, 0);
 });
 
@@ -216,7 +216,7 @@ test("what concerns one upload waits for the append before it", async () => {
     await more.promise;
     yield small.subarray(10);
   }
-  const appended = bytes.append(namespace, "upload", "sha256", { ...chunk(small), bytes: slow() });
+  const appended = bytes.append("upload", "sha256", { ...chunk(small), bytes: slow() });
   const committed = bytes.commit("upload", digestOf(small));
   await turn(5);
   more.resolve();

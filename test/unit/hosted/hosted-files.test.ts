@@ -15,7 +15,6 @@ import { all } from "../../support/s3-store.ts";
 import { createTemporaryDirectory } from "../../support/temporary.ts";
 import { createRandom } from "../../support/random.ts";
 
-const namespace = "apps" as Namespace;
 const one = "hosted/state/one" as Key;
 const two = "hosted/state/two" as Key;
 
@@ -89,14 +88,14 @@ test("nothing is written for which there is no room, and what was set aside is g
   const room = new Room(8_192);
   const files = new HostedFiles(store, room);
   await files.count();
-  await assert.rejects(files.put(one, Buffer.alloc(9_000), { namespace }), { name: "StoreError", code: "ELIMIT" });
+  await assert.rejects(files.put(one, Buffer.alloc(9_000)), { name: "StoreError", code: "ELIMIT" });
   assert.equal(await store.head(one), undefined);
-  await files.put(one, Buffer.alloc(8_000), { namespace });
+  await files.put(one, Buffer.alloc(8_000));
   assert.deepEqual(room.asked, [12_288, 8_192]);
   await assert.rejects(files.put(one, Buffer.alloc(1), { if: "absent" }), { name: "PreconditionFailed" });
   assert.equal(room.freeBytes, 8_192);
   const aborted = AbortSignal.abort(new Error("gone"));
-  await assert.rejects(files.reserve(namespace, 9_000, aborted), /gone/);
+  await assert.rejects(files.reserve(9_000, aborted), /gone/);
   await store.close();
 });
 
@@ -113,7 +112,7 @@ test("an upload's room is set aside as it comes: as much again as there is, or a
     { announced: 5_000, covers: [5_000], asks: [8_192] },
   ];
   for (const { announced, covers, asks } of cases) {
-    const room = new UploadRoom(new HostedFiles({} as FilesystemStore, space), namespace, announced);
+    const room = new UploadRoom(new HostedFiles({} as FilesystemStore, space), announced);
     for (const bytes of covers) await room.cover(bytes, never());
     assert.deepEqual(space.asked.splice(0), asks, `${announced}`);
     room.release();
@@ -123,7 +122,7 @@ test("an upload's room is set aside as it comes: as much again as there is, or a
 
 test("where there is not that much, an upload gets what it needs, as long as there is that", async () => {
   const space = new Room(20_480);
-  const room = new UploadRoom(new HostedFiles({} as FilesystemStore, space), namespace, 1_000_000);
+  const room = new UploadRoom(new HostedFiles({} as FilesystemStore, space), 1_000_000);
   await room.cover(5_000, never());
   await room.cover(20_000, never());
   await assert.rejects(room.cover(30_000, never()), { code: "ELIMIT" });

@@ -1,6 +1,6 @@
 import type { Stats } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rm, statfs, utimes, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { boundedMap } from "../concurrency/bounded-map.ts";
 import { KeyedQueue } from "../concurrency/keyed-queue.ts";
 import { BufferPool } from "./buffers.ts";
@@ -310,15 +310,17 @@ export class FilesystemStore implements DatedStore, LocalUpkeep {
    * made one may not have come to it, or to its end.
    */
   async #flushUpTo(folder: string, made: string | undefined): Promise<void> {
-    let top = made === undefined ? folder : dirname(made);
-    while (top !== this.#root && !this.#lasting.has(top)) top = dirname(top);
+    // The root may be written in any way: relative, or with a slash at its end.
+    const root = resolve(this.#root);
+    let top = resolve(made === undefined ? folder : dirname(made));
+    while (top !== root && !this.#lasting.has(top)) top = dirname(top);
     await flushFolders(folder, top);
-    for (let path = folder; path.length > top.length; path = dirname(path)) this.#lasting.set(path, true);
+    for (let path = resolve(folder); path.length > top.length; path = dirname(path)) this.#lasting.set(path, true);
   }
 
   /** Removes the folders that hold nothing without what was taken away from this one. */
   async #removeEmptied(folder: string): Promise<void> {
-    await removeEmptied(folder, this.#root, (path) => this.#lasting.delete(path));
+    await removeEmptied(folder, this.#root, (path) => this.#lasting.delete(resolve(path)));
   }
 
   /**

@@ -174,7 +174,7 @@ export const storeFolder: readonly Fault[] = [
       },
       {
         name: "folder-of-others-not-flushed",
-        find: "while (top !== this.#root && !this.#lasting.has(top)) top = dirname(top);",
+        find: "while (top !== root && !this.#lasting.has(top)) top = dirname(top);",
         replace: "",
         breaks: "a folder that another put is making lasts, too",
       },

@@ -109,6 +109,24 @@ test("of two that come into a new folder at once, each sees to it that the folde
   await store.close();
 });
 
+test("a root may be written in any way: relative, or with slashes", async () => {
+  await using folder = await createTemporaryDirectory();
+  const below = relative(process.cwd(), folder.path);
+  for (const [index, root] of [
+    `${below}/a`,
+    `./${below}/b`,
+    `${folder.path}/c/`,
+    `${folder.path}//./d/../e`,
+  ].entries()) {
+    const store = await FilesystemStore.open(root);
+    for (const name of [key, "blobs/sha256/ab/other", "quarantine/x"] as Key[]) await store.put(name, bytes);
+    assert.equal((await store.head(key))?.sizeBytes, 6, `${index}`);
+    await store.delete(key);
+    await store.put(key, bytes);
+    await store.close();
+  }
+});
+
 test("an object that is in its place is stored, also where its folder cannot be flushed", async (context) => {
   await using folder = await createTemporaryDirectory();
   const store = await FilesystemStore.open(folder.path);

@@ -107,6 +107,8 @@ export class Uploads {
       const receivedBytes = await this.#receivedBytes(opened.name);
       if (ended !== undefined || (receivedBytes === 0 && !isOfNothing(digest) && (await isDone()))) {
         await readToEnd(chunk, signal);
+        // A process that was killed may have left a file without bytes.
+        await this.#bytes.drop(opened.name);
         return ended?.sizeBytes;
       }
       try {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { entriesBelow } from "../support/cache-folder.ts";
 import "../support/network.ts";
 import { startProcess } from "../support/process.ts";
 import { PushingClient } from "../support/pushing-client.ts";
@@ -52,7 +52,7 @@ async function runLane(root: string, seed: number): Promise<{ answers: number; s
   await verify(await server.listening, Infinity);
   // What is left are those of single requests, which nobody can go on with.
   const nameless = clients.reduce((sum, client) => sum + client.nameless, 0);
-  const left = await readdir(`${root}/hosted/uploads`);
+  const left = entriesBelow(`${root}/hosted/uploads`);
   assert.ok(left.length <= nameless, `${left.length} uploads are left`);
   return { answers, seen };
 }

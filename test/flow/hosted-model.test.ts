@@ -118,6 +118,8 @@ class Model {
   readonly #place: HostedPlace;
   #instance: HostedInstance;
   #now = 0;
+  /** When each content was written or relied upon for the last time. */
+  readonly #written = new Map<Digest, number>();
   readonly known: readonly Known[] = repositories.map(() => ({
     tags: new Map(),
     links: new Map(),
@@ -303,6 +305,7 @@ class Model {
     const before = known.links.get(digest)?.low ?? -Infinity;
     const low = how === "written" ? this.#now : Math.max(before, this.#now - graceMs / 2);
     known.links.set(digest, { low, high: this.#now });
+    this.#written.set(digest, this.#now);
     if (how === "written") known.deleted.delete(digest);
     for (const child of how === "written" ? childrenOf(digest) : []) {
       if (known.links.has(child)) this.#note(known, child, "relied");
@@ -352,10 +355,14 @@ class Model {
       for (const digest of referring) assert.equal(found.referrers.get(digest), subjectOf(digest));
       assert.ok(found.isNamed || found.links.size === 0);
     }
-    if (!isDone || this.known.some(({ links }) => [...links.values()].some(({ high }) => this.#now - high < graceMs)))
-      return;
-    // Nothing is young.
-    assert.deepEqual(new Set((await all(this.#place.bytes.list())).map(({ digest }) => digest)), content);
+    const stored = new Set((await all(this.#place.bytes.list())).map(({ digest }) => digest));
+    assert.deepEqual(content.difference(stored), new Set());
+    if (!isDone) return;
+    for (const digest of stored.difference(content)) {
+      // What a repository had until it was deleted there is as young as before.
+      const age = this.#now - (this.#written.get(digest) ?? assert.fail());
+      assert.ok(age < graceMs, `${name(digest)} is stored still`);
+    }
   }
 }
 

@@ -183,7 +183,7 @@ async function serve(config: Config, options: AppOptions, log: Logger, token: Ad
     await Promise.all(others.map((server) => server.drain(deadline)));
     await engine.close();
   };
-  const handler = createHandler(mirrors.namespaces);
+  const handler = createHandler(mirrors.namespaces, config.accelRedirect);
   const { rules } = mirrors.namespaces;
   const { adminListen } = config;
   const admin = createAdminHandler({

@@ -50,6 +50,11 @@ export const parseAdminToken: (text: string) => string = fitting(
   "must be at least 16 printable ASCII characters, without spaces",
 );
 
+const parseInternalPath = fitting(
+  /^\/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)+$/,
+  "expected a location of nginx, with a slash at each end, such as /internal/",
+);
+
 const logSettings = {
   level: setting("level", choice(["trace", "debug", "info", "warn", "error", "silent"]), "info")
     .about("The least important lines that are written.")
@@ -93,6 +98,9 @@ export const fileSettings = {
       "Whether a cached blob is hashed each time it is served. The last bytes of one that has changed on disk are never sent; it is removed, and fetched anew by the next request.",
     )
     .flag("--check-cache-digest", "hash each cached blob while it is served"),
+  accelRedirect: optional("accel_redirect", text(parseInternalPath)).about(
+    "Where an nginx in front of this has the storage's folder, as an `internal` location such as `/internal/`: stored blobs are then sent by that nginx (docs/nginx.md) to clients that come through it. With `check_cache_digest`, only what is hosted is. Null for none.",
+  ),
   storage: setting("storage", storage, {}).about("Where the content is kept, and how much of it."),
   replicas: optional("replicas", replicas).about(
     "How several instances on one bucket act as one: each thing is fetched by one of them, and the others have it from that one. Needs `storage.type: s3`. Null for instances that share the bucket alone.",

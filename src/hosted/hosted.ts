@@ -88,6 +88,7 @@ export class Hosted {
         }
         const content: BlobContent = {
           sizeBytes,
+          file: object.file,
           read: (span) => object.read(span ?? { start: 0, end: sizeBytes }),
           close: () => object.close(),
         };

@@ -7,11 +7,15 @@ import { answerPush, refuseMethod } from "./push.ts";
 import { errorReply, type Facts, jsonReply, type Reply } from "./reply.ts";
 import type { Handler, Request } from "./request.ts";
 
-/** The registry's API (distribution-spec, "Endpoints"): everything below `/v2/`. */
-export function createHandler(namespaces: Namespaces): Handler {
+/**
+ * The registry's API (distribution-spec, "Endpoints"): everything below `/v2/`.
+ *
+ * @param accelRedirect Where an nginx in front has the storage's folder (`accel_redirect`).
+ */
+export function createHandler(namespaces: Namespaces, accelRedirect?: string): Handler {
   return async (request, facts) => {
     try {
-      return await answer(namespaces, request, facts);
+      return await answer(namespaces, accelRedirect, request, facts);
     } catch (error) {
       facts.error = error;
       return errorReply(error);
@@ -19,7 +23,12 @@ export function createHandler(namespaces: Namespaces): Handler {
   };
 }
 
-async function answer(namespaces: Namespaces, request: Request, facts: Facts): Promise<Reply> {
+async function answer(
+  namespaces: Namespaces,
+  accelRedirect: string | undefined,
+  request: Request,
+  facts: Facts,
+): Promise<Reply> {
   const head = request.method === "HEAD";
   const isPull = request.method === "GET" || head;
   const route = isPull ? parsePull(request.target) : parseRoute(request.target);
@@ -37,7 +46,7 @@ async function answer(namespaces: Namespaces, request: Request, facts: Facts): P
   if ("digest" in endpoint) facts.reference = endpoint.digest;
   if ("reference" in endpoint) facts.reference = endpoint.reference;
   if (!isPull || endpoint.kind === "uploads") return answerPush({ namespaces, place, route, request });
-  const pull: Pull = { place, head, headers: request.headers, asker: request.asker, facts };
+  const pull: Pull = { place, head, headers: request.headers, asker: request.asker, facts, accelRedirect };
   switch (endpoint.kind) {
     case "manifest":
       return pullManifest(pull, endpoint.reference);

@@ -124,6 +124,7 @@ export class BlobStandings {
   #content(object: OpenObject, digest: Digest): BlobContent {
     return {
       sizeBytes: object.sizeBytes,
+      file: this.#tools.checkDigest ? undefined : object.file,
       read: (span = { start: 0, end: object.sizeBytes }, signal) =>
         this.#watch(
           this.#tools.checkDigest ? this.#check.read(object, digest, span, signal) : object.read(span),

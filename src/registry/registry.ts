@@ -5,6 +5,7 @@ import type { Reference, Repository, Tag } from "../oci/reference.ts";
 import type { Asker } from "../concurrency/interest.ts";
 import type { Page } from "../store/content-records.ts";
 import type { RepositoryId } from "../store/layout.ts";
+import type { Key } from "../store/object-store.ts";
 
 /** How the cache took part in an answer (RFC 9211). Data; `http/reply` writes the `Cache-Status` field. */
 export interface CacheStatus {
@@ -45,6 +46,11 @@ export interface BlobInfo {
 
 /** A blob that is ready to be read. Who got it must `close` it, once. */
 export interface BlobContent extends BlobInfo {
+  /**
+   * The file of the storage's folder that holds these bytes, complete, as its path below that; `undefined` where there is
+   * none, or where the bytes are checked on their way. It may be removed once this is closed.
+   */
+  readonly file?: Key | undefined;
   /**
    * The bytes of `span` (`undefined`: all), as they arrive. A chunk is valid until the next one is asked for. The last
    * bytes come only when the whole blob's digest is known to be right; otherwise the iteration throws before them.

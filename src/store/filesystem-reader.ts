@@ -61,6 +61,7 @@ export class FilesystemReader implements FileReader {
       const pool = this.#pool;
       return {
         sizeBytes: info.size,
+        file: key,
         version: versionOf(info),
         read: (span) => readSpan(file, span, pool),
         // Closing a file that was only read loses nothing, so its failure concerns nobody.

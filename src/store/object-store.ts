@@ -40,6 +40,8 @@ export interface Span {
  */
 export interface OpenObject {
   readonly sizeBytes: number;
+  /** Where it is a file of a folder: its path below that. */
+  readonly file?: Key;
   readonly version: Version;
   /**
    * The bytes of `span` in order, exactly, or an error. **A chunk is valid only until the next one is asked for**: the

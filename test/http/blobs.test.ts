@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { digestOf } from "../../src/oci/digest.ts";
+import { blobKey } from "../../src/store/layout.ts";
 import { pseudoRandomBytes } from "../support/content.ts";
 import {
   answered,
@@ -198,6 +199,65 @@ test("a blob that is absent is a 404", async () => {
   for (const method of ["GET", "HEAD"]) {
     assertError(await ask(createFakeRegistry(), target, { method }), 404, "BLOB_UNKNOWN");
   }
+});
+
+describe("nginx is told to send a file", () => {
+  const file = blobKey(digest);
+  const throughNginx = { "x-sendfile-type": "X-Accel-Redirect" };
+  const askNginx = async (
+    headers: Record<string, string>,
+    blob: FakeBlob = Object.assign(fakeBlob(bytes), { file }),
+  ): Promise<Seen> => {
+    const registry = createFakeRegistry({ openBlob: answered(blob), statBlob: answered({ sizeBytes: bytes.length }) });
+    return ask(registry, target, { headers, accelRedirect: "/internal/" });
+  };
+
+  test("with the header fields of the blob, whatever range is asked for, and closes it", async () => {
+    for (const headers of [{}, { range: "bytes=1-2" }, { range: "bytes=1-2", "if-range": '"other"' }]) {
+      const blob = Object.assign(fakeBlob(bytes), { file });
+      const seen = await askNginx({ ...throughNginx, ...headers }, blob);
+      assert.equal(seen.status, 200);
+      const { "accept-ranges": _ranges, ...rest } = expectedHeaders;
+      assert.deepEqual(seen.headers, {
+        ...rest,
+        "content-length": "0",
+        "x-accel-redirect": `/internal/${file}`,
+        vary: "X-Sendfile-Type",
+      });
+      assert.equal(blob.closed, 1);
+      assert.deepEqual(seen.facts.cache, { hit: true });
+    }
+  });
+
+  test("only where it said that it does, it is configured, and there is a file", async () => {
+    const whole = [
+      await askNginx({}),
+      await askNginx({ "x-sendfile-type": "X-Sendfile" }),
+      await askNginx(throughNginx, fakeBlob(bytes)),
+      await ask(createFakeRegistry({ openBlob: answered(Object.assign(fakeBlob(bytes), { file })) }), target, {
+        headers: throughNginx,
+      }),
+      // nginx would compare it with an ETag that it does not have yet.
+      await askNginx({ ...throughNginx, "if-match": `"${digest}"` }),
+    ];
+    for (const seen of whole) {
+      assert.equal(seen.status, 200);
+      assert.deepEqual(seen.body, bytes);
+      assert.deepEqual(seen.headers, expectedHeaders);
+    }
+  });
+
+  test("not what needs no file: conditions that do not hold, and ranges that cannot be", async () => {
+    for (const [status, headers] of [
+      [304, { "if-none-match": `"${digest}"` }],
+      [412, { "if-match": `"${otherDigest}"` }],
+      [416, { range: "bytes=3000-" }],
+    ] as const) {
+      const seen = await askNginx({ ...throughNginx, ...headers });
+      assert.equal(seen.status, status);
+      assert.equal(seen.headers["x-accel-redirect"], undefined);
+    }
+  });
 });
 
 test("a sha512 request is answered with the sha512 digest", async () => {

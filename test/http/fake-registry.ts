@@ -105,7 +105,12 @@ export interface Seen {
 export async function ask(
   registry: PullRegistry,
   target: string,
-  options: { readonly method?: string; readonly headers?: IncomingHttpHeaders } = {},
+  options: {
+    readonly method?: string;
+    readonly headers?: IncomingHttpHeaders;
+    /** The setting `accel_redirect`. */
+    readonly accelRedirect?: string;
+  } = {},
 ): Promise<Seen> {
   const dockerHub = parseNamespace("docker.io");
   const handler = createHandler(
@@ -118,6 +123,7 @@ export async function ask(
       allowsUnlisted: () => false,
       openUnlisted: () => assert.fail("an unlisted namespace was opened"),
     }),
+    options.accelRedirect,
   );
   const facts: Facts = { endpoint: "other" };
   const { method = "GET", headers = {} } = options;

@@ -131,6 +131,7 @@ export function mirrorConfig(
     defaultNamespace: dockerHub,
     defaultUpstreamNamespace: dockerHub,
     checkCacheDigest: false,
+    accelRedirect: undefined,
     storage: {
       type: "filesystem",
       root,

@@ -89,6 +89,7 @@ test("without any setting, the defaults", () => {
     defaultNamespace: "docker.io",
     defaultUpstreamNamespace: "docker.io",
     checkCacheDigest: false,
+    accelRedirect: undefined,
     storage,
     replicas: undefined,
     verify: { intervalMs: 7 * day, bytesPerSecond: 50 * 1024 ** 2 },
@@ -128,6 +129,7 @@ admin_listen: unix:/run/admin.sock
 default_namespace: quay.io
 default_upstream_namespace: ghcr.io
 check_cache_digest: true
+accel_redirect: /internal/
 admin_token: \${TOKEN}
 storage:
   type: filesystem
@@ -220,6 +222,7 @@ upstreams:
     defaultNamespace: "quay.io",
     defaultUpstreamNamespace: "ghcr.io",
     checkCacheDigest: true,
+    accelRedirect: "/internal/",
     storage: {
       type: "filesystem",
       root: "/srv",

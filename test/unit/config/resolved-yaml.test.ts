@@ -42,6 +42,7 @@ storage:
 verify: { interval: never, rate: 1500kB }
 warm: { images: ["alpine:3"], file: "\${not}", platforms: [linux/amd64], interval: 30d, parallel: 1 }
 check_cache_digest: true
+accel_redirect: /files/cache/
 allow_unlisted: ["*.example.com"]
 log: { level: warn, format: pretty }
 shutdown_timeout: 1m 5s

@@ -20,12 +20,11 @@ const config = { accelRedirect: "/internal/" };
 const bytes = pseudoRandomBytes(300_000, "layer");
 const digest = digestOf(bytes);
 
-/** Asks for a blob as an nginx does; what it is told to send, or the bytes. */
-async function get(mirror: Mirror, path: string): Promise<string | Buffer> {
+/** Asks for a blob as an nginx does: what it is told to send, or that it has the bytes. */
+async function get(mirror: Mirror, path: string): Promise<string> {
   const { status, headers, body } = await mirror.get(path, { headers: { "x-sendfile-type": "X-Accel-Redirect" } });
   assert.equal(status, 200);
-  const internal = headers["x-accel-redirect"];
-  return internal === undefined ? body : String(internal);
+  return String(headers["x-accel-redirect"] ?? digestOf(body));
 }
 
 test("a blob that is stored, for as long as it is, and only of a repository that has it", async () => {
@@ -33,16 +32,16 @@ test("a blob that is stored, for as long as it is, and only of a repository that
   upstream.addBlob(bytes, { repository: "library/app" });
   await using mirror = await startMirror(upstream.host, { config: { ...config, adminListen } });
   const path = `/v2/library/app/blobs/${digest}`;
-  assert.deepEqual(await get(mirror, path), bytes, "a miss");
+  assert.equal(await get(mirror, path), digest, "a miss");
   await mirror.app.idle();
   const key = blobKey(digest);
   assert.equal(await get(mirror, path), `/internal/${key}`);
-  assert.deepEqual(await readFile(join(mirror.root, key)), bytes);
+  assert.equal(digestOf(await readFile(join(mirror.root, key))), digest);
   const hits = { namespace: "docker.io", kind: "blob", result: "hit" };
   assert.equal(await mirror.metric("entrepot_cache_requests_total", hits), 1);
 
   const direct = await mirror.get(path);
-  assert.deepEqual(direct.body, bytes, "who does not come through nginx has the bytes");
+  assert.equal(digestOf(direct.body), digest, "who does not come through nginx has the bytes");
   const head = await mirror.get(path, { method: "HEAD", headers: { "x-sendfile-type": "X-Accel-Redirect" } });
   assert.equal(head.headers["content-length"], String(bytes.length));
   assert.equal(head.headers["x-accel-redirect"], undefined);
@@ -52,10 +51,10 @@ test("a blob that is stored, for as long as it is, and only of a repository that
   assert.equal(other.status, 404, "its upstream says that it does not have it");
 
   await adminOf(mirror).purge(`docker.io/library/app@${digest}`);
-  assert.deepEqual(await get(mirror, path), bytes, "it is fetched again");
+  assert.equal(await get(mirror, path), digest, "it is fetched again");
   await mirror.app.idle();
   await rm(join(mirror.root, key));
-  assert.deepEqual(await get(mirror, path), bytes, "somebody else has removed the file");
+  assert.equal(await get(mirror, path), digest, "somebody else has removed the file");
 });
 
 test("not where the bytes are checked while they are sent", async () => {
@@ -65,7 +64,7 @@ test("not where the bytes are checked while they are sent", async () => {
   const path = `/v2/library/app/blobs/${digest}`;
   await get(mirror, path);
   await mirror.app.idle();
-  assert.deepEqual(await get(mirror, path), bytes);
+  assert.equal(await get(mirror, path), digest);
 });
 
 test("a blob that was pushed", async () => {
@@ -73,5 +72,5 @@ test("a blob that was pushed", async () => {
   await new Pusher(mirror).blob(bytes);
   const key = hostedBlobKey(digest);
   assert.equal(await get(mirror, `/v2/apps/team/web/blobs/${digest}`), `/internal/${key}`);
-  assert.deepEqual(await readFile(join(mirror.root, key)), bytes);
+  assert.equal(digestOf(await readFile(join(mirror.root, key))), digest);
 });

@@ -12,6 +12,18 @@ export const httpPull: readonly Fault[] = [
         breaks: "a blob whose range cannot be served is closed",
       },
       {
+        name: "file-for-anybody",
+        find: 'headers["x-sendfile-type"] === "X-Accel-Redirect" && ',
+        replace: "",
+        breaks: "who does not come through nginx has the bytes",
+      },
+      {
+        name: "file-left-open",
+        find: "letsNginxSend(pull.headers)) {\n    await blob.close();",
+        replace: "letsNginxSend(pull.headers)) {",
+        breaks: "a blob that nginx sends is closed here",
+      },
+      {
         name: "range-of-another-blob",
         find: 'honoursRange(pull.headers["if-range"], digest) ? range : undefined',
         replace: "range",

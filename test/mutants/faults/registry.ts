@@ -72,6 +72,13 @@ export const registry: readonly Fault[] = [
     ["unit/registry/stored-size", "unit/registry/blob-look-ups", "unit/registry/manifest-as-blob"],
     [
       {
+        name: "unchecked-file-named",
+        find: "this.#tools.checkDigest ? undefined : object.file",
+        replace: "object.file",
+        breaks: "bytes that are checked on their way are sent by nobody else",
+        tests: ["flow/accel-redirect"],
+      },
+      {
         name: "wrong-size-served",
         find: "stored === undefined || stored.sizeBytes === link.sizeBytes",
         replace: "stored === undefined || link.sizeBytes >= 0",

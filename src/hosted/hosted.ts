@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
-import { algorithmOf, type Digest, digestOf, parseDigest } from "../oci/digest.ts";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { indexMediaType, parseManifest } from "../oci/manifest.ts";
+import { parseManifest } from "../oci/manifest.ts";
 import { isDigestReference, type Namespace, type Reference, type Repository } from "../oci/reference.ts";
 import type {
   Answer,
@@ -15,22 +15,19 @@ import type {
   PushRegistry,
   Redirecting,
 } from "../registry/registry.ts";
-import type { Page } from "../store/content-records.ts";
+import { pageOfReferrers, pageOfTags, takePage } from "../registry/pages.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { RepositoryId } from "../store/layout.ts";
 import { StoreError } from "../store/object-store.ts";
 import type { HostedBytes } from "./bytes.ts";
 import type { Quotas } from "./quotas.ts";
-import type { HostedLink } from "./records.ts";
+import type { HostedLink, HostedReferrer } from "./records.ts";
 import { isBlob, isManifest, type Repositories } from "./repositories.ts";
 import { assertDeletable, assertMovable, assertPushable, type HostedRules } from "./rules.ts";
 import type { Uploads } from "./uploads.ts";
 
 /** How much of the manifests that were read last stays in memory, for all namespaces together. */
 const manifestMemoryBytes = 8 * 1024 * 1024;
-/** A listing's entries and bytes, where a client asks for more or does not say. */
-const largestPage = 1_000;
-const largestPageBytes = 3 * 1024 * 1024;
 /** How long a URL may be used to begin reading a blob, in seconds. */
 const signedSeconds = 5 * 60;
 
@@ -102,11 +99,13 @@ export class Hosted {
       tags: async (repository, query) => {
         const id = idOf(repository);
         if (!(await repositories.exists(id))) return undefined;
-        const { limit, last } = readPage(query);
-        const { items, isLast } = await take(repositories.listTags(id, last), limit);
-        return answer(pageOf({ tags: items }, query, isLast ? undefined : items.at(-1)));
+        return answer(await pageOfTags((last) => repositories.listTags(id, last), query));
       },
-      referrers: async (repository, subject, query) => answer(await this.#referrers(idOf(repository), subject, query)),
+      referrers: async (repository, subject, query) => {
+        const list = (after: Digest | undefined): AsyncIterable<HostedReferrer> =>
+          repositories.listReferrers(idOf(repository), subject, after);
+        return answer(await pageOfReferrers(list, query));
+      },
       push: this.#push(namespace, rules),
     };
   }
@@ -157,7 +156,7 @@ export class Hosted {
         return repositories.removeBlob(idOf(repository), digest);
       },
       repositories: async (after, limit) => {
-        const { items, isLast } = await take(repositories.list(namespace, after), limit);
+        const { items, isLast } = await takePage(repositories.list(namespace, after), limit);
         return { names: items.map(({ repository }) => repository), isLast };
       },
     };
@@ -302,26 +301,6 @@ export class Hosted {
     this.#manifests.set(digest, manifest);
     return manifest;
   }
-
-  async #referrers(id: RepositoryId, subject: Digest, query: string): Promise<Page> {
-    const { limit, last } = readPage(query);
-    const wanted = new URLSearchParams(query).get("artifactType") ?? "";
-    const after = last === undefined ? undefined : parseDigest(last);
-    const listed = this.#tools.repositories.listReferrers(id, subject, after);
-    const fitting = async function* () {
-      let sizeBytes = 0;
-      for await (const referrer of listed) {
-        if (wanted !== "" && referrer.artifactType !== wanted) continue;
-        sizeBytes += Buffer.byteLength(JSON.stringify(referrer));
-        yield { referrer, isTooMuch: sizeBytes > largestPageBytes };
-      }
-    };
-    const { items, isLast } = await take(fitting(), limit, ({ isTooMuch }) => isTooMuch);
-    const manifests = items.map(({ referrer }) => referrer);
-    const document = { schemaVersion: 2, mediaType: indexMediaType, manifests };
-    const filters = wanted === "" ? undefined : "artifactType";
-    return { ...pageOf(document, query, isLast ? undefined : manifests.at(-1)?.digest), filtersApplied: filters };
-  }
 }
 
 /** Of what is hosted here everything is here. */
@@ -331,32 +310,4 @@ function answer<T>(value: T): Answer<T> {
 
 function assertCondition(condition: PushCondition, current: Digest | undefined): void {
   if (!condition(current)) throw new OciError("PRECONDITION_FAILED");
-}
-
-function readPage(query: string): { readonly limit: number; readonly last: string | undefined } {
-  const parameters = new URLSearchParams(query);
-  const last = parameters.get("last") ?? "";
-  return { limit: Number(parameters.get("n") ?? largestPage), last: last === "" ? undefined : last };
-}
-
-function pageOf(document: Page["document"], query: string, last: string | undefined): Page {
-  if (last === undefined) return { document, nextQuery: undefined, filtersApplied: undefined };
-  const next = new URLSearchParams(query);
-  next.set("last", last);
-  return { document, nextQuery: next.toString(), filtersApplied: undefined };
-}
-
-/** The first of a listing, and whether that is all of it, as one that asks for none at all is told. */
-async function take<T>(
-  listing: AsyncIterable<T>,
-  limit: number,
-  isTooMuch: (item: T) => boolean = () => false,
-): Promise<{ readonly items: readonly T[]; readonly isLast: boolean }> {
-  const items: T[] = [];
-  if (limit === 0) return { items, isLast: true };
-  for await (const item of listing) {
-    if (items.length === limit || (items.length > 0 && isTooMuch(item))) return { items, isLast: false };
-    items.push(item);
-  }
-  return { items, isLast: true };
 }

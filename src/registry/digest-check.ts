@@ -4,11 +4,18 @@ import { algorithmOf, type Digest } from "../oci/digest.ts";
 import { type OpenObject, type Span, StoreError } from "../store/object-store.ts";
 import { isFresh } from "./freshness.ts";
 import { holdBack } from "./hold-back.ts";
+import type { Content } from "./content.ts";
 import type { MirrorTools } from "./mirror-tools.ts";
 import { SingleFlight } from "../concurrency/single-flight.ts";
 
 const rememberedDigests = 1_024;
 const rememberedMs = 3_600_000;
+
+/** What stored blobs are checked with. */
+export interface DigestCheckTools extends Pick<MirrorTools, "hashes" | "monotonic" | "remembered"> {
+  /** Where they are opened once more, and what is told of those that are damaged. */
+  readonly content: Pick<Content, "openBlob" | "quarantineBlob">;
+}
 
 /**
  * Checks stored blobs while they are served. The last bytes of an answer are kept back until the digest is known to be
@@ -19,14 +26,14 @@ const rememberedMs = 3_600_000;
  * a whole blob was found right, its ranges are taken to be right for an hour.
  */
 export class DigestCheck {
-  readonly #tools: Pick<MirrorTools, "content" | "hashes" | "monotonic" | "remembered">;
+  readonly #tools: DigestCheckTools;
   readonly #checks = new SingleFlight<void>();
   /** The sizes of blobs that were suspected, and found right. */
   readonly #inspected: LRUCache<Digest, number>;
-  /** When each of the blobs was last found right, in milliseconds. */
-  readonly #right: LRUCache<Digest, number>;
+  /** When each version of the blobs was last found right, in milliseconds. */
+  readonly #right: LRUCache<string, number>;
 
-  constructor(tools: Pick<MirrorTools, "content" | "hashes" | "monotonic" | "remembered">) {
+  constructor(tools: DigestCheckTools) {
     this.#tools = tools;
     const max = Math.min(rememberedDigests, tools.remembered);
     this.#inspected = boundedMap(max);
@@ -45,7 +52,10 @@ export class DigestCheck {
       // They end only when the digest is right: nothing else is to be waited for.
       return holdBack(this.#hashed(object, chunks, digest), length, Promise.resolve(), signal);
     }
-    if (isFresh(this.#right.get(digest) ?? -Infinity, this.#tools.monotonic(), { ttlMs: rememberedMs })) return chunks;
+    if (
+      isFresh(this.#right.get(versionOf(object, digest)) ?? -Infinity, this.#tools.monotonic(), { ttlMs: rememberedMs })
+    )
+      return chunks;
     return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
   }
 
@@ -75,7 +85,7 @@ export class DigestCheck {
         await taken;
       }
       if ((await hash.digest()) !== digest) throw await this.#quarantine(object, digest);
-      this.#right.set(digest, monotonic());
+      this.#right.set(versionOf(object, digest), monotonic());
     } finally {
       hash.drop();
     }
@@ -95,11 +105,15 @@ export class DigestCheck {
   }
 
   async #quarantine(object: OpenObject, digest: Digest): Promise<StoreError> {
-    this.#right.delete(digest);
+    this.#right.delete(versionOf(object, digest));
     // Where that fails the store has told so, and the answer fails all the same.
     await this.#tools.content.quarantineBlob(digest, object).catch(() => undefined);
     return damaged(digest);
   }
+}
+
+function versionOf({ version }: OpenObject, digest: Digest): string {
+  return `${digest} ${version}`;
 }
 
 function damaged(digest: Digest): StoreError {

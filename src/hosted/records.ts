@@ -1,3 +1,4 @@
+import type { Referrer } from "../registry/pages.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { isObject } from "../oci/document.ts";
 
@@ -21,14 +22,8 @@ export interface HostedTag {
   readonly pushedAt: number;
 }
 
-/** A descriptor of the list of referrers (distribution-spec, "Listing Referrers"). */
-export interface HostedReferrer {
-  readonly mediaType: string;
-  readonly digest: Digest;
-  readonly size: number;
-  readonly artifactType?: string;
-  readonly annotations?: Readonly<Record<string, string>>;
-}
+/** What is stored of a manifest that refers to another one. */
+export type HostedReferrer = Referrer;
 
 /** Whether a value that was read is a link. */
 export function isHostedLink(value: unknown): value is HostedLink {

@@ -12,7 +12,7 @@ const maxDepth = 132;
 
 /** Another program's objects, which are only read. */
 export interface ForeignReader {
-  /** As `ObjectReader.list`; what is no object, such as a symbolic link, is left out. */
+  /** As `ObjectReader.list`, of everything with an empty prefix; what is no object, such as a symbolic link, is left out. */
   list(prefix: Key, options?: ListOptions): AsyncIterable<DatedObject>;
   /** As `ObjectReader.get`. */
   get(key: Key): Promise<OpenObject | undefined>;

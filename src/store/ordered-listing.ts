@@ -35,15 +35,16 @@ export async function* listInOrder<Info extends ObjectInfo>(
   };
   const path: OpenFolder[] = [];
   const enter = async (key: Key): Promise<void> => {
-    const start = after?.startsWith(`${key}/`) === true ? after.slice(key.length + 1) : "";
-    path.push({ key, next: 0, ...(await readNames(reader.entries(key), start)) });
+    const start = key === "" ? after : after?.startsWith(`${key}/`) === true ? after.slice(key.length + 1) : undefined;
+    path.push({ key, next: 0, ...(await readNames(reader.entries(key), start ?? "")) });
   };
-  if (after === undefined || after < `${prefix}/` || after.startsWith(`${prefix}/`)) await enter(prefix);
+  const isWithin = prefix === "" || after === undefined || after < `${prefix}/` || after.startsWith(`${prefix}/`);
+  if (isWithin) await enter(prefix);
   for (let folder = path.at(-1); folder !== undefined; folder = path.at(-1)) {
     const { key, names, next } = folder;
     const files: Key[] = [];
     while (files.length < lookUpsAtOnce && names[next + files.length]?.endsWith("/") === false) {
-      files.push(`${key}/${names[next + files.length]}` as Key);
+      files.push(below(key, names[next + files.length] ?? ""));
     }
     folder.next += files.length;
     for (const info of await Promise.all(files.map((file) => reader.head(file).catch(skip)))) {
@@ -52,7 +53,7 @@ export async function* listInOrder<Info extends ObjectInfo>(
     const name = names[folder.next];
     if (name?.endsWith("/") === true) {
       folder.next++;
-      await enter(`${key}/${name.slice(0, -1)}` as Key).catch(skip);
+      await enter(below(key, name.slice(0, -1))).catch(skip);
     } else if (name === undefined && folder.isWhole) {
       path.pop();
     } else if (name === undefined) {
@@ -61,6 +62,10 @@ export async function* listInOrder<Info extends ObjectInfo>(
       Object.assign(folder, { next: 0, ...(more ?? { names: [], isWhole: true }) });
     }
   }
+}
+
+function below(folder: Key, name: string): Key {
+  return (folder === "" ? name : `${folder}/${name}`) as Key;
 }
 
 /** The next names of a folder behind `after`, which may lie within the first of them. */

@@ -123,7 +123,7 @@ export class S3Store implements BucketStore {
    */
   async *list(prefix: Key, { after = "" as Key }: ListOptions = {}): AsyncGenerator<DatedObject> {
     const root = this.#writer.nameOf("");
-    const input = { Bucket: this.#connection.place.bucket, Prefix: `${root}${prefix}/` };
+    const input = { Bucket: this.#connection.place.bucket, Prefix: prefix === "" ? root : `${root}${prefix}/` };
     for (let last: string = after; ;) {
       const start = { ...input, ...(last === "" ? {} : { StartAfter: `${root}${last}` }) };
       let page;

@@ -61,8 +61,8 @@ export const storeReading: readonly Fault[] = [
     [
       {
         name: "first-folder-unreadable-is-empty",
-        find: "after.startsWith(`${prefix}/`)) await enter(prefix);",
-        replace: "after.startsWith(`${prefix}/`)) await enter(prefix).catch(skip);",
+        find: "if (isWithin) await enter(prefix);",
+        replace: "if (isWithin) await enter(prefix).catch(skip);",
         breaks: "a listing of which nothing can be read fails",
       },
       {

@@ -32,6 +32,7 @@ test("files are listed in order, with their sizes and times, and read; nothing i
   assert.equal(object && (await readWhole(object, 100))?.toString(), "content");
   assert.equal(await folder.get("a/none" as Key), undefined);
   assert.deepEqual(await keysOf(folder, "none"), []);
+  assert.deepEqual(await keysOf(folder, ""), ["a/b.c", "a/b/c"], "everything");
   assert.deepEqual(await readdir(path, { recursive: true }), before);
 });
 

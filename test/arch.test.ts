@@ -21,6 +21,7 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["registry", { unit: "registry", rank: 3 }],
   ["bucket", { unit: "bucket", rank: 4 }],
   ["hosted", { unit: "hosted", rank: 4 }],
+  ["layout", { unit: "layout", rank: 4 }],
   ["replicas", { unit: "replicas", rank: 5 }],
   ["jobs", { unit: "jobs", rank: 6 }],
   ["http", { unit: "http", rank: 7 }],

@@ -34,14 +34,19 @@ const namePattern = /^([^:@]*)(?::([^@]*))?(?:@(.*))?$/s;
  */
 export function parseImageReference(text: string): ImageReference {
   const slash = text.indexOf("/");
-  const first = text.slice(0, Math.max(0, slash));
-  const isRegistry = /[.:]/.test(first) || first === "localhost";
+  const isRegistry = namesRegistry(text);
   const rest = isRegistry ? text.slice(slash + 1) : text;
   const [, name = "", tag, digest] = namePattern.exec(rest) ?? [];
-  const namespace = parseNamespace(isRegistry ? first : defaultNamespace);
+  const namespace = parseNamespace(isRegistry ? text.slice(0, slash) : defaultNamespace);
   const repository = parseRepository(name);
   const tagged = parseTag(tag ?? defaultTag);
   return { namespace, repository, reference: digest === undefined ? tagged : parseDigest(digest) };
+}
+
+/** Whether an image's name says which registry it is of: what stands before the first `/` has a dot or a colon, or is `localhost`. */
+export function namesRegistry(text: string): boolean {
+  const first = text.slice(0, Math.max(0, text.indexOf("/")));
+  return /[.:]/.test(first) || first === "localhost";
 }
 
 /** Writes an image's full name, which `parseImageReference` reads as this image. */

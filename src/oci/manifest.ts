@@ -213,8 +213,12 @@ function readList(document: Json, name: string): ManifestEntry[] {
   return list.filter((entry: unknown, index) => isUsable(entry, `${name}[${index}]`));
 }
 
-/** Checks a descriptor (image-spec, descriptor.md). False: sound, but its digest's algorithm is not supported. */
-function isUsable(entry: unknown, place: string): entry is ManifestEntry {
+/**
+ * Checks a descriptor (image-spec, descriptor.md). False: sound, but its digest's algorithm is not supported.
+ *
+ * @throws {OciError} MANIFEST_INVALID
+ */
+export function isUsable(entry: unknown, place: string): entry is ManifestEntry {
   if (!isObject(entry)) {
     throw invalid(`its ${place} is not a descriptor`);
   }

@@ -1,0 +1,178 @@
+import type { Version, Key, ObjectInfo } from "../store/object-store.ts";
+import { StoreError } from "../store/object-store.ts";
+import { type ArchiveFiles, openArchive } from "./archive.ts";
+import { everything, type LayoutFiles } from "./files.ts";
+import { indexName, layoutName } from "./image-layout.ts";
+import { LayoutError, type Naming } from "./index-document.ts";
+import {
+  brokenPlace,
+  dirManifestName,
+  dockerArchiveAdvice,
+  isDockerArchive,
+  type Place,
+  type PlaceKind,
+  readDirPlace,
+  readLayoutPlace,
+} from "./place.ts";
+import { readWhole } from "../store/read-whole.ts";
+import { maxManifestBytes } from "../oci/manifest.ts";
+
+/** How many folders and archives with images a source may have. */
+const maxPlaces = 100_000;
+/** Content of a layout, which need not be looked at. */
+const blobPath = /^(?:.*\/)?blobs\/sha(?:256|512)\//;
+const archiveName = /\.tar$/i;
+/** Behind all keys that begin with the same prefix. */
+const last = "\uffff";
+
+/** What was found in a source, in the order of the places' names. */
+export interface Scan {
+  readonly places: readonly Place[];
+  /** What is wrong with the source itself, for people. */
+  readonly problems: readonly string[];
+}
+
+/** The files of a folder that say what it is. */
+interface Folder {
+  index?: ObjectInfo;
+  manifest?: ObjectInfo;
+  layout?: ObjectInfo;
+}
+
+interface Remembered {
+  /** Those of the files that say what it is; `undefined` where they could not be read. */
+  readonly versions: string | undefined;
+  readonly place: Place;
+}
+
+/** Finds all images in a source. What has not changed since the last time is not read again. */
+export class Scanner {
+  readonly #files: LayoutFiles;
+  readonly #naming: Naming;
+  #remembered = new Map<string, Remembered>();
+
+  constructor(files: LayoutFiles, naming: Naming) {
+    this.#files = files;
+    this.#naming = naming;
+  }
+
+  /**
+   * Looks at everything once.
+   *
+   * @throws {StoreError} the source cannot be listed.
+   */
+  async scan(signal: AbortSignal): Promise<Scan> {
+    const { folders, archives, problems } = await this.#list(signal);
+    const found = new Map<string, Remembered>();
+    for (const [folder, { index, manifest, layout }] of folders) {
+      signal.throwIfAborted();
+      const versions = [index, manifest, layout].map((info) => info?.version ?? "").join(" ");
+      // docker save writes both forms: the layout is the one that has digests.
+      if (index !== undefined && (layout !== undefined || manifest === undefined)) {
+        await this.#add(found, { path: folder, kind: "layout", versions }, () => this.#layout(folder));
+      } else if (manifest !== undefined) {
+        const read = (): Promise<Place | undefined> => readDirPlace(this.#files, folder, this.#naming);
+        await this.#add(found, { path: folder, kind: "dir", versions }, read);
+      }
+    }
+    for (const { key, version } of archives) {
+      signal.throwIfAborted();
+      await this.#add(found, { path: key, kind: "archive", versions: version }, () => this.#archive(key, version));
+    }
+    this.#remembered = found;
+    const places = [...found].toSorted(([one], [other]) => (one < other ? -1 : 1));
+    return { places: places.map(([, { place }]) => place), problems };
+  }
+
+  /** Reads a place, unless it is as it was. One that cannot be read stays as it was, and is tried again the next time. */
+  async #add(
+    found: Map<string, Remembered>,
+    { path, kind, versions }: { readonly path: string; readonly kind: PlaceKind; readonly versions: string },
+    read: () => Promise<Place | undefined>,
+  ): Promise<void> {
+    const known = this.#remembered.get(path);
+    if (known?.versions === versions) return void found.set(path, known);
+    try {
+      const place = await read();
+      if (place !== undefined) found.set(path, { versions, place });
+    } catch (error) {
+      if (error instanceof LayoutError) {
+        found.set(path, { versions, place: brokenPlace(path, kind, error.message) });
+      } else if (error instanceof StoreError) {
+        const broken = brokenPlace(path, kind, error.message);
+        found.set(path, { versions: undefined, place: { ...broken, ...known?.place, problems: broken.problems } });
+      } else throw error;
+    }
+  }
+
+  async #list(signal: AbortSignal): Promise<{
+    readonly folders: ReadonlyMap<string, Folder>;
+    readonly archives: readonly ObjectInfo[];
+    readonly problems: readonly string[];
+  }> {
+    const folders = new Map<string, Folder>();
+    const archives: ObjectInfo[] = [];
+    const names: Readonly<Record<string, keyof Folder>> = {
+      [indexName]: "index",
+      [layoutName]: "layout",
+      [dirManifestName]: "manifest",
+    };
+    let after: Key | undefined;
+    const problems = new Set<string>();
+    const onUnreadable = (error: StoreError): void => void problems.add(error.message);
+    do {
+      const start = after;
+      after = undefined;
+      for await (const info of this.#files.list(everything, { onUnreadable, ...(start && { after: start }) })) {
+        signal.throwIfAborted();
+        const [blobs] = blobPath.exec(info.key) ?? [];
+        if (blobs !== undefined) {
+          after = `${blobs}${last}` as Key;
+          break;
+        }
+        const slash = info.key.lastIndexOf("/");
+        const role = names[info.key.slice(slash + 1)];
+        if (role === undefined && !archiveName.test(info.key)) continue;
+        if (folders.size + archives.length >= maxPlaces) {
+          problems.add(`it has more than ${maxPlaces} places with images: the others are not looked at`);
+          break;
+        }
+        if (role === undefined) archives.push(info);
+        else {
+          const path = info.key.slice(0, Math.max(0, slash));
+          const folder = folders.get(path) ?? {};
+          folder[role] = info;
+          folders.set(path, folder);
+        }
+      }
+    } while (after !== undefined);
+    return { folders, archives, problems: [...problems] };
+  }
+
+  async #layout(folder: string): Promise<Place | undefined> {
+    const place = await readLayoutPlace(this.#files, folder, folder, this.#naming);
+    return place && { ...place, kind: "layout" };
+  }
+
+  async #archive(key: Key, version: Version): Promise<Place | undefined> {
+    const archive = await openArchive(this.#files, key, version);
+    if (archive === undefined) return undefined;
+    const folder = rootOf(archive);
+    const place = await readLayoutPlace(archive, folder, key.replace(archiveName, ""), this.#naming);
+    if (place !== undefined) return { ...place, path: key, kind: "archive", keyOf: () => undefined };
+    const manifest = await archive.get(dirManifestName as Key);
+    const bytes = manifest && (await readWhole(manifest, maxManifestBytes));
+    throw new LayoutError(
+      bytes !== undefined && isDockerArchive(bytes)
+        ? dockerArchiveAdvice
+        : `it is no OCI archive: it has no ${indexName}`,
+    );
+  }
+}
+
+/** The folder of an archive in which the layout is: that of its uppermost `index.json`. */
+function rootOf(archive: ArchiveFiles): string {
+  const found = archive.names.filter((name) => name === indexName || name.endsWith(`/${indexName}`));
+  const [first = indexName] = found.toSorted((one, other) => one.split("/").length - other.split("/").length);
+  return first.slice(0, Math.max(0, first.length - indexName.length - 1));
+}

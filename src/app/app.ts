@@ -122,7 +122,9 @@ async function openProgram(config: Config, options: AppOptions, log: Logger, scr
   const metrics = createMetrics(options.version);
   const { now, monotonic, wait } = { ...systemClock, ...options };
   const clock: Clock = { now, monotonic, wait };
-  const namespaces = new Set<string>([...config.upstreams, ...config.hosted].map(({ namespace }) => namespace));
+  const namespaces = new Set<string>(
+    [...config.upstreams, ...config.hosted, ...config.layouts].map(({ namespace }) => namespace),
+  );
   const engine = await startEngine(config, options, {
     clock,
     observers: createObservers({ metrics, log, monotonic, namespaces }),

@@ -6,14 +6,18 @@ import { errorOf } from "../store/object-store.ts";
 import type { S3Store } from "../store/s3.ts";
 import type { S3Keys } from "../store/s3-options.ts";
 
+/** What is needed of the settings of a bucket to open it. */
+export type BucketStoreConfig = Omit<BucketConfig, "maxAgeMs" | "maxBytes" | "redirect">;
+
 /**
  * Opens a bucket. AWS's library is loaded for it, and only for it. Nothing is sent.
  *
+ * @param key Where the configuration has its settings, for messages.
  * @throws {ConfigError} its certificates cannot be read, or its region is not known.
  */
-export async function openBucketStore(config: BucketConfig): Promise<S3Store> {
+export async function openBucketStore(config: BucketStoreConfig, key = "storage.s3"): Promise<S3Store> {
   const { caFile } = config;
-  const caPem = caFile && (await readCertificates(caFile));
+  const caPem = caFile && (await readCertificates(caFile, key));
   const { S3Store: Store } = await import("../store/s3.ts");
   const opening = Store.open({
     bucket: config.bucket,
@@ -35,28 +39,28 @@ export async function openBucketStore(config: BucketConfig): Promise<S3Store> {
     retries: config.retries,
     publicEndpoint: config.publicEndpoint,
   });
-  return opening.catch(explainRegion);
+  return opening.catch((error: unknown) => explainRegion(error, key));
 }
 
-function explainRegion(error: unknown): never {
+function explainRegion(error: unknown, key: string): never {
   if (!(error instanceof Error && error.name === "UnknownRegion")) throw error;
   const why = errorOf(error.cause).message;
   throw new ConfigError([
-    `storage.s3.region: ${why}: set it to that of the bucket, such as eu-central-1, here or as AWS_REGION`,
+    `${key}.region: ${why}: set it to that of the bucket, such as eu-central-1, here or as AWS_REGION`,
   ]);
 }
 
 /** The keys that are configured; without them the library asks AWS's default chain. */
-function keysOf({ accessKey, secretKey, sessionToken }: BucketConfig): S3Keys | undefined {
+function keysOf({ accessKey, secretKey, sessionToken }: BucketStoreConfig): S3Keys | undefined {
   if (accessKey === undefined || secretKey === undefined) return undefined;
   const token = sessionToken === undefined ? {} : { sessionToken };
   return { accessKeyId: accessKey, secretAccessKey: secretKey, ...token };
 }
 
-async function readCertificates(path: string): Promise<string> {
+async function readCertificates(path: string, key: string): Promise<string> {
   try {
     return await readFile(path, "latin1");
   } catch (error) {
-    throw new ConfigError([`storage.s3.ca_file: ${path} cannot be used: ${explainReading(error)}`]);
+    throw new ConfigError([`${key}.ca_file: ${path} cannot be used: ${explainReading(error)}`]);
   }
 }

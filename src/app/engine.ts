@@ -15,6 +15,7 @@ import { openStorage, type Storage } from "./storage.ts";
 import type { RetentionRuns } from "../bucket/retention-runs.ts";
 import { openCollection } from "./collection.ts";
 import { openHosted, type OpenHosted } from "./hosted.ts";
+import { openLayouts } from "./layouts.ts";
 import { openReplicas, type Replicas } from "./replicas.ts";
 
 /** What the configuration does not say; all but the version is for tests. */
@@ -85,6 +86,7 @@ async function startOn(
 ): Promise<Engine> {
   const { now, monotonic } = clock;
   const { space, ledger, content, fills } = storage;
+  const layouts = await openLayouts(config, storage, { clock, observers });
   const pins = await openPins(config, storage, onError);
   const replicas =
     config.replicas &&
@@ -97,7 +99,8 @@ async function startOn(
       obey: (order) => maintenance.administration.obey(order),
     }));
   const hosted = openHosted(config, storage, { clock, observers });
-  const mirrors = createMirrors(config, options, clock, storage, observers, hosted.registries, replicas?.sharing);
+  const others = { hosted: hosted.registries, layouts: layouts.registries };
+  const mirrors = createMirrors(config, options, clock, storage, observers, others, replicas?.sharing);
   const retention = storage.tier && (await openRetention(config, storage, storage.tier, { pins, clock, observers }));
   const evictor = new Evictor({
     space,
@@ -124,6 +127,7 @@ async function startOn(
     const reason = new Error("the process is stopping");
     await fills.close(reason);
     await hosted.close();
+    await layouts.close();
     // While the bucket can be told.
     await replicas?.close();
     await evictor.close();

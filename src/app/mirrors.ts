@@ -61,7 +61,10 @@ export function createMirrors(
   clock: Clock,
   storage: Storage,
   observers: Observers,
-  hosted: ReadonlyMap<Namespace, Registry>,
+  {
+    hosted,
+    layouts,
+  }: { readonly hosted: ReadonlyMap<Namespace, Registry>; readonly layouts: ReadonlyMap<Namespace, Registry> },
   sharing?: Sharing,
 ): Mirrors {
   const { now, monotonic } = clock;
@@ -172,11 +175,11 @@ export function createMirrors(
   });
   const namespaces = new Namespaces({
     rules: {
-      ofServerName: serverNames([...config.upstreams, ...config.hosted]),
+      ofServerName: serverNames([...config.upstreams, ...config.hosted, ...config.layouts]),
       defaultNamespace: config.defaultNamespace,
       emptyNamespace: config.defaultUpstreamNamespace,
     },
-    listed: new Map([...mirrored, ...pushable]),
+    listed: new Map([...mirrored, ...pushable, ...layouts]),
     allowsUnlisted: unlistedRule(config.allowUnlisted),
     openUnlisted: (namespace) =>
       mirror((budget) => clients.unlisted(namespace, budget), config.upstreamDefaults, namespace, false),

@@ -3,6 +3,7 @@ import type { EvictObserver, Shortage } from "../jobs/evict.ts";
 import { observeReplicas, type ReplicasObserver } from "./replicas-observer.ts";
 import type { JobObserver } from "../jobs/job.ts";
 import { problemsOf } from "../jobs/verify.ts";
+import type { LayoutsObserver } from "../layout/layouts.ts";
 import type { LedgerObserver } from "../ledger/client.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -34,6 +35,8 @@ export interface Observers extends BucketObservers {
   readonly damaged: (digest: Digest) => void;
   /** What is hosted did not have its digest, or its size. */
   readonly hostedDamaged: (digest: Digest) => void;
+  /** What is wrong in a namespace of image layouts. */
+  layouts(namespace: string): LayoutsObserver;
   /** Told why something was passed on but not cached, where nobody waits for that. */
   uncached(error: unknown): void;
   /** The observer of one namespace's client. */
@@ -92,6 +95,15 @@ export function createObservers({ metrics, log, monotonic, namespaces }: Observe
     hostedDamaged: (digest) => {
       log.error({ digest }, "hosted content is damaged, and is not given out: push it again");
     },
+    layouts: (namespace) => ({
+      problem: (path, problem) => log.warn({ namespace, path }, `images cannot be served: ${problem}`),
+      looked: (problems) => metrics.layoutProblems.set({ namespace }, problems),
+      damaged: (path, digest, problem) => {
+        metrics.layoutDamaged.inc({ namespace });
+        log.error({ namespace, path, digest }, `content was not given out: ${problem}`);
+      },
+      unreachable: (error) => log.warn({ namespace, err: error }, "images cannot be looked for"),
+    }),
     ...observeBucket(metrics, log, monotonic),
     replicas: observeReplicas(metrics, log, monotonic),
     credentials: (namespace) => (problem) => log.warn({ namespace, err: problem }, "credentials are not renewed"),

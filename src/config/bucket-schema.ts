@@ -13,11 +13,22 @@ import {
   uncontrolled,
   yesOrNo,
 } from "./fields.ts";
-import { type Alias, assembled, type Kind, optional, type Report, setting, showAll, type Values } from "./setting.ts";
+import {
+  type Alias,
+  assembled,
+  type Kind,
+  optional,
+  type Report,
+  section,
+  setting,
+  showAll,
+  type Values,
+} from "./setting.ts";
 
 const s3 = { commands: ["s3"] } as const;
 
-function parseBucketName(value: string): string {
+/** Reads a bucket's name. @throws {ValueError} */
+export function parseBucketName(value: string): string {
   const [, name, prefix] = /^s3:\/\/([^/]+)\/?(.*?)\/?$/i.exec(value) ?? [];
   if (name !== undefined) {
     throw new ValueError(`a bucket has no scheme: write \`bucket: ${name}\`${prefix && ` and \`prefix: ${prefix}\``}`);
@@ -55,7 +66,8 @@ function parseEndpoint(value: string): string {
   return url.origin;
 }
 
-function parsePrefix(value: string): string {
+/** Reads what all keys begin with. @throws {ValueError} */
+export function parsePrefix(value: string): string {
   const bare = value.replaceAll(/^\/+|\/+$/g, "");
   if (bare !== value && bare !== "") throw new ValueError(`has no slash at its ends: write ${JSON.stringify(bare)}`);
   if (!/^[\w!.*'()-]+(?:\/[\w!.*'()-]+)*$/.test(value) || value.split("/").some((part) => /^\.\.?$/.test(part))) {
@@ -169,15 +181,36 @@ const settings = {
 
 type BucketValues = Values<typeof settings>;
 
+const connectionSettings = {
+  endpoint: settings.endpoint.withoutFlags(),
+  region: settings.region.withoutFlags(),
+  forcePathStyle: settings.forcePathStyle.withoutFlags(),
+  accessKey: settings.accessKey.withoutFlags(),
+  secretKey: settings.secretKey.withoutFlags(),
+  sessionToken: settings.sessionToken,
+  caFile: settings.caFile,
+  insecureSkipVerify: settings.insecureSkipVerify,
+  publicEndpoint: settings.publicEndpoint,
+  maxSockets: settings.maxSockets,
+  connectTimeoutMs: settings.connectTimeoutMs,
+  requestTimeoutMs: settings.requestTimeoutMs,
+  retries: settings.retries,
+};
+
+/** How a bucket is spoken to that is only read. */
+export interface BucketConnection extends Values<typeof connectionSettings> {}
+
+/** The mapping of that. */
+export const bucketConnection: Kind<BucketConnection> = section(connectionSettings, reportKeys);
+
 /** The bucket behind the folder, and how it is spoken to. */
 export interface BucketConfig extends BucketValues {
   readonly bucket: string;
 }
 
-/** What is right by itself but not together. */
-function reportConflicts(values: BucketValues, report: Report): void {
-  const { bucket, endpoint, accessKey, secretKey, sessionToken, serverSideEncryption, kmsKeyId } = values;
-  if (bucket === undefined) report(missingBucket);
+type Keys = Pick<BucketValues, "accessKey" | "secretKey" | "sessionToken">;
+
+function reportKeys({ accessKey, secretKey, sessionToken }: Keys, report: Report): void {
   if (accessKey !== undefined && secretKey === undefined) {
     report({ path: ["access_key"], message: "needs a secret_key with it; without both, AWS's default chain is used" });
   }
@@ -187,6 +220,13 @@ function reportConflicts(values: BucketValues, report: Report): void {
   if (sessionToken !== undefined && (accessKey === undefined || secretKey === undefined)) {
     report({ path: ["session_token"], message: "needs access_key and secret_key with it" });
   }
+}
+
+/** What is right by itself but not together. */
+function reportConflicts(values: BucketValues, report: Report): void {
+  const { bucket, endpoint, serverSideEncryption, kmsKeyId } = values;
+  if (bucket === undefined) report(missingBucket);
+  reportKeys(values, report);
   if (kmsKeyId !== undefined && serverSideEncryption?.startsWith("aws:kms") !== true) {
     report({ path: ["kms_key_id"], message: "needs `sse: aws:kms` or `sse: aws:kms:dsse` with it" });
   }

@@ -22,6 +22,7 @@ import {
   type Values,
 } from "./setting.ts";
 import { collection, hosted, type HostedConfig } from "./hosted-schema.ts";
+import { layout } from "./layout-schema.ts";
 import { replicas } from "./replicas-schema.ts";
 import { storage, verify } from "./storage-schema.ts";
 import {
@@ -127,6 +128,9 @@ export const fileSettings = {
   hosted: setting("hosted", list(hosted), []).about(
     "Namespaces whose repositories are pushed to, and lie in the storage alone: nothing of them is ever evicted.",
   ),
+  layouts: setting("layouts", list(layout), []).about(
+    "Namespaces of image layouts that other programs have put into a folder or a bucket: they are served where they lie.",
+  ),
   collection: setting("collection", collection, {}).about(
     "How what nothing refers to is removed from the hosted namespaces: manifests without a tag, and blobs of no manifest.",
   ),
@@ -171,9 +175,9 @@ export function showConfig(config: Config): object {
 }
 
 /** Namespaces and hosts that stand for two things. */
-function reportTwins({ upstreams, hosted: own }: FileValues, report: Report): void {
+function reportTwins({ upstreams, hosted: own, layouts }: FileValues, report: Report): void {
   const owners = new Map<string, string>();
-  for (const [list, entries] of Object.entries({ upstreams, hosted: own })) {
+  for (const [list, entries] of Object.entries({ upstreams, hosted: own, layouts })) {
     const namespaces = new Map<string, number>();
     for (const [index, { namespace, serverNames }] of entries.entries()) {
       const first = namespaces.get(namespace);
@@ -192,6 +196,13 @@ function reportTwins({ upstreams, hosted: own }: FileValues, report: Report): vo
   }
   const mirrored = new Set(["docker.io", ...upstreams.map(({ namespace }) => namespace)]);
   for (const [index, entry] of own.entries()) reportFallback(entry, mirrored, ["hosted", index], report);
+  const others = new Map([...mirrored].map((namespace) => [namespace, "mirrored"]));
+  for (const { namespace } of own) others.set(namespace, "hosted");
+  for (const [index, { namespace }] of layouts.entries()) {
+    const use = others.get(namespace);
+    if (use === undefined) continue;
+    report({ path: ["layouts", index, "namespace"], message: `${namespace} is ${use}: take another name` });
+  }
 }
 
 function reportFallback(

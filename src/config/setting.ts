@@ -80,6 +80,11 @@ export class Setting<T> {
     return new Setting({ ...this.#parts, flags: [...this.flags, { usage, help, ...more }] });
   }
 
+  /** As it is in a place that flags say nothing of. */
+  withoutFlags(): Setting<T> {
+    return new Setting({ ...this.#parts, flags: [] });
+  }
+
   /** Of the key's value, where there is one. Made when it is asked for, as each word of the setting makes a new one. */
   get ownSchema(): z.ZodType {
     const { kind, absence, description } = this.#parts;

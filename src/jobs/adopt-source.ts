@@ -1,7 +1,7 @@
 import { realpath } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { BufferPool } from "../store/buffers.ts";
-import { ForeignFolder } from "../store/foreign-folder.ts";
+import { ForeignFolder, isWithin } from "../store/foreign-folder.ts";
 import { codeOf, type Key } from "../store/object-store.ts";
 import { isAbsence } from "../store/root.ts";
 import { earlierManifests } from "./adopt-layout.ts";
@@ -59,9 +59,4 @@ async function realTarget(path: string): Promise<string> {
     if (!isAbsence(error) || dirname(whole) === whole) throw error;
     return join(await realTarget(dirname(whole)), basename(whole));
   }
-}
-
-function isWithin(outer: string, inner: string): boolean {
-  const way = relative(outer, inner);
-  return way === "" || !(way === ".." || way.startsWith("../"));
 }

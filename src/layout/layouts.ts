@@ -8,9 +8,9 @@ import { isManifestMediaType, maxManifestBytes, parseManifest } from "../oci/man
 import type { Repository } from "../oci/reference.ts";
 import { DigestCheck } from "../registry/digest-check.ts";
 import { pageOfReferrers, pageOfTags } from "../registry/pages.ts";
-import type { Answer, BlobContent, ManifestContent, PullRegistry } from "../registry/registry.ts";
+import type { Answer, BlobContent, ManifestContent, PullRegistry, Redirecting } from "../registry/registry.ts";
 import type { HashPool } from "../store/hashing.ts";
-import { errorOf, type OpenObject } from "../store/object-store.ts";
+import { errorOf, type Key, type OpenObject, StoreError } from "../store/object-store.ts";
 import { readWhole } from "../store/read-whole.ts";
 import type { LayoutFiles } from "./files.ts";
 import type { Naming } from "./index-document.ts";
@@ -38,14 +38,16 @@ export interface LayoutsOptions {
   readonly clock: Clock;
   /** Told of each problem when it is there for the first time, and once a look how many there are. */
   readonly observer: LayoutsObserver;
+  /** Where clients are sent to the source for blobs: a URL at which they can have a file of it for a while. */
+  readonly presign?: ((key: Key) => Promise<string>) | undefined;
 }
 
 /** Hears of what is wrong in a source. */
 export interface LayoutsObserver {
   /** Something in a place cannot be used; everything else can. */
   problem(path: string, problem: string): void;
-  /** How many places with images, and how many problems the last look has found. */
-  looked(places: number, problems: number): void;
+  /** The source was looked at, and so many problems were there. */
+  looked(problems: number): void;
   /** Content was not what its digest says, and was not given out. */
   damaged(path: string, digest: Digest, problem: string): void;
   /** The source could not be looked at; what was known before goes on. */
@@ -85,8 +87,10 @@ export class Layouts {
   }
 
   /** What can be pulled. */
-  registry(): PullRegistry {
+  registry(): PullRegistry & Partial<Redirecting> {
+    const { presign } = this.#options;
     return {
+      ...(presign && { blobLocation: (repository, digest) => this.#locate(repository, digest, presign) }),
       resolve: async (repository, reference) => {
         const manifest = await this.#find(repository, (found) => found.manifest(reference));
         return manifest && answer(manifest.descriptor);
@@ -131,6 +135,23 @@ export class Layouts {
     await this.#looking?.catch(() => undefined);
   }
 
+  /** Where a blob is a file of the source; what cannot be told is served as ever. */
+  async #locate(
+    repository: Repository,
+    digest: Digest,
+    presign: (key: Key) => Promise<string>,
+  ): Promise<string | undefined> {
+    try {
+      const blob = await this.#find(repository, (found) => this.#openBlob(found, digest));
+      await blob?.object.close();
+      const key = blob?.place.keyOf(digest);
+      return key && (await presign(key));
+    } catch (error) {
+      if (error instanceof StoreError) return undefined;
+      throw error;
+    }
+  }
+
   /** What a repository has; where it has not, the source is looked at once more. */
   async #find<T>(
     repository: Repository,
@@ -145,7 +166,8 @@ export class Layouts {
     const value = await look(first);
     if (value !== undefined || first.beganAt >= askedAt || this.#rests(first)) return value;
     const second = await this.#look().catch(() => first);
-    return second === first ? undefined : look(second);
+    // What has not changed would only be read once more.
+    return second.repositories.get(repository) === first.repositories.get(repository) ? undefined : look(second);
   }
 
   /** Whether the source was looked at so lately that it is left alone. */
@@ -227,14 +249,14 @@ export class Layouts {
       known.add(id);
     }
     this.#known = known;
-    observer.looked(places.length, problems.length);
+    observer.looked(problems.length);
   }
 
   /** See `ReadManifest`. */
   async #manifest(place: Place, { mediaType, digest, size }: Descriptor): Promise<ManifestContent | undefined> {
     const id = `${digest} ${mediaType}`;
     const known = this.#manifests.get(id);
-    if (known !== undefined) return known;
+    if (known?.descriptor.size === size) return known;
     const object = await place.open(digest);
     if (object === undefined) return undefined;
     const damaged = (problem: string): undefined => {

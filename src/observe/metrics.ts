@@ -33,6 +33,8 @@ export interface Metrics {
   readonly collectedBytes: Counter;
   readonly verifyProblems: Counter<"what">;
   readonly quarantined: Counter;
+  readonly layoutProblems: Gauge<"namespace">;
+  readonly layoutDamaged: Counter<"namespace">;
   readonly bucketRequests: Counter<"outcome">;
   readonly bucketCopies: Counter;
   readonly bucketCopiedBytes: Counter;
@@ -273,6 +275,18 @@ export function createMetrics(version: string): Metrics {
     bucketRetained: new Gauge({
       name: "entrepot_bucket_retention_timestamp_seconds",
       help: "When any instance looked through the bucket last for what nobody uses, by its server's clock.",
+      registers,
+    }),
+    layoutProblems: new Gauge({
+      name: "entrepot_layout_problems",
+      help: "Problems that the last look at a namespace's image layouts has found.",
+      labelNames: ["namespace"],
+      registers,
+    }),
+    layoutDamaged: new Counter({
+      name: "entrepot_layout_damaged_total",
+      help: "Times that content of an image layout was not given out, as it was not what its digest says.",
+      labelNames: ["namespace"],
       registers,
     }),
     quarantined: new Counter({

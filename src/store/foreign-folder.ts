@@ -1,3 +1,4 @@
+import { relative } from "node:path";
 import { constants, type Dirent, type Stats } from "node:fs";
 import { type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
@@ -105,4 +106,10 @@ export class ForeignFolder implements ForeignReader {
     if (folder.split("/").length > maxDepth) return;
     yield* entriesOf(pathOf(this.root, folder), folder);
   }
+}
+
+/** Whether a folder is another one, or lies in it; both without symbolic links. */
+export function isWithin(outer: string, inner: string): boolean {
+  const way = relative(outer, inner);
+  return way === "" || !(way === ".." || way.startsWith("../"));
 }

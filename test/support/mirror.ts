@@ -152,6 +152,7 @@ export function mirrorConfig(
     upstreams: [listed({ namespace: "docker.io", host, ...options.upstream }), ...(options.others ?? []).map(listed)],
     upstreamDefaults: quickDefaults,
     hosted: [],
+    layouts: [],
     collection: { intervalMs: Infinity, graceMs: 2 * 3_600_000 },
     allowUnlisted: true,
     proxyEnvironment: { http: undefined, https: undefined, noProxy: undefined },

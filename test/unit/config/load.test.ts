@@ -99,6 +99,7 @@ test("without any setting, the defaults", () => {
     upstreams: [dockerHub],
     upstreamDefaults: tunables,
     hosted: [],
+    layouts: [],
     collection: { intervalMs: day, graceMs: day / 12 },
     allowUnlisted: true,
     proxyEnvironment: noProxies,
@@ -158,6 +159,28 @@ hosted:
     max_blob_size: 1GiB
     quota: 10GiB
     upload_expiry: 1h
+layouts:
+  - namespace: images
+    source: s3://images/team/a/
+    name_prefix: team/x
+    refresh: 1m
+    redirect: true
+    server_names: [Images.example.com]
+    s3:
+      endpoint: https://s3.example.com:9000
+      region: eu
+      force_path_style: false
+      access_key: id
+      secret_key: \${TOKEN}
+      session_token: more
+      ca_file: null
+      insecure_skip_verify: true
+      public_endpoint: https://images.example.com
+      max_sockets: 5
+      connect_timeout: 1s
+      request_timeout: 2s
+      retries: 1
+  - { namespace: folders, source: ./images }
 log: { level: debug, format: pretty }
 shutdown_delay: 5s
 shutdown_timeout: 0s
@@ -269,6 +292,40 @@ upstreams:
         maxBlobBytes: gib,
         quotaBytes: 10 * gib,
         expiryMs: 3_600_000,
+      },
+    ],
+    layouts: [
+      {
+        namespace: "images",
+        source: { kind: "bucket", bucket: "images", prefix: "team/a" },
+        namePrefix: "team/x",
+        refreshMs: 60_000,
+        redirect: true,
+        serverNames: ["images.example.com"],
+        s3: {
+          endpoint: "https://s3.example.com:9000",
+          region: "eu",
+          forcePathStyle: false,
+          accessKey: "id",
+          secretKey: "0123456789abcdef",
+          sessionToken: "more",
+          caFile: undefined,
+          insecureSkipVerify: true,
+          publicEndpoint: "https://images.example.com",
+          maxSockets: 5,
+          connectTimeoutMs: 1_000,
+          requestTimeoutMs: 2_000,
+          retries: 1,
+        },
+      },
+      {
+        namespace: "folders",
+        source: { kind: "folder", path: "./images" },
+        namePrefix: undefined,
+        refreshMs: 10_000,
+        redirect: false,
+        serverNames: [],
+        s3: undefined,
       },
     ],
     proxyEnvironment: noProxies,

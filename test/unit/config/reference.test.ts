@@ -118,6 +118,7 @@ describe("example.yaml", () => {
   test("what is commented out in it would load, too", () => {
     const lines = example
       .replaceAll(/^# (admin_listen:|replicas:| {2}(?:listen|advertise|secret_file):)/gm, "$1")
+      .replace(/^# layouts:\n(?:#.*\n)+/m, (block) => block.replaceAll(/^# /gm, ""))
       .replace(/^# hosted:\n(?:#.*\n)+/m, (block) => block.replaceAll(/^# /gm, ""))
       .replace("type: filesystem", "type: s3")
       .replaceAll(/^ {2}# ( *(?:- )*(?:[a-z_3]+|X-Tenant):(?: |$)|   *- (?:near|\{))/gm, "  $1");
@@ -132,9 +133,13 @@ describe("example.yaml", () => {
     };
     const { "/etc/ca.pem": ca = "", "client.pem": cert = "", "client.key": key = "" } = pems;
     const files = { "/etc/entrepot/ca.pem": ca, "/etc/entrepot/client.pem": cert, "/etc/entrepot/client.key": key };
-    const { adminListen, hosted, storage, upstreams } = loadFile(lines, { env, files });
+    const { adminListen, hosted, layouts, storage, upstreams } = loadFile(lines, { env, files });
     assert.deepEqual([storage.s3?.bucket, storage.s3?.secretKey], ["cache", "secret"]);
     assert.ok(adminListen !== undefined);
+    assert.deepEqual(
+      layouts.map(({ namespace, source }) => [namespace, source]),
+      [["images", { kind: "folder", path: "/srv/images" }]],
+    );
     assert.deepEqual(
       hosted.map(({ namespace, retention }) => [namespace, retention[0]?.keepLast]),
       [["apps", 10]],

@@ -6,6 +6,7 @@ import { addAdoptCommand } from "./commands/adopt.ts";
 import { addContentCommands } from "./commands/content.ts";
 import { addHealthCommand } from "./commands/health.ts";
 import { addJobCommands } from "./commands/jobs.ts";
+import { addLayoutCommands } from "./commands/layouts.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addPinCommands } from "./commands/pins.ts";
 import { addStatusCommand } from "./commands/status.ts";
@@ -61,6 +62,7 @@ export async function runCommandLine(
     addHealthCommand(context),
     addJobCommands(context),
     addNodeCommands(context),
+    addLayoutCommands(context),
   ].flat();
   addAdoptCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);

@@ -2,19 +2,16 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../concurrency/clock.ts";
 import { settleOrAbort } from "../concurrency/settle-or-abort.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
-import { OciError } from "../oci/errors.ts";
-import { isManifestMediaType, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import { DigestCheck } from "../registry/digest-check.ts";
 import { pageOfReferrers, pageOfTags } from "../registry/pages.ts";
 import type { Answer, BlobContent, ManifestContent, PullRegistry, Redirecting } from "../registry/registry.ts";
 import type { HashPool } from "../store/hashing.ts";
 import { errorOf, type Key, type OpenObject, StoreError } from "../store/object-store.ts";
-import { readWhole } from "../store/read-whole.ts";
 import type { LayoutFiles } from "./files.ts";
-import type { Naming } from "./index-document.ts";
-import type { Place } from "./place.ts";
+import { LayoutError, type Naming } from "./index-document.ts";
+import { type Place, readManifest, wrongDigest, wrongSize } from "./place.ts";
 import { LayoutRepository, type Reached, type Root } from "./repository.ts";
 import { type Scan, Scanner } from "./scan.ts";
 
@@ -253,30 +250,19 @@ export class Layouts {
   }
 
   /** See `ReadManifest`. */
-  async #manifest(place: Place, { mediaType, digest, size }: Descriptor): Promise<ManifestContent | undefined> {
+  async #manifest(place: Place, descriptor: Descriptor): Promise<ManifestContent | undefined> {
+    const { mediaType, digest, size } = descriptor;
     const id = `${digest} ${mediaType}`;
     const known = this.#manifests.get(id);
     if (known?.descriptor.size === size) return known;
-    const object = await place.open(digest);
-    if (object === undefined) return undefined;
-    const damaged = (problem: string): undefined => {
-      this.#options.observer.damaged(place.path, digest, problem);
-    };
-    if (object.sizeBytes !== size) {
-      await object.close();
-      return damaged(`it has ${object.sizeBytes} bytes, not ${size}`);
-    }
-    const bytes = await readWhole(object, maxManifestBytes);
-    if (bytes === undefined) return damaged(`a manifest has at most ${maxManifestBytes} bytes`);
-    if (digestOf(bytes, algorithmOf(digest)) !== digest) return damaged("it does not have its digest");
     try {
-      const parsed = parseManifest(bytes, isManifestMediaType(mediaType) ? mediaType : undefined);
-      const manifest = { descriptor: { mediaType: parsed.mediaType, digest, size }, bytes, parsed };
-      this.#manifests.set(id, manifest);
+      const manifest = await readManifest(place, descriptor);
+      if (manifest !== undefined) this.#manifests.set(id, manifest);
       return manifest;
     } catch (error) {
-      if (error instanceof OciError) return damaged(error.message);
-      throw error;
+      if (!(error instanceof LayoutError)) throw error;
+      this.#options.observer.damaged(place.path, digest, error.message);
+      return undefined;
     }
   }
 
@@ -288,10 +274,10 @@ export class Layouts {
     for (const place of found?.places ?? []) {
       const object = await place.open(digest);
       if (object === undefined) continue;
-      if (object.sizeBytes === found?.descriptor.size) return { place, object };
+      const size = found?.descriptor.size ?? 0;
+      if (object.sizeBytes === size) return { place, object };
       await object.close();
-      const problem = `it has ${object.sizeBytes} bytes, not ${found?.descriptor.size}`;
-      this.#options.observer.damaged(place.path, digest, problem);
+      this.#options.observer.damaged(place.path, digest, wrongSize(object, size).message);
     }
     return undefined;
   }
@@ -316,7 +302,7 @@ export class Layouts {
       content: {
         openBlob: (digest) => place.open(digest),
         quarantineBlob: async (digest) => {
-          observer.damaged(place.path, digest, "it does not have its digest");
+          observer.damaged(place.path, digest, wrongDigest);
           return true;
         },
       },

@@ -1,7 +1,9 @@
+import type { Descriptor } from "../oci/descriptor.ts";
 import { hexOf, algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { OciError } from "../oci/errors.ts";
-import { type ManifestEntry, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import { isManifestMediaType, type ManifestEntry, maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { parseTag, type Repository, type Tag } from "../oci/reference.ts";
+import type { ManifestContent } from "../registry/registry.ts";
 import type { Key, OpenObject } from "../store/object-store.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { type LayoutFiles, within } from "./files.ts";
@@ -168,4 +170,40 @@ export function brokenPlace(path: string, kind: PlaceKind, problem: string): Pla
     open: async () => undefined,
     keyOf: () => undefined,
   };
+}
+
+/**
+ * Reads a manifest in a place; `undefined` where it is not there.
+ *
+ * @throws {LayoutError} it is not what its descriptor says, or cannot be used.
+ * @throws {StoreError} it cannot be read.
+ */
+export async function readManifest(
+  place: Place,
+  { mediaType, digest, size }: Descriptor,
+): Promise<ManifestContent | undefined> {
+  const object = await place.open(digest);
+  if (object === undefined) return undefined;
+  if (object.sizeBytes !== size) {
+    await object.close();
+    throw wrongSize(object, size);
+  }
+  const bytes = await readWhole(object, maxManifestBytes);
+  if (bytes === undefined) throw new LayoutError(`a manifest has at most ${maxManifestBytes} bytes`);
+  if (digestOf(bytes, algorithmOf(digest)) !== digest) throw new LayoutError(wrongDigest);
+  try {
+    const parsed = parseManifest(bytes, isManifestMediaType(mediaType) ? mediaType : undefined);
+    return { descriptor: { mediaType: parsed.mediaType, digest, size }, bytes, parsed };
+  } catch (error) {
+    if (error instanceof OciError) throw new LayoutError(error.message);
+    throw error;
+  }
+}
+
+/** What is wrong with content that is not what it is called by. */
+export const wrongDigest = "it does not have its digest";
+
+/** What is wrong with content of another size than its descriptor's. */
+export function wrongSize({ sizeBytes }: OpenObject, size: number): LayoutError {
+  return new LayoutError(`it has ${sizeBytes} bytes, not ${size}`);
 }

@@ -9,7 +9,7 @@ import type { ManifestContent } from "../registry/registry.ts";
 import type { FoundImage, Place } from "./place.ts";
 
 /** How many indexes there may be within each other. */
-const maxDepth = 8;
+export const maxDepth = 8;
 /** How many manifests are read together. */
 const atOnce = 4;
 /** Of how many digests it is remembered that manifests which were read last refer to them. */

@@ -89,7 +89,7 @@ function levelOf(variant: string | undefined): number {
 }
 
 /** Reads what an index says; `undefined` where that is no platform. */
-function readPlatform(value: unknown): Platform | undefined {
+export function readPlatform(value: unknown): Platform | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { os, architecture, variant } = value as Record<string, unknown>;
   if (typeof os !== "string" || typeof architecture !== "string") return undefined;

@@ -118,13 +118,22 @@ export interface Naming {
  * @throws {LayoutError} there is no repository of such a name.
  */
 export function repositoryOf(name: EntryName | undefined, path: string, { namespace, prefix }: Naming): Repository {
-  const own = ownName(name, path, namespace);
-  const full = prefix === undefined ? own : own === "" ? prefix : `${prefix}/${own}`;
+  const full = prefixed(ownName(name, path, namespace), prefix);
   if (isRepository(full)) return full;
   if (full === "") throw new LayoutError("it lies in the source itself, and no name says which repository it is");
   throw new LayoutError(
     `${JSON.stringify(full.slice(0, 128))} is no repository's name: lower-case letters, digits and separators, in parts joined by /`,
   );
+}
+
+/** The repository that a place is by its own name; `undefined` where none can be called so. */
+export function repositoryAt(path: string, { prefix }: Naming): Repository | undefined {
+  const full = prefixed(path, prefix);
+  return isRepository(full) ? full : undefined;
+}
+
+function prefixed(name: string, prefix: string | undefined): string {
+  return [prefix ?? "", name].filter(Boolean).join("/");
 }
 
 function ownName(name: EntryName | undefined, path: string, namespace: Namespace): string {

@@ -8,7 +8,7 @@ import type { Key, OpenObject } from "../store/object-store.ts";
 import { readWhole } from "../store/read-whole.ts";
 import { type LayoutFiles, within } from "./files.ts";
 import { assertVersion, layoutBlobKey, readLayout } from "./image-layout.ts";
-import { LayoutError, type Naming, repositoryOf } from "./index-document.ts";
+import { LayoutError, type Naming, repositoryAt, repositoryOf } from "./index-document.ts";
 
 /** How images lie in a place: as an OCI image layout, as skopeo's `dir:` has them, or as a layout in an archive. */
 export type PlaceKind = "layout" | "dir" | "archive";
@@ -61,15 +61,14 @@ export async function readLayoutPlace(
   const problems = [...document.problems];
   const images: FoundImage[] = [];
   for (const { descriptor, name } of document.entries) {
-    const of = (called: typeof name): FoundImage => {
-      const repository = repositoryOf(called, path, naming);
-      return { repository, tag: called?.tag, descriptor };
-    };
     try {
-      images.push(of(name));
+      images.push({ repository: repositoryOf(name, path, naming), tag: name?.tag, descriptor });
     } catch (error) {
       if (!(error instanceof LayoutError)) throw error;
       problems.push(`${descriptor.digest}: ${error.message}`);
+      // What its name does not say its place does.
+      const repository = repositoryAt(path, naming);
+      if (repository !== undefined) images.push({ repository, tag: undefined, descriptor });
     }
   }
   return {

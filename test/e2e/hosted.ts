@@ -15,13 +15,15 @@ export interface HostedRegistry extends AsyncDisposable {
 export interface HostedOptions {
   /** The settings of each namespace. */
   readonly hosted: readonly object[];
+  /** The settings of namespaces of image layouts. */
+  readonly layouts?: readonly object[];
   /** Whether its content lies in a bucket of a real S3 server, and not in a folder; as `ENTREPOT_TEST_BUCKET` says. */
   readonly isInBucket?: boolean;
 }
 
 /** Starts the program with hosted namespaces, as a user does, with empty storage below the folder. */
 export async function startHosted(directory: string, options: HostedOptions): Promise<HostedRegistry> {
-  const { hosted, isInBucket = hasServer } = options;
+  const { hosted, layouts = [], isInBucket = hasServer } = options;
   await using stack = new AsyncDisposableStack();
   const host = `127.0.0.1:${await freePort()}`;
   const file = join(directory, "hosted.yaml");
@@ -29,7 +31,7 @@ export async function startHosted(directory: string, options: HostedOptions): Pr
   const server = isInBucket ? stack.use(await startSeaweedfs(directory)) : undefined;
   const storage =
     server === undefined ? { type: "filesystem", root } : { type: "s3", root, s3: bucketOf(server.options) };
-  await writeFile(file, JSON.stringify({ listen: host, storage, hosted }));
+  await writeFile(file, JSON.stringify({ listen: host, storage, hosted, layouts }));
   const program = stack.use(await startProgram("hosted", directory, file, host));
   const all = stack.move();
   return { host, program, [Symbol.asyncDispose]: () => all.disposeAsync() };

@@ -225,6 +225,14 @@ describe("what belongs to a repository", () => {
     assert.deepEqual(await tagsOf(world.registry, "app"), []);
   });
 
+  test("an entry whose name no repository can have is told, and reached by its digest at its place", async () => {
+    await using world = await setUp();
+    await addToLayout(join(world.root, "app"), [{ ...one, tag: "localhost:5000/app:1" }], one.blobs);
+    assert.equal(await manifestOf(world.registry, "app", one.digest), one.digest);
+    assert.deepEqual(await tagsOf(world.registry, "app"), []);
+    assert.match(world.told.problems[0] ?? "", /"localhost:5000\/app" is no repository's name/);
+  });
+
   test("inspektor-gadget#5494: entries with an empty architecture, and attestations, are passed on as they are", async () => {
     await using world = await setUp();
     const { digest, bytes } = one;

@@ -18,6 +18,7 @@ import { hosted } from "./scenarios/hosted.ts";
 import { manifests } from "./scenarios/manifests.ts";
 import { memory } from "./scenarios/memory.ts";
 import { eviction, million } from "./scenarios/million.ts";
+import { nginx } from "./scenarios/nginx.ts";
 import { replicas } from "./scenarios/replicas.ts";
 import { resident } from "./scenarios/resident.ts";
 import { revalidation } from "./scenarios/revalidation.ts";
@@ -31,6 +32,7 @@ import { UpstreamRegistry } from "./upstream.ts";
 const scenarios: readonly Scenario[] = [
   startUp,
   warmBlobs,
+  nginx,
   manifests,
   revalidation,
   firstByte,

@@ -11,8 +11,9 @@ import type { UpstreamRegistry } from "./upstream.ts";
 /**
  * The servers that are compared. `entrepot` is what `npm start` runs; `entrepot-uncached` is the same as at its very
  * first start, without Node's compile cache; `entrepot-dist` is the compiled program of the package, and `entrepot-bucket`
- * the same as `entrepot` with the bucket of its place behind the folder, `entrepot-replica` one of several on that. `docker-registry` is distribution 2.8,
- * `distribution-3` its successor.
+ * the same as `entrepot` with the bucket of its place behind the folder, `entrepot-replica` one of several on that.
+ * `nginx-in-front` is set up as docs/nginx.md says, and has the other server's folder as `/alone/`, too. `docker-registry`
+ * is distribution 2.8, `distribution-3` its successor.
  */
 export type ServerName =
   | "entrepot"
@@ -21,6 +22,7 @@ export type ServerName =
   | "entrepot-bucket"
   | "entrepot-replica"
   | "nginx"
+  | "nginx-in-front"
   | RegistryName;
 
 /** Other registries, and pull-through caches. */
@@ -39,12 +41,18 @@ export interface Place {
   readonly bucket?: BucketServer;
   /** Whether `entrepot` and the other registries are pushed to, below `apps/`, and are no caches. */
   readonly isHosted?: boolean;
+  /** Whether `entrepot` lets an nginx send its blobs. */
+  readonly isAccelerated?: boolean;
+  /** The `entrepot` behind `nginx-in-front`. */
+  readonly behind?: Server;
 }
 
 /** A running server, ready to be asked. */
 export interface Server {
   readonly name: ServerName;
   readonly origin: string;
+  /** The folder of its storage. */
+  readonly root: string;
   readonly child: Child;
   /** From before its process was started to the first answer 200, in milliseconds. */
   readonly readyMs: number;
@@ -99,6 +107,7 @@ export async function startServer(name: ServerName, place: Place, upstreamSettin
   return {
     name,
     origin,
+    root: join(folder, "data"),
     child,
     readyMs: performance.now() - began,
     stored: (blob) => waitForFile(recipe.blobPath(blob.digest.replace(/^sha256:/, "")), blob.sizeBytes),
@@ -128,13 +137,11 @@ const recipes: Record<ServerName, MakeRecipe> = {
   },
   nginx(folder, port, { content, images }) {
     const digests = images.map(({ manifestPath, manifestDigest }) => `    "${manifestPath}" ${manifestDigest};`);
-    writeFileSync(join(folder, "nginx.conf"), nginxConfig(folder, port, content.root, digests));
-    return {
-      command: programPath("nginx"),
-      args: ["-e", join(folder, "error.log"), "-p", folder, "-c", join(folder, "nginx.conf")],
-      readyPath: "/v2/",
-      blobPath: () => join(content.root, "v2"),
-    };
+    return nginx(folder, staticServer(port, content.root, digests), () => join(content.root, "v2"));
+  },
+  "nginx-in-front"(folder, port, { behind }) {
+    if (behind === undefined) throw new Error("there is nothing behind nginx");
+    return nginx(folder, serverInFront(port, behind), () => behind.root);
   },
   "docker-registry": (folder, port, place) => registry(programPath("docker-registry"), folder, port, place),
   "distribution-3"(folder, port, place) {
@@ -177,7 +184,7 @@ function entrepot(
   program: string,
   folder: string,
   port: number,
-  { upstream, isHosted }: Place,
+  { upstream, isHosted, isAccelerated }: Place,
   upstreamSettings: object,
   s3?: object,
   more: object = {},
@@ -187,6 +194,7 @@ function entrepot(
     storage: s3 === undefined ? { type: "filesystem", root } : { type: "s3", root, s3 },
     upstreams: [{ namespace: "docker.io", host: upstream.host, tls: false, ...upstreamSettings }],
     ...(isHosted === true ? { hosted: [{ namespace: "apps" }] } : {}),
+    ...(isAccelerated === true ? { accel_redirect: "/internal/" } : {}),
     ...more,
   };
   writeFileSync(join(folder, "config.yaml"), JSON.stringify(config));
@@ -218,9 +226,12 @@ function nodeCommand(program: string, args: readonly string[]): Pick<Recipe, "co
   };
 }
 
-/** As Debian sets it up (sendfile, tcp_nopush, an access log, a worker per core), with the headers of a registry. */
-function nginxConfig(folder: string, port: number, root: string, digests: readonly string[]): string {
-  return `
+/** As Debian sets it up: sendfile, tcp_nopush, an access log, a worker per core. */
+function nginx(folder: string, http: string, blobPath: Recipe["blobPath"]): Recipe {
+  const file = join(folder, "nginx.conf");
+  writeFileSync(
+    file,
+    `
 daemon off;
 ${process.getuid?.() === 0 ? "user root;" : ""}
 worker_processes auto;
@@ -234,6 +245,17 @@ http {
   access_log ${folder}/access.log;
   client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
   uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  ${http}
+}
+`,
+  );
+  const args = ["-e", join(folder, "error.log"), "-p", folder, "-c", file];
+  return { command: programPath("nginx"), args, readyPath: "/v2/", blobPath };
+}
+
+/** Files with the headers of a registry. */
+function staticServer(port: number, root: string, digests: readonly string[]): string {
+  return `
   map $uri $tag_digest {
     default $uri_digest;
 ${digests.join("\n")}
@@ -247,9 +269,19 @@ ${digests.join("\n")}
     location = /v2/ { default_type application/json; return 200 "{}"; }
     location ~ /manifests/ { types {} default_type ${manifestMediaType}; }
     location ~ /blobs/ { types {} default_type application/octet-stream; }
-  }
+  }`;
 }
-`;
+
+/** The example of docs/nginx.md, and the same files without asking anybody. */
+function serverInFront(port: number, { origin, root }: Server): string {
+  const page = readFileSync(join(projectFolder, "docs", "nginx.md"), "utf8");
+  const [, example = ""] = /```nginx\n(upstream entrepot [\s\S]*?)\}\n```/.exec(page) ?? [];
+  return `${example
+    .replace("listen 80;", `listen 127.0.0.1:${port} backlog=1024;`)
+    .replace("server 127.0.0.1:8080;", `server ${new URL(origin).host};`)
+    .replace("alias /var/lib/entrepot/;", `alias ${root}/;`)}
+    location /alone/ { alias ${root}/; }
+  }`;
 }
 
 async function waitForFile(path: string, sizeBytes: number): Promise<void> {

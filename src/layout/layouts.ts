@@ -21,7 +21,7 @@ const manifestMemoryBytes = 16 * 1024 * 1024;
 const rememberedBlobs = 1_024;
 /** How long a client waits for the source to be looked at, while something is known of it. */
 const patienceMs = 3_000;
-/** How much more time than looking at it took has to pass before it is done for what was not found. */
+/** A source is left alone for so much longer than it takes to look at it. */
 const restFactor = 9;
 const leastRestMs = 50;
 
@@ -112,7 +112,7 @@ export class Layouts {
       },
       referrers: async (repository, subject, query) => {
         const found = await this.#find(repository, async (each) => each);
-        const all = await found?.referrers(subject, undefined);
+        const all = await found?.referrers(subject);
         const list = (after: Digest | undefined) =>
           (all ?? []).filter(({ digest }) => after === undefined || digest > after);
         return answer(await pageOfReferrers(list, query));
@@ -161,24 +161,23 @@ export class Layouts {
     };
     const first = await this.#current();
     const value = await look(first);
-    if (value !== undefined || first.beganAt >= askedAt || this.#rests(first)) return value;
+    if (value !== undefined || first.beganAt >= askedAt || this.#rests(first, leastRestMs)) return value;
     const second = await this.#look().catch(() => first);
     // What has not changed would only be read once more.
     return second.repositories.get(repository) === first.repositories.get(repository) ? undefined : look(second);
   }
 
-  /** Whether the source was looked at so lately that it is left alone. */
-  #rests({ beganAt, endedAt }: Snapshot): boolean {
-    const restMs = Math.max(leastRestMs, (endedAt - beganAt) * restFactor);
+  /** Whether the source was looked at so lately that it is left alone, for `leastMs` at least. */
+  #rests({ beganAt, endedAt }: Snapshot, leastMs: number): boolean {
+    const restMs = Math.max(leastMs, (endedAt - beganAt) * restFactor);
     return this.#looking === undefined && this.#options.clock.monotonic() - endedAt < restMs;
   }
 
   /** @throws {StoreError} nothing was ever found, as the source cannot be read. */
   async #current(): Promise<Snapshot> {
-    const { clock, refreshMs } = this.#options;
     const known = this.#snapshot;
     if (known === undefined) return this.#look();
-    if (clock.monotonic() - known.beganAt < refreshMs) return known;
+    if (this.#rests(known, this.#options.refreshMs)) return known;
     const looking = this.#look();
     try {
       return await settleOrAbort(looking, AbortSignal.timeout(patienceMs));

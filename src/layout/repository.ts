@@ -105,12 +105,11 @@ export class LayoutRepository {
     return undefined;
   }
 
-  /** What refers to a manifest of it, behind the one of this digest. @throws what could not be read. */
-  async referrers(subject: Digest, after: Digest | undefined): Promise<readonly Referrer[]> {
+  /** What refers to a manifest, in the order of their digests. @throws what could not be read. */
+  async referrers(subject: Digest): Promise<readonly Referrer[]> {
     const { referrers, failures } = await this.#whole();
     if (failures.length > 0) throw failures[0];
-    const found = referrers.get(subject) ?? [];
-    return after === undefined ? found : found.filter(({ digest }) => digest > after);
+    return referrers.get(subject) ?? [];
   }
 
   #rootOf(digest: Digest): Reached | undefined {

@@ -21,9 +21,11 @@ import { maxManifestBytes } from "../oci/manifest.ts";
 const maxPlaces = 100_000;
 /** Content of a layout, which need not be looked at. */
 const blobPath = /^(?:.*\/)?blobs\/sha(?:256|512)\//;
+/** After so much content of one layout the listing is begun anew behind it: that costs as much as to list some more. */
+const mostBlobs = 1_000;
 const archiveName = /\.tar$/i;
-/** Behind all keys that begin with the same prefix. */
-const last = "\uffff";
+/** Behind the names of all content. */
+const last = "~";
 
 /** What was found in a source, in the order of the places' names. */
 export interface Scan {
@@ -123,11 +125,15 @@ export class Scanner {
     do {
       const start = after;
       after = undefined;
+      let passed = { folder: "", count: 0 };
       for await (const info of this.#files.list(everything, { onUnreadable, ...(start && { after: start }) })) {
         signal.throwIfAborted();
         const [blobs] = blobPath.exec(info.key) ?? [];
         if (blobs !== undefined) {
-          after = `${blobs}${last}` as Key;
+          passed = { folder: blobs, count: passed.folder === blobs ? passed.count + 1 : 1 };
+          const behind = `${blobs}${last}` as Key;
+          if (passed.count < mostBlobs || behind === start) continue;
+          after = behind;
           break;
         }
         const slash = info.key.lastIndexOf("/");

@@ -383,6 +383,16 @@ describe("what is broken", () => {
   });
 });
 
+test("behind a thousand blobs of a layout the listing goes on, whatever else lies among them", async () => {
+  await using world = await setUp();
+  const blobs = Array.from({ length: 1_100 }, (_, number) => contentOf(Buffer.from(`blob ${number}`)));
+  await addToLayout(join(world.root, "a"), [{ ...one, tag: "1" }], [...blobs, ...one.blobs]);
+  await addToLayout(join(world.root, "b"), [{ ...other, tag: "1" }], other.blobs);
+  for (const name of ["~", "~~", "\uffff", "\u{10ffff}"]) await writeFile(join(world.root, "a/blobs/sha256", name), "");
+  assert.equal(await manifestOf(world.registry, "a", "1"), one.digest);
+  assert.equal(await manifestOf(world.registry, "b", "1"), other.digest);
+});
+
 describe("changes", () => {
   test("a tag that moved, a layout that came and one that went are seen by the next question", async () => {
     await using world = await setUp();

@@ -22,6 +22,7 @@ const units: ReadonlyMap<string, { readonly unit: string; readonly rank: number 
   ["bucket", { unit: "bucket", rank: 4 }],
   ["hosted", { unit: "hosted", rank: 4 }],
   ["layout", { unit: "layout", rank: 4 }],
+  ["nginx", { unit: "nginx", rank: 5 }],
   ["replicas", { unit: "replicas", rank: 5 }],
   ["jobs", { unit: "jobs", rank: 6 }],
   ["http", { unit: "http", rank: 7 }],

@@ -7,6 +7,7 @@ import { addContentCommands } from "./commands/content.ts";
 import { addHealthCommand } from "./commands/health.ts";
 import { addJobCommands } from "./commands/jobs.ts";
 import { addLayoutCommands } from "./commands/layouts.ts";
+import { addNginxCommand } from "./commands/nginx.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addPinCommands } from "./commands/pins.ts";
 import { addStatusCommand } from "./commands/status.ts";
@@ -65,6 +66,7 @@ export async function runCommandLine(
     addLayoutCommands(context),
   ].flat();
   addAdoptCommand(context);
+  addNginxCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);
   refuseStrangers(program);
   try {

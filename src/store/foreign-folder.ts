@@ -69,6 +69,7 @@ export class ForeignFolder implements ForeignReader {
       }
       return {
         sizeBytes: info.size,
+        file: key,
         version: versionOf(info),
         read: (span) => readSpan(file, span, this.#pool),
         close: () => file.close().catch(() => undefined),

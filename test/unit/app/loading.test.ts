@@ -33,7 +33,7 @@ async function loadedBy(program: string): Promise<string[]> {
 
 /** Parts that most mirrors never use; each of them takes megabytes. */
 const unused =
-  /smol-toml|src\/nodes\/|undici\/(?:index|lib\/(?:web|mock|cache|interceptor))|@aws-sdk|@azure|google-auth-library|pino-pretty|cli-table3|internal\/deps\/undici/;
+  /smol-toml|src\/(?:nodes|nginx|layout)\/|node_modules\/tar\/|undici\/(?:index|lib\/(?:web|mock|cache|interceptor))|@aws-sdk|@azure|google-auth-library|pino-pretty|cli-table3|internal\/deps\/undici/;
 
 test("at the start nothing is loaded that only some mirrors use", async () => {
   const loaded = await loadedBy(script);

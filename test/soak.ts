@@ -16,6 +16,7 @@ const long = [
   "flow/hosted-storm",
   "flow/replica-model",
   "unit/registry/removal",
+  "unit/layout/trees",
 ];
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !long.some((each) => basename(each) === name));

@@ -1,8 +1,11 @@
 /* Other programs write image layouts into a folder, of which images are pulled. */
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { after, before, describe, it } from "node:test";
+import type { Key } from "../../src/store/object-store.ts";
+import { S3Store } from "../../src/store/s3.ts";
+import { entriesBelow } from "../support/cache-folder.ts";
 import { type BuiltImage, buildImage } from "../support/image.ts";
 import { createTemporaryDirectory, type TemporaryDirectory } from "../support/temporary.ts";
 import { startContainerd } from "./containerd.ts";
@@ -12,7 +15,8 @@ import { type HostedRegistry, startHosted } from "./hosted.ts";
 import { ImageEngines } from "./image.ts";
 import { run } from "./programs.ts";
 import { type PushTools, preparePushTools } from "./push-tools.ts";
-import { digestsOf, readBack, tagsOf, writeLayout } from "./pushed.ts";
+import { ask, digestsOf, readBack, tagsOf, writeLayout } from "./pushed.ts";
+import { startSeaweedfs } from "./seaweedfs.ts";
 
 describe("images that other programs have put into a folder", () => {
   const all: BuiltImage = buildImage({ platforms: 2, layerBytes: 200_000, seed: "layouts" });
@@ -116,5 +120,41 @@ describe("images that other programs have put into a folder", () => {
     await tools.oras("copy", "--from-plain-http", reference, "--to-oci-layout", `${join(stage.path, "oras")}:1`);
     await tools.crane("pull", "--format=oci", reference, join(stage.path, "crane"));
     assert.equal((await tools.crane("digest", reference)).trim(), all.root.digest);
+  });
+
+  it("they are served from a bucket of a real S3 server, and clients are sent there", async () => {
+    await using stage = await createTemporaryDirectory();
+    await using server = await startSeaweedfs(stage.path);
+    const { skopeo } = tools;
+    const from = `oci:${join(directory.path, "all")}:1`;
+    const tree = join(stage.path, "tree");
+    await mkdir(join(tree, "dir"), { recursive: true });
+    await skopeo("copy", "--all", from, `oci:${join(tree, "layout")}:1`);
+    await skopeo("copy", "--all", from, `dir:${join(tree, "dir/1")}`);
+    await skopeo("copy", "--all", from, `oci-archive:${join(tree, "archive.tar")}:1`);
+    const { bucket, endpoint, credentials } = server.options;
+    const store = await S3Store.open({ ...server.options, prefix: "images/all" });
+    for (const entry of entriesBelow(tree).filter((each) => each.isFile())) {
+      const path = join(entry.parentPath, entry.name);
+      await store.put(relative(tree, path) as Key, await readFile(path));
+    }
+    await store.close();
+    const source = `s3://${bucket}/images/all`;
+    const s3 = { endpoint, access_key: credentials.accessKeyId, secret_key: credentials.secretAccessKey };
+    const layouts = [
+      { namespace: "streamed", source, s3 },
+      { namespace: "redirected", source, s3, redirect: true },
+    ];
+    await using other = await startHosted(stage.path, { hosted: [], layouts, isInBucket: false });
+    for (const name of ["layout", "dir", "archive"]) {
+      const { digests } = await readBack(`${other.host}/streamed/${name}`, "1");
+      assert.deepEqual(digests, digestsOf(all), name);
+    }
+    const [layer = assert.fail()] = all.platforms[0]?.layers ?? [];
+    assert.equal((await ask(`${other.host}/redirected/layout`, `blobs/${layer}`)).status, 307);
+    for (const name of ["layout", "dir", "archive"]) {
+      const reference = `docker://${other.host}/redirected/${name}:1`;
+      await skopeo("copy", "--all", "--src-tls-verify=false", reference, `dir:${join(stage.path, `back-${name}`)}`);
+    }
   });
 });

@@ -10,6 +10,7 @@ import { addLayoutCommands } from "./commands/layouts.ts";
 import { addNginxCommand } from "./commands/nginx.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addPinCommands } from "./commands/pins.ts";
+import { addPushCommand } from "./commands/push.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { loadConfiguration, storageCommands, toFlag } from "./configuration.ts";
 import type { OpenStore } from "./job-host.ts";
@@ -67,6 +68,7 @@ export async function runCommandLine(
   ].flat();
   addAdoptCommand(context);
   addNginxCommand(context);
+  addPushCommand(context);
   administration.filter((command) => command.registeredArguments.length === 0).forEach(refuseStrangers);
   refuseStrangers(program);
   try {

@@ -2,6 +2,7 @@ import { Header } from "tar/header";
 import { Pax } from "tar/pax";
 import { type Key, type OpenObject, StoreError, type Version } from "../store/object-store.ts";
 import { type LayoutFiles } from "./files.ts";
+import { indexName } from "./image-layout.ts";
 import { LayoutError } from "./index-document.ts";
 
 const blockBytes = 512;
@@ -48,6 +49,13 @@ export async function openArchive(files: LayoutFiles, key: Key, version: Version
       return entry && object && partOf(object, entry);
     },
   };
+}
+
+/** The folder of an archive in which the layout is: that of its uppermost `index.json`. */
+export function rootOf(archive: ArchiveFiles): string {
+  const found = archive.names.filter((name) => name === indexName || name.endsWith(`/${indexName}`));
+  const [first = indexName] = found.toSorted((one, other) => one.split("/").length - other.split("/").length);
+  return first.slice(0, Math.max(0, first.length - indexName.length - 1));
 }
 
 const nothing: Entry = { start: 0, sizeBytes: 0 };

@@ -68,8 +68,8 @@ export function readIndexDocument(bytes: Uint8Array): LayoutIndex {
   return { entries, problems };
 }
 
-/** @throws {LayoutError} */
-function readFields(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+/** The fields of an `index.json`, as they stand there. @throws {LayoutError} */
+export function readFields(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   try {
     return parseDocument(bytes, maxListingNames).fields;
   } catch (error) {
@@ -82,7 +82,7 @@ function readFields(bytes: Uint8Array): Readonly<Record<string, unknown>> {
  * What an entry is called. `io.containerd.image.name` comes first where it is a whole name, with registry and tag; else
  * `org.opencontainers.image.ref.name` counts: a name with a repository in it, or a tag alone.
  */
-function nameOf({ annotations }: ManifestEntry): EntryName | undefined {
+export function nameOf({ annotations }: { readonly annotations?: unknown }): EntryName | undefined {
   if (!isObject(annotations)) return undefined;
   const whole = readName(annotations[imageNameAnnotation]);
   if (whole?.registry !== undefined) return whole;

@@ -178,7 +178,7 @@ export function brokenPlace(path: string, kind: PlaceKind, problem: string): Pla
  * @throws {StoreError} it cannot be read.
  */
 export async function readManifest(
-  place: Place,
+  place: Pick<Place, "open">,
   { mediaType, digest, size }: Descriptor,
 ): Promise<ManifestContent | undefined> {
   const object = await place.open(digest);

@@ -1,6 +1,6 @@
 import type { Version, Key, ObjectInfo } from "../store/object-store.ts";
 import { StoreError } from "../store/object-store.ts";
-import { type ArchiveFiles, openArchive } from "./archive.ts";
+import { openArchive, rootOf } from "./archive.ts";
 import { everything, type LayoutFiles } from "./files.ts";
 import { indexName, layoutName } from "./image-layout.ts";
 import { LayoutError, type Naming } from "./index-document.ts";
@@ -174,11 +174,4 @@ export class Scanner {
         : `it is no OCI archive: it has no ${indexName}`,
     );
   }
-}
-
-/** The folder of an archive in which the layout is: that of its uppermost `index.json`. */
-function rootOf(archive: ArchiveFiles): string {
-  const found = archive.names.filter((name) => name === indexName || name.endsWith(`/${indexName}`));
-  const [first = indexName] = found.toSorted((one, other) => one.split("/").length - other.split("/").length);
-  return first.slice(0, Math.max(0, first.length - indexName.length - 1));
 }

@@ -6,7 +6,8 @@ import type { LayoutCheck } from "../../layout/check.ts";
 import { parseNamespace } from "../../oci/reference.ts";
 import { StoreError } from "../../store/object-store.ts";
 import { loadConfiguration } from "../configuration.ts";
-import { formatBytes, formatCount } from "../quantities.ts";
+import { showContent } from "../content-progress.ts";
+import { formatCount } from "../quantities.ts";
 import { formatTable } from "../table.ts";
 import { CommandFailure, exitCodes } from "../terminal.ts";
 import { addCommand, type CommandContext, writeJson } from "./command.ts";
@@ -88,10 +89,18 @@ async function checkSource(
   const { openLayoutSource } = await import("../../app/layouts.ts");
   const { formatLayoutSource } = await import("../../config/layout-schema.ts");
   const opened = await openLayoutSource(options, config, pool, key);
-  const progress = await showProgress(person.screen);
+  const progress = await showContent(person.screen, "read");
   try {
     const signal = stopSignal();
-    const found = await checkLayouts(opened.files, { namespace, prefix }, { isDeep, signal, onLooked: progress.add });
+    const found = await checkLayouts(
+      opened.files,
+      { namespace, prefix },
+      {
+        isDeep,
+        signal,
+        onLooked: (bytes) => progress.add(bytes),
+      },
+    );
     return { namespace, source: formatLayoutSource(source), ...found };
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
@@ -100,28 +109,6 @@ async function checkSource(
     progress.stop();
     await opened.close();
   }
-}
-
-/** Shows on a terminal how much was looked at. */
-async function showProgress(screen: NodeJS.WritableStream | undefined) {
-  if (screen === undefined) return { add: () => undefined, stop: () => undefined };
-  const { SingleBar } = (await import("cli-progress")).default;
-  const state = { bytes: 0 };
-  const bar = new SingleBar({
-    stream: screen,
-    clearOnComplete: true,
-    hideCursor: true,
-    gracefulExit: false,
-    format: (_, { value }) => `${formatCount(value, "piece")} of content looked at, ${formatBytes(state.bytes)} read`,
-  });
-  bar.start(0, 0);
-  return {
-    add: (bytes: number) => {
-      state.bytes += bytes;
-      bar.increment();
-    },
-    stop: () => bar.stop(),
-  };
 }
 
 async function describe({ namespace, source, images, problems }: CheckedSource): Promise<string> {

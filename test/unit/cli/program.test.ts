@@ -242,7 +242,7 @@ describe("what is asked for wrongly: one line, exit code 2, nothing on standard 
     [["--listen", "x"], /^entrepot: --listen: expected host:port.*\n$/],
     [
       ["chek"],
-      /^entrepot: unknown command "chek"; the commands are filesystem, s3, check, version, ls, du, purge, pin, unpin, status, health, evict, collect, retain, verify, warm, jobs, node, layouts, adopt, nginx\n$/,
+      /^entrepot: unknown command "chek"; the commands are filesystem, s3, check, version, ls, du, purge, pin, unpin, status, health, evict, collect, retain, verify, warm, jobs, node, layouts, adopt, nginx, push\n$/,
     ],
     [["check", "foo"], /^entrepot: unknown command "foo"; the commands are filesystem, s3\n$/],
     [["filesystem", "foo"], /^entrepot: unexpected word "foo" after filesystem\n$/],

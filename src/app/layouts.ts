@@ -78,7 +78,7 @@ export async function openLayouts(
   try {
     for (const [index, settings] of config.layouts.entries()) {
       const { namespace, namePrefix: prefix, refreshMs, redirect } = settings;
-      const source = await openLayoutSource(settings, config, pool, `layouts[${index}]`);
+      const source = await openLayoutSource(settings, config, pool, `layouts[${index}].source`);
       opened.push(source);
       const layouts: Layouts = new Opened({
         files: source.files,
@@ -102,7 +102,7 @@ export async function openLayouts(
 /**
  * Opens the source of layouts. Who opens it closes it.
  *
- * @param key Where the configuration names it, for messages.
+ * @param key Where it is named, for messages: `layouts[0].source`.
  * @throws {ConfigError} a folder is not there, or is the storage's own.
  */
 export async function openLayoutSource(
@@ -114,7 +114,10 @@ export async function openLayoutSource(
   if (source.kind === "bucket") {
     const { bucket, prefix } = source;
     const connection = s3 ?? storage.s3 ?? defaultConnection;
-    const store = await openBucketStore({ ...writesNothing, ...connection, bucket, prefix }, `${key}.s3`);
+    const store = await openBucketStore(
+      { ...writesNothing, ...connection, bucket, prefix },
+      key.replace(/source$/, "s3"),
+    );
     return {
       files: store,
       presign: (name) => store.presign(name, { expiresInSeconds: signedSeconds }),
@@ -126,12 +129,12 @@ export async function openLayoutSource(
   try {
     files = await ForeignFolder.open(source.path, pool);
   } catch (error) {
-    throw new ConfigError([`${key}.source: ${source.path} cannot be used: ${explainReading(error)}`]);
+    throw new ConfigError([`${key}: ${source.path} cannot be used: ${explainReading(error)}`]);
   }
   const root = await realpath(storage.root).catch(() => undefined);
   if (root !== undefined && (isWithin(root, files.root) || isWithin(files.root, root))) {
     throw new ConfigError([
-      `${key}.source: ${source.path} cannot be used: it is the storage's folder, or one is in the other`,
+      `${key}: ${source.path} cannot be used: it is the storage's folder, or one is in the other`,
     ]);
   }
   return { files, close: async () => undefined };

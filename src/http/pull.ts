@@ -155,10 +155,11 @@ function redirectTo(pull: Pull, digest: Digest, location: string): Reply {
 /**
  * Whether the request came through an nginx that sends files itself, which it says by the field that Rack has for that. A
  * client that says so gets an empty answer, which no cache takes for others', as it varies. An nginx that is to set the
- * `ETag` itself refuses each `If-Match`, as it compares it before.
+ * `ETag` itself refuses each `If-Match`, and honours no `If-Range`, as it compares them before.
  */
 function letsNginxSend(headers: IncomingHttpHeaders): boolean {
-  return headers["x-sendfile-type"] === "X-Accel-Redirect" && headers["if-match"] === undefined;
+  const { "x-sendfile-type": type, "if-match": ifMatch, "if-range": ifRange } = headers;
+  return type === "X-Accel-Redirect" && ifMatch === undefined && ifRange === undefined;
 }
 
 function stream(blob: BlobContent, span: { readonly start: number; readonly end: number } | undefined): BodyStream {

@@ -112,11 +112,11 @@ class PlaceCheck {
       await this.#blob(descriptor);
       return undefined;
     }
+    if (depth >= maxDepth) throw new LayoutError("indexes lie too deep within each other");
     const manifest = await readManifest(this.#place, descriptor);
     if (manifest === undefined) throw new LayoutError("it is missing");
     this.#options.onLooked(manifest.bytes.length);
     const { kind, children } = manifest.parsed;
-    if (kind === "index" && depth >= maxDepth) throw new LayoutError("indexes lie too deep within each other");
     await forEachOf(children, depth === 0 ? atOnce : 1, async (child) => {
       await this.#look(child, kind === "index" && isManifestMediaType(child.mediaType), depth + 1);
     });

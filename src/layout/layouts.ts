@@ -12,7 +12,7 @@ import { errorOf, type Key, type OpenObject, StoreError } from "../store/object-
 import type { LayoutFiles } from "./files.ts";
 import { LayoutError, type Naming } from "./index-document.ts";
 import { type Place, readManifest, wrongDigest, wrongSize } from "./place.ts";
-import { LayoutRepository, type Reached, type Root } from "./repository.ts";
+import { LayoutRepository, type Root } from "./repository.ts";
 import { type Scan, Scanner } from "./scan.ts";
 
 /** How much of the manifests that were read last stays in memory. */
@@ -21,6 +21,7 @@ const manifestMemoryBytes = 16 * 1024 * 1024;
 const rememberedBlobs = 1_024;
 /** How long a client waits for the source to be looked at, while something is known of it. */
 const patienceMs = 3_000;
+const closeMs = 1_000;
 /** A source is left alone for so much longer than it takes to look at it. */
 const restFactor = 9;
 const leastRestMs = 50;
@@ -56,6 +57,8 @@ interface Snapshot {
   readonly repositories: ReadonlyMap<Repository, LayoutRepository>;
   readonly beganAt: number;
   readonly endedAt: number;
+  /** Why the last look failed: what is not known may be there. */
+  readonly failure: Error | undefined;
 }
 
 /**
@@ -76,6 +79,7 @@ export class Layouts {
   });
   #snapshot: Snapshot | undefined;
   #looking: Promise<Snapshot> | undefined;
+  #lookingSince = 0;
   #known = new Set<string>();
 
   constructor(options: LayoutsOptions) {
@@ -129,7 +133,9 @@ export class Layouts {
   /** Ends looking at the source. */
   async close(): Promise<void> {
     this.#stopping.abort(new Error("the layouts are closed"));
-    await this.#looking?.catch(() => undefined);
+    // A source that hangs is left to itself.
+    if (this.#looking !== undefined)
+      await settleOrAbort(this.#looking, AbortSignal.timeout(closeMs)).catch(() => undefined);
   }
 
   /** Where a blob is a file of the source; what cannot be told is served as ever. */
@@ -161,10 +167,14 @@ export class Layouts {
     };
     const first = await this.#current();
     const value = await look(first);
-    if (value !== undefined || first.beganAt >= askedAt || this.#rests(first, leastRestMs)) return value;
-    const second = await this.#look().catch(() => first);
+    if (value !== undefined) return value;
+    const isNew = first.beganAt >= askedAt || this.#rests(first, leastRestMs);
+    const second = isNew ? first : await this.#lookAgain(first);
     // What has not changed would only be read once more.
-    return second.repositories.get(repository) === first.repositories.get(repository) ? undefined : look(second);
+    const again =
+      second.repositories.get(repository) === first.repositories.get(repository) ? undefined : await look(second);
+    if (again === undefined && second.failure !== undefined) throw second.failure;
+    return again;
   }
 
   /** Whether the source was looked at so lately that it is left alone, for `leastMs` at least. */
@@ -178,9 +188,15 @@ export class Layouts {
     const known = this.#snapshot;
     if (known === undefined) return this.#look();
     if (this.#rests(known, this.#options.refreshMs)) return known;
+    return this.#lookAgain(known);
+  }
+
+  /** What the source has now; what is known where that takes long, or fails. Everybody waits for one look together. */
+  async #lookAgain(known: Snapshot): Promise<Snapshot> {
     const looking = this.#look();
+    const leftMs = patienceMs - (this.#options.clock.monotonic() - this.#lookingSince);
     try {
-      return await settleOrAbort(looking, AbortSignal.timeout(patienceMs));
+      return await settleOrAbort(looking, AbortSignal.timeout(Math.max(0, Math.ceil(leftMs))));
     } catch {
       return this.#snapshot ?? known;
     }
@@ -188,7 +204,10 @@ export class Layouts {
 
   /** Looks at the source, once for all who want that. */
   #look(): Promise<Snapshot> {
-    this.#looking ??= this.#scan().finally(() => (this.#looking = undefined));
+    if (this.#looking === undefined) {
+      this.#lookingSince = this.#options.clock.monotonic();
+      this.#looking = this.#scan().finally(() => (this.#looking = undefined));
+    }
     return this.#looking;
   }
 
@@ -199,11 +218,14 @@ export class Layouts {
       const scan = await this.#scanner.scan(this.#stopping.signal);
       this.#tell(scan);
       const repositories = this.#arrange(scan.places);
-      return (this.#snapshot = { repositories, beganAt, endedAt: clock.monotonic() });
+      return (this.#snapshot = { repositories, beganAt, endedAt: clock.monotonic(), failure: undefined });
     } catch (error) {
       if (!this.#stopping.signal.aborted) observer.unreachable(errorOf(error));
       // What is known counts again, so that not everybody who asks waits for what fails.
-      if (this.#snapshot !== undefined) this.#snapshot = { ...this.#snapshot, beganAt, endedAt: clock.monotonic() };
+      const failure = errorOf(error);
+      if (this.#snapshot !== undefined) {
+        this.#snapshot = { ...this.#snapshot, beganAt, endedAt: clock.monotonic(), failure };
+      }
       throw error;
     }
   }
@@ -251,7 +273,7 @@ export class Layouts {
   /** See `ReadManifest`. */
   async #manifest(place: Place, descriptor: Descriptor): Promise<ManifestContent | undefined> {
     const { mediaType, digest, size } = descriptor;
-    const id = `${digest} ${mediaType}`;
+    const id = `${digest} ${mediaType} ${place.path}`;
     const known = this.#manifests.get(id);
     if (known?.descriptor.size === size) return known;
     try {
@@ -269,14 +291,12 @@ export class Layouts {
     repository: LayoutRepository,
     digest: Digest,
   ): Promise<{ readonly place: Place; readonly object: OpenObject } | undefined> {
-    const found: Reached | undefined = await repository.find(digest, ({ isBlob }) => isBlob);
-    for (const place of found?.places ?? []) {
+    for await (const { descriptor, place } of repository.places(digest, "isBlob")) {
       const object = await place.open(digest);
       if (object === undefined) continue;
-      const size = found?.descriptor.size ?? 0;
-      if (object.sizeBytes === size) return { place, object };
+      if (object.sizeBytes === descriptor.size) return { place, object };
       await object.close();
-      this.#options.observer.damaged(place.path, digest, wrongSize(object, size).message);
+      this.#options.observer.damaged(place.path, digest, wrongSize(object, descriptor.size).message);
     }
     return undefined;
   }

@@ -8,7 +8,7 @@ import type { Referrer } from "../registry/pages.ts";
 import type { ManifestContent } from "../registry/registry.ts";
 import type { FoundImage, Place } from "./place.ts";
 
-/** How many indexes there may be within each other. */
+/** How many manifests there may be within each other, the image's own included. */
 export const maxDepth = 8;
 /** How many manifests are read together. */
 const atOnce = 4;
@@ -42,8 +42,8 @@ export type ReadManifest = (place: Place, descriptor: Descriptor) => Promise<Man
 
 /**
  * A repository of layouts, as it was when they were looked at. A digest belongs to it when one of its entries is of that, or
- * leads to it: through indexes within each other, manifests, what they list, and what refers to them. What lies beside it
- * in the same layout does not.
+ * leads to it: through indexes within each other, manifests, and what they list. What lies beside it in the same layout does
+ * not.
  */
 export class LayoutRepository {
   readonly roots: readonly Root[];
@@ -82,27 +82,36 @@ export class LayoutRepository {
       const root = this.#tagged.get(reference);
       return root && this.#readNoting(root.place, root.image.descriptor);
     }
-    const found = await this.find(reference, ({ isManifest }) => isManifest);
-    for (const place of found?.places ?? []) {
-      const manifest = found && (await this.#readNoting(place, found.descriptor));
+    for await (const { descriptor, place } of this.places(reference, "isManifest")) {
+      const manifest = await this.#readNoting(place, descriptor);
       if (manifest !== undefined) return manifest;
     }
     return undefined;
   }
 
   /**
-   * What it has a digest as, where that is what is looked for.
+   * Where a digest may lie that the repository has as this: first by what was read last, then by all that it contains.
    *
-   * @throws what could not be read, where that may lead to it.
+   * @throws at its end, what could not be read and may lead to it.
    */
-  async find(digest: Digest, isIt: (reached: Reached) => boolean): Promise<Reached | undefined> {
-    const near = this.#near.get(digest) ?? this.#rootOf(digest);
-    if (near !== undefined && isIt(near)) return near;
+  async *places(
+    digest: Digest,
+    as: "isManifest" | "isBlob",
+  ): AsyncGenerator<{ readonly descriptor: Descriptor; readonly place: Place }> {
+    const tried = new Set<Place>();
+    const untried = function* (reached: Reached | undefined) {
+      if (reached?.[as] !== true) return;
+      for (const place of reached.places) {
+        if (tried.has(place)) continue;
+        tried.add(place);
+        yield { descriptor: reached.descriptor, place };
+      }
+    };
+    yield* untried(this.#near.get(digest));
+    yield* untried(this.#rootOf(digest));
     const { reached, failures } = await this.#whole();
-    const found = reached.get(digest);
-    if (found !== undefined && isIt(found)) return found;
+    yield* untried(reached.get(digest));
     if (failures.length > 0) throw failures[0];
-    return undefined;
   }
 
   /** What refers to a manifest, in the order of their digests. @throws what could not be read. */

@@ -1,4 +1,5 @@
 import type { Version, Key, ObjectInfo } from "../store/object-store.ts";
+import { forEachOf } from "../concurrency/for-each-of.ts";
 import { StoreError } from "../store/object-store.ts";
 import { openArchive, rootOf } from "./archive.ts";
 import { everything, type LayoutFiles } from "./files.ts";
@@ -17,6 +18,8 @@ import {
 import { readWhole } from "../store/read-whole.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
 
+/** How many places are read together. */
+const atOnce = 4;
 /** How many folders and archives with images a source may have. */
 const maxPlaces = 100_000;
 /** Content of a layout, which need not be looked at. */
@@ -64,9 +67,9 @@ export class Scanner {
    * @throws {StoreError} the source cannot be listed.
    */
   async scan(signal: AbortSignal): Promise<Scan> {
-    const { folders, archives, problems } = await this.#list(signal);
+    const { folders, archives, problems, isWhole } = await this.#list(signal);
     const found = new Map<string, Remembered>();
-    for (const [folder, { index, manifest, layout }] of folders) {
+    await forEachOf(folders, atOnce, async ([folder, { index, manifest, layout }]) => {
       signal.throwIfAborted();
       const versions = [index, manifest, layout].map((info) => info?.version ?? "").join(" ");
       // docker save writes both forms: the layout is the one that has digests.
@@ -76,17 +79,22 @@ export class Scanner {
         const read = (): Promise<Place | undefined> => readDirPlace(this.#files, folder, this.#naming);
         await this.#add(found, { path: folder, kind: "dir", versions }, read);
       }
-    }
-    for (const { key, version } of archives) {
+    });
+    await forEachOf(archives, atOnce, async ({ key, version }) => {
       signal.throwIfAborted();
       await this.#add(found, { path: key, kind: "archive", versions: version }, () => this.#archive(key, version));
-    }
+    });
+    // Where a part could not be listed, what was there before may be there still.
+    for (const [path, known] of isWhole ? [] : this.#remembered) if (!found.has(path)) found.set(path, known);
     this.#remembered = found;
     const places = [...found].toSorted(([one], [other]) => (one < other ? -1 : 1));
     return { places: places.map(([, { place }]) => place), problems };
   }
 
-  /** Reads a place, unless it is as it was. One that cannot be read stays as it was, and is tried again the next time. */
+  /**
+   * Reads a place, unless it is as it was. One that cannot be read, or used, any more stays as it was, and is tried again the
+   * next time: what it has is given out only if it is right.
+   */
   async #add(
     found: Map<string, Remembered>,
     { path, kind, versions }: { readonly path: string; readonly kind: PlaceKind; readonly versions: string },
@@ -98,12 +106,14 @@ export class Scanner {
       const place = await read();
       if (place !== undefined) found.set(path, { versions, place });
     } catch (error) {
-      if (error instanceof LayoutError) {
-        found.set(path, { versions, place: brokenPlace(path, kind, error.message) });
-      } else if (error instanceof StoreError) {
-        const broken = brokenPlace(path, kind, error.message);
-        found.set(path, { versions: undefined, place: { ...broken, ...known?.place, problems: broken.problems } });
-      } else throw error;
+      if (!(error instanceof LayoutError || error instanceof StoreError)) throw error;
+      const broken = brokenPlace(path, kind, error.message);
+      // Its writer may be at it: several programs write an index in place.
+      const isSettled = error instanceof LayoutError && (known?.place.images.length ?? 0) === 0;
+      found.set(path, {
+        versions: isSettled ? versions : undefined,
+        place: { ...broken, ...known?.place, problems: broken.problems },
+      });
     }
   }
 
@@ -111,6 +121,7 @@ export class Scanner {
     readonly folders: ReadonlyMap<string, Folder>;
     readonly archives: readonly ObjectInfo[];
     readonly problems: readonly string[];
+    readonly isWhole: boolean;
   }> {
     const folders = new Map<string, Folder>();
     const archives: ObjectInfo[] = [];
@@ -121,7 +132,11 @@ export class Scanner {
     };
     let after: Key | undefined;
     const problems = new Set<string>();
-    const onUnreadable = (error: StoreError): void => void problems.add(error.message);
+    let isWhole = true;
+    const onUnreadable = (error: StoreError): void => {
+      isWhole = false;
+      problems.add(error.message);
+    };
     do {
       const start = after;
       after = undefined;
@@ -132,7 +147,8 @@ export class Scanner {
         if (blobs !== undefined) {
           passed = { folder: blobs, count: passed.folder === blobs ? passed.count + 1 : 1 };
           const behind = `${blobs}${last}` as Key;
-          if (passed.count < mostBlobs || behind === start) continue;
+          // Never back, whatever the keys are.
+          if (passed.count < mostBlobs || behind <= info.key) continue;
           after = behind;
           break;
         }
@@ -152,7 +168,7 @@ export class Scanner {
         }
       }
     } while (after !== undefined);
-    return { folders, archives, problems: [...problems] };
+    return { folders, archives, problems: [...problems], isWhole };
   }
 
   async #layout(folder: string): Promise<Place | undefined> {

@@ -60,7 +60,7 @@ export async function contentOf(place: Pick<Place, "open">, { descriptor }: Foun
   const manifests = new Map<Digest, Descriptor>();
   const add = async (each: Descriptor, depth: number): Promise<void> => {
     if (manifests.has(each.digest)) return;
-    if (depth > maxDepth) throw new LayoutError("indexes lie too deep within each other");
+    if (depth >= maxDepth) throw new LayoutError("indexes lie too deep within each other");
     const manifest = await readManifest(place, each).catch((error: unknown) => {
       throw error instanceof LayoutError ? new LayoutError(`${each.digest}: ${error.message}`) : error;
     });

@@ -97,7 +97,7 @@ class TreeReader {
   async #addManifest(place: Place, repository: OpenRepository, descriptor: Descriptor, depth: number): Promise<void> {
     const { digest } = descriptor;
     if (repository.manifests.has(digest)) return;
-    if (depth > maxDepth) throw new Unserved(`its indexes lie more than ${maxDepth} deep in each other`);
+    if (depth >= maxDepth) throw new Unserved(`its indexes lie more than ${maxDepth} deep in each other`);
     const { object, file } = await this.#open(place, digest);
     await object.close();
     const manifest = await this.#read(place, descriptor);

@@ -1,7 +1,7 @@
 import type { LRUCache } from "lru-cache";
 import { boundedMap } from "../concurrency/bounded-map.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
-import { type OpenObject, type Span, StoreError } from "../store/object-store.ts";
+import { type OpenObject, type Span, StoreError, type Version } from "../store/object-store.ts";
 import { isFresh } from "./freshness.ts";
 import { holdBack } from "./hold-back.ts";
 import type { Content } from "./content.ts";
@@ -56,7 +56,7 @@ export class DigestCheck {
       isFresh(this.#right.get(versionOf(object, digest)) ?? -Infinity, this.#tools.monotonic(), { ttlMs: rememberedMs })
     )
       return chunks;
-    return holdBack(chunks, length, this.#checks.run(digest, () => this.#check(digest)).answer, signal);
+    return holdBack(chunks, length, this.#checkOf(object, digest), signal);
   }
 
   /**
@@ -71,6 +71,11 @@ export class DigestCheck {
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
     }
+  }
+
+  /** Checks this very version, once for all who ask at once: another one proves nothing of what is sent. */
+  #checkOf(object: OpenObject, digest: Digest): Promise<void> {
+    return this.#checks.run(versionOf(object, digest), () => this.#check(digest, object.version)).answer;
   }
 
   /** Passes a whole blob's chunks on; throws at the end where they are not what the digest says. */
@@ -92,11 +97,12 @@ export class DigestCheck {
   }
 
   /** Reads a blob for its digest's sake, with a handle of its own: the client that caused it may leave. */
-  async #check(digest: Digest): Promise<void> {
+  async #check(digest: Digest, version?: Version): Promise<void> {
     const object = await this.#tools.content.openBlob(digest);
     // What a reader has open goes away only when it is found damaged.
     if (object === undefined) throw damaged(digest);
     try {
+      if (version !== undefined && object.version !== version) throw damaged(digest);
       const whole = { start: 0, end: object.sizeBytes };
       for await (const _chunk of this.#hashed(object, object.read(whole), digest));
     } finally {

@@ -1,10 +1,18 @@
-import { relative } from "node:path";
+import { dirname, relative } from "node:path";
 import { constants, type Dirent, type Stats } from "node:fs";
 import { type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
 import { readSpan } from "./file-reader.ts";
 import { entriesOf, readQuietly, versionOf } from "./filesystem-reader.ts";
-import { codeOf, type DatedObject, type Key, type ListOptions, type OpenObject, StoreError } from "./object-store.ts";
+import {
+  codeOf,
+  type DatedObject,
+  type Key,
+  type ListOptions,
+  type OpenObject,
+  StoreError,
+  type Version,
+} from "./object-store.ts";
 import { listInOrder } from "./ordered-listing.ts";
 import { orAbsent, pathOf } from "./root.ts";
 
@@ -53,13 +61,20 @@ export class ForeignFolder implements ForeignReader {
   }
 
   async *list(prefix: Key, options?: ListOptions): AsyncGenerator<DatedObject> {
-    if (!(await this.hasFolder(prefix))) return;
+    if (!(await this.hasFolder(prefix))) {
+      // What is below it may be there, where it is itself away.
+      if (prefix === "") throw new StoreError(`${this.root} is not there`, undefined);
+      return;
+    }
     const head = (key: Key): Promise<DatedObject | undefined> => this.#head(key);
     yield* listInOrder(prefix, { entries: (folder) => this.#entries(folder), head }, options);
   }
 
   async get(key: Key): Promise<OpenObject | undefined> {
-    const file = await orAbsent(this.#open(pathOf(this.root, key)), `${key} could not be opened`);
+    const path = pathOf(this.root, key);
+    const folder = await orAbsent(realpath(dirname(path)), `${key} could not be looked up`);
+    // A folder on the way that is a link leads elsewhere.
+    const file = folder === dirname(path) ? await orAbsent(this.#open(path), `${key} could not be opened`) : undefined;
     if (file === undefined) return undefined;
     try {
       const info = await file.stat();
@@ -70,7 +85,7 @@ export class ForeignFolder implements ForeignReader {
       return {
         sizeBytes: info.size,
         file: key,
-        version: versionOf(info),
+        version: foreignVersion(info),
         read: (span) => readSpan(file, span, this.#pool),
         close: () => file.close().catch(() => undefined),
       };
@@ -83,7 +98,7 @@ export class ForeignFolder implements ForeignReader {
   async #head(key: Key): Promise<DatedObject | undefined> {
     const info = await this.#lookUp(key);
     if (info?.isFile() !== true) return undefined;
-    return { key, sizeBytes: info.size, version: versionOf(info), writtenAt: Math.floor(info.mtimeMs) };
+    return { key, sizeBytes: info.size, version: foreignVersion(info), writtenAt: Math.floor(info.mtimeMs) };
   }
 
   #lookUp(key: Key): Promise<Stats | undefined> {
@@ -107,6 +122,11 @@ export class ForeignFolder implements ForeignReader {
     if (folder.split("/").length > maxDepth) return;
     yield* entriesOf(pathOf(this.root, folder), folder);
   }
+}
+
+/** Others may change a file in place, and set its time back. */
+function foreignVersion(info: Stats): Version {
+  return `${versionOf(info)}-${info.ctimeMs}` as Version;
 }
 
 /** Whether a folder is another one, or lies in it; both without symbolic links. */

@@ -213,7 +213,7 @@ describe("nginx is told to send a file", () => {
   };
 
   test("with the header fields of the blob, whatever range is asked for, and closes it", async () => {
-    for (const headers of [{}, { range: "bytes=1-2" }, { range: "bytes=1-2", "if-range": '"other"' }]) {
+    for (const headers of [{}, { range: "bytes=1-2" }]) {
       const blob = Object.assign(fakeBlob(bytes), { file });
       const seen = await askNginx({ ...throughNginx, ...headers }, blob);
       assert.equal(seen.status, 200);
@@ -239,6 +239,7 @@ describe("nginx is told to send a file", () => {
       }),
       // nginx would compare it with an ETag that it does not have yet.
       await askNginx({ ...throughNginx, "if-match": `"${digest}"` }),
+      await askNginx({ ...throughNginx, range: "bytes=1-2", "if-range": '"other"' }),
     ];
     for (const seen of whole) {
       assert.equal(seen.status, 200);

@@ -56,7 +56,7 @@ export function addLayoutCommands(context: CommandContext): Command {
       const pool = new Pool();
       const checked: CheckedSource[] = [];
       for (const [index, source] of sources.entries()) {
-        const key = from === undefined ? `layouts[${index}]` : "the command line";
+        const key = from === undefined ? `layouts[${index}].source` : "source";
         checked.push(await checkSource(context, config, { ...source, key, pool, isDeep: deep }));
       }
       if (json) writeJson(terminal, checked);

@@ -13,8 +13,8 @@ export const httpPull: readonly Fault[] = [
       },
       {
         name: "file-for-anybody",
-        find: 'headers["x-sendfile-type"] === "X-Accel-Redirect" && ',
-        replace: "",
+        find: 'return type === "X-Accel-Redirect" && ifMatch',
+        replace: "return ifMatch",
         breaks: "who does not come through nginx has the bytes",
       },
       {

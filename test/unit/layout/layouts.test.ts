@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { systemClock } from "../../../src/concurrency/clock.ts";
 import type { LayoutFiles } from "../../../src/layout/files.ts";
 import { layoutBlobKey } from "../../../src/layout/image-layout.ts";
 import { type Digest, digestOf, hexOf } from "../../../src/oci/digest.ts";
@@ -218,6 +219,25 @@ describe("what belongs to a repository", () => {
     assert.equal(await manifestOf(world.registry, "app", "2"), one.digest);
   });
 
+  test("a blob that one place of a repository lacks is had from another", async () => {
+    await using world = await setUp();
+    await addToLayout(join(world.root, "app"), [{ ...one, tag: "1" }]);
+    await writeDir(join(world.root, "app:2"), one);
+    for (const reference of ["1", "2"]) {
+      assert.equal(await manifestOf(world.registry, "app", reference), one.digest);
+      for (const { digest, bytes } of one.blobs) assert.deepEqual(await blobOf(world.registry, "app", digest), bytes);
+    }
+  });
+
+  test("a manifest that a layout lists and does not have is not given out because another one has it", async () => {
+    await using world = await setUp();
+    await addToLayout(join(world.root, "secret"), [{ ...one, tag: "1" }], one.blobs);
+    await mkdir(join(world.root, "guess"));
+    await writeIndex(join(world.root, "guess"), [descriptorOf({ ...one, tag: "1" })]);
+    assert.equal(await manifestOf(world.registry, "secret", "1"), one.digest);
+    assert.equal(await manifestOf(world.registry, "guess", "1"), undefined);
+  });
+
   test("skopeo#1513: an entry without a name is reached by its digest", async () => {
     await using world = await setUp();
     await addToLayout(join(world.root, "app"), [one], one.blobs);
@@ -380,6 +400,11 @@ describe("what is broken", () => {
     await mkdir(join(world.root, "piped"));
     execFileSync("mkfifo", [join(world.root, "piped/index.json"), join(world.root, "piped.tar")]);
     assert.deepEqual(await world.layouts.repositories(), []);
+    const borrowing = join(world.root, "borrowing");
+    await mkdir(borrowing);
+    await writeIndex(borrowing, [descriptorOf({ ...one, tag: "1" })]);
+    await symlink(join(elsewhere.path, "secret/blobs"), join(borrowing, "blobs"));
+    assert.equal(await manifestOf(world.registry, "borrowing", "1"), undefined);
   });
 });
 
@@ -388,6 +413,13 @@ test("behind a thousand blobs of a layout the listing goes on, whatever else lie
   const blobs = Array.from({ length: 1_100 }, (_, number) => contentOf(Buffer.from(`blob ${number}`)));
   await addToLayout(join(world.root, "a"), [{ ...one, tag: "1" }], [...blobs, ...one.blobs]);
   await addToLayout(join(world.root, "b"), [{ ...other, tag: "1" }], other.blobs);
+  // Names by which a listing would be led back and forth.
+  const led = join(world.root, "a/blobs/sha256/~d/blobs/sha256");
+  await mkdir(led, { recursive: true });
+  for (let number = 0; number < 1_000; number++) {
+    await writeFile(join(led, String(number)), "");
+    await writeFile(join(world.root, `a/blobs/sha256/~e${number}`), "");
+  }
   for (const name of ["~", "~~", "\uffff", "\u{10ffff}"]) await writeFile(join(world.root, "a/blobs/sha256", name), "");
   assert.equal(await manifestOf(world.registry, "a", "1"), one.digest);
   assert.equal(await manifestOf(world.registry, "b", "1"), other.digest);
@@ -466,6 +498,87 @@ describe("changes", () => {
     assert.deepEqual(world.told.unreachable, ["it is away"]);
     await using stranger = openLayouts(watched);
     await assert.rejects(manifestOf(stranger.layouts.registry(), "app", "1"), StoreError);
+  });
+
+  test("a source whose folder goes away, or a part of which cannot be listed, is not taken for empty", async () => {
+    await using world = await setUp();
+    await addToLayout(join(world.root, "app"), [{ ...one, tag: "1" }], one.blobs);
+    assert.equal(await manifestOf(world.registry, "app", "1"), one.digest);
+    await rename(world.root, `${world.root}-away`);
+    assert.equal(await manifestOf(world.registry, "app", "1"), one.digest, "from memory");
+    assert.equal(world.told.unreachable.length, 1);
+    await assert.rejects(manifestOf(world.registry, "app", "2"), StoreError, "it may be there");
+    await rename(`${world.root}-away`, world.root);
+    assert.equal(await manifestOf(world.registry, "app", "2"), undefined);
+
+    const files = await filesOf(world.root);
+    let isUnreadable = false;
+    await using other = openLayouts({
+      async *list(prefix, options) {
+        if (isUnreadable) options?.onUnreadable?.(new StoreError("app could not be listed", undefined));
+        else yield* files.list(prefix, options);
+      },
+      get: (key) => files.get(key),
+    });
+    const registry = other.layouts.registry();
+    assert.equal(await manifestOf(registry, "app", "1"), one.digest);
+    isUnreadable = true;
+    assert.equal(await manifestOf(registry, "app", "1"), one.digest);
+    assert.deepEqual(other.told.problems, [".: app could not be listed"]);
+  });
+
+  test("an index that is just being written in place hides nothing of what it had", async () => {
+    await using world = await setUp();
+    const folder = join(world.root, "app");
+    await addToLayout(folder, [{ ...one, tag: "1" }], one.blobs);
+    assert.equal(await manifestOf(world.registry, "app", "1"), one.digest);
+    const index = await readFile(join(folder, "index.json"));
+    for (const text of ["", index.subarray(0, 50)]) {
+      await writeFile(join(folder, "index.json"), text);
+      assert.equal(await manifestOf(world.registry, "app", "1"), one.digest);
+    }
+    assert.match(world.told.problems[0] ?? "", /^app: it is not JSON/);
+    await writeIndex(folder, [descriptorOf({ ...other, tag: "1" })]);
+    await addToLayout(folder, [], [other, ...other.blobs]);
+    assert.equal(await manifestOf(world.registry, "app", "1"), other.digest);
+  });
+
+  test("an index that was changed in place is seen, though its size and time are the same", async () => {
+    await using world = await setUp();
+    const folder = join(world.root, "app");
+    await addToLayout(folder, [{ ...one, tag: "1" }], [other, ...one.blobs, ...other.blobs]);
+    assert.equal(await manifestOf(world.registry, "app", "1"), one.digest);
+    const path = join(folder, "index.json");
+    const { atime, mtime, size } = await stat(path);
+    const text = (await readFile(path, "utf8")).replace(one.digest, other.digest);
+    await writeFile(path, text);
+    await utimes(path, atime, mtime);
+    assert.equal((await stat(path)).size, size);
+    assert.equal(await manifestOf(world.registry, "app", "1"), other.digest);
+  });
+
+  test("whoever asks for what is known waits for a slow source together with all others, and who closes does not", async () => {
+    await using folder = await createTemporaryDirectory();
+    await addToLayout(join(folder.path, "app"), [{ ...one, tag: "1" }], one.blobs);
+    const files = await filesOf(folder.path);
+    let hangs = false;
+    const watched: LayoutFiles = {
+      async *list(...listed) {
+        if (hangs) await new Promise(() => undefined);
+        yield* files.list(...listed);
+      },
+      get: (key) => files.get(key),
+    };
+    let now = 0;
+    await using world = openLayouts(watched, { clock: { ...systemClock, monotonic: () => now } });
+    const registry = world.layouts.registry();
+    assert.equal(await manifestOf(registry, "app", "1"), one.digest);
+    hangs = true;
+    const waiting = manifestOf(registry, "app", "1");
+    now += 3_000;
+    assert.equal(await manifestOf(registry, "app", "1"), one.digest);
+    assert.equal(await manifestOf(registry, "app", "none"), undefined);
+    assert.equal(await waiting, one.digest);
   });
 
   test("what has not changed is not read again", async () => {

@@ -367,6 +367,23 @@ describe("what is broken", () => {
     assert.equal(world.told.damaged.length, 3);
   });
 
+  test("a range of a file that was replaced by a sound one since is not taken for sound", async () => {
+    await using world = await setUp();
+    const folder = join(world.root, "app");
+    await addToLayout(folder, [{ ...one, tag: "1" }], one.blobs);
+    const { digest, bytes } = one.blobs[1] ?? assert.fail();
+    const path = join(folder, layoutBlobKey("", digest));
+    await writeFile(path, Buffer.alloc(bytes.length));
+    const blob = (await world.registry.openBlob(parseRepository("app"), digest)) ?? assert.fail();
+    await writeFile(`${path}.new`, bytes);
+    await rename(`${path}.new`, path);
+    await assert.rejects(async () => {
+      for await (const _chunk of blob.value.read({ start: 0, end: 10 }, never()));
+    }, StoreError);
+    await blob.value.close();
+    assert.deepEqual(await blobOf(world.registry, "app", digest), bytes);
+  });
+
   test("moby/moby#47065: a manifest that cannot be used is refused alone, and told why", async () => {
     await using world = await setUp();
     const none = documentOf({ schemaVersion: 2 });

@@ -1,4 +1,3 @@
-import { realpath } from "node:fs/promises";
 import type { Clock } from "../concurrency/clock.ts";
 import type { BucketConnection } from "../config/bucket-schema.ts";
 import { ConfigError } from "../config/config-error.ts";
@@ -10,7 +9,6 @@ import type { Layouts } from "../layout/layouts.ts";
 import type { Namespace } from "../oci/reference.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { BufferPool } from "../store/buffers.ts";
-import { isWithin } from "../store/foreign-folder.ts";
 import type { HashPool } from "../store/hashing.ts";
 import type { Key } from "../store/object-store.ts";
 import { openBucketStore } from "./bucket-store.ts";
@@ -131,8 +129,7 @@ export async function openLayoutSource(
   } catch (error) {
     throw new ConfigError([`${key}: ${source.path} cannot be used: ${explainReading(error)}`]);
   }
-  const root = await realpath(storage.root).catch(() => undefined);
-  if (root !== undefined && (isWithin(root, files.root) || isWithin(files.root, root))) {
+  if (await files.meets(storage.root)) {
     throw new ConfigError([
       `${key}: ${source.path} cannot be used: it is the storage's folder, or one is in the other`,
     ]);

@@ -1,7 +1,5 @@
-import { realpath } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
 import type { BufferPool } from "../store/buffers.ts";
-import { ForeignFolder, isWithin } from "../store/foreign-folder.ts";
+import { ForeignFolder } from "../store/foreign-folder.ts";
 import { codeOf, type Key } from "../store/object-store.ts";
 import { isAbsence } from "../store/root.ts";
 import { earlierManifests } from "./adopt-layout.ts";
@@ -33,8 +31,7 @@ export async function openEarlierFolder(path: string, target: string, pool: Buff
     const reason = isAbsence(error) ? "there is no such folder" : `it cannot be read (${codeOf(error) ?? "unknown"})`;
     throw new NotAdoptable(`${path} cannot be adopted: ${reason}`, { cause: error });
   }
-  const real = await realTarget(target);
-  if (isWithin(folder.root, real) || isWithin(real, folder.root)) {
+  if (await folder.meets(target)) {
     throw new NotAdoptable(
       `${path} cannot be adopted into ${target}: one is in the other; what is adopted is copied, so use another folder`,
     );
@@ -48,15 +45,4 @@ export async function openEarlierFolder(path: string, target: string, pool: Buff
     );
   }
   return folder;
-}
-
-/** Where a folder is, or would be, without symbolic links. */
-async function realTarget(path: string): Promise<string> {
-  const whole = resolve(path);
-  try {
-    return await realpath(whole);
-  } catch (error) {
-    if (!isAbsence(error) || dirname(whole) === whole) throw error;
-    return join(await realTarget(dirname(whole)), basename(whole));
-  }
 }

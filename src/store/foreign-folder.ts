@@ -1,4 +1,4 @@
-import { dirname, relative } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { constants, type Dirent, type Stats } from "node:fs";
 import { type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import type { BufferPool } from "./buffers.ts";
@@ -14,7 +14,7 @@ import {
   type Version,
 } from "./object-store.ts";
 import { listInOrder } from "./ordered-listing.ts";
-import { orAbsent, pathOf } from "./root.ts";
+import { isAbsence, orAbsent, pathOf } from "./root.ts";
 
 /** How deep a folder is looked at: a repository's name has 128 parts at most. */
 const maxDepth = 132;
@@ -48,6 +48,12 @@ export class ForeignFolder implements ForeignReader {
   /** Opens a folder; `path` itself may be a link to it. @throws the system's error where there is none. */
   static async open(path: string, pool: BufferPool): Promise<ForeignFolder> {
     return new ForeignFolder(await realpath(path), pool);
+  }
+
+  /** Whether another folder, which need not exist, is this one, or one of both is in the other. @throws the system's error. */
+  async meets(other: string): Promise<boolean> {
+    const real = await realTarget(other);
+    return isWithin(this.root, real) || isWithin(real, this.root);
   }
 
   /** Whether there is a folder of this name in it, which is no link to one. */
@@ -129,8 +135,18 @@ function foreignVersion(info: Stats): Version {
   return `${versionOf(info)}-${info.ctimeMs}` as Version;
 }
 
-/** Whether a folder is another one, or lies in it; both without symbolic links. */
-export function isWithin(outer: string, inner: string): boolean {
+/** Where a folder is, or would be, without symbolic links. */
+async function realTarget(path: string): Promise<string> {
+  const whole = resolve(path);
+  try {
+    return await realpath(whole);
+  } catch (error) {
+    if (!isAbsence(error) || dirname(whole) === whole) throw error;
+    return join(await realTarget(dirname(whole)), basename(whole));
+  }
+}
+
+function isWithin(outer: string, inner: string): boolean {
   const way = relative(outer, inner);
   return way === "" || !(way === ".." || way.startsWith("../"));
 }

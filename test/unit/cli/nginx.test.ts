@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runCommandLine } from "../../../src/cli/program.ts";
+import { type CommandOutcome, runCommand } from "../../support/command-line.ts";
 import { layoutBlobKey } from "../../../src/layout/image-layout.ts";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
@@ -23,25 +23,8 @@ function imageWith(seed: string, more: object = {}) {
 const one = imageWith("one");
 const other = imageWith("other");
 
-async function run(
-  ...args: string[]
-): Promise<{ readonly exitCode: number; readonly out: string; readonly err: string }> {
-  let out = "";
-  let err = "";
-  const terminal = {
-    env: {},
-    readFile: () => assert.fail("nothing is read so"),
-    out: (text: string) => void (out += text),
-    err: (text: string) => void (err += text),
-  };
-  const actions = {
-    serve: () => assert.fail("nothing is served"),
-    openStore: () => assert.fail("no store is opened"),
-    stopSignal: () => new AbortController().signal,
-  };
-  const person = { screen: undefined, ask: undefined, onInterrupt: () => () => undefined };
-  const exitCode = await runCommandLine(["nginx", ...args], terminal, "0.0.0", actions, person);
-  return { exitCode, out, err };
+function run(...args: string[]): Promise<CommandOutcome> {
+  return runCommand(["nginx", ...args]);
 }
 
 /** The locations of a configuration, each with its directives. */

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runCommandLine } from "../../../src/cli/program.ts";
+import { type CommandOutcome, runCommand } from "../../support/command-line.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { pseudoRandomBytes } from "../../support/content.ts";
 import { FakeS3 } from "../../support/fake-s3.ts";
@@ -24,25 +24,10 @@ const [one, other] = ["one", "other"].map((seed) => {
 });
 assert.ok(one !== undefined && other !== undefined);
 
-async function run(
-  ...args: string[]
-): Promise<{ readonly exitCode: number; readonly out: string; readonly err: string }> {
-  let out = "";
-  let err = "";
-  const terminal = {
-    env: { S3_ACCESS_KEY: "access", S3_SECRET_KEY: "a secret that is nowhere else" },
-    readFile: () => assert.fail("nothing is read so"),
-    out: (text: string) => void (out += text),
-    err: (text: string) => void (err += text),
-  };
-  const actions = {
-    serve: () => assert.fail("nothing is served"),
-    openStore: () => assert.fail("no store is opened"),
-    stopSignal: () => new AbortController().signal,
-  };
-  const person = { screen: undefined, ask: undefined, onInterrupt: () => () => undefined };
-  const exitCode = await runCommandLine(["push", ...args], terminal, "0.0.0", actions, person);
-  return { exitCode, out, err };
+const keys = { S3_ACCESS_KEY: "access", S3_SECRET_KEY: "a secret that is nowhere else" };
+
+function run(...args: string[]): Promise<CommandOutcome> {
+  return runCommand(["push", ...args], keys);
 }
 
 test("a layout and an archive of one are pushed into a bucket, which serves them then", async () => {

@@ -1,5 +1,5 @@
 import type { Clock } from "../concurrency/clock.ts";
-import type { BucketConnection } from "../config/bucket-schema.ts";
+import { bucketConnection, type BucketConnection } from "../config/bucket-schema.ts";
 import { ConfigError } from "../config/config-error.ts";
 import type { Config } from "../config/file-schema.ts";
 import type { LayoutConfig } from "../config/layout-schema.ts";
@@ -38,21 +38,6 @@ const writesNothing = {
   storageClass: undefined,
   partSizeBytes: 8 * 1024 * 1024,
   checksums: undefined,
-};
-const defaultConnection: BucketConnection = {
-  endpoint: undefined,
-  region: undefined,
-  forcePathStyle: undefined,
-  accessKey: undefined,
-  secretKey: undefined,
-  sessionToken: undefined,
-  caFile: undefined,
-  insecureSkipVerify: false,
-  publicEndpoint: undefined,
-  maxSockets: 50,
-  connectTimeoutMs: 3_000,
-  requestTimeoutMs: 20_000,
-  retries: 3,
 };
 
 /**
@@ -111,7 +96,8 @@ export async function openLayoutSource(
 ): Promise<LayoutSourceFiles> {
   if (source.kind === "bucket") {
     const { bucket, prefix } = source;
-    const connection = s3 ?? storage.s3 ?? defaultConnection;
+    // Where nothing is set, what holds without a setting.
+    const connection: BucketConnection = s3 ?? storage.s3 ?? bucketConnection.schema.parse({});
     const store = await openBucketStore(
       { ...writesNothing, ...connection, bucket, prefix },
       key.replace(/source$/, "s3"),
